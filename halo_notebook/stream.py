@@ -282,13 +282,13 @@ def _replace_lone_surrogates(raw: str) -> str:
 def _too_deep(payload: JSON, raw: str) -> bool:
     if raw.count("[") + raw.count("{") <= MAX_NESTING:
         return False
-    level: list[JSON] = [payload]
-    for _ in range(MAX_NESTING + 1):
+    level = [payload] if isinstance(payload, (list, dict)) else []
+    for _ in range(MAX_NESTING):
         level = [
             child
             for value in level
-            if isinstance(value, (list, dict))
             for child in (value.values() if isinstance(value, dict) else value)
+            if isinstance(child, (list, dict))
         ]
         if not level:
             return False

@@ -1,0 +1,84 @@
+"""A Halo chat agent in a notebook: `%load_ext halo_notebook`, then `%%halo`.
+
+Importing this package imports nothing heavy; each public name loads its module when it is
+first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from .client import ActionEvent, AsyncHaloClient, HaloClient, Reply
+    from .demo import DemoAgent
+    from .errors import HaloError
+    from .session import Session, Turn
+    from .stream import Action, ActionSummary, Event, MalformedRecord, StreamParser, TextDelta
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "Action": "stream",
+    "ActionEvent": "client",
+    "ActionSummary": "stream",
+    "AsyncHaloClient": "client",
+    "DemoAgent": "demo",
+    "Event": "stream",
+    "HaloClient": "client",
+    "HaloError": "errors",
+    "MalformedRecord": "stream",
+    "Reply": "client",
+    "Session": "session",
+    "StreamParser": "stream",
+    "TextDelta": "stream",
+    "Turn": "session",
+}
+
+__all__ = [
+    "Action",
+    "ActionEvent",
+    "ActionSummary",
+    "AsyncHaloClient",
+    "DemoAgent",
+    "Event",
+    "HaloClient",
+    "HaloError",
+    "MalformedRecord",
+    "Reply",
+    "Session",
+    "StreamParser",
+    "TextDelta",
+    "Turn",
+    "__version__",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Add `%halo` and `%%halo` to the shell. Loading it again keeps its sessions."""
+    from .magics import HaloMagics
+
+    HaloMagics.load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take the magics out of the shell and stop its demo agent."""
+    from .magics import HaloMagics
+
+    HaloMagics.unload(shell)

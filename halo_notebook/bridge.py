@@ -1,0 +1,170 @@
+"""The one place where sync code waits for async code.
+
+One daemon thread runs one private event loop, and all network I/O of sync calls lives
+there. A sync call submits a coroutine and waits; an interrupt (Ctrl-C, the kernel's
+SIGINT) ends the wait and cancels the coroutine.
+
+Why not the kernel's own loop: running a coroutine on it by nesting loses queued cells
+and patches asyncio for the whole process. Nesting is used for one thing only, in
+`resolve`: a user's own coroutine, which may hold objects bound to the kernel's loop,
+has to be awaited there. A kernel that never needs it is never patched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import inspect
+import os
+import queue
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar, cast
+
+T = TypeVar("T")
+
+_POLL_S = 0.2
+"""A wait without a bound is not woken by Ctrl-C on Windows; one that polls is."""
+
+STOP_WAIT_S = 0.5
+"""How long an interrupted call waits for its connection to close before it goes on."""
+
+
+class IOThread:
+    """A daemon thread with an event loop of its own, started when first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `coroutine` on the I/O thread; cancelling the future cancels it there."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` on the I/O thread and wait for its result."""
+        return wait(self.submit(coroutine))
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="halo-io", daemon=True).start()
+            return self._loop
+
+    def forget(self) -> None:
+        """After a fork the thread is gone; the child starts its own."""
+        self.__init__()  # type: ignore[misc]  # the lock may be held by a thread that is gone
+
+    def stop(self) -> None:
+        """Cancel what runs and end the loop, so that the interpreter exits in silence."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+
+        async def cancel_all() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        with contextlib.suppress(Exception):
+            asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(STOP_WAIT_S)
+        loop.call_soon_threadsafe(loop.stop)
+
+
+io_thread = IOThread()
+atexit.register(io_thread.stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=io_thread.forget)
+
+
+def wait(future: Future[T]) -> T:
+    """Wait for `future`. An interrupt cancels it, gives it a moment to close, and goes on up."""
+    try:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return future.result(_POLL_S)
+            if future.done():  # the coroutine itself raised a TimeoutError
+                return future.result()
+    except KeyboardInterrupt:
+        future.cancel()
+        raise
+
+
+class Channel(Generic[T]):
+    """Items from the I/O thread to one waiting thread, and calls the other way round.
+
+    The waiting thread is also where a user's callback belongs (it may show a prompt or
+    touch the notebook), so `call` runs one there while that thread waits in `get`.
+    """
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[T | _Call] = queue.SimpleQueue()
+
+    def put(self, item: T) -> None:
+        """Hand over an item; from any thread."""
+        self._queue.put(item)
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """Run `function` on the waiting thread and await what it returns."""
+        call = _Call(function)
+        self._queue.put(call)
+        return await asyncio.wrap_future(call.result)
+
+    def get(self, timeout_s: float | None = None) -> T:
+        """Return the next item, running the calls that come before it.
+
+        Raises:
+            queue.Empty: when none came within `timeout_s`.
+        """
+        while True:
+            item = self._next(timeout_s)
+            if not isinstance(item, _Call):
+                return item
+            item.run()
+
+    def _next(self, timeout_s: float | None) -> T | _Call:
+        if timeout_s is not None:
+            return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._queue.get(timeout=_POLL_S)
+
+
+class _Call:
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self.result: Future[Any] = Future()
+
+    def run(self) -> None:
+        try:
+            value = resolve(self._function())
+        except Exception as error:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(value)
+
+
+def resolve(value: Awaitable[T] | T) -> T:
+    """Return `value`, or what it gives when it is awaitable, from sync code.
+
+    A user's coroutine runs on the loop that this thread already runs (a kernel's), and
+    on a fresh one where there is none.
+    """
+    if not inspect.isawaitable(value):
+        return cast(T, value)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(value))
+    import nest_asyncio2  # patches asyncio, so only where nothing else will do
+
+    nest_asyncio2.apply(loop)
+    return cast(T, loop.run_until_complete(asyncio.ensure_future(value)))
+
+
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value

@@ -1,0 +1,1477 @@
+"""One request, one streamed reply: the async core and its sync face.
+
+What it promises:
+
+- A request is checked against the API's documented limits before anything is sent.
+- A message that may have arrived is never sent again: one message can open a ticket,
+  and the API knows no idempotency key. Sent again is only what certainly did not
+  arrive (no connection, 429, 503 with `Retry-After`), and once with a fresh user token
+  after a 403.
+- What had arrived of a reply stays on `.reply`, whatever ends it.
+- The key and the user token appear in no repr, error, snapshot or log.
+- Times count from the moment the request is written: no queueing, no connecting.
+
+`AsyncHaloClient` holds the one algorithm and works on the caller's loop. `HaloClient`
+runs it on the I/O thread (see `bridge`) and hands its events over.
+
+It does not know what a payload means, nor what the service says that its page does not
+document: an unknown status or header is handled the same way as a known one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import difflib
+import inspect
+import io
+import json
+import math
+import os
+import queue
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, cast
+from urllib.parse import urlsplit
+
+from . import bridge
+from .errors import (
+    AuthenticationError,
+    BadRequest,
+    ConfigError,
+    ConnectionFailed,
+    HaloError,
+    IdentityError,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    ReplyError,
+    ReplyInterrupted,
+    ReplyTimeout,
+    ReplyUnreadable,
+    ServerError,
+    StatusError,
+)
+from .stream import (
+    JSON,
+    MAX_RECORD_BYTES,
+    Action,
+    ActionSummary,
+    Event,
+    MalformedRecord,
+    StreamParser,
+    TextDelta,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_BASE_URL = "https://api.haloagents.ai/api/sdk"
+CONNECT_TIMEOUT_S = 10.0
+SILENCE_TIMEOUT_S = 120.0
+MAX_RETRIES = 2
+MAX_RETRY_WAIT_S = 60.0
+"""A longer `Retry-After` is reported, not waited for."""
+
+MAX_MESSAGE_CHARS = 10_000
+MAX_CUSTOM_FIELDS_CHARS = 10_000
+MAX_HISTORY_ITEMS = 50
+MAX_BEHAVIOR_CHARS = 5_000
+MODES = ("chat", "voice", "video", "livehelp")
+
+_MAX_ERROR_BODY_BYTES = 64 * 1024
+_TEXT_FIELDS = ("response", "message", "text", "reply", "content")
+_BACKOFF_S = 0.5
+
+Status: TypeAlias = Literal["streaming", "complete", "stopped", "failed"]
+UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
+
+
+# --- Settings ---------------------------------------------------------------------------
+
+
+class Secret:
+    """A string that shows in no repr, format or traceback; `reveal` is the one way out."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "set"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    api_key: Secret
+    base_url: str
+    user_id: str | None
+    user_token: Secret | Callable[[], str | Awaitable[str]] | None
+    agent_id: str | None
+    connect_timeout_s: float
+    silence_timeout_s: float
+    max_retries: int
+    max_record_bytes: int
+
+
+def is_loopback(url: str) -> bool:
+    """Whether `url` names this machine, which is where plain http is allowed."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def checked_base_url(url: str) -> str:
+    """Return `url` without a trailing slash, or raise `ConfigError` saying what is unsafe."""
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(
+            "The base URL is not an http or https address. Nothing was sent; "
+            f"set HALO_BASE_URL to one such as {DEFAULT_BASE_URL}."
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(
+            "The base URL holds a user, password, query or fragment. Nothing was sent; "
+            "set HALO_BASE_URL without them."
+        )
+    if parts.scheme == "http" and not is_loopback(url):
+        raise ConfigError(
+            f"Plain http would send the key unencrypted to {host}. Nothing was sent; use https "
+            "(http is for this machine only, such as http://127.0.0.1:8000)."
+        )
+    return url.strip().rstrip("/")
+
+
+def checked_key(key: str) -> Secret:
+    """Return the widget key as a `Secret`, or raise `ConfigError` for what is none."""
+    key = key.strip()
+    if not key:
+        raise ConfigError(
+            "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…), "
+            "or use the demo agent, which needs none."
+        )
+    _refuse_identity_secret(key, "the API key")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(
+            "The API key has a blank or a character that no key has. Nothing was sent; copy it anew."
+        )
+    return Secret(key)
+
+
+def _checked_token(token: str) -> Secret:
+    token = token.strip()
+    _refuse_identity_secret(token, "a user token")
+    return Secret(token)
+
+
+def _refuse_identity_secret(value: str, place: str) -> None:
+    if value.startswith("ha_secret_"):
+        raise ConfigError(
+            f"An identity secret (ha_secret_…) was given as {place}. It signs user tokens and must never "
+            "leave a backend, so it is not used. Nothing was sent; set the widget key (ab_live_…), and "
+            "replace this secret if the notebook was shared."
+        )
+
+
+def _configured(name: str) -> Any:
+    """What `%config HaloMagics` says in this kernel; None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    magics = shell.magics_manager.registry.get("HaloMagics") if shell else None
+    return getattr(magics, name, None)
+
+
+def setting(name: str, argument: Any = None) -> Any:
+    """The value of a setting: the argument, else `%config HaloMagics`, else HALO_<NAME>."""
+    for value in (argument, _configured(name), os.environ.get(f"HALO_{name.upper()}")):
+        if value is not None and value != "":
+            return value
+    return None
+
+
+# --- The request ------------------------------------------------------------------------
+
+
+class ContextEntry(TypedDict, total=False):
+    """One entry of the request's `context`."""
+
+    label: str
+    type: str
+    value: Any
+
+
+class RequestFields(TypedDict, total=False):
+    """The request's fields beside the message; None is as good as absent.
+
+    user_id: the user's id in the caller's system; absent or ``"anonymous"`` for nobody.
+    user_token: a JWT for that user, or a callable (sync or async) that returns one.
+    session_id: continues a conversation; opaque.
+    company_id: used when the user has no linked company.
+    mode: ``chat`` (the default), ``voice``, ``video`` or ``livehelp``.
+    context: key → `ContextEntry`, or any JSON value or DataFrame, labelled with its key.
+    custom_fields: user traits; at most 10,000 characters as JSON.
+    conversation_history: at most 50 items with `role` (or `speaker`) and `content` (or `text`).
+    behavior_context: at most 5,000 characters.
+    agent_id: pins one agent.
+    images: http(s) or ``data:`` URLs.
+    """
+
+    user_id: str | None
+    user_token: UserToken | None
+    session_id: str | None
+    company_id: str | None
+    mode: str | None
+    context: Mapping[str, Any] | None
+    custom_fields: Mapping[str, Any] | None
+    conversation_history: Sequence[Mapping[str, Any]] | None
+    behavior_context: str | None
+    agent_id: str | None
+    images: Sequence[str] | None
+
+
+def context_entry(key: str, value: Any) -> dict[str, JSON]:
+    """Return `value` as an entry of the request's context.
+
+    A mapping with `label` and `value` is an entry already. A pandas DataFrame becomes a
+    ``list`` of its rows; any other value is labelled with its key.
+    """
+    if isinstance(value, Mapping) and {"label", "value"} <= value.keys() <= {"label", "type", "value"}:
+        entry = {**value, "value": plain_json(value["value"], f"context[{key!r}]")}
+        if not all(isinstance(entry.get(name, ""), str) for name in ("label", "type")):
+            raise InvalidRequest(
+                f"context[{key!r}] needs its label and type as strings. Nothing was sent; mend that entry."
+            )
+        return cast("dict[str, JSON]", entry)
+    rows = plain_json(value, f"context[{key!r}]")
+    if _is_dataframe(value):
+        return {"label": key, "type": "list", "value": rows}
+    return {"label": key, "value": rows}
+
+
+def plain_json(value: Any, place: str) -> JSON:
+    """Return `value` as plain JSON: DataFrames as rows, numpy values as Python's, dates as ISO text.
+
+    Raises:
+        InvalidRequest: naming `place`, when it holds something that JSON cannot say.
+    """
+    try:
+        text = json.dumps(value, default=_json_default, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(
+            f"{place} cannot be sent as JSON ({error}). Nothing was sent; mend that value."
+        ) from None
+    return cast(JSON, json.loads(text))
+
+
+def _is_dataframe(value: Any) -> bool:
+    # pandas is not imported for this: a value of its types means that it already is.
+    return type(value).__module__.startswith("pandas") and hasattr(value, "to_json")
+
+
+def _json_default(value: Any) -> Any:
+    if _is_dataframe(value):
+        orient = {"orient": "records"} if hasattr(value, "columns") else {}
+        return json.loads(value.to_json(date_format="iso", **orient))
+    if isinstance(value, Mapping):
+        return dict(value)
+    for method in ("tolist", "item", "isoformat"):  # numpy arrays and scalars, dates
+        if callable(convert := getattr(value, method, None)):
+            return convert()
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One checked request. `body` is what is sent, but for the user token."""
+
+    body: dict[str, JSON]
+    user_token: Secret | Callable[[], str | Awaitable[str]] | None
+
+    @property
+    def message(self) -> str:
+        """The message as sent."""
+        return str(self.body["message"])
+
+
+def _checked_request(settings: _Settings, message: str, fields: Mapping[str, Any]) -> Request:
+    known = RequestFields.__annotations__
+    for name in fields.keys() - known.keys():
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
+        raise InvalidRequest(f"There is no field {name!r}. Nothing was sent; {hint}")
+    given = {name: value for name, value in fields.items() if value is not None}
+    if not isinstance(message, str) or not message.strip():
+        raise InvalidRequest("The message is empty. Nothing was sent; write one.")
+    _check_length("The message", len(message), MAX_MESSAGE_CHARS)
+
+    token = given.pop("user_token", None)
+    if isinstance(token, str):
+        token = _checked_token(token)
+    elif token is not None and not callable(token):
+        raise InvalidRequest("user_token must be a string or a callable. Nothing was sent.")
+    body: dict[str, JSON] = {"message": message}
+    for name, default in (("user_id", settings.user_id), ("agent_id", settings.agent_id)):
+        if default is not None:
+            given.setdefault(name, default)
+    for name, value in given.items():
+        body[name] = _FIELD_CHECKS[name](name, value)
+    return Request(body, token if token is not None else settings.user_token)
+
+
+def _check_length(what: str, length: int, limit: int, unit: str = "characters") -> None:
+    if length > limit:
+        raise InvalidRequest(
+            f"{what} has {length:,} {unit}; the API takes {limit:,}. Nothing was sent; shorten it."
+        )
+
+
+def _string(name: str, value: Any) -> JSON:
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(
+            f"{name} must be a string with something in it, not {type(value).__name__}. Nothing was sent."
+        )
+    return value
+
+
+def _mode(name: str, value: Any) -> JSON:
+    if value not in MODES:
+        close = difflib.get_close_matches(str(value), MODES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(MODES)}."
+        raise InvalidRequest(f"There is no mode {value!r}. Nothing was sent; {hint}")
+    return str(value)
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidRequest(f"{name} must be a dict with string keys. Nothing was sent.")
+    return value
+
+
+def _context(name: str, value: Any) -> JSON:
+    return {key: context_entry(key, entry) for key, entry in _mapping(name, value).items()}
+
+
+def _custom_fields(name: str, value: Any) -> JSON:
+    traits = plain_json(_mapping(name, value), name)
+    length = len(json.dumps(traits, ensure_ascii=False, separators=(",", ":")))
+    _check_length("custom_fields as JSON", length, MAX_CUSTOM_FIELDS_CHARS)
+    return traits
+
+
+def _history(name: str, value: Any) -> JSON:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise InvalidRequest(f"{name} must be a list of dicts. Nothing was sent.")
+    _check_length(name, len(value), MAX_HISTORY_ITEMS, "items")
+    for number, item in enumerate(value):
+        if not (
+            isinstance(item, Mapping)
+            and isinstance(item.get("role", item.get("speaker")), str)
+            and isinstance(item.get("content", item.get("text")), str)
+        ):
+            raise InvalidRequest(
+                f"{name}[{number}] needs 'role' (or 'speaker') and 'content' (or 'text') as strings. "
+                "Nothing was sent; mend that item."
+            )
+    return plain_json(list(value), name)
+
+
+def _behavior(name: str, value: Any) -> JSON:
+    text = _string(name, value)
+    _check_length(name, len(str(text)), MAX_BEHAVIOR_CHARS)
+    return text
+
+
+_IMAGE_STARTS = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+}
+
+
+def image_url(image: Any) -> str:
+    """Return an image as a URL that can be sent.
+
+    Args:
+        image: an http(s) or ``data:`` URL; the bytes of an image; a `pathlib.Path` to one; or
+            what a notebook shows as a PNG (PIL, matplotlib, `IPython.display.Image`).
+
+    Raises:
+        InvalidRequest: when it is none of these, so that no other file is sent by mistake.
+    """
+    if isinstance(image, str) and image.lower().startswith(("http://", "https://", "data:image/")):
+        return image
+    data, name = _image_bytes(image)
+    kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), None)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        kind = "image/webp"
+    if kind is None:
+        raise InvalidRequest(
+            f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP). Nothing was sent; give an image or its URL."
+        )
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _image_bytes(image: Any) -> tuple[bytes, str]:
+    if isinstance(image, Path):
+        try:
+            return image.expanduser().read_bytes(), repr(str(image))
+        except OSError as error:
+            raise InvalidRequest(
+                f"The image {str(image)!r} could not be read ({error.strerror}). Nothing was sent; check the path."
+            ) from None
+    if hasattr(image, "savefig"):  # a matplotlib figure
+        file = io.BytesIO()
+        image.savefig(file, format="png")
+        return file.getvalue(), "the figure"
+    if not isinstance(image, (bytes, bytearray)):
+        image_data = getattr(image, "data", None)
+        png = image._repr_png_() if hasattr(image, "_repr_png_") else None
+        image = image_data if isinstance(image_data, bytes) else png if isinstance(png, bytes) else b""
+    return bytes(image), "what was given"
+
+
+def _images(name: str, value: Any) -> JSON:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidRequest(f"{name} must be a list of URLs. Nothing was sent.")
+    for number, url in enumerate(value):
+        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://", "data:")):
+            raise InvalidRequest(
+                f"{name}[{number}] is not an http, https or data: URL. Nothing was sent; mend that item."
+            )
+    return list(value)
+
+
+_FIELD_CHECKS: dict[str, Callable[[str, Any], JSON]] = {
+    "user_id": _string,
+    "session_id": _string,
+    "company_id": _string,
+    "mode": _mode,
+    "context": _context,
+    "custom_fields": _custom_fields,
+    "conversation_history": _history,
+    "behavior_context": _behavior,
+    "agent_id": _string,
+    "images": _images,
+}
+
+
+# --- The reply --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ActionEvent:
+    """An action as it arrived.
+
+    Attributes:
+        payload: opaque JSON.
+        at_s: seconds from the request's being written.
+        offset: how many characters of the reply's text came before it.
+    """
+
+    payload: JSON
+    at_s: float
+    offset: int
+
+
+class Reply:
+    """What the agent said and did, as far as it has arrived.
+
+    Attributes:
+        action_events: the actions as they arrived, each an `ActionEvent`.
+        summary: the payloads of the closing summary, or None when there was none.
+        malformed: the records that could not be read.
+        session_id: the conversation's id, or None when the server named none.
+        agent_id: the id of the agent that answered, or None when the server named none.
+        status: ``streaming``, then ``complete``, ``stopped`` (by the user) or ``failed``.
+        error: the one line that says why it failed; empty otherwise.
+        first_text_s: seconds from the request's being written to the first text, or None.
+        elapsed_s: seconds from the request's being written to the end, or None before it.
+        retries: how often the request was sent again because it had not arrived.
+        started_at: when it was asked for, in UTC.
+        raw: the JSON answer of `chat`, as it came; None for a streamed reply.
+
+    >>> reply = Reply()
+    >>> reply.add(TextDelta("Done."), at_s=0.2)
+    >>> reply.add(Action({"type": "highlight"}), at_s=0.3)
+    >>> reply.text, reply.actions
+    ('Done.', [{'type': 'highlight'}])
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+        self._joined = (0, "")  # of how many parts, and their text
+        self.action_events: list[ActionEvent] = []
+        self.summary: list[JSON] | None = None
+        self.malformed: list[MalformedRecord] = []
+        self.session_id: str | None = None
+        self.agent_id: str | None = None
+        self.status: Status = "streaming"
+        self.error = ""
+        self.first_text_s: float | None = None
+        self.elapsed_s: float | None = None
+        self.retries = 0
+        self.started_at = datetime.now(UTC)
+        self.raw: JSON = None
+
+    @property
+    def text(self) -> str:
+        """The text so far, as it came: untrusted Markdown."""
+        # Parts are only ever added, by one thread; another may read meanwhile.
+        count, text = self._joined
+        more, now = self.text_since(count)
+        if more:
+            self._joined = (now, text + more)
+        return text + more
+
+    def text_since(self, part: int) -> tuple[str, int]:
+        """The text from the `part`-th piece on, and the number of pieces so far.
+
+        Start with 0 and give back the number to follow a reply that is still arriving.
+        """
+        now = len(self._parts)
+        return "".join(self._parts[part:now]), now
+
+    @property
+    def actions(self) -> list[JSON]:
+        """The payloads in order, each once: those that arrived, then what only the summary held."""
+        return [event.payload for event in self.action_events] + self.summary_only
+
+    @property
+    def summary_only(self) -> list[JSON]:
+        """The payloads that the summary held and that had not arrived on their own."""
+        seen: dict[str, int] = {}
+        for event in self.action_events:
+            key = _canonical(event.payload)
+            seen[key] = seen.get(key, 0) + 1
+        rest = []
+        for payload in self.summary or []:
+            key = _canonical(payload)
+            if seen.get(key, 0):
+                seen[key] -= 1
+            else:
+                rest.append(payload)
+        return rest
+
+    def add(self, event: Event, at_s: float) -> None:
+        """Take in the next event, which arrived at `at_s`."""
+        match event:
+            case TextDelta(text):
+                if self.first_text_s is None:
+                    self.first_text_s = at_s
+                self._parts.append(text)
+                self._length += len(text)
+            case Action(payload):
+                self.action_events.append(ActionEvent(payload, at_s, self._length))
+            case ActionSummary(payloads):
+                self.summary = (self.summary or []) + payloads
+            case MalformedRecord():
+                self.malformed.append(event)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The reply as plain JSON, without secrets: every attribute, with text and actions."""
+        return {
+            "text": self.text,
+            "actions": self.actions,
+            "action_events": [cast(JSON, asdict(event)) for event in self.action_events],
+            "summary": self.summary,
+            "malformed": [cast(JSON, asdict(record)) for record in self.malformed],
+            "session_id": self.session_id,
+            "agent_id": self.agent_id,
+            "status": self.status,
+            "error": self.error,
+            "first_text_s": self.first_text_s,
+            "elapsed_s": self.elapsed_s,
+            "retries": self.retries,
+            "started_at": self.started_at.isoformat(timespec="milliseconds"),
+            "raw": self.raw,
+        }
+
+    def __repr__(self) -> str:
+        text = self.text
+        shown = text if len(text) <= 60 else text[:59] + "…"
+        return f"Reply({self.status}, {shown!r}, {len(self.actions)} actions, session {self.session_id})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from .render import reply_bundle  # heavy, and needed only where a reply is shown
+
+        return reply_bundle(self.text, self.actions, status_words(self))
+
+
+def _canonical(payload: JSON) -> str:
+    # As text, since Python holds True equal to 1 and 1 to 1.0, and JSON does not.
+    return json.dumps(payload, sort_keys=True)
+
+
+def status_words(reply: Reply, *, demo: bool = False, session: str | None = None) -> list[str]:
+    """What the status line says of a reply, piece by piece."""
+    words = ["demo agent"] if demo else []
+    words += [reply.agent_id] if reply.agent_id else []
+    words += [f"session {session}"] if session else []
+    if reply.status in ("stopped", "failed"):
+        words.append(reply.status)
+    if reply.first_text_s is not None:
+        words.append(f"first text {reply.first_text_s:.2f} s")
+    if reply.elapsed_s is not None:
+        words.append(f"total {reply.elapsed_s:.2f} s")
+    for count, what in ((len(reply.actions), "action"), (len(reply.malformed), "unreadable record")):
+        if count:
+            words.append(f"{count:,} {what}{'s' if count > 1 else ''}")
+    if reply.retries:
+        words.append(f"sent at try {reply.retries + 1}")
+    if reply.status == "complete" and not reply.session_id:
+        words.append("no session id, so the next message starts anew")
+    return words
+
+
+# --- What can fail ----------------------------------------------------------------------
+
+
+def _transport_errors() -> dict[type[Exception], tuple[type[HaloError], str]]:
+    """Every exception of httpx → ours, and what failed. A subclass stands before its parent's turn."""
+    import httpx
+
+    not_sent = "Nothing was sent"
+    return {
+        httpx.ConnectTimeout: (ConnectionFailed, "no connection to {host} within {connect_s:g} s"),
+        httpx.PoolTimeout: (ConnectionFailed, "no free connection to {host}"),
+        httpx.ConnectError: (ConnectionFailed, "no connection to {host} ({why})"),
+        httpx.ProxyError: (ConnectionFailed, "the proxy gave no connection to {host} ({why})"),
+        httpx.UnsupportedProtocol: (ConfigError, f"the base URL's protocol is not supported. {not_sent}"),
+        httpx.InvalidURL: (ConfigError, f"the base URL is not valid. {not_sent}"),
+        httpx.LocalProtocolError: (ConfigError, f"the request is not valid HTTP ({{why}}). {not_sent}"),
+        httpx.TimeoutException: (ReplyTimeout, "the agent was silent for {silence_s:g} s"),
+        httpx.NetworkError: (ReplyInterrupted, "the connection broke off"),
+        httpx.ProtocolError: (ReplyInterrupted, "the connection broke off"),
+        httpx.DecodingError: (ReplyUnreadable, "the reply's compression could not be read"),
+        httpx.TooManyRedirects: (ReplyUnreadable, "the server redirected too often"),
+        httpx.HTTPError: (ReplyInterrupted, "the exchange failed ({why})"),
+        httpx.StreamError: (ReplyInterrupted, "the reply's bytes could not be read"),
+        httpx.CookieConflict: (ReplyUnreadable, "the server's cookies contradict each other"),
+    }
+
+
+_STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
+    400: (BadRequest, "Halo refused the request", "mend the field it names and run again"),
+    401: (AuthenticationError, "Halo refused the key", "check HALO_API_KEY, or run %halo connect"),
+    403: (
+        IdentityError,
+        "Halo refused the user",
+        "give a valid user_token for this user_id, or leave the user_id out",
+    ),
+    404: (NotFound, "There is no Halo API at the base URL", "check HALO_BASE_URL"),
+    413: (BadRequest, "The request is too large for the server", "send smaller images or less context"),
+    422: (BadRequest, "Halo could not process the request", "mend the field it names and run again"),
+    429: (RateLimited, "Halo takes no more requests just now", "wait{wait} and run again"),
+}
+_MAY_HAVE_ARRIVED = (
+    "The message may have arrived and is not sent again by itself; run it again only if that does no harm"
+)
+
+
+def _status_error(response: httpx.Response, body: bytes, secrets: Sequence[Secret]) -> StatusError:
+    code = response.status_code
+    detail, docs_url = _error_detail(response, body, secrets)
+    retry_after_s = _retry_after_s(response)
+    wait = f" {retry_after_s:g} s" if retry_after_s is not None else ""
+    shown = f" ({code}: {detail})" if detail else f" ({code})"
+    if code in _STATUS_ERRORS:
+        kind, what, todo = _STATUS_ERRORS[code]
+        message = f"{what}{shown}. The session is kept; {todo.format(wait=wait)}."
+    elif code == 503 and retry_after_s is not None:
+        kind = ServerError
+        message = f"Halo is not available just now{shown}. The session is kept; wait{wait} and run again."
+    elif 300 <= code < 400:
+        kind = StatusError
+        message = (
+            f"The server redirected the request{shown}, which is not followed, so that the key goes nowhere "
+            "else. The session is kept; check HALO_BASE_URL."
+        )
+    else:
+        kind = ServerError if code >= 500 else StatusError
+        what = "The service failed" if code >= 500 else "The server gave no reply"
+        message = f"{what}{shown}. The session is kept. {_MAY_HAVE_ARRIVED}."
+    return kind(message, status_code=code, detail=detail, docs_url=docs_url, retry_after_s=retry_after_s)
+
+
+def _error_detail(response: httpx.Response, body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | None]:
+    """The server's own words: its JSON `error`; not a page of HTML, which says nothing in one line."""
+    from .render import one_line
+
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", None
+    if not isinstance(content, dict):
+        return "", None
+    detail, docs_url = content.get("error"), content.get("docs_url")
+    text = _without_secrets(one_line(detail, 300), secrets).rstrip(".") if isinstance(detail, str) else ""
+    if not (isinstance(docs_url, str) and docs_url.startswith("https://")):
+        docs_url = None
+    return text, docs_url and _without_secrets(one_line(docs_url, 300), secrets)
+
+
+def _without_secrets(text: str, secrets: Sequence[Secret]) -> str:
+    for secret in secrets:
+        text = text.replace(secret.reveal(), "•••")
+    return text
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+
+
+# --- User tokens ------------------------------------------------------------------------
+
+
+def _has_expired(token: Secret) -> bool:
+    """Whether the token is a JWT whose `exp` has passed. What cannot be read is not known to have."""
+    try:
+        claims = token.reveal().split(".")[1]
+        expires = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
+        return not isinstance(expires, bool) and float(expires) <= time.time()
+    except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
+        return False
+
+
+_AskCaller: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+async def _ask_here(function: Callable[[], Any]) -> Any:
+    """Call a user's callback from async code; a blocking one must not hold up the loop."""
+    if inspect.iscoroutinefunction(function):
+        return await function()
+    value = await asyncio.to_thread(function)
+    return await value if inspect.isawaitable(value) else value
+
+
+# --- The async core ---------------------------------------------------------------------
+
+
+class AsyncHaloClient:
+    """Talks to a Halo agent from async code, on the caller's loop.
+
+    Args:
+        api_key: the widget key (``ab_live_…``). Default: `%config HaloMagics.api_key`, then
+            HALO_API_KEY.
+        base_url: https, or http to this machine. Default: as for the key, HALO_BASE_URL.
+        user_id, agent_id: sent with each request that names no other. `user_id` defaults
+            as the key does, from HALO_USER_ID.
+        user_token: a JWT, or a callable (sync or async) that returns a fresh one: it is asked
+            when there is none, when its `exp` has passed, and once after a 403. Default: as
+            for the key, HALO_USER_TOKEN.
+        connect_timeout_s: seconds to wait for a connection.
+        silence_timeout_s: seconds to wait for the first byte and between chunks. The whole
+            has no limit.
+        max_retries: how often a message that certainly did not arrive is sent again.
+        max_record_bytes: a longer record is dropped as malformed.
+        transport: an `httpx.AsyncBaseTransport` to use in place of the network.
+
+    Raises:
+        ConfigError: when a setting is missing or unsafe.
+
+    >>> import asyncio
+    >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
+    >>> async def first_words(url: str) -> str:
+    ...     async with AsyncHaloClient(DEMO_KEY, base_url=url) as client:
+    ...         async with client.stream("Hello") as events:
+    ...             return "".join([e.text async for e in events if isinstance(e, TextDelta)])[:5]
+    >>> with DemoAgent(chunk_s=0) as agent:
+    ...     asyncio.run(first_words(agent.url))
+    'Hello'
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        user_id: str | None = None,
+        user_token: UserToken | None = None,
+        agent_id: str | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        silence_timeout_s: float = SILENCE_TIMEOUT_S,
+        max_retries: int = MAX_RETRIES,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        token = setting("user_token", user_token)
+        if not (token is None or isinstance(token, (str, Secret)) or callable(token)):
+            raise ConfigError("user_token must be a string or a callable. Nothing was sent.")
+        key = setting("api_key", api_key) or ""
+        self._settings = _Settings(
+            api_key=checked_key(key.reveal() if isinstance(key, Secret) else key),
+            base_url=checked_base_url(setting("base_url", base_url) or DEFAULT_BASE_URL),
+            user_id=setting("user_id", user_id),
+            user_token=_checked_token(token) if isinstance(token, str) else token,
+            agent_id=agent_id,
+            connect_timeout_s=_seconds("connect_timeout_s", connect_timeout_s),
+            silence_timeout_s=_seconds("silence_timeout_s", silence_timeout_s),
+            max_retries=max_retries,
+            max_record_bytes=max_record_bytes,
+        )
+        self._transport = transport
+        self._http: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one that _http belongs to
+        self._token: Secret | None = None  # the last one that a callable gave
+        self._token_lock = asyncio.Lock()
+        self._last: Reply | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go."""
+        return self._settings.base_url
+
+    def stream(self, message: str, **fields: Unpack[RequestFields]) -> AsyncReplyStream:
+        """Send `message`; the result is an async context manager that iterates the events.
+
+        Args:
+            message: at most 10,000 characters.
+            fields: see `RequestFields`.
+
+        Returns:
+            an `AsyncReplyStream`; its `reply` grows as the events arrive.
+
+        Raises:
+            InvalidRequest: at once, when a field is not what the API takes.
+            HaloError: on entering, when the message was not taken; while iterating, when
+                the reply broke off.
+        """
+        return self._stream(self.prepare(message, **fields), _ask_here)
+
+    async def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
+        """Send `message` and return the streamed reply once it has ended. See `stream`."""
+        async with self.stream(message, **fields) as events:
+            async for _ in events:
+                pass
+        return events.reply
+
+    async def chat(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
+        """Send `message` to the endpoint that answers in one piece. See `stream`.
+
+        The answer's JSON is kept on `Reply.raw`; its text is the first of the fields
+        `response`, `message`, `text`, `reply` and `content` that is a string.
+
+        Raises:
+            ReplyUnreadable: when the answer is no JSON object.
+        """
+        async with self._stream(self.prepare(message, **fields), _ask_here, path="/chat") as whole:
+            async for _ in whole:
+                pass
+        return whole.reply
+
+    def prepare(self, message: str, **fields: Unpack[RequestFields]) -> Request:
+        """Check a request without sending it. Raises as `stream` does at once."""
+        return _checked_request(self._settings, message, fields)
+
+    def dry_run(self, request: Request, path: str = "/chat/stream") -> dict[str, JSON]:
+        """The exact request as JSON, its secrets as 'set'; nothing is sent."""
+        body = dict(request.body)
+        if request.user_token is not None:
+            body["user_token"] = "set"
+        return {
+            "method": "POST",
+            "url": self._settings.base_url + path,
+            "headers": {**_headers("set")},
+            "body": body,
+        }
+
+    def debug(self) -> dict[str, JSON]:
+        """One snapshot of the client's state that can be shared: secrets are 'set' or 'unset'."""
+        settings = self._settings
+        token = settings.user_token
+        return {
+            "base_url": settings.base_url,
+            "api_key": "set",
+            "user_id": settings.user_id,
+            "user_token": "set" if token is not None else "unset",
+            "user_token_is_callable": callable(token),
+            "agent_id": settings.agent_id,
+            "connect_timeout_s": settings.connect_timeout_s,
+            "silence_timeout_s": settings.silence_timeout_s,
+            "max_retries": settings.max_retries,
+            "max_record_bytes": settings.max_record_bytes,
+            "transport": type(self._transport).__name__ if self._transport else "network",
+            "last_status": self._last.status if self._last else None,
+            "last_error": self._last.error if self._last else None,
+            "last_session_id": self._last.session_id if self._last else None,
+            "last_agent_id": self._last.agent_id if self._last else None,
+        }
+
+    async def aclose(self) -> None:
+        """Close the connections. The client can be used again; it opens new ones."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def __aenter__(self) -> AsyncHaloClient:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._settings.base_url!r}, api_key set)"
+
+    def _stream(self, request: Request, ask: _AskCaller, path: str = "/chat/stream") -> AsyncReplyStream:
+        return AsyncReplyStream(self, request, ask, path)
+
+    def _http_client(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if self._http is None or self._loop is not loop:
+            import httpx
+
+            self._loop, self._token_lock = loop, asyncio.Lock()
+            self._http = httpx.AsyncClient(
+                transport=self._transport,
+                timeout=httpx.Timeout(
+                    self._settings.silence_timeout_s, connect=self._settings.connect_timeout_s, pool=None
+                ),
+                # Each turn has a connection of its own: a kept one may be closed by the server just as
+                # the message goes out, and a message that may have arrived cannot be sent again.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                follow_redirects=False,
+                # A proxy from the environment must not see what goes to this machine.
+                trust_env=not is_loopback(self._settings.base_url),
+            )
+        return self._http
+
+    async def _user_token(self, request: Request, ask: _AskCaller, refused: Secret | None) -> Secret | None:
+        """The token to send, which is not `refused` and not known to have expired; None for none."""
+        source = request.user_token
+        if source is None:
+            return None
+        if isinstance(source, Secret):
+            if _has_expired(source):
+                raise ConfigError(
+                    "The user token has expired. Nothing was sent; give a fresh one, or a callable "
+                    "that returns fresh ones."
+                )
+            return source
+        async with self._token_lock:  # many turns may find it expired at once; one asks
+            if self._token is None or self._token == refused or _has_expired(self._token):
+                self._token = await self._fresh_token(source, ask)
+            return self._token
+
+    async def _fresh_token(self, source: Callable[[], str | Awaitable[str]], ask: _AskCaller) -> Secret:
+        try:
+            value = await ask(source)
+        except Exception as error:
+            # Its text is left out: who signs tokens may well put a secret in it.
+            raise ConfigError(
+                f"The user_token callable raised {type(error).__name__}. The message was not taken; "
+                "mend the callable and run again."
+            ) from error
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigError(
+                f"The user_token callable returned {type(value).__name__} in place of a token. "
+                "The message was not taken; mend the callable and run again."
+            )
+        token = _checked_token(value)
+        if _has_expired(token):
+            raise ConfigError(
+                "The user_token callable returned a token that has expired. The message was not taken; "
+                "let it return a fresh one and run again."
+            )
+        return token
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {
+        "Authorization": f"Bearer {key}",
+        "Content-Type": "application/json",
+        # A compressed reply would be held back until a block of it is full.
+        "Accept-Encoding": "identity",
+    }
+
+
+def _seconds(name: str, value: float) -> float:
+    if not (isinstance(value, (int, float)) and value > 0 and not math.isnan(value)):
+        raise ConfigError(f"{name} must be a number of seconds above 0, not {value!r}. Nothing was sent.")
+    return float(value)
+
+
+class AsyncReplyStream:
+    """One turn on the wire: an async context manager that iterates the reply's events.
+
+    Attributes:
+        request: what is sent.
+        reply: what has arrived; it grows, and is kept whatever ends the stream.
+        state: one line on where things stand, such as ``waiting for the agent``.
+    """
+
+    def __init__(self, client: AsyncHaloClient, request: Request, ask: _AskCaller, path: str) -> None:
+        self.request = request
+        self.reply = Reply()
+        self.state = "connecting"
+        self._client = client
+        self._settings = client._settings
+        self._ask = ask
+        self._path = path
+        self._events = self._run()
+        self._written_at = time.perf_counter()
+        self._response: httpx.Response | None = None
+        self._refused: Secret | None = None
+        self._secrets: list[Secret] = [self._settings.api_key]
+
+    async def __aenter__(self) -> AsyncReplyStream:
+        client = self._client
+        client._last = self.reply
+        try:
+            self._response = await self._send_until_taken()
+        except BaseException as error:
+            self._end(error)
+            raise
+        self.reply.session_id = _header(self._response, "X-Session-Id")
+        self.reply.agent_id = _header(self._response, "X-Agent-Id")
+        self.state = "waiting for the agent"
+        return self
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._events
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Left early, by a break or an exception of the caller's own: the user stopped it.
+        try:
+            await self._events.aclose()
+        finally:
+            self._end(error)
+            if self._response is not None:
+                await self._response.aclose()
+
+    async def _run(self) -> AsyncIterator[Event]:
+        assert self._response is not None, "a stream is iterated inside 'async with'"
+        try:
+            reader = self._read_stream if self._path == "/chat/stream" else self._read_whole
+            async for event in reader(self._response):
+                self.state = "streaming"
+                yield event
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end(None, complete=True)
+
+    def _end(self, error: BaseException | None, *, complete: bool = False) -> None:
+        """Say once why the reply has ended."""
+        reply = self.reply
+        if reply.status != "streaming":
+            return
+        reply.elapsed_s = self._now()
+        self.state = ""
+        if complete:
+            reply.status = "complete"
+        elif isinstance(error, HaloError):
+            reply.status, reply.error = "failed", str(error)
+            error.reply = reply
+        else:
+            reply.status = "stopped"
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._written_at
+
+    async def _read_stream(self, response: httpx.Response) -> AsyncIterator[Event]:
+        parser = StreamParser(max_record_bytes=self._settings.max_record_bytes)
+        try:
+            async with self._mapped_errors():
+                async for chunk in response.aiter_bytes():
+                    at_s = self._now()
+                    events = parser.feed(chunk)
+                    for event in events:  # all of them first: a caller may leave after any
+                        self.reply.add(event, at_s)
+                    for event in events:
+                        yield event
+        finally:
+            # What a broken stream still held is part of what had arrived.
+            rest = parser.close()
+            for event in rest:
+                self.reply.add(event, self._now())
+        for event in rest:
+            yield event
+        declared = _header(response, "Content-Type")
+        if declared is not None and not declared.lower().startswith("text/plain"):
+            raise ReplyUnreadable(
+                f"The answer is declared as {_one_line(declared, 60)}, not as the text/plain of a reply, so it "
+                f"may not be the agent's. Its text and the session are kept; check HALO_BASE_URL. "
+                f"{_MAY_HAVE_ARRIVED}."
+            )
+
+    async def _read_whole(self, response: httpx.Response) -> AsyncIterator[Event]:
+        body = bytearray()
+        async with self._mapped_errors():
+            async for chunk in response.aiter_bytes():
+                body += chunk
+        at_s = self._now()
+        text = body.decode("utf-8", "replace")
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            self.reply.add(TextDelta(text), at_s)
+            raise ReplyUnreadable(
+                f"The answer is not a JSON object. Its text and the session are kept. {_MAY_HAVE_ARRIVED}."
+            )
+        self.reply.raw = cast(JSON, content)
+        for name in ("session_id", "agent_id"):
+            if isinstance(content.get(name), str):
+                setattr(self.reply, name, content[name])
+        answer = next((content[f] for f in _TEXT_FIELDS if isinstance(content.get(f), str)), "")
+        if answer:
+            event = TextDelta(answer)
+            self.reply.add(event, at_s)
+            yield event
+
+    async def _send_until_taken(self) -> httpx.Response:
+        """Send the request, again only while it certainly has not arrived; return the 200."""
+        asked_again = False
+        while True:
+            token = await self._client._user_token(self.request, self._ask, self._refused)
+            try:
+                return await self._send_once(token)
+            except IdentityError:
+                if asked_again or not callable(self.request.user_token):
+                    raise
+                asked_again, self._refused = True, token
+            except (ConnectionFailed, RateLimited, ServerError) as error:
+                wait_s = self._retry_wait_s(error)
+                if wait_s is None:
+                    raise
+                self.reply.retries += 1
+                self.state = f"not taken yet, trying again in {wait_s:g} s"
+                await asyncio.sleep(wait_s)
+                self.state = "connecting"
+
+    def _retry_wait_s(self, error: HaloError) -> float | None:
+        """How long to wait before sending again; None when it must not be, or not any more."""
+        if self.reply.retries >= self._settings.max_retries:
+            return None
+        backoff_s = _BACKOFF_S * 2**self.reply.retries
+        if isinstance(error, StatusError):
+            if error.retry_after_s is not None:
+                return error.retry_after_s if error.retry_after_s <= MAX_RETRY_WAIT_S else None
+            return backoff_s if isinstance(error, RateLimited) else None
+        return backoff_s
+
+    async def _send_once(self, token: Secret | None) -> httpx.Response:
+        http = self._client._http_client()
+        body = dict(self.request.body)
+        if token is not None:
+            body["user_token"] = token.reveal()
+            self._secrets.append(token)
+        request = http.build_request(
+            "POST",
+            self._settings.base_url + self._path,
+            content=json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"),
+            headers=_headers(self._settings.api_key.reveal()),
+            extensions={"trace": self._trace},
+        )
+        self._written_at = time.perf_counter()
+        async with self._mapped_errors():
+            response = await http.send(request, stream=True)
+        if response.status_code == 200:
+            return response
+        try:
+            raise _status_error(response, await _bounded_body(response), self._secrets)
+        finally:
+            await response.aclose()
+
+    async def _trace(self, name: str, info: Mapping[str, Any]) -> None:
+        # Only the network transport tells; for another the time of sending stands.
+        if name.endswith("send_request_body.complete"):
+            self._written_at = time.perf_counter()
+
+    @contextlib.asynccontextmanager
+    async def _mapped_errors(self) -> AsyncIterator[None]:
+        """Turn what the transport raises into this package's errors."""
+        try:
+            yield
+        except (HaloError, GeneratorExit):
+            raise
+        except Exception as error:
+            raise self._mapped(error) from error
+
+    def _mapped(self, error: Exception) -> HaloError:
+        table = _transport_errors()
+        kind, what = next(
+            (table[cls] for cls in type(error).__mro__ if cls in table),
+            (ReplyInterrupted, f"the transport raised {type(error).__name__}"),
+        )
+        what = what.format(
+            host=urlsplit(self._settings.base_url).netloc,
+            connect_s=self._settings.connect_timeout_s,
+            silence_s=self._settings.silence_timeout_s,
+            why=_without_secrets(_one_line(str(error) or type(error).__name__, 120), self._secrets),
+        )
+        what = what[0].upper() + what[1:]
+        if kind is ConfigError:
+            return ConfigError(f"{what}; check HALO_BASE_URL.")
+        if kind is ConnectionFailed:
+            return ConnectionFailed(
+                f"{what}. The message was not sent and the session is kept; check HALO_BASE_URL and the "
+                "network, then run again."
+            )
+        return kind(f"{what} before the reply had ended. {kept(self.reply)}. {_MAY_HAVE_ARRIVED}.")
+
+
+def kept(reply: Reply) -> str:
+    """What a broken or stopped reply leaves, for an error's line."""
+    arrived = reply.text or reply.action_events or reply.summary or reply.malformed
+    return "What had arrived and the session are kept" if arrived else "The session is kept"
+
+
+def _one_line(text: str, limit: int) -> str:
+    from .render import one_line
+
+    return one_line(text, limit)
+
+
+def _header(response: httpx.Response, name: str) -> str | None:
+    """A header's value, or None when it is missing or empty."""
+    return response.headers.get(name) or None
+
+
+async def _bounded_body(response: httpx.Response) -> bytes:
+    """The start of an error's body; what cannot be read of it is left out."""
+    import httpx
+
+    body = bytearray()
+    with contextlib.suppress(httpx.HTTPError):
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) >= _MAX_ERROR_BODY_BYTES:
+                break
+    return bytes(body[:_MAX_ERROR_BODY_BYTES])
+
+
+# --- The sync face ----------------------------------------------------------------------
+
+
+class HaloClient:
+    """Talks to a Halo agent from sync code, in a notebook's cell too.
+
+    It takes the arguments of `AsyncHaloClient` and raises the same errors. Network I/O runs
+    on a thread of its own; an interrupt (Ctrl-C, the kernel's Stop) closes the connection
+    and keeps what had arrived.
+
+    >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
+    >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:
+    ...     reply = client.ask("Hello")
+    >>> reply.status, reply.text[:5]
+    ('complete', 'Hello')
+    """
+
+    def __init__(self, api_key: str | None = None, **settings: Any) -> None:
+        self._client = AsyncHaloClient(api_key, **settings)
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go."""
+        return self._client.base_url
+
+    def stream(self, message: str, **fields: Unpack[RequestFields]) -> ReplyStream:
+        """Send `message`; the result is a context manager that iterates the events.
+
+        See `AsyncHaloClient.stream` for arguments and errors.
+        """
+        return ReplyStream(self._client, self._client.prepare(message, **fields))
+
+    def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
+        """Send `message` and return the streamed reply once it has ended. See `stream`."""
+        return _to_end(self.stream(message, **fields))
+
+    def chat(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
+        """Send `message` to the endpoint that answers in one piece.
+
+        See `AsyncHaloClient.chat`.
+        """
+        return _to_end(self.chat_stream(message, **fields))
+
+    def chat_stream(self, message: str, **fields: Unpack[RequestFields]) -> ReplyStream:
+        """As `stream`, from the endpoint that answers in one piece: its text is one event."""
+        return ReplyStream(self._client, self._client.prepare(message, **fields), path="/chat")
+
+    def prepare(self, message: str, **fields: Unpack[RequestFields]) -> Request:
+        """Check a request without sending it. Raises as `stream` does at once."""
+        return self._client.prepare(message, **fields)
+
+    def dry_run(self, request: Request, path: str = "/chat/stream") -> dict[str, JSON]:
+        """The exact request as JSON, its secrets as 'set'; nothing is sent."""
+        return self._client.dry_run(request, path)
+
+    def debug(self) -> dict[str, JSON]:
+        """One snapshot of the client's state that can be shared: secrets are 'set' or 'unset'."""
+        return self._client.debug()
+
+    def close(self) -> None:
+        """Close the connections. The client can be used again; it opens new ones."""
+        bridge.io_thread.run(self._client.aclose())
+
+    def __enter__(self) -> HaloClient:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r}, api_key set)"
+
+
+def _to_end(stream: ReplyStream) -> Reply:
+    with stream as events:
+        for _ in events:
+            pass
+    return stream.reply
+
+
+class ReplyStream:
+    """One turn on the wire, for sync code: a context manager that iterates the reply's events.
+
+    Its `request`, `reply` and `state` are those of `AsyncReplyStream`. Leaving it early
+    closes the connection and keeps what had arrived.
+    """
+
+    def __init__(self, client: AsyncHaloClient, request: Request, path: str = "/chat/stream") -> None:
+        self._channel: bridge.Channel[Event | _Opened | _Ended] = bridge.Channel()
+        self._stream = client._stream(request, self._channel.call, path)
+        self._pumping: Any = None
+        self._ended: _Ended | None = None
+
+    @property
+    def request(self) -> Request:
+        return self._stream.request
+
+    @property
+    def reply(self) -> Reply:
+        return self._stream.reply
+
+    @property
+    def state(self) -> str:
+        return self._stream.state
+
+    def open(self) -> None:
+        """Start sending, without waiting for an answer. Entering does it too, and waits."""
+        if self._pumping is None:
+            self._pumping = bridge.io_thread.submit(self._pump())
+
+    def __enter__(self) -> ReplyStream:
+        self.open()
+        try:
+            self.next_event(None)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def __iter__(self) -> Iterator[Event]:
+        while True:
+            event = self.next_event(None)
+            if event is not None:
+                yield event
+            elif self._ended:
+                return
+
+    def next_event(self, timeout_s: float | None) -> Event | None:
+        """Return the next event; None when the server has just answered, when none came
+        within `timeout_s`, and at the end (then `ended` is true).
+
+        Raises:
+            HaloError: when the message was not taken or the reply broke off.
+        """
+        if self._ended is None:
+            try:
+                item = self._channel.get(timeout_s)
+            except queue.Empty:
+                return None
+            if isinstance(item, _Opened):
+                return None
+            if not isinstance(item, _Ended):
+                return item
+            self._ended = item
+            if item.error is not None:
+                raise item.error
+        return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event has been given."""
+        return self._ended is not None
+
+    def stop(self) -> None:
+        """Close the connection, keeping what had arrived. Does nothing after the end."""
+        if self._pumping is None or self._ended:
+            return
+        self._pumping.cancel()
+        deadline = time.monotonic() + bridge.STOP_WAIT_S
+        with contextlib.suppress(queue.Empty):
+            while not isinstance(self._channel.get(max(0.0, deadline - time.monotonic())), _Ended):
+                pass
+        self._ended = _Ended(None)
+        self._stream._end(None)  # in case that closing takes longer than is waited for
+
+    async def _pump(self) -> None:
+        """On the I/O thread: hand the events over to the thread that waits for them."""
+        error: BaseException | None = None
+        try:
+            async with self._stream as events:
+                self._channel.put(_Opened())
+                async for event in events:
+                    self._channel.put(event)
+        except BaseException as caught:
+            error = caught
+            if not isinstance(caught, Exception):
+                raise
+        finally:
+            # A cancelled stream has no error: whoever cancelled it knows.
+            self._channel.put(_Ended(error if isinstance(error, Exception) else None))
+
+
+class _Opened:
+    """The server has answered 200."""
+
+
+@dataclass(frozen=True)
+class _Ended:
+    error: Exception | None

@@ -1,0 +1,265 @@
+"""A reply in a cell while it arrives: when to repaint, and with what.
+
+Repainting costs: the page renders each frame, and the Jupyter server drops messages when
+they come too fast, the last ones first. So the first text is shown at once; then come at
+most 20 frames a second, fewer as a frame gets larger or slower, within a fixed share of
+the time and of the bytes; and the last frame always comes, whatever ends the reply.
+
+What is painted is what the reply holds at that moment, not what has been handed over of
+it: an interrupt shows all that had arrived.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from IPython.display import publish_display_data
+
+from .client import kept, status_words
+from .errors import HaloError, ReplyStopped
+from .render import (
+    ReplyRenderer,
+    json_bundle,
+    json_text,
+    payload_label,
+    plain,
+    status_html,
+    terminal_text,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from .client import Reply, ReplyStream
+    from .stream import JSON
+
+MIN_INTERVAL_S = 0.05
+MAX_TIME_SHARE = 0.25
+MAX_BYTES_PER_S = 150_000
+MAX_SINGLE_ACTIONS = 2
+"""More actions than this at one repaint are shown as one tree: each alone would be a message
+of its own, and a burst of them would be dropped."""
+_LOOK_S = 0.25
+"""How often an idle stream is looked at for a new state, such as a retry."""
+
+
+class Pacer:
+    """Says when the next message may go out.
+
+    >>> now = 0.0
+    >>> pacer = Pacer(clock=lambda: now)
+    >>> pacer.wait_s()
+    0.0
+    >>> pacer.spent(since=0.0, size=0)
+    >>> pacer.wait_s()
+    0.05
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+        self._due = clock()
+
+    def wait_s(self) -> float:
+        """Seconds until the next message may go out; 0.0 when it may now."""
+        return max(0.0, self._due - self.clock())
+
+    def spent(self, *, since: float, size: int) -> None:
+        """Count a message of `size` bytes whose making began at `since`."""
+        cost_s = (self.clock() - since) / MAX_TIME_SHARE
+        # From when it was due: several messages in one go put the next off by as many intervals.
+        self._due = max(self._due, since) + max(MIN_INTERVAL_S, cost_s, size / MAX_BYTES_PER_S)
+
+
+class Screen(Protocol):
+    """Where a reply is shown."""
+
+    def begin(self, state: str) -> None:
+        """Show that the reply is awaited."""
+
+    def paint(self, state: str) -> None:
+        """Show what has arrived."""
+
+    def finish(self, words: Sequence[str]) -> None:
+        """Show the whole, and the status line."""
+
+
+def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> Reply:
+    """Show `stream` on `screen` until it ends, and return its reply.
+
+    Args:
+        stream: not yet entered.
+        screen: shows the stream's reply.
+        pacer: when to repaint.
+        about: what else the status line says, see `status_words`.
+
+    Raises:
+        HaloError: as the stream does; `ReplyStopped` on an interrupt. What had arrived is
+            shown before.
+    """
+    reply = stream.reply
+    stream.open()
+    shown_state = stream.state
+    try:
+        screen.begin(shown_state)
+        dirty, started = False, False
+        while not stream.ended:
+            event = stream.next_event(pacer.wait_s() if dirty else _LOOK_S)
+            if event is not None or stream.state != shown_state:
+                dirty = True
+            first_text = not started and reply.first_text_s is not None
+            if dirty and (first_text or pacer.wait_s() == 0):
+                started = started or first_text
+                shown_state = stream.state
+                screen.paint(shown_state)
+                dirty = False
+    except KeyboardInterrupt:
+        stream.stop()
+        raise _stopped(reply) from None
+    finally:
+        stream.stop()
+        screen.finish(status_words(reply, **about))
+    return reply
+
+
+def _stopped(reply: Reply) -> HaloError:
+    after = f" after {reply.elapsed_s:.1f} s" if reply.elapsed_s is not None else ""
+    error = ReplyStopped(
+        f"Stopped{after}. {kept(reply)}; the message had been sent, so the agent may still act on it. "
+        "The next message goes on from here."
+    )
+    error.reply = reply
+    return error
+
+
+class NotebookScreen:
+    """A reply as a cell's outputs: the text, each action as a tree, the status line.
+
+    Args:
+        reply: what to show; it grows.
+        pacer: told what each message costs.
+        metadata: gives what is written beside the text under the key `halo`.
+        images: whether remote images are shown; else they are links.
+    """
+
+    def __init__(
+        self, reply: Reply, pacer: Pacer, metadata: Callable[[], dict[str, JSON]], *, images: bool = False
+    ) -> None:
+        self._reply = reply
+        self._pacer = pacer
+        self._metadata = metadata
+        self._renderer = ReplyRenderer(images=images)
+        self._display_id = f"halo-{uuid.uuid4().hex}"
+        self._part = 0
+        self._actions_shown = 0
+        self._state = ""
+
+    def begin(self, state: str) -> None:
+        self._state = state
+        self._publish_text(status_html([state + " …"]), plain_text=state + " …")
+
+    def paint(self, state: str) -> None:
+        text, part = self._reply.text_since(self._part)
+        since = self._pacer.clock()
+        if text:
+            self._part = part
+            self._renderer.append(text)
+            self._publish_text(wrap(self._renderer.html()), update=True, since=since)
+        elif not part and state != self._state:
+            self._state = state
+            self._publish_text(status_html([state + " …"]), update=True, since=since)
+        self._show_actions()
+
+    def finish(self, words: Sequence[str]) -> None:
+        text, self._part = self._reply.text_since(self._part)
+        self._renderer.append(text)
+        html = wrap(self._renderer.finish()) if self._part else status_html(["no text"])
+        # Only the last frame has its plain text beside it: it would double the bytes of each.
+        self._publish_text(
+            html, update=True, plain_text=plain(self._reply.text) if self._part else "(no text)"
+        )
+        self._show_actions()
+        self._show_payloads(self._reply.summary_only, len(self._reply.action_events))
+        line = " · ".join(words)
+        self._publish({"text/html": status_html(words), "text/plain": terminal_text(line)}, {})
+
+    def _publish_text(
+        self, html: str, *, plain_text: str | None = None, update: bool = False, since: float | None = None
+    ) -> None:
+        data = {"text/html": html}
+        if plain_text is not None:
+            data["text/plain"] = plain_text
+        self._publish(
+            data,
+            {"halo": self._metadata()},
+            since=since,
+            transient={"display_id": self._display_id},
+            update=update,
+        )
+
+    def _show_actions(self) -> None:
+        events = self._reply.action_events[self._actions_shown :]
+        self._show_payloads([event.payload for event in events], self._actions_shown)
+        self._actions_shown += len(events)
+
+    def _show_payloads(self, payloads: list[JSON], before: int) -> None:
+        if len(payloads) > MAX_SINGLE_ACTIONS:
+            label = f"actions {before + 1}–{before + len(payloads)}"
+            payloads, labels = [payloads], [label]
+        else:
+            labels = [payload_label(payload, before + i) for i, payload in enumerate(payloads, 1)]
+        for payload, label in zip(payloads, labels, strict=True):
+            since = self._pacer.clock()
+            self._publish(json_bundle(payload, label), {"application/json": {"root": label}}, since=since)
+
+    def _publish(
+        self, data: dict[str, Any], metadata: dict[str, Any], *, since: float | None = None, **how: Any
+    ) -> None:
+        since = self._pacer.clock() if since is None else since
+        publish_display_data(data=data, metadata=metadata, **how)
+        size = sum(len(value) for value in data.values() if isinstance(value, str))
+        self._pacer.spent(since=since, size=size)
+
+
+class TerminalScreen:
+    """A reply as plain text in a terminal, printed as it comes."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._part = 0
+        self._actions_shown = 0
+        self._line_open = False
+
+    def begin(self, state: str) -> None:
+        pass  # a terminal's line cannot be taken back everywhere
+
+    def paint(self, state: str) -> None:
+        text, self._part = self._reply.text_since(self._part)
+        self._write(terminal_text(text))
+        events = self._reply.action_events[self._actions_shown :]
+        self._show([event.payload for event in events])
+        sys.stdout.flush()
+
+    def finish(self, words: Sequence[str]) -> None:
+        self.paint("")
+        self._show(self._reply.summary_only)
+        self._end_line()
+        self._write(f"[{terminal_text(' · '.join(words))}]\n")
+        sys.stdout.flush()
+
+    def _show(self, payloads: list[JSON]) -> None:
+        for payload in payloads:
+            self._actions_shown += 1
+            self._end_line()
+            self._write(f"[{payload_label(payload, self._actions_shown)}]\n{json_text(payload)}\n")
+
+    def _end_line(self) -> None:
+        if self._line_open:
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            self._line_open = not text.endswith("\n")

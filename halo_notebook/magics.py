@@ -1,0 +1,485 @@
+"""`%halo` and `%%halo`: arguments in, calls out.
+
+The magics hold what belongs to the kernel: the settings, the register of sessions and the
+demo agent. They decide nothing about the wire, a conversation or what is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import keyword
+import textwrap
+from collections.abc import Callable, Mapping
+from getpass import getpass
+from pathlib import Path
+from typing import Any, cast
+
+from IPython.core.error import StdinNotImplementedError
+from IPython.core.error import UsageError as IPythonUsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import publish_display_data
+from IPython.utils.process import arg_split
+from traitlets import Any as AnyTrait
+from traitlets import Bool, Float, TraitType, Unicode
+
+from .client import (
+    CONNECT_TIMEOUT_S,
+    SILENCE_TIMEOUT_S,
+    HaloClient,
+    Secret,
+    checked_base_url,
+    checked_key,
+    image_url,
+    setting,
+)
+from .errors import ConfigError, UsageError
+from .session import Session, SessionRegister
+from .stream import JSON
+from .template import expand
+
+COMMANDS = {
+    "ask": "ask TEXT               send TEXT, as %%halo sends its cell",
+    "sessions": "sessions               list the sessions of this kernel",
+    "new": "new [NAME]             start a new conversation; the old one is kept as NAME-1",
+    "use": "use NAME               make NAME the session that turns go to",
+    "resume": "resume ID [NAME]       continue the conversation with that session id",
+    "history": "history [NAME]         show a session's turns",
+    "export": "export FILE [NAME]     write a session to FILE (.md or .json)",
+    "connect": "connect [BASE_URL]     use Halo; asks for the key when none is set",
+    "demo": "demo start|stop        use the demo agent, or stop it",
+    "status": "status                 where things stand, in full; secrets as 'set'",
+    "help": "help                   this text",
+}
+
+
+class _SecretTrait(TraitType[Any, Any]):
+    """A setting that shows as 'set' wherever it is printed."""
+
+    def __init__(self, check: Callable[[str], Secret]) -> None:
+        super().__init__(default_value=None, allow_none=True)
+        self._check = check
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if value is None or isinstance(value, Secret) or callable(value):
+            return value
+        return self._check(str(value))
+
+
+class _Once(argparse.Action):
+    """Refuses an option that is given twice: the last one winning would surprise."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option} is given twice")
+        setattr(namespace, self.dest, values)
+
+
+@magics_class
+class HaloMagics(Magics):
+    """`%halo`, `%%halo` and their settings.
+
+    A setting given here goes before the environment's HALO_… variable of the same name:
+    ``%config HaloMagics.user_id = "u_1"``.
+    """
+
+    api_key = _SecretTrait(checked_key).tag(config=True, help="widget key (ab_live_…); shows as 'set'")
+    base_url = Unicode(None, allow_none=True, help="https address of the API").tag(config=True)
+    user_id = Unicode(None, allow_none=True, help="the user's id in your system").tag(config=True)
+    user_token = _SecretTrait(Secret).tag(
+        config=True, help="a JWT for user_id, or a callable that returns one; shows as 'set'"
+    )
+    agent_id = Unicode(None, allow_none=True, help="pins one agent").tag(config=True)
+    connect_timeout_s = Float(CONNECT_TIMEOUT_S, help="seconds to wait for a connection").tag(config=True)
+    silence_timeout_s = Float(SILENCE_TIMEOUT_S, help="seconds of silence before a reply fails").tag(
+        config=True
+    )
+    show_images = Bool(
+        False, help="show remote images in replies; an image's address can carry data out"
+    ).tag(config=True)
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self.sessions = SessionRegister()
+        self._demo: Any = None
+        self._demo_wanted: bool | None = None  # None: as long as nothing names another agent
+        self._demo_announced = False
+        self._clients: dict[tuple[Any, ...], HaloClient] = {}
+
+    @classmethod
+    def load(cls, shell: InteractiveShell) -> HaloMagics:
+        """Register the magics with `shell`, or return those it has."""
+        magics = shell.magics_manager.registry.get(cls.__name__)
+        if not isinstance(magics, cls):
+            magics = cls(shell)
+            shell.register_magics(magics)
+            shell.configurables.append(magics)
+        return magics
+
+    @classmethod
+    def unload(cls, shell: InteractiveShell) -> None:
+        """Take the magics out of `shell` and stop the demo agent."""
+        magics = shell.magics_manager.registry.pop(cls.__name__, None)
+        if magics is not None:
+            magics._stop_demo()
+            shell.configurables.remove(magics)
+            for kind in ("line", "cell"):
+                shell.magics_manager.magics[kind].pop("halo", None)
+
+    @no_var_expand  # IPython would take single braces for its own
+    @magic_arguments()
+    @argument("-s", "--session", metavar="NAME", action=_Once, help="session to go on with; made when new")
+    @argument("--new", action="store_true", help="start a new conversation in that session")
+    @argument("-a", "--agent", metavar="ID", action=_Once, help="agent to answer")
+    @argument("-u", "--user", metavar="ID", action=_Once, help="user id to send")
+    @argument("--company", metavar="ID", action=_Once, help="company id to send")
+    @argument("-m", "--mode", metavar="MODE", action=_Once, help="chat, voice, video or livehelp")
+    @argument(
+        "-c",
+        "--context",
+        metavar="VAR",
+        action="append",
+        help="variable to send as context: an entry {label, value}, a value, or a DataFrame; repeatable",
+    )
+    @argument(
+        "-f", "--fields", metavar="VAR", action=_Once, help="variable (a dict) to send as custom fields"
+    )
+    @argument(
+        "--history", metavar="VAR", action=_Once, help="variable (a list) to send as conversation history"
+    )
+    @argument(
+        "--behavior", metavar="VAR", action=_Once, help="variable (a string) to send as behavior context"
+    )
+    @argument(
+        "-i",
+        "--image",
+        metavar="PATH|URL|VAR",
+        action="append",
+        help="image to send: a file, a URL, or a variable that holds one; repeatable",
+    )
+    @argument(
+        "-o", "--out", metavar="NAME", action=_Once, help="variable to put the reply in; _halo holds the last"
+    )
+    @argument("--no-stream", action="store_true", help="ask for the reply in one piece")
+    @argument(
+        "--timeout", metavar="S", action=_Once, type=float, help="seconds of silence before the reply fails"
+    )
+    @argument(
+        "--dry-run", action="store_true", help="show the exact request, secrets as 'set', and send nothing"
+    )
+    @argument("--raw", action="store_true", help="send {{ … }} as typed, not its value")
+    @line_cell_magic
+    def halo(self, line: str, cell: str | None = None) -> None:
+        """Send the cell to a Halo agent and show its reply as it arrives.
+
+        `{{ expression }}` in the cell is replaced by its value from the notebook.
+        """
+        if cell is None:
+            self._command(line)
+        else:
+            self._send(cell, self._options(line))
+
+    # --- A message ---
+
+    def _options(self, line: str) -> argparse.Namespace:
+        parser = type(self).halo.parser
+        try:
+            options, unknown = parser.parse_known_args([_unquoted(word) for word in arg_split(line)])
+        except (IPythonUsageError, ValueError) as error:
+            raise UsageError(f"%%halo: {error}. Nothing was sent; %halo help lists the options.") from None
+        if unknown:
+            raise UsageError(
+                f"%%halo has no option {unknown[0]!r}. Nothing was sent; "
+                + _did_you_mean(unknown[0], _option_names(parser), "%halo help lists the options.")
+            )
+        if options.out is not None and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
+            raise UsageError(f"--out {options.out!r} is no variable name. Nothing was sent; give another.")
+        return cast(argparse.Namespace, options)
+
+    def _send(self, prompt: str, options: argparse.Namespace) -> None:
+        from .live import NotebookScreen, Pacer, TerminalScreen, follow  # heavy: needed for a reply only
+
+        message = prompt.strip("\n")
+        if not options.raw:
+            message = expand(message, lambda code: eval(code, self.shell.user_global_ns, self.shell.user_ns))  # noqa: S307  # the user's own code
+        fields = self._fields(options)
+        client, demo = self._client(options.timeout)
+        if options.dry_run:
+            if not options.new:
+                fields["session_id"] = self.sessions.get(options.session).id_for(client.base_url)
+            path = "/chat" if options.no_stream else "/chat/stream"
+            self._show_json(client.dry_run(client.prepare(message, **fields), path), "request, not sent")
+            return
+        if options.new:
+            client.prepare(message, **fields)  # a request that is refused starts no conversation
+            self.sessions.new(options.session)
+        session = self.sessions.get(options.session)
+        with session.turn(client, message, whole=options.no_stream, **fields) as stream:
+            reply = stream.reply
+            self.shell.user_ns["_halo"] = reply
+            if options.out:
+                self.shell.user_ns[options.out] = reply
+            pacer = Pacer()
+            screen = (
+                NotebookScreen(reply, pacer, lambda: session.about(reply, demo=demo), images=self.show_images)
+                if getattr(self.shell, "kernel", None) is not None
+                else TerminalScreen(reply)
+            )
+            follow(stream, screen, pacer, demo=demo, session=session.name)
+
+    def _fields(self, options: argparse.Namespace) -> Any:
+        fields: dict[str, Any] = {
+            "agent_id": options.agent,
+            "user_id": options.user,
+            "company_id": options.company,
+            "mode": options.mode,
+        }
+        for option, name in (
+            ("fields", "custom_fields"),
+            ("history", "conversation_history"),
+            ("behavior", "behavior_context"),
+        ):
+            if (variable := getattr(options, option)) is not None:
+                fields[name] = self._variable(variable, f"--{option}")
+        if options.context:
+            fields["context"] = {name: self._variable(name, "--context") for name in options.context}
+        if options.image:
+            fields["images"] = [image_url(self._image(word)) for word in options.image]
+        return fields
+
+    def _variable(self, name: str, option: str) -> Any:
+        try:
+            return self.shell.user_ns[name]
+        except KeyError:
+            raise UsageError(
+                f"There is no variable {name!r} for {option}. Nothing was sent; "
+                + _did_you_mean(name, self.shell.user_ns, "define it first.")
+            ) from None
+
+    def _image(self, word: str) -> Any:
+        if word in self.shell.user_ns:
+            return self.shell.user_ns[word]
+        return word if "://" in word or word.startswith("data:") else Path(word)
+
+    # --- The agent that answers ---
+
+    def _client(self, timeout_s: float | None = None) -> tuple[HaloClient, bool]:
+        """The client for the settings as they are now, and whether it talks to the demo agent."""
+        demo = self._demo_wanted
+        if demo is None:
+            demo = setting("api_key") is None and setting("base_url") is None
+        key, url = (None, None)
+        if demo:
+            key, url = self._start_demo()
+        settings: dict[str, Any] = {
+            "base_url": url or setting("base_url"),
+            "user_id": setting("user_id"),
+            "user_token": setting("user_token"),
+            "agent_id": self.agent_id,
+            "connect_timeout_s": self.connect_timeout_s,
+            "silence_timeout_s": self.silence_timeout_s if timeout_s is None else timeout_s,
+        }
+        identity = (key or setting("api_key"), *settings.values())
+        if identity not in self._clients:
+            self._clients = {identity: HaloClient(key, **settings)}
+        return self._clients[identity], demo
+
+    def _start_demo(self) -> tuple[str, str]:
+        from .demo import DEMO_KEY, DemoAgent
+
+        if self._demo is None:
+            self._demo = DemoAgent().start()
+        if not self._demo_announced and self._demo_wanted is None:
+            print(
+                "No HALO_API_KEY is set, so the demo agent answers: scripted, on this machine. "
+                "%halo connect asks for a key."
+            )
+        self._demo_announced = True
+        return DEMO_KEY, self._demo.url
+
+    def _stop_demo(self) -> None:
+        if self._demo is not None:
+            self._demo.stop()
+            self._demo = None
+
+    # --- Line commands ---
+
+    def _command(self, line: str) -> None:
+        word, _, rest = line.strip().partition(" ")
+        word, rest = word.lower() or "where", rest.strip()
+        if word in ("-h", "--help"):
+            word = "help"
+        if word != "where" and word not in COMMANDS:
+            raise UsageError(
+                f"%halo has no command {word!r}. Nothing was sent; "
+                + _did_you_mean(word, COMMANDS, f"the commands are {', '.join(COMMANDS)}.")
+            )
+        getattr(self, f"_do_{word}")(rest)
+
+    def _do_where(self, rest: str) -> None:
+        client, demo = self._client()
+        session = self.sessions.current
+        print(f"target   {'demo agent, ' if demo else ''}{client.base_url}")
+        print(f"agent    {_shown(session.agent_id) or 'not named yet'}")
+        turns = len(session.turns)
+        print(
+            f"session  {_shown(session.name)}: {_shown(session.session_id) or 'no id yet'}, "
+            f"{turns} turn{'' if turns == 1 else 's'}"
+        )
+
+    def _do_ask(self, rest: str) -> None:
+        word = rest.split(maxsplit=1)[0] if rest else ""
+        if word in _option_names(type(self).halo.parser):
+            raise UsageError("%halo ask takes no options. Nothing was sent; use them with %%halo.")
+        self._send(rest, self._options(""))
+
+    def _do_sessions(self, rest: str) -> None:
+        self._no_arguments("sessions", rest)
+        rows = [("", "name", "session id", "agent", "turns")]
+        for name in self.sessions:
+            session = self.sessions[name]
+            mark = "*" if session is self.sessions.current else ""
+            rows.append(
+                (
+                    mark,
+                    _shown(name),
+                    _shown(session.session_id) or "-",
+                    _shown(session.agent_id) or "-",
+                    str(len(session.turns)),
+                )
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        for row in rows:
+            print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+
+    def _do_new(self, rest: str) -> None:
+        name = self._at_most_one("new", rest)
+        session = self.sessions.new(name)
+        self.sessions.use(session.name)
+        print(f"Session {session.name!r} starts a new conversation.")
+
+    def _do_use(self, rest: str) -> None:
+        session = self.sessions.use(self._arguments("use", rest, 1, 1)[0])
+        print(f"Turns go to session {session.name!r} now ({session.session_id or 'a new conversation'}).")
+
+    def _do_resume(self, rest: str) -> None:
+        session_id, *name = self._arguments("resume", rest, 1, 2)
+        client, _ = self._client()
+        session = self.sessions.resume(session_id, *name, target=client.base_url)
+        self.sessions.use(session.name)
+        print(f"Session {session.name!r} goes on with {session_id}.")
+
+    def _do_history(self, rest: str) -> None:
+        from .render import turn_bundle
+
+        name = self._at_most_one("history", rest)
+        session = self.sessions.current if name is None else self.sessions[name]
+        if not session.turns:
+            print(f"Session {session.name!r} has no turns yet.")
+        for turn in session.turns:
+            bundle = turn_bundle(turn.message, turn.reply._repr_mimebundle_())
+            if getattr(self.shell, "kernel", None) is None:
+                print(bundle["text/plain"])
+            else:
+                publish_display_data(data=bundle, metadata={"halo": session.about(turn.reply)})
+
+    def _do_export(self, rest: str) -> None:
+        file, *name = self._arguments("export", rest, 1, 2)
+        session = self.sessions[name[0]] if name else self.sessions.current
+        print(f"Wrote {session.export(file)}.")
+
+    def _do_connect(self, rest: str) -> None:
+        url = self._at_most_one("connect", rest)
+        if url is not None:
+            self.base_url = checked_base_url(url)
+        if setting("api_key") is None:
+            try:
+                self.api_key = getpass("Halo widget key (ab_live_…): ")
+            except (StdinNotImplementedError, EOFError):
+                raise ConfigError(
+                    "There is no API key, and this front end cannot ask for one. Nothing was sent; set "
+                    "HALO_API_KEY before the kernel starts."
+                ) from None
+        self._demo_wanted = False
+        self._do_where("")
+
+    def _do_demo(self, rest: str) -> None:
+        word = rest.lower()
+        if word == "start":
+            self._demo_wanted = True
+            print(f"The demo agent answers at {self._start_demo()[1]}.")
+        elif word == "stop":
+            self._demo_wanted = False
+            self._stop_demo()
+            print("The demo agent is stopped. %halo connect uses Halo; %halo demo start starts it again.")
+        else:
+            raise UsageError("It is %halo demo start or %halo demo stop. Nothing was changed.")
+
+    def _do_status(self, rest: str) -> None:
+        self._no_arguments("status", rest)
+        client, demo = self._client()
+        state: dict[str, JSON] = {"demo": demo, "current_session": self.sessions.current.name}
+        state["sessions"] = {name: self.sessions[name].summary() for name in self.sessions}
+        self._show_json({**state, "client": client.debug()}, "halo status")
+
+    def _do_help(self, rest: str) -> None:
+        commands = textwrap.indent("\n".join(COMMANDS.values()), "  %halo ")
+        print(
+            f"{type(self).halo.parser.format_help()}\nline commands:\n  %halo {'':<22} where things stand\n{commands}"
+        )
+
+    def _show_json(self, value: JSON, label: str) -> None:
+        from .render import json_bundle, json_text
+
+        if getattr(self.shell, "kernel", None) is None:
+            print(json_text(value))
+        else:
+            publish_display_data(
+                data=json_bundle(value, label),
+                metadata={"application/json": {"root": label, "expanded": True}},
+            )
+
+    def _arguments(self, command: str, rest: str, least: int, most: int) -> list[str]:
+        words = [_unquoted(word) for word in arg_split(rest)]
+        if not least <= len(words) <= most:
+            form = COMMANDS[command].split("  ")[0]
+            raise UsageError(f"It is %halo {form}. Nothing was changed.")
+        return words
+
+    def _at_most_one(self, command: str, rest: str) -> str | None:
+        words = self._arguments(command, rest, 0, 1)
+        return words[0] if words else None
+
+    def _no_arguments(self, command: str, rest: str) -> None:
+        self._arguments(command, rest, 0, 0)
+
+
+HaloMagics.halo.parser.allow_abbrev = False  # an option that comes later must not change what one means
+HaloMagics.halo.__doc__ = f"{HaloMagics.halo.__doc__}\nline commands:\n" + textwrap.indent(
+    "\n".join(COMMANDS.values()), "  %halo "
+)
+
+
+def _option_names(parser: argparse.ArgumentParser) -> list[str]:
+    return [name for name in parser._option_string_actions]  # argparse has no public list of them
+
+
+def _did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str) -> str:
+    close = difflib.get_close_matches(word, [name for name in known if not name.startswith("_")], n=1)
+    return f"did you mean {close[0]!r}?" if close else otherwise
+
+
+def _unquoted(word: str) -> str:
+    quoted = len(word) > 1 and word[0] == word[-1] and word[0] in "\"'"
+    return word[1:-1] if quoted else word
+
+
+def _shown(text: str | None) -> str:
+    """A name or id as it may be printed: ids come from the server."""
+    from .render import one_line
+
+    return one_line(text or "", 60)

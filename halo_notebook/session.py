@@ -1,0 +1,285 @@
+"""A conversation, and the kernel's register of them.
+
+What it promises:
+
+- A turn is on its session before it is sent, and its reply grows there as it arrives, so
+  an interrupt, an error or a closed tab loses nothing.
+- The session's id survives errors and interrupts and goes with the next turn.
+- Turns of one session run one at a time; different sessions run side by side.
+- An id goes only to the service that gave it.
+
+It does not know how a turn is shown, nor how it is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .client import HaloClient, Reply, ReplyStream, RequestFields
+    from .stream import JSON
+
+DEFAULT_NAME = "default"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message and its reply.
+
+    Attributes:
+        request: the request's body as sent, without the user token.
+        reply: what has arrived; it grows while the turn runs.
+    """
+
+    request: dict[str, JSON]
+    reply: Reply
+
+    @property
+    def message(self) -> str:
+        """What was asked."""
+        return str(self.request["message"])
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The turn as plain JSON."""
+        return {"request": self.request, "reply": self.reply.to_dict()}
+
+
+@dataclass
+class Session:
+    """One conversation with an agent.
+
+    Attributes:
+        name: what it is called in this kernel.
+        session_id: the server's id, opaque; None until the server has named one.
+        agent_id: the agent that answered last; None until one has named itself.
+        target: the base URL that the id belongs to; None before the first turn.
+        turns: in the order they were asked.
+
+    >>> from halo_notebook.client import HaloClient
+    >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
+    >>> session = Session()
+    >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:
+    ...     reply = session.ask(client, "My name is Ada")
+    ...     reply = session.ask(client, "What is my name?")
+    >>> "Ada" in reply.text
+    True
+    """
+
+    name: str = DEFAULT_NAME
+    session_id: str | None = None
+    agent_id: str | None = None
+    target: str | None = None
+    turns: list[Turn] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _owner: int | None = field(default=None, repr=False, compare=False)
+
+    @contextlib.contextmanager
+    def turn(
+        self, client: HaloClient, message: str, *, whole: bool = False, **fields: Unpack[RequestFields]
+    ) -> Iterator[ReplyStream]:
+        """Take a turn: gives the stream of one message, to be entered or opened.
+
+        Args:
+            client: sends the message.
+            message: see `HaloClient.stream`.
+            whole: ask for the reply in one piece.
+            fields: see `RequestFields`. A `session_id` given here is continued from now on.
+
+        Raises:
+            InvalidRequest: when a field is not what the API takes; the session has no new turn then.
+            UsageError: when this thread is in the middle of a turn of this session.
+        """
+        with self._one_at_a_time():
+            if fields.get("session_id") is None:
+                fields["session_id"] = self.id_for(client.base_url)
+            stream = (client.chat_stream if whole else client.stream)(message, **fields)
+            if self.target != client.base_url:
+                self.agent_id = None
+            self.target, self.session_id = client.base_url, fields["session_id"]
+            self.turns.append(Turn(stream.request.body, stream.reply))
+            try:
+                yield stream
+            finally:
+                stream.stop()
+                self.session_id = stream.reply.session_id or self.session_id
+                self.agent_id = stream.reply.agent_id or self.agent_id
+
+    def ask(self, client: HaloClient, message: str, **fields: Unpack[RequestFields]) -> Reply:
+        """Take a turn and return its reply once it has ended. Raises as `HaloClient.ask` does."""
+        with self.turn(client, message, **fields) as stream, stream:
+            for _ in stream:
+                pass
+        return stream.reply
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        if self._owner == threading.get_ident():
+            raise UsageError(
+                f"Session {self.name!r} is in the middle of a turn. Nothing was sent; end that turn first, "
+                "or use another session."
+            )
+        while not self._lock.acquire(timeout=0.2):  # in pieces, so that an interrupt gets through
+            pass
+        self._owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._owner = None
+            self._lock.release()
+
+    def id_for(self, target: str) -> str | None:
+        """The id to send to `target`: none when another service gave it."""
+        return self.session_id if self.target in (None, target) else None
+
+    def about(self, reply: Reply, *, demo: bool = False) -> dict[str, JSON]:
+        """What is written beside a shown reply, so that a saved notebook says what it shows."""
+        return {
+            "session": self.name,
+            "session_id": reply.session_id or self.session_id,
+            "agent_id": reply.agent_id,
+            "status": reply.status,
+            "demo": demo,
+        }
+
+    def summary(self) -> dict[str, JSON]:
+        """The session in few words: all but its turns, which are counted."""
+        return {
+            "session_id": self.session_id,
+            "agent_id": self.agent_id,
+            "target": self.target,
+            "turns": len(self.turns),
+        }
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The session as plain JSON, without secrets."""
+        return {"name": self.name, **self.summary(), "turns": [turn.to_dict() for turn in self.turns]}
+
+    def to_markdown(self) -> str:
+        """The session as Markdown: each message and reply, the actions as JSON blocks.
+
+        The agent's text stands there as it came: whoever renders the file must treat it as
+        untrusted.
+        """
+        lines = [f"# Halo session: {self.name}", ""]
+        lines += [f"- session id: {self.session_id or 'none'}", f"- agent: {self.agent_id or 'not named'}"]
+        for number, turn in enumerate(self.turns, 1):
+            reply = turn.reply
+            lines += ["", f"## Turn {number}", "", "**You**", "", turn.message, "", "**Agent**", ""]
+            lines.append(reply.text or "*(no text)*")
+            for payload in reply.actions:
+                shown = json.dumps(payload, indent=2, ensure_ascii=False)
+                fence = "`" * max(3, _longest_backtick_run(shown) + 1)
+                lines += ["", f"{fence}json", shown, fence]
+            if reply.status != "complete":
+                lines += ["", f"*({reply.status}{': ' + reply.error if reply.error else ''})*"]
+        return "\n".join(lines) + "\n"
+
+    def export(self, path: str | Path) -> Path:
+        """Write the session to `path`: ``.md`` as Markdown, ``.json`` as JSON.
+
+        Raises:
+            UsageError: for another ending, or when the file cannot be written.
+        """
+        file = Path(path).expanduser()
+        if file.suffix.lower() == ".md":
+            text = self.to_markdown()
+        elif file.suffix.lower() == ".json":
+            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        else:
+            raise UsageError(
+                f"{file.name!r} ends in neither .md nor .json. Nothing was written; name the file with one of them."
+            )
+        try:
+            file.write_text(text, encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise UsageError(
+                f"{file} could not be written ({error.strerror}). The session is kept; choose another place."
+            ) from None
+        return file
+
+
+def _longest_backtick_run(text: str) -> int:
+    longest = run = 0
+    for character in text:
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
+    return longest
+
+
+class SessionRegister:
+    """The kernel's sessions under their names; `default` is there from the start.
+
+    >>> register = SessionRegister()
+    >>> register.current.name, sorted(register)
+    ('default', ['default'])
+    """
+
+    def __init__(self) -> None:
+        self._sessions = {DEFAULT_NAME: Session()}
+        self._current = DEFAULT_NAME
+
+    @property
+    def current(self) -> Session:
+        """The session that a turn goes to when none is named."""
+        return self._sessions[self._current]
+
+    def get(self, name: str | None = None) -> Session:
+        """The session of that name, made when there is none; the current one for None."""
+        if name is None:
+            return self.current
+        return self._sessions.setdefault(name, Session(name))
+
+    def use(self, name: str) -> Session:
+        """Make the session of that name the current one."""
+        session = self.get(name)
+        self._current = name
+        return session
+
+    def new(self, name: str | None = None) -> Session:
+        """Start a new conversation under that name (the current one's for None).
+
+        One that has turns is kept beside it, as ``name-1`` and so on.
+        """
+        name = self._current if name is None else name
+        old = self._sessions.get(name)
+        if old is not None and old.turns:
+            number = 1
+            while (kept := f"{name}-{number}") in self._sessions:
+                number += 1
+            old.name = kept
+            self._sessions[kept] = old
+        self._sessions[name] = Session(name)
+        return self._sessions[name]
+
+    def resume(self, session_id: str, name: str | None = None, *, target: str | None = None) -> Session:
+        """Continue the conversation of that id, which `target` gave, under that name."""
+        session = self.new(name)
+        session.session_id, session.target = session_id, target
+        return session
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._sessions))
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __getitem__(self, name: str) -> Session:
+        """The session of that name.
+
+        Raises:
+            UsageError: naming those there are, when there is none of that name.
+        """
+        try:
+            return self._sessions[name]
+        except KeyError:
+            raise UsageError(
+                f"There is no session {name!r}. Nothing was changed; the sessions are {', '.join(self)}."
+            ) from None

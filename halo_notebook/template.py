@@ -1,0 +1,88 @@
+"""A prompt's `{{ expression }}` → its value from the notebook.
+
+Single braces are left alone, so code and JSON in a prompt stay as typed, and so is a double
+brace with nothing in it or without an end. The first closing pair that makes a whole
+expression ends it, so that an expression may hold braces of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from .errors import UsageError
+
+_MAX_SHOWN = 60
+
+
+def expand(prompt: str, evaluate: Callable[[CodeType], Any]) -> str:
+    """Return `prompt` with each `{{ expression }}` replaced by its value as text.
+
+    Args:
+        prompt: the text as typed.
+        evaluate: gives the value of compiled code.
+
+    Raises:
+        UsageError: naming what is unknown, or the expression that failed.
+
+    >>> expand("Plan {{ plan }}, {not this}", lambda code: eval(code, {"plan": "pro"}))
+    'Plan pro, {not this}'
+    """
+    parts = []
+    at = 0
+    while (start := prompt.find("{{", at)) >= 0:
+        found = _expression(prompt, start)
+        if found is None:
+            parts.append(prompt[at : start + 2])
+            at = start + 2
+            continue
+        source, code, end = found
+        parts += [prompt[at:start], _value(source, code, evaluate)]
+        at = end
+    parts.append(prompt[at:])
+    return "".join(parts)
+
+
+def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
+    """The expression that begins at `start`: its source, code and end; None when there is none."""
+    problem: SyntaxError | ValueError | None = None
+    first = end = prompt.find("}}", start)
+    while end >= 0:
+        source = prompt[start + 2 : end].strip()
+        if not source and end == first:
+            return None
+        try:
+            return source, compile(f"({source}\n)", "<prompt>", "eval"), end + 2
+        except (SyntaxError, ValueError) as error:
+            problem = problem or error
+        end = prompt.find("}}", end + 1)
+        if end - start > 2_000:  # nobody's expression; and each try compiles it anew
+            break
+    if problem is None:
+        return None
+    source = prompt[start + 2 : first].strip()
+    raise UsageError(
+        f"{{{{ {_shown(source)} }}}} is not a Python expression. Nothing was sent; mend it, or use --raw to "
+        "send braces as typed."
+    )
+
+
+def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> str:
+    try:
+        return str(evaluate(code))
+    except NameError as error:
+        name = getattr(error, "name", None) or source
+        raise UsageError(
+            f"There is no {name!r} in this notebook, which the prompt names in {{{{ {_shown(source)} }}}}. "
+            "Nothing was sent; define it, or use --raw to send braces as typed."
+        ) from None
+    except Exception as error:
+        raise UsageError(
+            f"{{{{ {_shown(source)} }}}} raised {type(error).__name__}: {error}. Nothing was sent; mend the expression."
+        ) from None
+
+
+def _shown(source: str) -> str:
+    line = " ".join(source.split())
+    return line if len(line) <= _MAX_SHOWN else line[: _MAX_SHOWN - 1] + "…"
