@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .client import ActionEvent, AsyncHaloClient, HaloClient, Reply
+    from .client import AsyncHaloClient, HaloClient
     from .demo import DemoAgent
     from .errors import HaloError
+    from .reply import ActionEvent, Reply
     from .session import Session, Turn
     from .stream import Action, ActionSummary, Event, MalformedRecord, StreamParser, TextDelta
 
@@ -22,7 +23,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Action": "stream",
-    "ActionEvent": "client",
+    "ActionEvent": "reply",
     "ActionSummary": "stream",
     "AsyncHaloClient": "client",
     "DemoAgent": "demo",
@@ -30,7 +31,7 @@ _MODULES = {
     "HaloClient": "client",
     "HaloError": "errors",
     "MalformedRecord": "stream",
-    "Reply": "client",
+    "Reply": "reply",
     "Session": "session",
     "StreamParser": "stream",
     "TextDelta": "stream",

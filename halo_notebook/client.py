@@ -23,23 +23,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import difflib
 import inspect
-import io
 import json
 import math
-import os
 import queue
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast
 from urllib.parse import urlsplit
 
 from . import bridge
@@ -50,73 +44,39 @@ from .errors import (
     ConnectionFailed,
     HaloError,
     IdentityError,
-    InvalidRequest,
     NotFound,
     RateLimited,
-    ReplyError,
     ReplyInterrupted,
     ReplyTimeout,
     ReplyUnreadable,
     ServerError,
     StatusError,
 )
-from .stream import (
-    JSON,
-    MAX_RECORD_BYTES,
-    Action,
-    ActionSummary,
-    Event,
-    MalformedRecord,
-    StreamParser,
-    TextDelta,
+from .reply import Reply, kept
+from .request import Request, RequestFields, TokenSource, UserToken, checked_request
+from .settings import (
+    DEFAULT_BASE_URL,
+    Secret,
+    checked_base_url,
+    checked_key,
+    checked_token,
+    is_loopback,
+    setting,
 )
+from .stream import JSON, MAX_RECORD_BYTES, Event, StreamParser, TextDelta
 
 if TYPE_CHECKING:
     import httpx
 
-DEFAULT_BASE_URL = "https://api.haloagents.ai/api/sdk"
 CONNECT_TIMEOUT_S = 10.0
 SILENCE_TIMEOUT_S = 120.0
 MAX_RETRIES = 2
 MAX_RETRY_WAIT_S = 60.0
 """A longer `Retry-After` is reported, not waited for."""
 
-MAX_MESSAGE_CHARS = 10_000
-MAX_CUSTOM_FIELDS_CHARS = 10_000
-MAX_HISTORY_ITEMS = 50
-MAX_BEHAVIOR_CHARS = 5_000
-MODES = ("chat", "voice", "video", "livehelp")
-
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _TEXT_FIELDS = ("response", "message", "text", "reply", "content")
 _BACKOFF_S = 0.5
-
-Status: TypeAlias = Literal["streaming", "complete", "stopped", "failed"]
-UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
-
-
-# --- Settings ---------------------------------------------------------------------------
-
-
-class Secret:
-    """A string that shows in no repr, format or traceback; `reveal` is the one way out."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "set"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
 
 
 @dataclass(frozen=True)
@@ -124,533 +84,12 @@ class _Settings:
     api_key: Secret
     base_url: str
     user_id: str | None
-    user_token: Secret | Callable[[], str | Awaitable[str]] | None
+    user_token: TokenSource | None
     agent_id: str | None
     connect_timeout_s: float
     silence_timeout_s: float
     max_retries: int
     max_record_bytes: int
-
-
-def is_loopback(url: str) -> bool:
-    """Whether `url` names this machine, which is where plain http is allowed."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def checked_base_url(url: str) -> str:
-    """Return `url` without a trailing slash, or raise `ConfigError` saying what is unsafe."""
-    try:
-        parts = urlsplit(url.strip())
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(
-            "The base URL is not an http or https address. Nothing was sent; "
-            f"set HALO_BASE_URL to one such as {DEFAULT_BASE_URL}."
-        )
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(
-            "The base URL holds a user, password, query or fragment. Nothing was sent; "
-            "set HALO_BASE_URL without them."
-        )
-    if parts.scheme == "http" and not is_loopback(url):
-        raise ConfigError(
-            f"Plain http would send the key unencrypted to {host}. Nothing was sent; use https "
-            "(http is for this machine only, such as http://127.0.0.1:8000)."
-        )
-    return url.strip().rstrip("/")
-
-
-def checked_key(key: str) -> Secret:
-    """Return the widget key as a `Secret`, or raise `ConfigError` for what is none."""
-    key = key.strip()
-    if not key:
-        raise ConfigError(
-            "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…), "
-            "or use the demo agent, which needs none."
-        )
-    _refuse_identity_secret(key, "the API key")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(
-            "The API key has a blank or a character that no key has. Nothing was sent; copy it anew."
-        )
-    return Secret(key)
-
-
-def _checked_token(token: str) -> Secret:
-    token = token.strip()
-    _refuse_identity_secret(token, "a user token")
-    return Secret(token)
-
-
-def _refuse_identity_secret(value: str, place: str) -> None:
-    if value.startswith("ha_secret_"):
-        raise ConfigError(
-            f"An identity secret (ha_secret_…) was given as {place}. It signs user tokens and must never "
-            "leave a backend, so it is not used. Nothing was sent; set the widget key (ab_live_…), and "
-            "replace this secret if the notebook was shared."
-        )
-
-
-def _configured(name: str) -> Any:
-    """What `%config HaloMagics` says in this kernel; None elsewhere."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    magics = shell.magics_manager.registry.get("HaloMagics") if shell else None
-    return getattr(magics, name, None)
-
-
-def setting(name: str, argument: Any = None) -> Any:
-    """The value of a setting: the argument, else `%config HaloMagics`, else HALO_<NAME>."""
-    for value in (argument, _configured(name), os.environ.get(f"HALO_{name.upper()}")):
-        if value is not None and value != "":
-            return value
-    return None
-
-
-# --- The request ------------------------------------------------------------------------
-
-
-class ContextEntry(TypedDict, total=False):
-    """One entry of the request's `context`."""
-
-    label: str
-    type: str
-    value: Any
-
-
-class RequestFields(TypedDict, total=False):
-    """The request's fields beside the message; None is as good as absent.
-
-    user_id: the user's id in the caller's system; absent or ``"anonymous"`` for nobody.
-    user_token: a JWT for that user, or a callable (sync or async) that returns one.
-    session_id: continues a conversation; opaque.
-    company_id: used when the user has no linked company.
-    mode: ``chat`` (the default), ``voice``, ``video`` or ``livehelp``.
-    context: key → `ContextEntry`, or any JSON value or DataFrame, labelled with its key.
-    custom_fields: user traits; at most 10,000 characters as JSON.
-    conversation_history: at most 50 items with `role` (or `speaker`) and `content` (or `text`).
-    behavior_context: at most 5,000 characters.
-    agent_id: pins one agent.
-    images: http(s) or ``data:`` URLs.
-    """
-
-    user_id: str | None
-    user_token: UserToken | None
-    session_id: str | None
-    company_id: str | None
-    mode: str | None
-    context: Mapping[str, Any] | None
-    custom_fields: Mapping[str, Any] | None
-    conversation_history: Sequence[Mapping[str, Any]] | None
-    behavior_context: str | None
-    agent_id: str | None
-    images: Sequence[str] | None
-
-
-def context_entry(key: str, value: Any) -> dict[str, JSON]:
-    """Return `value` as an entry of the request's context.
-
-    A mapping with `label` and `value` is an entry already. A pandas DataFrame becomes a
-    ``list`` of its rows; any other value is labelled with its key.
-    """
-    if isinstance(value, Mapping) and {"label", "value"} <= value.keys() <= {"label", "type", "value"}:
-        entry = {**value, "value": plain_json(value["value"], f"context[{key!r}]")}
-        if not all(isinstance(entry.get(name, ""), str) for name in ("label", "type")):
-            raise InvalidRequest(
-                f"context[{key!r}] needs its label and type as strings. Nothing was sent; mend that entry."
-            )
-        return cast("dict[str, JSON]", entry)
-    rows = plain_json(value, f"context[{key!r}]")
-    if _is_dataframe(value):
-        return {"label": key, "type": "list", "value": rows}
-    return {"label": key, "value": rows}
-
-
-def plain_json(value: Any, place: str) -> JSON:
-    """Return `value` as plain JSON: DataFrames as rows, numpy values as Python's, dates as ISO text.
-
-    Raises:
-        InvalidRequest: naming `place`, when it holds something that JSON cannot say.
-    """
-    try:
-        text = json.dumps(value, default=_json_default, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequest(
-            f"{place} cannot be sent as JSON ({error}). Nothing was sent; mend that value."
-        ) from None
-    return cast(JSON, json.loads(text))
-
-
-def _is_dataframe(value: Any) -> bool:
-    # pandas is not imported for this: a value of its types means that it already is.
-    return type(value).__module__.startswith("pandas") and hasattr(value, "to_json")
-
-
-def _json_default(value: Any) -> Any:
-    if _is_dataframe(value):
-        orient = {"orient": "records"} if hasattr(value, "columns") else {}
-        return json.loads(value.to_json(date_format="iso", **orient))
-    if isinstance(value, Mapping):
-        return dict(value)
-    for method in ("tolist", "item", "isoformat"):  # numpy arrays and scalars, dates
-        if callable(convert := getattr(value, method, None)):
-            return convert()
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One checked request. `body` is what is sent, but for the user token."""
-
-    body: dict[str, JSON]
-    user_token: Secret | Callable[[], str | Awaitable[str]] | None
-
-    @property
-    def message(self) -> str:
-        """The message as sent."""
-        return str(self.body["message"])
-
-
-def _checked_request(settings: _Settings, message: str, fields: Mapping[str, Any]) -> Request:
-    known = RequestFields.__annotations__
-    for name in fields.keys() - known.keys():
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
-        raise InvalidRequest(f"There is no field {name!r}. Nothing was sent; {hint}")
-    given = {name: value for name, value in fields.items() if value is not None}
-    if not isinstance(message, str) or not message.strip():
-        raise InvalidRequest("The message is empty. Nothing was sent; write one.")
-    _check_length("The message", len(message), MAX_MESSAGE_CHARS)
-
-    token = given.pop("user_token", None)
-    if isinstance(token, str):
-        token = _checked_token(token)
-    elif token is not None and not callable(token):
-        raise InvalidRequest("user_token must be a string or a callable. Nothing was sent.")
-    body: dict[str, JSON] = {"message": message}
-    for name, default in (("user_id", settings.user_id), ("agent_id", settings.agent_id)):
-        if default is not None:
-            given.setdefault(name, default)
-    for name, value in given.items():
-        body[name] = _FIELD_CHECKS[name](name, value)
-    return Request(body, token if token is not None else settings.user_token)
-
-
-def _check_length(what: str, length: int, limit: int, unit: str = "characters") -> None:
-    if length > limit:
-        raise InvalidRequest(
-            f"{what} has {length:,} {unit}; the API takes {limit:,}. Nothing was sent; shorten it."
-        )
-
-
-def _string(name: str, value: Any) -> JSON:
-    if not isinstance(value, str) or not value:
-        raise InvalidRequest(
-            f"{name} must be a string with something in it, not {type(value).__name__}. Nothing was sent."
-        )
-    return value
-
-
-def _mode(name: str, value: Any) -> JSON:
-    if value not in MODES:
-        close = difflib.get_close_matches(str(value), MODES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(MODES)}."
-        raise InvalidRequest(f"There is no mode {value!r}. Nothing was sent; {hint}")
-    return str(value)
-
-
-def _mapping(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidRequest(f"{name} must be a dict with string keys. Nothing was sent.")
-    return value
-
-
-def _context(name: str, value: Any) -> JSON:
-    return {key: context_entry(key, entry) for key, entry in _mapping(name, value).items()}
-
-
-def _custom_fields(name: str, value: Any) -> JSON:
-    traits = plain_json(_mapping(name, value), name)
-    length = len(json.dumps(traits, ensure_ascii=False, separators=(",", ":")))
-    _check_length("custom_fields as JSON", length, MAX_CUSTOM_FIELDS_CHARS)
-    return traits
-
-
-def _history(name: str, value: Any) -> JSON:
-    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        raise InvalidRequest(f"{name} must be a list of dicts. Nothing was sent.")
-    _check_length(name, len(value), MAX_HISTORY_ITEMS, "items")
-    for number, item in enumerate(value):
-        if not (
-            isinstance(item, Mapping)
-            and isinstance(item.get("role", item.get("speaker")), str)
-            and isinstance(item.get("content", item.get("text")), str)
-        ):
-            raise InvalidRequest(
-                f"{name}[{number}] needs 'role' (or 'speaker') and 'content' (or 'text') as strings. "
-                "Nothing was sent; mend that item."
-            )
-    return plain_json(list(value), name)
-
-
-def _behavior(name: str, value: Any) -> JSON:
-    text = _string(name, value)
-    _check_length(name, len(str(text)), MAX_BEHAVIOR_CHARS)
-    return text
-
-
-_IMAGE_STARTS = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"BM": "image/bmp",
-}
-
-
-def image_url(image: Any) -> str:
-    """Return an image as a URL that can be sent.
-
-    Args:
-        image: an http(s) or ``data:`` URL; the bytes of an image; a `pathlib.Path` to one; or
-            what a notebook shows as a PNG (PIL, matplotlib, `IPython.display.Image`).
-
-    Raises:
-        InvalidRequest: when it is none of these, so that no other file is sent by mistake.
-    """
-    if isinstance(image, str) and image.lower().startswith(("http://", "https://", "data:image/")):
-        return image
-    data, name = _image_bytes(image)
-    kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), None)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        kind = "image/webp"
-    if kind is None:
-        raise InvalidRequest(
-            f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP). Nothing was sent; give an image or its URL."
-        )
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _image_bytes(image: Any) -> tuple[bytes, str]:
-    if isinstance(image, Path):
-        try:
-            return image.expanduser().read_bytes(), repr(str(image))
-        except OSError as error:
-            raise InvalidRequest(
-                f"The image {str(image)!r} could not be read ({error.strerror}). Nothing was sent; check the path."
-            ) from None
-    if hasattr(image, "savefig"):  # a matplotlib figure
-        file = io.BytesIO()
-        image.savefig(file, format="png")
-        return file.getvalue(), "the figure"
-    if not isinstance(image, (bytes, bytearray)):
-        image_data = getattr(image, "data", None)
-        png = image._repr_png_() if hasattr(image, "_repr_png_") else None
-        image = image_data if isinstance(image_data, bytes) else png if isinstance(png, bytes) else b""
-    return bytes(image), "what was given"
-
-
-def _images(name: str, value: Any) -> JSON:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InvalidRequest(f"{name} must be a list of URLs. Nothing was sent.")
-    for number, url in enumerate(value):
-        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://", "data:")):
-            raise InvalidRequest(
-                f"{name}[{number}] is not an http, https or data: URL. Nothing was sent; mend that item."
-            )
-    return list(value)
-
-
-_FIELD_CHECKS: dict[str, Callable[[str, Any], JSON]] = {
-    "user_id": _string,
-    "session_id": _string,
-    "company_id": _string,
-    "mode": _mode,
-    "context": _context,
-    "custom_fields": _custom_fields,
-    "conversation_history": _history,
-    "behavior_context": _behavior,
-    "agent_id": _string,
-    "images": _images,
-}
-
-
-# --- The reply --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ActionEvent:
-    """An action as it arrived.
-
-    Attributes:
-        payload: opaque JSON.
-        at_s: seconds from the request's being written.
-        offset: how many characters of the reply's text came before it.
-    """
-
-    payload: JSON
-    at_s: float
-    offset: int
-
-
-class Reply:
-    """What the agent said and did, as far as it has arrived.
-
-    Attributes:
-        action_events: the actions as they arrived, each an `ActionEvent`.
-        summary: the payloads of the closing summary, or None when there was none.
-        malformed: the records that could not be read.
-        session_id: the conversation's id, or None when the server named none.
-        agent_id: the id of the agent that answered, or None when the server named none.
-        status: ``streaming``, then ``complete``, ``stopped`` (by the user) or ``failed``.
-        error: the one line that says why it failed; empty otherwise.
-        first_text_s: seconds from the request's being written to the first text, or None.
-        elapsed_s: seconds from the request's being written to the end, or None before it.
-        retries: how often the request was sent again because it had not arrived.
-        started_at: when it was asked for, in UTC.
-        raw: the JSON answer of `chat`, as it came; None for a streamed reply.
-
-    >>> reply = Reply()
-    >>> reply.add(TextDelta("Done."), at_s=0.2)
-    >>> reply.add(Action({"type": "highlight"}), at_s=0.3)
-    >>> reply.text, reply.actions
-    ('Done.', [{'type': 'highlight'}])
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._length = 0
-        self._joined = (0, "")  # of how many parts, and their text
-        self.action_events: list[ActionEvent] = []
-        self.summary: list[JSON] | None = None
-        self.malformed: list[MalformedRecord] = []
-        self.session_id: str | None = None
-        self.agent_id: str | None = None
-        self.status: Status = "streaming"
-        self.error = ""
-        self.first_text_s: float | None = None
-        self.elapsed_s: float | None = None
-        self.retries = 0
-        self.started_at = datetime.now(UTC)
-        self.raw: JSON = None
-
-    @property
-    def text(self) -> str:
-        """The text so far, as it came: untrusted Markdown."""
-        # Parts are only ever added, by one thread; another may read meanwhile.
-        count, text = self._joined
-        more, now = self.text_since(count)
-        if more:
-            self._joined = (now, text + more)
-        return text + more
-
-    def text_since(self, part: int) -> tuple[str, int]:
-        """The text from the `part`-th piece on, and the number of pieces so far.
-
-        Start with 0 and give back the number to follow a reply that is still arriving.
-        """
-        now = len(self._parts)
-        return "".join(self._parts[part:now]), now
-
-    @property
-    def actions(self) -> list[JSON]:
-        """The payloads in order, each once: those that arrived, then what only the summary held."""
-        return [event.payload for event in self.action_events] + self.summary_only
-
-    @property
-    def summary_only(self) -> list[JSON]:
-        """The payloads that the summary held and that had not arrived on their own."""
-        seen: dict[str, int] = {}
-        for event in self.action_events:
-            key = _canonical(event.payload)
-            seen[key] = seen.get(key, 0) + 1
-        rest = []
-        for payload in self.summary or []:
-            key = _canonical(payload)
-            if seen.get(key, 0):
-                seen[key] -= 1
-            else:
-                rest.append(payload)
-        return rest
-
-    def add(self, event: Event, at_s: float) -> None:
-        """Take in the next event, which arrived at `at_s`."""
-        match event:
-            case TextDelta(text):
-                if self.first_text_s is None:
-                    self.first_text_s = at_s
-                self._parts.append(text)
-                self._length += len(text)
-            case Action(payload):
-                self.action_events.append(ActionEvent(payload, at_s, self._length))
-            case ActionSummary(payloads):
-                self.summary = (self.summary or []) + payloads
-            case MalformedRecord():
-                self.malformed.append(event)
-
-    def to_dict(self) -> dict[str, JSON]:
-        """The reply as plain JSON, without secrets: every attribute, with text and actions."""
-        return {
-            "text": self.text,
-            "actions": self.actions,
-            "action_events": [cast(JSON, asdict(event)) for event in self.action_events],
-            "summary": self.summary,
-            "malformed": [cast(JSON, asdict(record)) for record in self.malformed],
-            "session_id": self.session_id,
-            "agent_id": self.agent_id,
-            "status": self.status,
-            "error": self.error,
-            "first_text_s": self.first_text_s,
-            "elapsed_s": self.elapsed_s,
-            "retries": self.retries,
-            "started_at": self.started_at.isoformat(timespec="milliseconds"),
-            "raw": self.raw,
-        }
-
-    def __repr__(self) -> str:
-        text = self.text
-        shown = text if len(text) <= 60 else text[:59] + "…"
-        return f"Reply({self.status}, {shown!r}, {len(self.actions)} actions, session {self.session_id})"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from .render import reply_bundle  # heavy, and needed only where a reply is shown
-
-        return reply_bundle(self.text, self.actions, status_words(self))
-
-
-def _canonical(payload: JSON) -> str:
-    # As text, since Python holds True equal to 1 and 1 to 1.0, and JSON does not.
-    return json.dumps(payload, sort_keys=True)
-
-
-def status_words(reply: Reply, *, demo: bool = False, session: str | None = None) -> list[str]:
-    """What the status line says of a reply, piece by piece."""
-    words = ["demo agent"] if demo else []
-    words += [reply.agent_id] if reply.agent_id else []
-    words += [f"session {session}"] if session else []
-    if reply.status in ("stopped", "failed"):
-        words.append(reply.status)
-    if reply.first_text_s is not None:
-        words.append(f"first text {reply.first_text_s:.2f} s")
-    if reply.elapsed_s is not None:
-        words.append(f"total {reply.elapsed_s:.2f} s")
-    for count, what in ((len(reply.actions), "action"), (len(reply.malformed), "unreadable record")):
-        if count:
-            words.append(f"{count:,} {what}{'s' if count > 1 else ''}")
-    if reply.retries:
-        words.append(f"sent at try {reply.retries + 1}")
-    if reply.status == "complete" and not reply.session_id:
-        words.append("no session id, so the next message starts anew")
-    return words
 
 
 # --- What can fail ----------------------------------------------------------------------
@@ -841,7 +280,7 @@ class AsyncHaloClient:
             api_key=checked_key(key.reveal() if isinstance(key, Secret) else key),
             base_url=checked_base_url(setting("base_url", base_url) or DEFAULT_BASE_URL),
             user_id=setting("user_id", user_id),
-            user_token=_checked_token(token) if isinstance(token, str) else token,
+            user_token=checked_token(token) if isinstance(token, str) else token,
             agent_id=agent_id,
             connect_timeout_s=_seconds("connect_timeout_s", connect_timeout_s),
             silence_timeout_s=_seconds("silence_timeout_s", silence_timeout_s),
@@ -900,7 +339,9 @@ class AsyncHaloClient:
 
     def prepare(self, message: str, **fields: Unpack[RequestFields]) -> Request:
         """Check a request without sending it. Raises as `stream` does at once."""
-        return _checked_request(self._settings, message, fields)
+        settings = self._settings
+        defaults = {name: getattr(settings, name) for name in ("user_id", "agent_id", "user_token")}
+        return checked_request(message, fields, defaults)
 
     def dry_run(self, request: Request, path: str = "/chat/stream") -> dict[str, JSON]:
         """The exact request as JSON, its secrets as 'set'; nothing is sent."""
@@ -1005,7 +446,7 @@ class AsyncHaloClient:
                 f"The user_token callable returned {type(value).__name__} in place of a token. "
                 "The message was not taken; mend the callable and run again."
             )
-        token = _checked_token(value)
+        token = checked_token(value)
         if _has_expired(token):
             raise ConfigError(
                 "The user_token callable returned a token that has expired. The message was not taken; "
@@ -1251,12 +692,6 @@ class AsyncReplyStream:
                 "network, then run again."
             )
         return kind(f"{what} before the reply had ended. {kept(self.reply)}. {_MAY_HAVE_ARRIVED}.")
-
-
-def kept(reply: Reply) -> str:
-    """What a broken or stopped reply leaves, for an error's line."""
-    arrived = reply.text or reply.action_events or reply.summary or reply.malformed
-    return "What had arrived and the session are kept" if arrived else "The session is kept"
 
 
 def _one_line(text: str, limit: int) -> str:

@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .client import Reply
+    from .reply import Reply
 
 
 class HaloError(Exception):

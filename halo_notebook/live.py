@@ -19,21 +19,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.display import publish_display_data
 
-from .client import kept, status_words
 from .errors import HaloError, ReplyStopped
-from .render import (
-    ReplyRenderer,
-    json_bundle,
-    json_text,
-    payload_label,
-    plain,
-    status_html,
-    terminal_text,
-    wrap,
-)
+from .outputs import json_bundle, status_bundle, status_html
+from .render import ReplyRenderer, json_text, payload_label, plain, terminal_text, wrap
+from .reply import kept, status_words
 
 if TYPE_CHECKING:
-    from .client import Reply, ReplyStream
+    from .client import ReplyStream
+    from .reply import Reply
     from .stream import JSON
 
 MIN_INTERVAL_S = 0.05
@@ -182,8 +175,7 @@ class NotebookScreen:
         )
         self._show_actions()
         self._show_payloads(self._reply.summary_only, len(self._reply.action_events))
-        line = " · ".join(words)
-        self._publish({"text/html": status_html(words), "text/plain": terminal_text(line)}, {})
+        self._publish(status_bundle(words), {})
 
     def _publish_text(
         self, html: str, *, plain_text: str | None = None, update: bool = False, since: float | None = None

@@ -19,24 +19,16 @@ from IPython.core.error import StdinNotImplementedError
 from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import publish_display_data
 from IPython.utils.process import arg_split
-from traitlets import Any as AnyTrait
 from traitlets import Bool, Float, TraitType, Unicode
 
-from .client import (
-    CONNECT_TIMEOUT_S,
-    SILENCE_TIMEOUT_S,
-    HaloClient,
-    Secret,
-    checked_base_url,
-    checked_key,
-    image_url,
-    setting,
-)
+from .client import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S, HaloClient
 from .errors import ConfigError, UsageError
-from .session import Session, SessionRegister
+from .request import image_url
+from .session import SessionRegister
+from .settings import Secret, checked_base_url, checked_key, checked_token, setting
 from .stream import JSON
 from .template import expand
 
@@ -58,8 +50,8 @@ COMMANDS = {
 class _SecretTrait(TraitType[Any, Any]):
     """A setting that shows as 'set' wherever it is printed."""
 
-    def __init__(self, check: Callable[[str], Secret]) -> None:
-        super().__init__(default_value=None, allow_none=True)
+    def __init__(self, check: Callable[[str], Secret], help: str) -> None:
+        super().__init__(default_value=None, allow_none=True, help=help)
         self._check = check
 
     def validate(self, obj: Any, value: Any) -> Any:
@@ -87,12 +79,12 @@ class HaloMagics(Magics):
     ``%config HaloMagics.user_id = "u_1"``.
     """
 
-    api_key = _SecretTrait(checked_key).tag(config=True, help="widget key (ab_live_…); shows as 'set'")
+    api_key = _SecretTrait(checked_key, "widget key (ab_live_…); shows as 'set'").tag(config=True)
     base_url = Unicode(None, allow_none=True, help="https address of the API").tag(config=True)
     user_id = Unicode(None, allow_none=True, help="the user's id in your system").tag(config=True)
-    user_token = _SecretTrait(Secret).tag(
-        config=True, help="a JWT for user_id, or a callable that returns one; shows as 'set'"
-    )
+    user_token = _SecretTrait(
+        checked_token, "a JWT for user_id, or a callable that returns one; shows as 'set'"
+    ).tag(config=True)
     agent_id = Unicode(None, allow_none=True, help="pins one agent").tag(config=True)
     connect_timeout_s = Float(CONNECT_TIMEOUT_S, help="seconds to wait for a connection").tag(config=True)
     silence_timeout_s = Float(SILENCE_TIMEOUT_S, help="seconds of silence before a reply fails").tag(
@@ -374,7 +366,7 @@ class HaloMagics(Magics):
         print(f"Session {session.name!r} goes on with {session_id}.")
 
     def _do_history(self, rest: str) -> None:
-        from .render import turn_bundle
+        from .outputs import turn_bundle
 
         name = self._at_most_one("history", rest)
         session = self.sessions.current if name is None else self.sessions[name]
@@ -385,7 +377,8 @@ class HaloMagics(Magics):
             if getattr(self.shell, "kernel", None) is None:
                 print(bundle["text/plain"])
             else:
-                publish_display_data(data=bundle, metadata={"halo": session.about(turn.reply)})
+                demo = self._demo is not None and session.target == self._demo.url
+                publish_display_data(data=bundle, metadata={"halo": session.about(turn.reply, demo=demo)})
 
     def _do_export(self, rest: str) -> None:
         file, *name = self._arguments("export", rest, 1, 2)
@@ -427,13 +420,11 @@ class HaloMagics(Magics):
         self._show_json({**state, "client": client.debug()}, "halo status")
 
     def _do_help(self, rest: str) -> None:
-        commands = textwrap.indent("\n".join(COMMANDS.values()), "  %halo ")
-        print(
-            f"{type(self).halo.parser.format_help()}\nline commands:\n  %halo {'':<22} where things stand\n{commands}"
-        )
+        print(_help_text())
 
     def _show_json(self, value: JSON, label: str) -> None:
-        from .render import json_bundle, json_text
+        from .outputs import json_bundle
+        from .render import json_text
 
         if getattr(self.shell, "kernel", None) is None:
             print(json_text(value))
@@ -458,10 +449,16 @@ class HaloMagics(Magics):
         self._arguments(command, rest, 0, 0)
 
 
+def _help_text() -> str:
+    """What `%halo help` prints and `%%halo?` shows."""
+    # The parser's own text is laid out for a documentation page.
+    options = HaloMagics.halo.parser.format_help().removeprefix("::\n\n").replace("%halo", "%%halo", 1)
+    commands = textwrap.indent("\n".join(COMMANDS.values()), "  %halo ")
+    return f"{options}\nline commands:\n  %halo {'':<22} where things stand\n{commands}\n"
+
+
 HaloMagics.halo.parser.allow_abbrev = False  # an option that comes later must not change what one means
-HaloMagics.halo.__doc__ = f"{HaloMagics.halo.__doc__}\nline commands:\n" + textwrap.indent(
-    "\n".join(COMMANDS.values()), "  %halo "
-)
+HaloMagics.halo.__doc__ = _help_text()
 
 
 def _option_names(parser: argparse.ArgumentParser) -> list[str]:
@@ -469,8 +466,10 @@ def _option_names(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str) -> str:
-    close = difflib.get_close_matches(word, [name for name in known if not name.startswith("_")], n=1)
-    return f"did you mean {close[0]!r}?" if close else otherwise
+    # Without their dashes: two options are not alike for both having them.
+    names = {name.lstrip("-"): name for name in known if not name.startswith("_")}
+    close = difflib.get_close_matches(word.lstrip("-"), names, n=1)
+    return f"did you mean {names[close[0]]!r}?" if close else otherwise
 
 
 def _unquoted(word: str) -> str:

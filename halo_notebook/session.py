@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Unpack
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from .client import HaloClient, Reply, ReplyStream, RequestFields
+    from .client import HaloClient, ReplyStream
+    from .reply import Reply
+    from .request import RequestFields
     from .stream import JSON
 
 DEFAULT_NAME = "default"

@@ -1,0 +1,188 @@
+"""What an agent said and did, as far as it has arrived.
+
+A `Reply` grows while its stream runs: one thread adds events, others may read. It does not
+know where its events come from, nor what a payload means.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias, cast
+
+from .stream import JSON, Action, ActionSummary, Event, MalformedRecord, TextDelta
+
+Status: TypeAlias = Literal["streaming", "complete", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class ActionEvent:
+    """An action as it arrived.
+
+    Attributes:
+        payload: opaque JSON.
+        at_s: seconds from the request's being written.
+        offset: how many characters of the reply's text came before it.
+    """
+
+    payload: JSON
+    at_s: float
+    offset: int
+
+
+class Reply:
+    """What the agent said and did, as far as it has arrived.
+
+    Attributes:
+        action_events: the actions as they arrived, each an `ActionEvent`.
+        summary: the payloads of the closing summary, or None when there was none.
+        malformed: the records that could not be read.
+        session_id: the conversation's id, or None when the server named none.
+        agent_id: the id of the agent that answered, or None when the server named none.
+        status: ``streaming``, then ``complete``, ``stopped`` (by the user) or ``failed``.
+        error: the one line that says why it failed; empty otherwise.
+        first_text_s: seconds from the request's being written to the first text, or None.
+        elapsed_s: seconds from the request's being written to the end, or None before it.
+        retries: how often the request was sent again because it had not arrived.
+        started_at: when it was asked for, in UTC.
+        raw: the JSON answer of `chat`, as it came; None for a streamed reply.
+
+    >>> reply = Reply()
+    >>> reply.add(TextDelta("Done."), at_s=0.2)
+    >>> reply.add(Action({"type": "highlight"}), at_s=0.3)
+    >>> reply.text, reply.actions
+    ('Done.', [{'type': 'highlight'}])
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+        self._joined = (0, "")  # of how many parts, and their text
+        self.action_events: list[ActionEvent] = []
+        self.summary: list[JSON] | None = None
+        self.malformed: list[MalformedRecord] = []
+        self.session_id: str | None = None
+        self.agent_id: str | None = None
+        self.status: Status = "streaming"
+        self.error = ""
+        self.first_text_s: float | None = None
+        self.elapsed_s: float | None = None
+        self.retries = 0
+        self.started_at = datetime.now(UTC)
+        self.raw: JSON = None
+
+    @property
+    def text(self) -> str:
+        """The text so far, as it came: untrusted Markdown."""
+        # Parts are only ever added, by one thread; another may read meanwhile.
+        count, text = self._joined
+        more, now = self.text_since(count)
+        if more:
+            self._joined = (now, text + more)
+        return text + more
+
+    def text_since(self, part: int) -> tuple[str, int]:
+        """The text from the `part`-th piece on, and the number of pieces so far.
+
+        Start with 0 and give back the number to follow a reply that is still arriving.
+        """
+        now = len(self._parts)
+        return "".join(self._parts[part:now]), now
+
+    @property
+    def actions(self) -> list[JSON]:
+        """The payloads in order, each once: those that arrived, then what only the summary held."""
+        return [event.payload for event in self.action_events] + self.summary_only
+
+    @property
+    def summary_only(self) -> list[JSON]:
+        """The payloads that the summary held and that had not arrived on their own."""
+        seen: dict[str, int] = {}
+        for event in self.action_events:
+            key = _canonical(event.payload)
+            seen[key] = seen.get(key, 0) + 1
+        rest = []
+        for payload in self.summary or []:
+            key = _canonical(payload)
+            if seen.get(key, 0):
+                seen[key] -= 1
+            else:
+                rest.append(payload)
+        return rest
+
+    def add(self, event: Event, at_s: float) -> None:
+        """Take in the next event, which arrived at `at_s`."""
+        match event:
+            case TextDelta(text):
+                if self.first_text_s is None:
+                    self.first_text_s = at_s
+                self._parts.append(text)
+                self._length += len(text)
+            case Action(payload):
+                self.action_events.append(ActionEvent(payload, at_s, self._length))
+            case ActionSummary(payloads):
+                self.summary = (self.summary or []) + payloads
+            case MalformedRecord():
+                self.malformed.append(event)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The reply as plain JSON, without secrets: every attribute, with text and actions."""
+        return {
+            "text": self.text,
+            "actions": self.actions,
+            "action_events": [cast(JSON, asdict(event)) for event in self.action_events],
+            "summary": self.summary,
+            "malformed": [cast(JSON, asdict(record)) for record in self.malformed],
+            "session_id": self.session_id,
+            "agent_id": self.agent_id,
+            "status": self.status,
+            "error": self.error,
+            "first_text_s": self.first_text_s,
+            "elapsed_s": self.elapsed_s,
+            "retries": self.retries,
+            "started_at": self.started_at.isoformat(timespec="milliseconds"),
+            "raw": self.raw,
+        }
+
+    def __repr__(self) -> str:
+        text = self.text
+        shown = text if len(text) <= 60 else text[:59] + "…"
+        return f"Reply({self.status}, {shown!r}, {len(self.actions)} actions, session {self.session_id})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from .outputs import reply_bundle  # heavy, and needed only where a reply is shown
+
+        return reply_bundle(self.text, self.actions, status_words(self))
+
+
+def _canonical(payload: JSON) -> str:
+    # As text, since Python holds True equal to 1 and 1 to 1.0, and JSON does not.
+    return json.dumps(payload, sort_keys=True)
+
+
+def status_words(reply: Reply, *, demo: bool = False, session: str | None = None) -> list[str]:
+    """What the status line says of a reply, piece by piece."""
+    words = ["demo agent"] if demo else []
+    words += [reply.agent_id] if reply.agent_id else []
+    words += [f"session {session}"] if session else []
+    if reply.status in ("stopped", "failed"):
+        words.append(reply.status)
+    if reply.first_text_s is not None:
+        words.append(f"first text {reply.first_text_s:.2f} s")
+    if reply.elapsed_s is not None:
+        words.append(f"total {reply.elapsed_s:.2f} s")
+    for count, what in ((len(reply.actions), "action"), (len(reply.malformed), "unreadable record")):
+        if count:
+            words.append(f"{count:,} {what}{'s' if count > 1 else ''}")
+    if reply.retries:
+        words.append(f"sent at try {reply.retries + 1}")
+    if reply.status == "complete" and not reply.session_id:
+        words.append("no session id, so the next message starts anew")
+    return words
+
+
+def kept(reply: Reply) -> str:
+    """What a broken or stopped reply leaves, for an error's line."""
+    arrived = reply.text or reply.action_events or reply.summary or reply.malformed
+    return "What had arrived and the session are kept" if arrived else "The session is kept"

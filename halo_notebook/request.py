@@ -1,0 +1,302 @@
+"""One request: the API's fields, checked against its documented limits before anything is sent.
+
+What the API leaves open is left open here: ids are opaque, and a context entry may have any
+type.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import io
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypedDict, cast
+
+from .errors import InvalidRequest
+from .settings import Secret, checked_token
+from .stream import JSON
+
+MAX_MESSAGE_CHARS = 10_000
+MAX_CUSTOM_FIELDS_CHARS = 10_000
+MAX_HISTORY_ITEMS = 50
+MAX_BEHAVIOR_CHARS = 5_000
+MODES = ("chat", "voice", "video", "livehelp")
+
+UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
+TokenSource: TypeAlias = Secret | Callable[[], "str | Awaitable[str]"]
+"""A user token as it is held: hidden, or asked for when needed."""
+
+
+class ContextEntry(TypedDict, total=False):
+    """One entry of the request's `context`."""
+
+    label: str
+    type: str
+    value: Any
+
+
+class RequestFields(TypedDict, total=False):
+    """The request's fields beside the message; None is as good as absent.
+
+    user_id: the user's id in the caller's system; absent or ``"anonymous"`` for nobody.
+    user_token: a JWT for that user, or a callable (sync or async) that returns one.
+    session_id: continues a conversation; opaque.
+    company_id: used when the user has no linked company.
+    mode: ``chat`` (the default), ``voice``, ``video`` or ``livehelp``.
+    context: key → `ContextEntry`, or any JSON value or DataFrame, labelled with its key.
+    custom_fields: user traits; at most 10,000 characters as JSON.
+    conversation_history: at most 50 items with `role` (or `speaker`) and `content` (or `text`).
+    behavior_context: at most 5,000 characters.
+    agent_id: pins one agent.
+    images: http(s) or ``data:`` URLs.
+    """
+
+    user_id: str | None
+    user_token: UserToken | None
+    session_id: str | None
+    company_id: str | None
+    mode: str | None
+    context: Mapping[str, Any] | None
+    custom_fields: Mapping[str, Any] | None
+    conversation_history: Sequence[Mapping[str, Any]] | None
+    behavior_context: str | None
+    agent_id: str | None
+    images: Sequence[str] | None
+
+
+def context_entry(key: str, value: Any) -> dict[str, JSON]:
+    """Return `value` as an entry of the request's context.
+
+    A mapping with `label` and `value` is an entry already. A pandas DataFrame becomes a
+    ``list`` of its rows; any other value is labelled with its key.
+    """
+    if isinstance(value, Mapping) and {"label", "value"} <= value.keys() <= {"label", "type", "value"}:
+        entry = {**value, "value": plain_json(value["value"], f"context[{key!r}]")}
+        if not all(isinstance(entry.get(name, ""), str) for name in ("label", "type")):
+            raise InvalidRequest(
+                f"context[{key!r}] needs its label and type as strings. Nothing was sent; mend that entry."
+            )
+        return cast("dict[str, JSON]", entry)
+    rows = plain_json(value, f"context[{key!r}]")
+    if _is_dataframe(value):
+        return {"label": key, "type": "list", "value": rows}
+    return {"label": key, "value": rows}
+
+
+def plain_json(value: Any, place: str) -> JSON:
+    """Return `value` as plain JSON: DataFrames as rows, numpy values as Python's, dates as ISO text.
+
+    Raises:
+        InvalidRequest: naming `place`, when it holds something that JSON cannot say.
+    """
+    try:
+        text = json.dumps(value, default=_json_default, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(
+            f"{place} cannot be sent as JSON ({error}). Nothing was sent; mend that value."
+        ) from None
+    return cast(JSON, json.loads(text))
+
+
+def _is_dataframe(value: Any) -> bool:
+    # pandas is not imported for this: a value of its types means that it already is.
+    return type(value).__module__.startswith("pandas") and hasattr(value, "to_json")
+
+
+def _json_default(value: Any) -> Any:
+    if _is_dataframe(value):
+        orient = {"orient": "records"} if hasattr(value, "columns") else {}
+        return json.loads(value.to_json(date_format="iso", **orient))
+    if isinstance(value, Mapping):
+        return dict(value)
+    for method in ("tolist", "item", "isoformat"):  # numpy arrays and scalars, dates
+        if callable(convert := getattr(value, method, None)):
+            return convert()
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One checked request. `body` is what is sent, but for the user token."""
+
+    body: dict[str, JSON]
+    user_token: TokenSource | None
+
+    @property
+    def message(self) -> str:
+        """The message as sent."""
+        return str(self.body["message"])
+
+
+def checked_request(message: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Request:
+    """Return the request to send, or raise `InvalidRequest`.
+
+    Args:
+        message: at most `MAX_MESSAGE_CHARS` characters.
+        fields: see `RequestFields`.
+        defaults: the fields to send where `fields` has none.
+    """
+    known = RequestFields.__annotations__
+    for name in fields.keys() - known.keys():
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
+        raise InvalidRequest(f"There is no field {name!r}. Nothing was sent; {hint}")
+    given = {name: value for name, value in fields.items() if value is not None}
+    if not isinstance(message, str) or not message.strip():
+        raise InvalidRequest("The message is empty. Nothing was sent; write one.")
+    _check_length("The message", len(message), MAX_MESSAGE_CHARS)
+
+    token = given.pop("user_token", None)
+    if isinstance(token, str):
+        token = checked_token(token)
+    elif token is not None and not callable(token):
+        raise InvalidRequest("user_token must be a string or a callable. Nothing was sent.")
+    body: dict[str, JSON] = {"message": message}
+    default_token = defaults.get("user_token")
+    given = {**{name: v for name, v in defaults.items() if v is not None and name != "user_token"}, **given}
+    for name, value in given.items():
+        body[name] = _FIELD_CHECKS[name](name, value)
+    return Request(body, token if token is not None else default_token)
+
+
+def _check_length(what: str, length: int, limit: int, unit: str = "characters") -> None:
+    if length > limit:
+        raise InvalidRequest(
+            f"{what} has {length:,} {unit}; the API takes {limit:,}. Nothing was sent; shorten it."
+        )
+
+
+def _string(name: str, value: Any) -> JSON:
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(
+            f"{name} must be a string with something in it, not {type(value).__name__}. Nothing was sent."
+        )
+    return value
+
+
+def _mode(name: str, value: Any) -> JSON:
+    if value not in MODES:
+        close = difflib.get_close_matches(str(value), MODES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(MODES)}."
+        raise InvalidRequest(f"There is no mode {value!r}. Nothing was sent; {hint}")
+    return str(value)
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidRequest(f"{name} must be a dict with string keys. Nothing was sent.")
+    return value
+
+
+def _context(name: str, value: Any) -> JSON:
+    return {key: context_entry(key, entry) for key, entry in _mapping(name, value).items()}
+
+
+def _custom_fields(name: str, value: Any) -> JSON:
+    traits = plain_json(_mapping(name, value), name)
+    length = len(json.dumps(traits, ensure_ascii=False, separators=(",", ":")))
+    _check_length("custom_fields as JSON", length, MAX_CUSTOM_FIELDS_CHARS)
+    return traits
+
+
+def _history(name: str, value: Any) -> JSON:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise InvalidRequest(f"{name} must be a list of dicts. Nothing was sent.")
+    _check_length(name, len(value), MAX_HISTORY_ITEMS, "items")
+    for number, item in enumerate(value):
+        if not (
+            isinstance(item, Mapping)
+            and isinstance(item.get("role", item.get("speaker")), str)
+            and isinstance(item.get("content", item.get("text")), str)
+        ):
+            raise InvalidRequest(
+                f"{name}[{number}] needs 'role' (or 'speaker') and 'content' (or 'text') as strings. "
+                "Nothing was sent; mend that item."
+            )
+    return plain_json(list(value), name)
+
+
+def _behavior(name: str, value: Any) -> JSON:
+    text = _string(name, value)
+    _check_length(name, len(str(text)), MAX_BEHAVIOR_CHARS)
+    return text
+
+
+_IMAGE_STARTS = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+}
+
+
+def image_url(image: Any) -> str:
+    """Return an image as a URL that can be sent.
+
+    Args:
+        image: an http(s) or ``data:`` URL; the bytes of an image; a `pathlib.Path` to one; or
+            what a notebook shows as a PNG (PIL, matplotlib, `IPython.display.Image`).
+
+    Raises:
+        InvalidRequest: when it is none of these, so that no other file is sent by mistake.
+    """
+    if isinstance(image, str) and image.lower().startswith(("http://", "https://", "data:image/")):
+        return image
+    data, name = _image_bytes(image)
+    kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), None)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        kind = "image/webp"
+    if kind is None:
+        raise InvalidRequest(
+            f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP). Nothing was sent; give an image or its URL."
+        )
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _image_bytes(image: Any) -> tuple[bytes, str]:
+    if isinstance(image, Path):
+        try:
+            return image.expanduser().read_bytes(), repr(str(image))
+        except OSError as error:
+            raise InvalidRequest(
+                f"The image {str(image)!r} could not be read ({error.strerror}). Nothing was sent; check the path."
+            ) from None
+    if hasattr(image, "savefig"):  # a matplotlib figure
+        file = io.BytesIO()
+        image.savefig(file, format="png")
+        return file.getvalue(), "the figure"
+    if not isinstance(image, (bytes, bytearray)):
+        image_data = getattr(image, "data", None)
+        png = image._repr_png_() if hasattr(image, "_repr_png_") else None
+        image = image_data if isinstance(image_data, bytes) else png if isinstance(png, bytes) else b""
+    return bytes(image), "what was given"
+
+
+def _images(name: str, value: Any) -> JSON:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidRequest(f"{name} must be a list of URLs. Nothing was sent.")
+    for number, url in enumerate(value):
+        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://", "data:")):
+            raise InvalidRequest(
+                f"{name}[{number}] is not an http, https or data: URL. Nothing was sent; mend that item."
+            )
+    return list(value)
+
+
+_FIELD_CHECKS: dict[str, Callable[[str, Any], JSON]] = {
+    "user_id": _string,
+    "session_id": _string,
+    "company_id": _string,
+    "mode": _mode,
+    "context": _context,
+    "custom_fields": _custom_fields,
+    "conversation_history": _history,
+    "behavior_context": _behavior,
+    "agent_id": _string,
+    "images": _images,
+}
