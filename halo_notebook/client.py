@@ -27,6 +27,7 @@ import inspect
 import json
 import math
 import queue
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -400,6 +401,7 @@ class AsyncHaloClient:
         if self._http is None or self._loop is not loop:
             import httpx
 
+            plain_http = self._settings.base_url.startswith("http:")
             self._loop, self._token_lock = loop, asyncio.Lock()
             self._http = httpx.AsyncClient(
                 transport=self._transport,
@@ -410,6 +412,8 @@ class AsyncHaloClient:
                 # the message goes out, and a message that may have arrived cannot be sent again.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
                 follow_redirects=False,
+                # Without https no certificates are needed, and loading them takes its time.
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain_http else True,
                 # A proxy from the environment must not see what goes to this machine.
                 trust_env=not is_loopback(self._settings.base_url),
             )

@@ -1,0 +1,203 @@
+"""Conversations and their register: ids kept, turns kept, one turn at a time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halo_notebook import HaloClient, Session, errors
+from halo_notebook.demo import DEMO_KEY, DemoAgent
+from halo_notebook.session import SessionRegister
+from halo_notebook.stream import Action, TextDelta
+
+
+@pytest.fixture
+def agent() -> Iterator[DemoAgent]:
+    with DemoAgent(first_byte_s=0, chunk_s=0) as running:
+        yield running
+
+
+@pytest.fixture
+def client(agent: DemoAgent) -> HaloClient:
+    return HaloClient(DEMO_KEY, base_url=agent.url, silence_timeout_s=1)
+
+
+def test_a_session_carries_its_id_from_turn_to_turn(client: HaloClient, agent: DemoAgent) -> None:
+    """The server's id goes with the next message, and both ids are on the session."""
+    session = Session()
+    session.ask(client, "My name is Zelda")
+    assert "Zelda" in session.ask(client, "What is my name?").text
+    assert agent.requests[1].body["session_id"] == session.session_id
+    assert session.agent_id == "agent_demo"
+    assert [turn.message for turn in session.turns] == ["My name is Zelda", "What is my name?"]
+
+
+@pytest.mark.parametrize("fault", ["cut text", "500", "429 retry-after 90", "stall first", "no headers"])
+def test_the_id_survives_what_fails(fault: str, client: HaloClient, agent: DemoAgent) -> None:
+    """An error keeps the session and adds the turn with what had arrived."""
+    session = Session()
+    session.ask(client, "My name is Zelda")
+    session_id = session.session_id
+    agent.faults.append(fault)
+    if fault == "no headers":
+        session.ask(client, "Hello")
+    else:
+        with pytest.raises(errors.HaloError):
+            session.ask(client, "Hello")
+        assert session.turns[-1].reply.status == "failed"
+    assert session.session_id == session_id
+    assert "Zelda" in session.ask(client, "What is my name?").text
+    assert len(session.turns) == 3
+
+
+def test_a_partial_reply_is_on_the_session_while_it_arrives() -> None:
+    """Whoever looks in mid-reply sees what has come."""
+    release = threading.Event()
+
+    def steps(_: Any) -> Iterator[Any]:
+        yield TextDelta("first")
+        while not release.is_set():
+            yield 0.02
+        yield TextDelta(" second")
+
+    session = Session()
+    with DemoAgent(reply=steps, first_byte_s=0) as agent:
+        client = HaloClient(DEMO_KEY, base_url=agent.url)
+        with session.turn(client, "Hello") as stream, stream:
+            next(iter(stream))
+            assert session.turns[-1].reply.text == "first"
+            assert session.turns[-1].reply.status == "streaming"
+            release.set()
+            list(stream)
+    assert session.turns[-1].reply.text == "first second"
+
+
+def test_turns_of_one_session_run_one_at_a_time(client: HaloClient, agent: DemoAgent) -> None:
+    """Two threads on one session take turns; the second waits for the first."""
+    session = Session()
+    inside = 0
+    most = 0
+
+    def ask() -> None:
+        nonlocal inside, most
+        with session.turn(client, "Hello") as stream, stream:
+            inside += 1
+            most = max(most, inside)
+            list(stream)
+            inside -= 1
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert len(session.turns) == 5
+    assert len({request.body.get("session_id") for request in agent.requests}) == 2, "none, then the one id"
+
+
+def test_a_turn_within_a_turn_is_refused(client: HaloClient, agent: DemoAgent) -> None:
+    """Waiting for oneself would never end."""
+    session = Session()
+    with session.turn(client, "Hello"), pytest.raises(errors.UsageError, match="in the middle of a turn"):
+        session.ask(client, "Hello again")
+    assert not agent.requests, "a turn that is not entered sends nothing"
+
+
+def test_a_request_that_is_refused_adds_no_turn(client: HaloClient) -> None:
+    """Nothing was sent, so there is nothing to remember."""
+    session = Session()
+    with pytest.raises(errors.InvalidRequest):
+        session.ask(client, "")
+    assert session.turns == []
+
+
+def test_an_id_goes_only_to_the_service_that_gave_it(client: HaloClient, agent: DemoAgent) -> None:
+    """Another base URL starts a new conversation."""
+    session = Session()
+    session.ask(client, "Hello")
+    with DemoAgent(first_byte_s=0, chunk_s=0) as other:
+        session.ask(HaloClient(DEMO_KEY, base_url=other.url), "Hello")
+        assert "session_id" not in other.requests[0].body
+        assert session.target == other.url
+    assert session.id_for(agent.url) is None
+
+
+def test_a_session_id_that_is_given_is_continued(client: HaloClient, agent: DemoAgent) -> None:
+    """An explicit id goes before the session's own."""
+    session = Session()
+    session.ask(client, "Hello", session_id="sess_1_given")
+    session.ask(client, "Hello")
+    assert [request.body["session_id"] for request in agent.requests] == ["sess_1_given"] * 2
+
+
+def test_a_new_conversation_keeps_the_old_one(client: HaloClient) -> None:
+    """`new` never throws turns away; a session without turns is not kept."""
+    register = SessionRegister()
+    assert register.new() is register.current and sorted(register) == ["default"]
+    old = register.current
+    old.ask(client, "Hello")
+    assert register.new() is register.current is not old
+    assert register["default-1"] is old and old.name == "default-1"
+    register.current.ask(client, "Hello")
+    register.new()
+    assert sorted(register) == ["default", "default-1", "default-2"]
+
+
+def test_the_register_knows_its_sessions() -> None:
+    """Made when first named, made current by `use`, and a wrong name is answered with the right ones."""
+    register = SessionRegister()
+    assert register.get() is register.get("default") is register.current
+    support = register.get("support")
+    assert register.current is not support
+    assert register.use("support") is support is register.current
+    resumed = register.resume("sess_1_a", "old", target="https://example.com")
+    assert (resumed.session_id, resumed.id_for("https://example.com")) == ("sess_1_a", "sess_1_a")
+    assert len(register) == 3
+    with pytest.raises(errors.UsageError, match="no session 'suport'.*default, support, old"):
+        register["suport"]
+
+
+def exported(tmp_path: Path, name: str) -> str:
+    def steps(_: Any) -> list[Any]:
+        return [TextDelta("Done: ```"), Action({"code": "```\nfenced\n```"})]
+
+    with DemoAgent(reply=steps, first_byte_s=0) as agent:
+        session = Session("support")
+        session.ask(HaloClient(DEMO_KEY, base_url=agent.url, user_id="u_1", user_token="tok_secret"), "Do it")
+        agent.faults.append("cut text")
+        with pytest.raises(errors.ReplyInterrupted):
+            session.ask(HaloClient(DEMO_KEY, base_url=agent.url), "Again")
+    text = session.export(tmp_path / name).read_text(encoding="utf-8")
+    assert "tok_secret" not in text and DEMO_KEY not in text
+    return text
+
+
+def test_export_as_markdown(tmp_path: Path) -> None:
+    """Messages, replies, actions in fences that their payload cannot close, and what failed."""
+    text = exported(tmp_path, "a.md")
+    assert "# Halo session: support" in text and "Do it" in text and "Done: ```" in text
+    assert "````json" not in text or "\n````\n" in text
+    assert "*(failed: The connection broke off" in text
+
+
+def test_export_as_json(tmp_path: Path) -> None:
+    """Everything, as JSON that can be read back."""
+    data = json.loads(exported(tmp_path, "a.JSON"))
+    assert data["name"] == "support"
+    assert [turn["reply"]["status"] for turn in data["turns"]] == ["complete", "failed"]
+    assert data["turns"][0]["reply"]["actions"] == [{"code": "```\nfenced\n```"}]
+    assert data["turns"][0]["request"]["user_id"] == "u_1"
+
+
+def test_export_says_what_it_cannot_write(tmp_path: Path) -> None:
+    """Another ending and a place that is not there are one line each."""
+    with pytest.raises(errors.UsageError, match="neither .md nor .json"):
+        Session().export(tmp_path / "a.txt")
+    with pytest.raises(errors.UsageError, match="could not be written"):
+        Session().export(tmp_path / "absent" / "a.md")
