@@ -21,7 +21,7 @@ import queue
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -142,20 +142,20 @@ class _Call:
     def run(self) -> None:
         try:
             value = resolve(self._function())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # handed over whole to whoever awaits the call
             self.result.set_exception(error)
         else:
             self.result.set_result(value)
 
 
-def resolve(value: Awaitable[T] | T) -> T:
+def resolve(value: Any) -> Any:
     """Return `value`, or what it gives when it is awaitable, from sync code.
 
     A user's coroutine runs on the loop that this thread already runs (a kernel's), and
     on a fresh one where there is none.
     """
     if not inspect.isawaitable(value):
-        return cast(T, value)
+        return value
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -163,8 +163,8 @@ def resolve(value: Awaitable[T] | T) -> T:
     import nest_asyncio2  # patches asyncio, so only where nothing else will do
 
     nest_asyncio2.apply(loop)
-    return cast(T, loop.run_until_complete(asyncio.ensure_future(value)))
+    return loop.run_until_complete(asyncio.ensure_future(value))
 
 
-async def _awaited(value: Awaitable[T]) -> T:
+async def _awaited(value: Awaitable[Any]) -> Any:
     return await value

@@ -29,7 +29,7 @@ import math
 import queue
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -348,7 +348,7 @@ class AsyncHaloClient:
         """The exact request as JSON, its secrets as 'set'; nothing is sent."""
         body = dict(request.body)
         if request.user_token is not None:
-            body["user_token"] = "set"
+            body["user_token"] = "set"  # noqa: S105  # which is what is shown in its place
         return {
             "method": "POST",
             "url": self._settings.base_url + path,
@@ -468,7 +468,7 @@ def _headers(key: str) -> dict[str, str]:
     }
 
 
-def _seconds(name: str, value: float) -> float:
+def _seconds(name: str, value: Any) -> float:
     if not (isinstance(value, (int, float)) and value > 0 and not math.isnan(value)):
         raise ConfigError(f"{name} must be a number of seconds above 0, not {value!r}. Nothing was sent.")
     return float(value)
@@ -524,7 +524,7 @@ class AsyncReplyStream:
             if self._response is not None:
                 await self._response.aclose()
 
-    async def _run(self) -> AsyncIterator[Event]:
+    async def _run(self) -> AsyncGenerator[Event, None]:
         assert self._response is not None, "a stream is iterated inside 'async with'"
         try:
             reader = self._read_stream if self._path == "/chat/stream" else self._read_whole
@@ -575,8 +575,8 @@ class AsyncReplyStream:
         declared = _header(response, "Content-Type")
         if declared is not None and not declared.lower().startswith("text/plain"):
             raise ReplyUnreadable(
-                f"The answer is declared as {_one_line(declared, 60)}, not as the text/plain of a reply, so it "
-                f"may not be the agent's. Its text and the session are kept; check HALO_BASE_URL. "
+                f"The answer is declared as {_one_line(declared, 60)}, not as the text/plain of a reply, so "
+                "it may not be the agent's. Its text and the session are kept; check HALO_BASE_URL. "
                 f"{_MAY_HAVE_ARRIVED}."
             )
 
@@ -630,7 +630,7 @@ class AsyncReplyStream:
         """How long to wait before sending again; None when it must not be, or not any more."""
         if self.reply.retries >= self._settings.max_retries:
             return None
-        backoff_s = _BACKOFF_S * 2**self.reply.retries
+        backoff_s: float = _BACKOFF_S * 2**self.reply.retries
         if isinstance(error, StatusError):
             if error.retry_after_s is not None:
                 return error.retry_after_s if error.retry_after_s <= MAX_RETRY_WAIT_S else None

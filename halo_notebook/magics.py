@@ -9,19 +9,18 @@ from __future__ import annotations
 import argparse
 import difflib
 import keyword
+import shlex
 import textwrap
 from collections.abc import Callable, Mapping
 from getpass import getpass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.error import UsageError as IPythonUsageError
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import publish_display_data
-from IPython.utils.process import arg_split
 from traitlets import Bool, Float, TraitType, Unicode
 
 from .client import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S, HaloClient
@@ -29,8 +28,12 @@ from .errors import ConfigError, UsageError
 from .request import image_url
 from .session import SessionRegister
 from .settings import Secret, checked_base_url, checked_key, checked_token, setting
-from .stream import JSON
 from .template import expand
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from .stream import JSON
 
 COMMANDS = {
     "ask": "ask TEXT               send TEXT, as %%halo sends its cell",
@@ -50,8 +53,8 @@ COMMANDS = {
 class _SecretTrait(TraitType[Any, Any]):
     """A setting that shows as 'set' wherever it is printed."""
 
-    def __init__(self, check: Callable[[str], Secret], help: str) -> None:
-        super().__init__(default_value=None, allow_none=True, help=help)
+    def __init__(self, check: Callable[[str], Secret], meaning: str) -> None:
+        super().__init__(default_value=None, allow_none=True, help=meaning)
         self._check = check
 
     def validate(self, obj: Any, value: Any) -> Any:
@@ -94,6 +97,8 @@ class HaloMagics(Magics):
         False, help="show remote images in replies; an image's address can carry data out"
     ).tag(config=True)
 
+    shell: InteractiveShell  # never None here: `load` gives it
+
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self.sessions = SessionRegister()
@@ -109,7 +114,7 @@ class HaloMagics(Magics):
         if not isinstance(magics, cls):
             magics = cls(shell)
             shell.register_magics(magics)
-            shell.configurables.append(magics)
+            cast("list[Any]", shell.configurables).append(magics)  # typed as holding shells alone
         return magics
 
     @classmethod
@@ -118,7 +123,7 @@ class HaloMagics(Magics):
         magics = shell.magics_manager.registry.pop(cls.__name__, None)
         if magics is not None:
             magics._stop_demo()
-            shell.configurables.remove(magics)
+            cast("list[Any]", shell.configurables).remove(magics)
             for kind in ("line", "cell"):
                 shell.magics_manager.magics[kind].pop("halo", None)
 
@@ -180,7 +185,7 @@ class HaloMagics(Magics):
     def _options(self, line: str) -> argparse.Namespace:
         parser = type(self).halo.parser
         try:
-            options, unknown = parser.parse_known_args([_unquoted(word) for word in arg_split(line)])
+            options, unknown = parser.parse_known_args(_words(line))
         except (IPythonUsageError, ValueError) as error:
             raise UsageError(f"%%halo: {error}. Nothing was sent; %halo help lists the options.") from None
         if unknown:
@@ -313,9 +318,13 @@ class HaloMagics(Magics):
         getattr(self, f"_do_{word}")(rest)
 
     def _do_where(self, rest: str) -> None:
-        client, demo = self._client()
+        try:
+            client, demo = self._client()
+            target = f"{'demo agent, ' if demo else ''}{client.base_url}"
+        except ConfigError as error:  # to say where things stand is no reason to fail
+            target = f"none: {error}"
         session = self.sessions.current
-        print(f"target   {'demo agent, ' if demo else ''}{client.base_url}")
+        print(f"target   {target}")
         print(f"agent    {_shown(session.agent_id) or 'not named yet'}")
         turns = len(session.turns)
         print(
@@ -435,7 +444,10 @@ class HaloMagics(Magics):
             )
 
     def _arguments(self, command: str, rest: str, least: int, most: int) -> list[str]:
-        words = [_unquoted(word) for word in arg_split(rest)]
+        try:
+            words = _words(rest)
+        except ValueError:
+            words = []
         if not least <= len(words) <= most:
             form = COMMANDS[command].split("  ")[0]
             raise UsageError(f"It is %halo {form}. Nothing was changed.")
@@ -462,7 +474,7 @@ HaloMagics.halo.__doc__ = _help_text()
 
 
 def _option_names(parser: argparse.ArgumentParser) -> list[str]:
-    return [name for name in parser._option_string_actions]  # argparse has no public list of them
+    return list(parser._option_string_actions)  # argparse has no public list of them
 
 
 def _did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str) -> str:
@@ -472,9 +484,15 @@ def _did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: st
     return f"did you mean {names[close[0]]!r}?" if close else otherwise
 
 
-def _unquoted(word: str) -> str:
-    quoted = len(word) > 1 and word[0] == word[-1] and word[0] in "\"'"
-    return word[1:-1] if quoted else word
+def _words(line: str) -> list[str]:
+    """The words of a magic's line; quotes hold one together. A backslash is as typed, for paths.
+
+    Raises:
+        ValueError: when a quote is not closed.
+    """
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+    return list(lexer)
 
 
 def _shown(text: str | None) -> str:

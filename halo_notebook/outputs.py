@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .render import (
     json_display,
@@ -23,7 +23,9 @@ from .render import (
     terminal_text,
     wrap,
 )
-from .stream import JSON
+
+if TYPE_CHECKING:
+    from .stream import JSON
 
 _QUIET = "font-size: 0.9em; opacity: 0.75"
 _BADGE = "border: 1px solid; border-radius: 3px; padding: 0 0.35em; font-weight: 600"
@@ -34,7 +36,8 @@ _LOUD = frozenset({"demo agent", "stopped", "failed"})
 def status_html(words: Sequence[str]) -> str:
     """A quiet line; what must not be missed in it is framed."""
     shown = " · ".join(
-        f'<span style="{_BADGE}">{word}</span>' if word in _LOUD else escape(one_line(word, 200)) for word in words
+        f'<span style="{_BADGE}">{word}</span>' if word in _LOUD else escape(one_line(word, 200))
+        for word in words
     )
     return f'<div class="halo-status mathjax_ignore tex2jax_ignore" style="{_QUIET}">{shown}</div>'
 
@@ -78,6 +81,6 @@ def turn_bundle(message: str, reply: dict[str, Any]) -> dict[str, Any]:
     """A turn as one output: the message as it was typed, then the bundle of its reply."""
     asked = f'<div style="white-space: pre-wrap; font-weight: 600">{escape(plain(message))}</div>'
     return {
-        "text/html": f'{status_html(["you"])}\n{wrap(asked)}\n{reply["text/html"]}',
+        "text/html": f"{status_html(['you'])}\n{wrap(asked)}\n{reply['text/html']}",
         "text/plain": f"> {plain(message)}\n\n{reply['text/plain']}",
     }

@@ -133,7 +133,7 @@ class Request:
         return str(self.body["message"])
 
 
-def checked_request(message: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Request:
+def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Request:
     """Return the request to send, or raise `InvalidRequest`.
 
     Args:
@@ -253,7 +253,8 @@ def image_url(image: Any) -> str:
         kind = "image/webp"
     if kind is None:
         raise InvalidRequest(
-            f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP). Nothing was sent; give an image or its URL."
+            f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP). Nothing was sent; give an image or "
+            "its URL."
         )
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
@@ -264,7 +265,8 @@ def _image_bytes(image: Any) -> tuple[bytes, str]:
             return image.expanduser().read_bytes(), repr(str(image))
         except OSError as error:
             raise InvalidRequest(
-                f"The image {str(image)!r} could not be read ({error.strerror}). Nothing was sent; check the path."
+                f"The image {str(image)!r} could not be read ({error.strerror}). Nothing was sent; check "
+                "the path."
             ) from None
     if hasattr(image, "savefig"):  # a matplotlib figure
         file = io.BytesIO()

@@ -197,7 +197,8 @@ class Session:
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
         else:
             raise UsageError(
-                f"{file.name!r} ends in neither .md nor .json. Nothing was written; name the file with one of them."
+                f"{file.name!r} ends in neither .md nor .json. Nothing was written; name the file with "
+                "one of them."
             )
         try:
             file.write_text(text, encoding="utf-8", errors="replace")

@@ -117,7 +117,7 @@ class StreamParser:
         self._record = bytearray()  # a bytearray: a list of tiny chunks costs 40 times the bytes
         self._dropping = False
 
-    def feed(self, data: bytes) -> list[Event]:
+    def feed(self, data: bytes | bytearray) -> list[Event]:
         """Take the next bytes of the stream and return the events they complete.
 
         Args:

@@ -77,9 +77,10 @@ def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> 
             f"There is no {name!r} in this notebook, which the prompt names in {{{{ {_shown(source)} }}}}. "
             "Nothing was sent; define it, or use --raw to send braces as typed."
         ) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the user's own expression may raise anything
         raise UsageError(
-            f"{{{{ {_shown(source)} }}}} raised {type(error).__name__}: {error}. Nothing was sent; mend the expression."
+            f"{{{{ {_shown(source)} }}}} raised {type(error).__name__}: {error}. Nothing was sent; "
+            "mend the expression."
         ) from None
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pandas
+import pandas as pd
 import pytest
 
 from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors
@@ -92,8 +92,7 @@ def test_events_come_as_they_arrive() -> None:
     with DemoAgent(reply=steps, first_byte_s=0) as agent, HaloClient(KEY, base_url=agent.url) as client:
         with client.stream("Hello") as events:
             assert next(iter(events)) == TextDelta("first")
-            assert events.reply.status == "streaming"
-            assert events.reply.text == "first"
+            assert (events.reply.status, events.reply.text) == ("streaming", "first")
             release.set()
             assert [event for event in events if isinstance(event, TextDelta)] == [TextDelta(" second")]
         assert events.reply.text == "first second"
@@ -168,10 +167,9 @@ def test_an_interrupt_stops_the_reply_at_once(agent: DemoAgent) -> None:
     main = threading.main_thread().ident
     assert main is not None
     timer = threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.start()
     with pytest.raises(KeyboardInterrupt), stream as events:
-        timer.start()
-        for _ in events:
-            pass
+        list(events)
     timer.join()
     assert stream.reply.status == "stopped"
     assert "stalls" in stream.reply.text
@@ -204,7 +202,7 @@ async def test_async_cancellation_closes_the_connection() -> None:
                     pass
 
         task = asyncio.create_task(read())
-        while not stream.reply.text:
+        while not stream.reply.text:  # noqa: ASYNC110  # a reply has nothing to await
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -466,7 +464,7 @@ def test_limits_are_met_exactly(client: HaloClient) -> None:
 
 def test_a_dataframe_becomes_a_list_of_its_rows() -> None:
     """Missing values become null and dates ISO text."""
-    frame = pandas.DataFrame({"n": [1, None], "day": pandas.to_datetime(["2026-01-02", None])})
+    frame = pd.DataFrame({"n": [1, None], "day": pd.to_datetime(["2026-01-02", None])})
     entry = context_entry("orders", frame)
     assert entry["label"] == "orders" and entry["type"] == "list"
     rows: Any = entry["value"]
@@ -474,7 +472,7 @@ def test_a_dataframe_becomes_a_list_of_its_rows() -> None:
     assert rows[1] == {"n": None, "day": None}
     nested = context_entry("k", {"label": "Orders", "value": frame})
     assert nested["value"] == rows
-    assert context_entry("s", pandas.Series([1, 2]))["value"] == {"0": 1, "1": 2}
+    assert context_entry("s", pd.Series([1, 2]))["value"] == {"0": 1, "1": 2}
     assert context_entry("n", frame["n"].max())["value"] == 1
 
 
@@ -691,7 +689,7 @@ async def test_a_callable_works_from_async_code(kind: str) -> None:
 def test_an_expired_token_is_not_sent(strict_agent: DemoAgent) -> None:
     """A string cannot be made fresh, so the line asks for another."""
     client = HaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=token(time.time() - 1))
-    with pytest.raises(errors.ConfigError, match="has expired. Nothing was sent"):
+    with pytest.raises(errors.ConfigError, match=r"has expired\. Nothing was sent"):
         client.ask("Hello")
     assert not strict_agent.requests
 

@@ -25,7 +25,8 @@ import httpx
 import pytest
 
 from halo_notebook import demo
-from halo_notebook.demo import DEMO_KEY, FAULTS, DemoAgent, DemoRequest, Step, cut_awkwardly, sign_user_token
+from halo_notebook.demo import DEMO_KEY, DemoAgent, DemoRequest, Step, cut_awkwardly, sign_user_token
+from halo_notebook.demo_script import FAULTS
 from halo_notebook.stream import (
     JSON,
     Action,

@@ -25,12 +25,18 @@ ORDER = [
     "client",
     "session",
     "live",
+    "demo_script",
     "demo",
     "magics",
     "__init__",
 ]
 # Needs none of the others, and the demo agent knows of the package its framing alone.
-ALONE = {"bridge": set[str](), "stream": set[str](), "demo": {"stream"}}
+ALONE = {
+    "bridge": set[str](),
+    "stream": set[str](),
+    "demo_script": {"stream"},
+    "demo": {"demo_script", "stream"},
+}
 
 
 def imported(module: str) -> set[str]:

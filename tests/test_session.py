@@ -159,7 +159,7 @@ def test_the_register_knows_its_sessions() -> None:
     resumed = register.resume("sess_1_a", "old", target="https://example.com")
     assert (resumed.session_id, resumed.id_for("https://example.com")) == ("sess_1_a", "sess_1_a")
     assert len(register) == 3
-    with pytest.raises(errors.UsageError, match="no session 'suport'.*default, support, old"):
+    with pytest.raises(errors.UsageError, match=r"no session 'suport'.*default, support, old"):
         register["suport"]
 
 
@@ -197,7 +197,7 @@ def test_export_as_json(tmp_path: Path) -> None:
 
 def test_export_says_what_it_cannot_write(tmp_path: Path) -> None:
     """Another ending and a place that is not there are one line each."""
-    with pytest.raises(errors.UsageError, match="neither .md nor .json"):
+    with pytest.raises(errors.UsageError, match=r"neither \.md nor \.json"):
         Session().export(tmp_path / "a.txt")
     with pytest.raises(errors.UsageError, match="could not be written"):
         Session().export(tmp_path / "absent" / "a.md")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -204,7 +205,7 @@ def chunked_streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
     data = draw(streams)
     cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=12)))
     edges = [0, *cuts, len(data)]
-    return data, [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return data, [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @given(chunked_streams())
@@ -245,7 +246,7 @@ def test_text_is_passed_on_at_once(data: bytes) -> None:
 def test_what_is_encoded_is_read_back(payloads: list[JSON], text: str) -> None:
     """`encode` and the parser are each other's inverse."""
     text = text.replace("\x1e", "")
-    events: list[Event] = [Action(payload) for payload in payloads] + [ActionSummary(payloads)]
+    events: list[Event] = [*map(Action, payloads), ActionSummary(payloads)]
     if text:
         events.insert(0, TextDelta(text))
     data = b"".join(encode(event) for event in events if not isinstance(event, MalformedRecord))
@@ -346,7 +347,10 @@ def test_a_limit_below_one_is_refused() -> None:
 
 def test_equal_events_are_equal() -> None:
     """Events are values: equal content is equal, and they cannot be changed."""
-    assert TextDelta("a") == TextDelta("a") != Action("a")
+    same: Event = TextDelta("a")
+    other: Event = Action("a")
+    assert same == TextDelta("a")
+    assert same != other
     with pytest.raises(AttributeError):
         TextDelta("a").text = "b"  # type: ignore[misc]
 
