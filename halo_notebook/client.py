@@ -664,6 +664,7 @@ class AsyncReplyStream:
         # Only the network transport tells; for another the time of sending stands.
         if name.endswith("send_request_body.complete"):
             self._written_at = time.perf_counter()
+            self.state = "waiting for the agent"
 
     @contextlib.asynccontextmanager
     async def _mapped_errors(self) -> AsyncIterator[None]:

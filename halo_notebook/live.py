@@ -20,8 +20,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from IPython.display import publish_display_data
 
 from .errors import HaloError, ReplyStopped
-from .outputs import json_bundle, status_bundle, status_html
-from .render import ReplyRenderer, json_text, payload_label, plain, terminal_text, wrap
+from .outputs import (
+    MAX_TREES,
+    action_text,
+    json_bundle,
+    labelled_payloads,
+    status_bundle,
+    status_html,
+    status_text,
+)
+from .render import ReplyRenderer, plain, terminal_text, wrap
 from .reply import kept, status_words
 
 if TYPE_CHECKING:
@@ -197,12 +205,7 @@ class NotebookScreen:
         self._actions_shown += len(events)
 
     def _show_payloads(self, payloads: list[JSON], before: int) -> None:
-        if len(payloads) > MAX_SINGLE_ACTIONS:
-            label = f"actions {before + 1}–{before + len(payloads)}"
-            payloads, labels = [payloads], [label]
-        else:
-            labels = [payload_label(payload, before + i) for i, payload in enumerate(payloads, 1)]
-        for payload, label in zip(payloads, labels, strict=True):
+        for payload, label in labelled_payloads(payloads, before=before, most=MAX_SINGLE_ACTIONS):
             since = self._pacer.clock()
             self._publish(json_bundle(payload, label), {"application/json": {"root": label}}, since=since)
 
@@ -238,14 +241,14 @@ class TerminalScreen:
         self.paint("")
         self._show(self._reply.summary_only)
         self._end_line()
-        self._write(f"[{terminal_text(' · '.join(words))}]\n")
+        self._write(f"{status_text(words)}\n")
         sys.stdout.flush()
 
     def _show(self, payloads: list[JSON]) -> None:
-        for payload in payloads:
-            self._actions_shown += 1
+        for payload, label in labelled_payloads(payloads, before=self._actions_shown, most=MAX_TREES):
             self._end_line()
-            self._write(f"[{payload_label(payload, self._actions_shown)}]\n{json_text(payload)}\n")
+            self._write(f"{action_text(payload, label)}\n")
+        self._actions_shown += len(payloads)
 
     def _end_line(self) -> None:
         if self._line_open:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import keyword
+import re
 import shlex
 import textwrap
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.error import UsageError as IPythonUsageError
+from IPython.core.inputtransformer2 import EscapedCommand
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import publish_display_data
@@ -32,6 +34,7 @@ from .template import expand
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
 
     from .stream import JSON
 
@@ -55,12 +58,26 @@ class _SecretTrait(TraitType[Any, Any]):
 
     def __init__(self, check: Callable[[str], Secret], meaning: str) -> None:
         super().__init__(default_value=None, allow_none=True, help=meaning)
-        self._check = check
+        self.check = check
 
     def validate(self, obj: Any, value: Any) -> Any:
         if value is None or isinstance(value, Secret) or callable(value):
             return value
-        return self._check(str(value))
+        return self.check(str(value))
+
+
+class _AskLine(EscapedCommand):
+    """Keeps ``%halo ask …?`` a message: IPython takes a line's last '?' for a call for help."""
+
+    priority = 1  # before that reading, which has 5
+
+    @classmethod
+    def find(cls, tokens_by_line: list[list[Any]]) -> _AskLine | None:
+        for line in tokens_by_line:
+            first = next((token for token in line if token.string.strip()), None)
+            if first and re.match(r"%halo\s+ask\s.*\?\s*$", first.line[first.start[1] :]):
+                return cls(first.start)
+        return None
 
 
 class _Once(argparse.Action):
@@ -100,12 +117,20 @@ class HaloMagics(Magics):
     shell: InteractiveShell  # never None here: `load` gives it
 
     def __init__(self, shell: InteractiveShell) -> None:
-        super().__init__(shell)
+        super().__init__(shell, parent=shell)
         self.sessions = SessionRegister()
         self._demo: Any = None
         self._demo_wanted: bool | None = None  # None: as long as nothing names another agent
         self._demo_announced = False
         self._clients: dict[tuple[Any, ...], HaloClient] = {}
+
+    def update_config(self, config: Config) -> None:
+        """Take in settings; a secret is hidden before it is kept anywhere."""
+        own = config.get(type(self).__name__, {})
+        for name, trait in self.traits(config=True).items():
+            if isinstance(trait, _SecretTrait) and isinstance(own.get(name), str):
+                own[name] = trait.check(own[name])
+        super().update_config(config)
 
     @classmethod
     def load(cls, shell: InteractiveShell) -> HaloMagics:
@@ -114,6 +139,7 @@ class HaloMagics(Magics):
         if not isinstance(magics, cls):
             magics = cls(shell)
             shell.register_magics(magics)
+            shell.input_transformer_manager.token_transformers.append(_AskLine)
             cast("list[Any]", shell.configurables).append(magics)  # typed as holding shells alone
         return magics
 
@@ -123,6 +149,7 @@ class HaloMagics(Magics):
         magics = shell.magics_manager.registry.pop(cls.__name__, None)
         if magics is not None:
             magics._stop_demo()
+            shell.input_transformer_manager.token_transformers.remove(_AskLine)
             cast("list[Any]", shell.configurables).remove(magics)
             for kind in ("line", "cell"):
                 shell.magics_manager.magics[kind].pop("halo", None)

@@ -8,11 +8,13 @@ and dark, and when it is reopened untrusted or shown where style elements are dr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from .render import (
+    NO_FORMULAS,
+    bounded,
     json_display,
     json_html,
     json_text,
@@ -27,8 +29,13 @@ from .render import (
 if TYPE_CHECKING:
     from .stream import JSON
 
-_QUIET = "font-size: 0.9em; opacity: 0.75"
-_BADGE = "border: 1px solid; border-radius: 3px; padding: 0 0.35em; font-weight: 600"
+MAX_TREES = 50
+"""More actions of one reply than this are shown as one tree."""
+MAX_TREES_BYTES = 500_000
+"""Beyond this a reply's further actions are counted, so that the whole fits a message."""
+
+_QUIET = "font-size:0.9em;opacity:0.75;margin-top:8px"
+_BADGE = "border:1px solid;border-radius:3px;padding:0 5px;font-weight:bold"
 _LOUD = frozenset({"demo agent", "stopped", "failed"})
 """What a status line says of a reply that the reader must not miss."""
 
@@ -36,15 +43,19 @@ _LOUD = frozenset({"demo agent", "stopped", "failed"})
 def status_html(words: Sequence[str]) -> str:
     """A quiet line; what must not be missed in it is framed."""
     shown = " · ".join(
-        f'<span style="{_BADGE}">{word}</span>' if word in _LOUD else escape(one_line(word, 200))
-        for word in words
+        f'<span style="{_BADGE}">{word}</span>' if word in _LOUD else escape(one_line(word)) for word in words
     )
-    return f'<div class="halo-status mathjax_ignore tex2jax_ignore" style="{_QUIET}">{shown}</div>'
+    return f'<div class="halo-status {NO_FORMULAS}" style="{_QUIET}">{shown}</div>'
 
 
 def status_bundle(words: Sequence[str]) -> dict[str, Any]:
     """A status line as an output."""
-    return {"text/html": status_html(words), "text/plain": terminal_text(" · ".join(words))}
+    return {"text/html": status_html(words), "text/plain": status_text(words)}
+
+
+def status_text(words: Sequence[str]) -> str:
+    """A status line for a terminal."""
+    return f"[{' · '.join(one_line(word) for word in words)}]"
 
 
 def json_bundle(payload: JSON, label: str) -> dict[str, Any]:
@@ -52,35 +63,49 @@ def json_bundle(payload: JSON, label: str) -> dict[str, Any]:
     return {
         "application/json": json_display(payload),
         "text/html": json_html(payload, label),
-        "text/plain": f"{terminal_text(label)}\n{json_text(payload)}",
+        "text/plain": action_text(payload, label),
     }
+
+
+def action_text(payload: JSON, label: str) -> str:
+    """A payload for a terminal: its label, then indented JSON."""
+    return f"[{one_line(label)}]\n{json_text(payload)}"
 
 
 def reply_bundle(text: str, actions: Sequence[JSON], words: Sequence[str]) -> dict[str, Any]:
     """A whole reply as one output: its text, each action as a tree, its status line."""
-    labels = [payload_label(payload, number) for number, payload in enumerate(actions, 1)]
-    shown = labels[:_MAX_TREES]
     html = [wrap(markdown_to_html(text))] if text else []
-    html += [json_html(payload, label) for payload, label in zip(actions, shown, strict=False)]
     lines = [plain(text)] if text else []
-    lines += [f"[{label}]\n{json_text(payload)}" for payload, label in zip(actions, shown, strict=False)]
-    if len(labels) > len(shown):
-        rest = [f"{len(labels) - len(shown):,} more actions are in .actions"]
-        html.append(status_html(rest))
-        lines += rest
+    room = MAX_TREES_BYTES
+    for shown, (payload, label) in enumerate(labelled_payloads(actions, most=MAX_TREES)):
+        tree, words_of_it = json_html(payload, label), action_text(payload, label)
+        room -= len(tree) + len(words_of_it)
+        if room < 0 and shown:
+            rest = f"{len(actions) - shown:,} more actions are in the reply's .actions"
+            html.append(status_html([rest]))
+            lines.append(rest)
+            break
+        html.append(tree)
+        lines.append(words_of_it)
     return {
         "text/html": "\n".join([*html, status_html(words)]),
-        "text/plain": "\n".join([*lines, f"[{terminal_text(' · '.join(words))}]"]),
+        "text/plain": "\n\n".join([*lines, status_text(words)]),
     }
 
 
-_MAX_TREES = 50
+def labelled_payloads(payloads: Sequence[JSON], *, most: int, before: int = 0) -> list[tuple[JSON, str]]:
+    """Each payload with its label, numbered after `before`; more than `most` as one list."""
+    if len(payloads) > most:
+        return [(list(payloads), f"actions {before + 1}–{before + len(payloads)}")]
+    return [(payload, payload_label(payload, before + number)) for number, payload in enumerate(payloads, 1)]
 
 
-def turn_bundle(message: str, reply: dict[str, Any]) -> dict[str, Any]:
-    """A turn as one output: the message as it was typed, then the bundle of its reply."""
-    asked = f'<div style="white-space: pre-wrap; font-weight: 600">{escape(plain(message))}</div>'
+def turn_bundle(message: str, reply: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn as one output: what was asked, as plain text, above the bundle of its reply."""
+    asked = bounded(terminal_text(message), 50_000)
+    style = "white-space:pre-wrap;margin-top:8px;font-weight:bold"
+    html = f'<div class="halo-message {NO_FORMULAS}" dir="auto" style="{style}">{escape(asked)}</div>'
     return {
-        "text/html": f"{status_html(['you'])}\n{wrap(asked)}\n{reply['text/html']}",
-        "text/plain": f"> {plain(message)}\n\n{reply['text/plain']}",
+        "text/html": f"{html}\n{reply['text/html']}",
+        "text/plain": f"> {asked}\n\n{reply['text/plain']}",
     }
