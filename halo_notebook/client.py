@@ -252,11 +252,11 @@ class AsyncHaloClient:
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> async def first_words(url: str) -> str:
     ...     async with AsyncHaloClient(DEMO_KEY, base_url=url) as client:
-    ...         async with client.stream("Hello") as events:
-    ...             return "".join([e.text async for e in events if isinstance(e, TextDelta)])[:5]
+    ...         async with client.stream("My name is Ada") as events:
+    ...             return "".join([e.text async for e in events if isinstance(e, TextDelta)])[:16]
     >>> with DemoAgent(chunk_s=0) as agent:
     ...     asyncio.run(first_words(agent.url))
-    'Hello'
+    'Nice to meet you'
     """
 
     def __init__(
@@ -735,9 +735,9 @@ class HaloClient:
 
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:
-    ...     reply = client.ask("Hello")
-    >>> reply.status, reply.text[:5]
-    ('complete', 'Hello')
+    ...     reply = client.ask("My name is Ada")
+    >>> reply.status, reply.text[:16]
+    ('complete', 'Nice to meet you')
     """
 
     def __init__(self, api_key: str | None = None, **settings: Any) -> None:
