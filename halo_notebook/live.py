@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.display import publish_display_data
@@ -160,6 +161,7 @@ class NotebookScreen:
     def begin(self, state: str) -> None:
         self._state = state
         self._publish_text(status_html([state + " …"]), plain_text=state + " …")
+        _warm_up()
 
     def paint(self, state: str) -> None:
         text, part = self._reply.text_since(self._part)
@@ -216,6 +218,12 @@ class NotebookScreen:
         publish_display_data(data=data, metadata=metadata, **how)
         size = sum(len(value) for value in data.values() if isinstance(value, str))
         self._pacer.spent(since=since, size=size)
+
+
+@cache
+def _warm_up() -> None:
+    """Make a process's first frame as quick as the others, while the agent is waited for."""
+    ReplyRenderer().append("`a` [b](https://example.com)\n\n```python\nc\n```\n\n")
 
 
 class TerminalScreen:

@@ -377,10 +377,12 @@ _CLEANER_SETTINGS: Final[dict[str, Any]] = {
         "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
     },
     "attributes": {
-        "a": {"href"}, "ol": {"start"}, "td": {"style"}, "th": {"style"}, "span": {"style"},
+        "a": {"href"}, "ol": {"start"}, "pre": {"style"}, "span": {"style"}, "td": {"style"}, "th": {"style"},
     },
     "allowed_classes": {"span": {"mathjax_process", "tex2jax_process"}},
-    "filter_style_properties": {"text-align", "color"},
+    "filter_style_properties": {
+        "border", "border-radius", "color", "font-style", "margin", "opacity", "padding", "text-align",
+    },
     "generic_attribute_prefixes": set(),
     "set_tag_attribute_values": {"a": {"target": "_blank"}},
     "url_schemes": {"http", "https", "mailto"},
@@ -447,10 +449,10 @@ class _HtmlRenderer(RendererHTML):
         token = tokens[idx]
         language = token.info.split(maxsplit=1)[0].lower() if token.info.strip() else ""
         code = highlighted(token.content, language) if env.get("finished") else escape(token.content)
-        return f"<pre><code>{code}</code></pre>\n"
+        return f"{_PRE}<code>{code}</code></pre>\n"
 
     def code_block(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, _env: EnvType) -> str:
-        return f"<pre><code>{escape(tokens[idx].content)}</code></pre>\n"
+        return f"{_PRE}<code>{escape(tokens[idx].content)}</code></pre>\n"
 
     def math_inline(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: EnvType) -> str:
         return _formula_html(tokens[idx], env) or f"<code>{escape(_formula_source(tokens[idx]))}</code>"
@@ -459,7 +461,7 @@ class _HtmlRenderer(RendererHTML):
         formula = _formula_html(tokens[idx], env)
         if formula:
             return f"<p>{formula}</p>\n"
-        return f"<pre><code>{escape(_formula_source(tokens[idx]))}</code></pre>\n"
+        return f"{_PRE}<code>{escape(_formula_source(tokens[idx]))}</code></pre>\n"
 
 
 def _formula_source(token: Token) -> str:
@@ -516,17 +518,17 @@ def highlighted(code: str, language: str) -> str:
         return escape(code)
     parts: list[str] = []
     run: list[str] = []
-    run_colour = ""
+    run_style = ""
     for kind, text in lex(code, lexer):
         # `in` is how a token type says that it is a kind of another; its stubs know a plain tuple's.
-        colour = next((c for group, c in _COLOURS if kind in group), "")  # type: ignore[comparison-overlap]
+        style = next((s for group, s in _STYLES if kind in group), "")  # type: ignore[comparison-overlap]
         if text.isspace():
-            colour = run_colour
-        if colour != run_colour:
-            parts.append(_coloured("".join(run), run_colour))
-            run, run_colour = [], colour
+            style = run_style
+        if style != run_style:
+            parts.append(_styled("".join(run), run_style))
+            run, run_style = [], style
         run.append(text)
-    parts.append(_coloured("".join(run), run_colour))
+    parts.append(_styled("".join(run), run_style))
     return "".join(parts)
 
 
@@ -567,21 +569,24 @@ _LANGUAGES = frozenset(
         *("html", "xml", "css", "yaml", "toml", "ini", "diff", "r", "julia", "kotlin", "swift", "dockerfile"),
     )
 )
-# Plain colours of medium lightness, legible on white and on black (contrast 4 and more): a
-# reopened untrusted notebook drops style sheets, and values such as var(…), in JupyterLab.
-_COLOURS: Final = (
-    (Comment, "#7a7a7a"),
-    (Keyword, "#9a5fd0"),
-    (String, "#1f8a4c"),
-    (Number, "#b8691b"),
-    (Literal, "#b8691b"),
+# The colours of the notebook's own code cells, light or dark. Where a front end has none, or drops
+# them (JupyterLab, reopened untrusted), code is plain: any one colour is faint on white or on black.
+_STYLES: Final = (
+    (Comment, "font-style:italic;opacity:0.75"),
+    (Keyword, "color:var(--jp-mirror-editor-keyword-color, inherit)"),
+    (String, "color:var(--jp-mirror-editor-string-color, inherit)"),
+    (Number, "color:var(--jp-mirror-editor-number-color, inherit)"),
+    (Literal, "color:var(--jp-mirror-editor-number-color, inherit)"),
+)
+_PRE: Final = (
+    '<pre style="margin:8px 0;padding:6px 10px;border:1px solid rgba(128,128,128,0.35);border-radius:4px">'
 )
 
 
-def _coloured(text: str, colour: str) -> str:
-    if not colour or not text:
+def _styled(text: str, style: str) -> str:
+    if not style or not text:
         return escape(text)
-    return f'<span style="color:{colour}">{escape(text)}</span>'
+    return f'<span style="{style}">{escape(text)}</span>'
 
 
 _MARKDOWN = _Markdown()

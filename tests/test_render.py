@@ -55,8 +55,10 @@ REPLY_ATTRIBUTES = {
 REPLY_STYLES = {
     "td": r"text-align:\s*(left|right|center);?",
     "th": r"text-align:\s*(left|right|center);?",
-    "span": r"color:#[0-9a-f]{6};?",
-    "pre": r"white-space:pre-wrap",
+    "span": r"color:var\(--jp-mirror-editor-(keyword|string|number)-color, inherit\)"
+    r"|font-style:italic;opacity:0\.75",
+    "pre": r"margin:8px 0;padding:6px 10px;border:1px solid rgba\(128, ?128, ?128, ?0\.35\);border-radius:4px"
+    r"|white-space:pre-wrap",
 }
 JSON_ATTRIBUTES = {"div": {"class", "dir", "style"}, "details": {"open"}, "span": {"style"}}
 JSON_STYLES = {
