@@ -1,0 +1,46 @@
+# From a bare machine with Python 3.11 or later: `make demo` or `make test`. `make help` lists the rest.
+# PYTHON=/path/to/python3 chooses the interpreter, ARGS='-k stream' goes to pytest.
+
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help demo test check bench clean
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: .venv/.lab ## Open the first notebook in JupyterLab
+	@.ci/demo
+
+test: .venv/.test ## Run all tests, with the floors for coverage
+	@.ci/browser
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='*/stream.py' --fail-under=100
+
+check: .venv/.test ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.test ## Measure what a user waits for
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+clean: ## Remove the environment and everything that was made
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* artefacts build dist
+
+# The environment is made once; what is in it follows pyproject.toml.
+.venv/bin/python:
+	@python=$$(.ci/python) && echo "Making .venv with $$python" && "$$python" -m venv .venv
+
+.venv/.test: pyproject.toml | .venv/bin/python
+	@echo "Installing the package with what its tests need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch .venv/.lab $@
+
+.venv/.lab: pyproject.toml | .venv/bin/python
+	@echo "Installing the package with JupyterLab"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab]'
+	@touch $@

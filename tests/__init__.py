@@ -1,0 +1,1 @@
+"""The tests: real servers, real kernels, real browsers; only clocks are faked."""

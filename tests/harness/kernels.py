@@ -1,0 +1,504 @@
+"""A real ipykernel, driven as a front end drives it.
+
+The promise: no wait is without a bound, and one that ends says what it waited for,
+what had come, and what the kernel wrote on its own stderr.
+
+One thread owns the sockets, which may not be shared, and reads them all the time: each
+message carries the time at which it arrived, whatever the test is doing then. Outputs
+are folded as a front end folds them: streams of one name are joined,
+`update_display_data` changes the output with that id in whichever cell it stands,
+`clear_output` clears. It knows nothing of halo_notebook.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import zmq
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+from jupyter_client.session import Session
+
+Json = dict[str, Any]
+Socket = zmq.Socket[bytes]
+Status = Literal["ok", "error", "aborted"]
+
+
+class WaitedTooLong(AssertionError):
+    """Something did not happen in its time. The message says what, and what did happen."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One IOPub message and when it came."""
+
+    msg_type: str
+    content: Json
+    metadata: Json
+    at: float
+    """`time.monotonic()` on arrival."""
+    buffers: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished cell.
+
+    Attributes:
+        status: 'aborted' when an earlier cell's error kept this one from running.
+        ename: the exception's class, or '' when there is none.
+        evalue: its text.
+        traceback: the lines that a front end shows.
+        outputs: the cell's outputs as nbformat has them, updates applied.
+        messages: every IOPub message of the cell, with its arrival time.
+        execution_count: the number in `In [n]`, or None when the cell was aborted.
+    """
+
+    status: Status
+    ename: str
+    evalue: str
+    traceback: list[str]
+    outputs: list[Json]
+    messages: list[Message]
+    execution_count: int | None
+
+    @property
+    def stdout(self) -> str:
+        """All that the cell printed."""
+        return stream_text(self.outputs, "stdout")
+
+    @property
+    def stderr(self) -> str:
+        """All that the cell wrote on stderr."""
+        return stream_text(self.outputs, "stderr")
+
+    @property
+    def displays(self) -> list[Json]:
+        """The outputs that are displays or results: each one's data by MIME type."""
+        return [
+            output["data"]
+            for output in self.outputs
+            if output["output_type"] in {"display_data", "execute_result"}
+        ]
+
+
+def stream_text(outputs: Sequence[Json], name: str) -> str:
+    """The text of the outputs that are streams of that name."""
+    return "".join(
+        output["text"] for output in outputs if output["output_type"] == "stream" and output["name"] == name
+    )
+
+
+@dataclass
+class Running:
+    """A cell, or another request, that was sent and need not have finished.
+
+    The lists grow while the cell runs; `Kernel` writes them under its lock.
+    """
+
+    kernel: Kernel
+    msg_id: str
+    what: str
+    wants_reply: bool = True
+    outputs: list[Json] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    reply: Json | None = None
+    idle: bool = False
+    clear_pending: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the reply is here and the kernel has said that it is idle again."""
+        return self.idle and (self.reply is not None or not self.wants_reply)
+
+    @property
+    def text(self) -> str:
+        """What a reader of plain text sees by now: streams and each display's text/plain."""
+        with self.kernel.changed:
+            return "\n".join(
+                output["text"] if output["output_type"] == "stream" else output["data"].get("text/plain", "")
+                for output in self.outputs
+                if output["output_type"] != "error"
+            )
+
+    def wait_for(self, condition: Callable[[Running], bool], what: str, timeout: float = 30) -> None:
+        """Wait until the condition holds of this cell.
+
+        Args:
+            condition: is asked again whenever a message has come.
+            what: names the condition in the failure's text.
+            timeout: seconds.
+
+        Raises:
+            WaitedTooLong: it did not come to hold, or the kernel ended first.
+        """
+        self.kernel.wait_until(lambda: condition(self), f"{what} (in {self.what})", timeout)
+
+    def wait_for_text(self, text: str, timeout: float = 30) -> None:
+        """Wait until the cell's plain text holds the given one."""
+        self.wait_for(lambda cell: text in cell.text, f"the text {text!r}", timeout)
+
+    def result(self, timeout: float = 30) -> CellResult:
+        """Wait for the end of the cell.
+
+        Raises:
+            WaitedTooLong: the cell did not end in time.
+        """
+        self.wait_for(lambda cell: cell.done, "the end of the cell", timeout)
+        reply = self.reply or {"status": "ok"}
+        with self.kernel.changed:
+            return CellResult(
+                status=reply["status"],
+                ename=reply.get("ename", ""),
+                evalue=reply.get("evalue", ""),
+                traceback=list(reply.get("traceback", ())),
+                outputs=copy.deepcopy(self.outputs),
+                messages=list(self.messages),
+                execution_count=None if reply["status"] == "aborted" else reply.get("execution_count"),
+            )
+
+
+class Kernel:
+    """A running ipykernel on the interpreter that runs the tests.
+
+    Args:
+        env: variables to add to the test's own; those that begin with HALO_ are not
+            inherited.
+        cwd: the kernel's working directory; a fresh one by default.
+        start_timeout: seconds to wait for the kernel's first answer.
+
+    Example:
+        with Kernel() as kernel:
+            assert kernel.run("print(6 * 7)").stdout == "42\\n"
+    """
+
+    def __init__(
+        self, env: Mapping[str, str] | None = None, *, cwd: Path | None = None, start_timeout: float = 60
+    ) -> None:
+        self.changed = threading.Condition()
+        self.unclaimed: list[Message] = []
+        """Messages that belong to no request of ours, such as a background thread's."""
+        self._folder = tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True)
+        home = Path(self._folder.name)
+        self._cwd = cwd or home / "cwd"
+        self._cwd.mkdir(exist_ok=True)
+        self._log_path = home / "log"
+        self._connection_file = home / "connection.json"
+        self._env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("HALO_")},
+            "IPYTHONDIR": str(home / "ipython"),
+            "JUPYTER_RUNTIME_DIR": str(home),
+            # ipykernel asks for the debugger on start; its warning is about frozen modules.
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            # A kernel whose parent has gone ends itself.
+            "JPY_PARENT_PID": str(os.getpid()),
+            **(env or {}),
+        }
+        self._start_timeout = start_timeout
+        self._running: dict[str, Running] = {}
+        self._displays: dict[str, list[Json]] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def run(self, code: str, timeout: float = 30) -> CellResult:
+        """Run one cell and wait for its end."""
+        return self.start(code).result(timeout)
+
+    def start(self, code: str, *, silent: bool = False) -> Running:
+        """Send a cell and return at once."""
+        first_line = code.strip().split("\n", 1)[0][:60]
+        content = {
+            "code": code,
+            "silent": silent,
+            "store_history": not silent,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": True,
+        }
+        return self.send("execute_request", content, what=f"the cell {first_line!r}")
+
+    def run_all(self, cells: Sequence[str], timeout: float = 60) -> list[CellResult]:
+        """Send all cells at once, as Run All does, and wait until each has ended.
+
+        After a cell that fails the rest are 'aborted', as in a front end.
+
+        Args:
+            cells: the code of each.
+            timeout: seconds for all of them together.
+        """
+        deadline = time.monotonic() + timeout
+        started = [self.start(code) for code in cells]
+        return [cell.result(max(0.0, deadline - time.monotonic())) for cell in started]
+
+    def send(
+        self,
+        msg_type: str,
+        content: Json,
+        *,
+        what: str = "",
+        wants_reply: bool = True,
+        buffers: Sequence[bytes] = (),
+    ) -> Running:
+        """Send any message on the shell channel, such as a widget's `comm_msg`.
+
+        Args:
+            msg_type: as the Jupyter protocol names it.
+            content: its content.
+            what: names it in a failure's text.
+            wants_reply: False for the types that have no reply, such as `comm_msg`.
+            buffers: binary buffers to send with it.
+        """
+        with self.changed:
+            message = self._session.msg(msg_type, content)
+            msg_id = message["header"]["msg_id"]
+            running = Running(self, msg_id, what or f"the {msg_type}", wants_reply=wants_reply)
+            self._running[msg_id] = running
+            self._outbox.send_multipart([b"shell", *self._session.serialize(message), *buffers])
+        return running
+
+    def interrupt(self) -> None:
+        """Interrupt the running cell, as the front ends' stop button does."""
+        assert self._process is not None, "the kernel has been stopped"
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def restart(self) -> None:
+        """End the kernel and start a new one with the same settings: no name, no cell is left."""
+        self._end()
+        self._start()
+
+    def stop(self) -> None:
+        """End the kernel and everything that was opened for it. May be called twice."""
+        self._end()
+        self._folder.cleanup()
+
+    @property
+    def pid(self) -> int:
+        """The kernel's process id."""
+        assert self._process is not None, "the kernel has been stopped"
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the kernel's process is running."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What the kernel's process wrote on its own stdout and stderr (not the cells' output)."""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
+        """Wait until a condition holds that messages from the kernel can bring about.
+
+        Raises:
+            WaitedTooLong: it did not come to hold, or the kernel ended first.
+        """
+        deadline = time.monotonic() + timeout
+        with self.changed:
+            while not condition():
+                left = deadline - time.monotonic()
+                if not self.alive:
+                    raise WaitedTooLong(f"The kernel ended while waiting for {what}.\n{self._state()}")
+                if left <= 0:
+                    raise WaitedTooLong(f"Waited {timeout:g} s for {what}.\n{self._state()}")
+                # The process may end without a message, so it is looked at twice a second.
+                self.changed.wait(min(left, 0.5))
+
+    def _state(self) -> str:
+        lines = [f"  kernel: {'running' if self.alive else 'ended'}"]
+        for running in self._running.values():
+            if running.done:
+                continue
+            status = "none" if running.reply is None else running.reply.get("status")
+            lines.append(
+                f"  {running.what}: reply {status}, idle {running.idle}, {len(running.messages)} messages"
+            )
+            lines += [
+                f"    {message.msg_type} {str(message.content)[:200]}" for message in running.messages[-5:]
+            ]
+        return "\n".join([*lines, "  log: " + self.log[-2000:]])
+
+    def _start(self) -> None:
+        self._running.clear()
+        self._displays.clear()
+        self._connection_file.unlink(missing_ok=True)
+        write_connection_file(str(self._connection_file), key=os.urandom(16).hex().encode())
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ipykernel_launcher", "-f", str(self._connection_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._env,
+                cwd=self._cwd,
+                # A group of its own: Ctrl-C in the tests' terminal is for the tests.
+                start_new_session=True,
+            )
+        self._context = zmq.Context()
+        client = BlockingKernelClient(connection_file=str(self._connection_file), context=self._context)
+        client.load_connection_file()
+        self._session = client.session
+        inbox = self._context.socket(zmq.PULL)
+        inbox.bind("inproc://outbox")
+        self._outbox = self._context.socket(zmq.PUSH)
+        self._outbox.connect("inproc://outbox")
+        # A session keeps the digests that it has seen and is not made for two threads.
+        reading = Session(key=self._session.key, signature_scheme=self._session.signature_scheme)
+        self._reader = threading.Thread(
+            target=self._carry,
+            args=(reading, inbox, client.connect_shell(), client.connect_control(), client.connect_iopub()),
+            name="kernel-reader",
+            daemon=True,
+        )
+        self._reader.start()
+        self._wait_for_first_answer()
+
+    def _wait_for_first_answer(self) -> None:
+        # IOPub is a subscription, which drops what is sent before it is in place. So the
+        # question is put again until one answer has come on both channels.
+        deadline = time.monotonic() + self._start_timeout
+        while True:
+            question = self.send("kernel_info_request", {}, what="the kernel's first answer")
+            try:
+                question.wait_for(lambda asked: asked.done, "the kernel's first answer", timeout=1)
+            except WaitedTooLong:
+                if time.monotonic() > deadline or not self.alive:
+                    raise
+            else:
+                return
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        reader, self._reader = self._reader, None
+        if reader is not None and process.poll() is None:
+            # Interrupted and asked first, so that what is to run at a kernel's end does run.
+            if any(not running.done for running in self._running.values()):
+                os.killpg(process.pid, signal.SIGINT)
+            message = self._session.msg("shutdown_request", {"restart": False})
+            self._outbox.send_multipart([b"control", *self._session.serialize(message)])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+        if reader is not None:
+            self._outbox.send_multipart([b"close"])
+            reader.join(10)
+            self._outbox.close(linger=0)
+            self._context.term()
+
+    def _carry(self, session: Session, inbox: Socket, shell: Socket, control: Socket, iopub: Socket) -> None:
+        poller = zmq.Poller()
+        for socket in (inbox, shell, control, iopub):
+            poller.register(socket, zmq.POLLIN)
+        closing = False
+        while not closing:
+            for socket, _ in poller.poll():
+                if socket is inbox:
+                    channel, *frames = inbox.recv_multipart()
+                    match channel:
+                        case b"close":
+                            closing = True
+                        case b"control":
+                            control.send_multipart(frames)
+                        case _:
+                            shell.send_multipart(frames)
+                    continue
+                at = time.monotonic()
+                _, message = session.recv(socket)
+                if message is None or socket is control:
+                    continue
+                with self.changed:
+                    if socket is shell:
+                        self._take_reply(message)
+                    else:
+                        self._take_broadcast(message, at)
+                    self.changed.notify_all()
+        for socket in (inbox, shell, control, iopub):
+            socket.close(linger=0)
+
+    def _take_reply(self, message: Json) -> None:
+        running = self._running.get(message["parent_header"].get("msg_id", ""))
+        if running is not None:
+            running.reply = message["content"]
+
+    def _take_broadcast(self, raw: Json, at: float) -> None:
+        message = Message(
+            raw["msg_type"],
+            raw["content"],
+            raw["metadata"],
+            at,
+            tuple(bytes(buffer) for buffer in raw.get("buffers", ())),
+        )
+        running = self._running.get(raw["parent_header"].get("msg_id", ""))
+        if running is None:
+            self.unclaimed.append(message)
+            if message.msg_type == "update_display_data":
+                self._update_display(message.content)
+            return
+        running.messages.append(message)
+        self._fold(running, message)
+
+    def _fold(self, running: Running, message: Message) -> None:
+        content = message.content
+        match message.msg_type:
+            case "status":
+                running.idle = content["execution_state"] == "idle"
+            case "clear_output":
+                if content.get("wait"):
+                    running.clear_pending = True
+                else:
+                    running.outputs.clear()
+            case "update_display_data":
+                self._update_display(content)
+            case "stream" | "display_data" | "execute_result" | "error":
+                if running.clear_pending:
+                    running.clear_pending = False
+                    running.outputs.clear()
+                self._add_output(running, message.msg_type, content)
+
+    def _add_output(self, running: Running, kind: str, content: Json) -> None:
+        last = running.outputs[-1] if running.outputs else None
+        if kind == "stream" and last and last["output_type"] == "stream" and last["name"] == content["name"]:
+            last["text"] += content["text"]
+            return
+        output = {"output_type": kind, **content}
+        transient = output.pop("transient", None) or {}
+        running.outputs.append(output)
+        if display_id := transient.get("display_id"):
+            self._displays.setdefault(display_id, []).append(output)
+
+    def _update_display(self, content: Json) -> None:
+        display_id = content.get("transient", {}).get("display_id", "")
+        for output in self._displays.get(display_id, ()):
+            output["data"] = content["data"]
+            output["metadata"] = content["metadata"]

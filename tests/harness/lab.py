@@ -1,0 +1,538 @@
+"""A real JupyterLab or Notebook 7, and a real Chromium in front of it.
+
+The promise: each page starts with a browser profile, settings and a kernel of its own;
+nothing of the user's Jupyter set-up is read or written; waits are on conditions, with a
+bound, and one that ends says what it waited for and what was on the page.
+
+`Lab` is the server, `LabPage` the browser with one notebook. What they need is expected
+to be there: without Chromium or a kernel a test fails, it is not skipped. They know
+nothing of halo_notebook.
+
+Playwright's sync face keeps an event loop running in the thread that started it, and
+`asyncio.run` fails there meanwhile. So it is started and stopped with each page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import httpx
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Locator,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
+
+ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+KNOWN_PAGE_ERRORS = (
+    # Notebook 7.6 throws it on each load, while it reads its own settings.
+    "Cannot read properties of undefined (reading 'schema')",
+)
+SETTINGS = {
+    # No question about news on the first start, no request for them.
+    "@jupyterlab/apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+    # By default cells outside the viewport may not be in the page.
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+# What the pages answer through. `jupyterapp` is there because the server exposes it.
+PAGE_SCRIPT = """
+window.harness = {
+  pending: 0,
+  failures: [],
+  panel() {
+    if (!window.jupyterapp) return null;
+    for (const widget of window.jupyterapp.shell.widgets('main')) {
+      if (widget.sessionContext && widget.content && widget.content.widgets) return widget;
+    }
+    return null;
+  },
+  kernel() {
+    const panel = this.panel();
+    const session = panel && panel.sessionContext && panel.sessionContext.session;
+    return (session && session.kernel) || null;
+  },
+  ready() {
+    const panel = this.panel();
+    const kernel = this.kernel();
+    return Boolean(panel && panel.context.isReady && panel.sessionContext.isReady && kernel
+      && kernel.connectionStatus === 'connected' && kernel.status === 'idle');
+  },
+  idle() {
+    return this.pending === 0 && this.ready();
+  },
+  state() {
+    const kernel = this.kernel();
+    return {
+      notebook: Boolean(this.panel()),
+      kernel: kernel ? kernel.status + ', ' + kernel.connectionStatus : 'none',
+      'commands running': this.pending,
+      'commands failed': this.failures,
+    };
+  },
+  // Starts a command and does not wait: some end with the last cell only.
+  start(command, args) {
+    const app = window.jupyterapp;
+    app.shell.activateById(this.panel().id);
+    this.pending += 1;
+    app.commands.execute(command, args || {})
+      .catch(error => this.failures.push(command + ': ' + error))
+      .finally(() => { this.pending -= 1; });
+  },
+  startCell(index) {
+    const notebook = this.panel().content;
+    notebook.deselectAll();
+    notebook.activeCellIndex = index;
+    this.start('notebook:run-cell');
+  },
+};
+"""
+
+
+def chromium_path() -> str:
+    """The Chromium to use: the first on the PATH, else the one that Playwright brought.
+
+    Fails the test when there is none.
+    """
+    for name in CHROMIUM_NAMES:
+        if path := shutil.which(name):
+            return path
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    if not Path(path).exists():
+        pytest.fail("There is no Chromium on the PATH: `make test` installs one.", pytrace=False)
+    return path
+
+
+class Lab:
+    """A Jupyter server on a free loopback port, with folders of its own for everything.
+
+    Args:
+        front_end: 'lab' for JupyterLab, 'notebook' for Notebook 7.
+        start_timeout: seconds to wait for the server's first answer.
+
+    Attributes:
+        root: the folder whose files it serves.
+        url: its address, without a slash at the end.
+        token: the token that each request needs.
+    """
+
+    def __init__(self, *, front_end: Literal["lab", "notebook"] = "lab", start_timeout: float = 90) -> None:
+        self.front_end = front_end
+        self.token = secrets.token_hex(16)
+        self._folder = tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True)
+        home = Path(self._folder.name)
+        self.root = home / "root"
+        self.root.mkdir()
+        self._settings = home / "settings"
+        self._workspaces = home / "workspaces"
+        self._runtime = home / "runtime"
+        self._log_path = home / "log"
+        self._write_kernelspec(home / "data")
+        self.reset_settings()
+        module, app = ("jupyterlab", "LabApp") if front_end == "lab" else ("notebook", "JupyterNotebookApp")
+        arguments = [
+            "--no-browser",
+            "--ServerApp.ip=127.0.0.1",
+            "--ServerApp.port=0",
+            f"--ServerApp.root_dir={self.root}",
+            f"--ServerApp.allow_root={not os.getuid()}",
+            f"--IdentityProvider.token={self.token}",
+            f"--{app}.expose_app_in_browser=True",
+            "--LabApp.extension_manager=readonly",
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
+        environment |= {
+            "IPYTHONDIR": str(home / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_DATA_DIR": str(home / "data"),
+            "JUPYTER_RUNTIME_DIR": str(self._runtime),
+            "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
+            "JUPYTERLAB_WORKSPACES_DIR": str(self._workspaces),
+            # The kernelspec in our data folder goes before the environment's.
+            "JUPYTER_PREFER_ENV_PATH": "0",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self.root,
+                # A group of its own: Ctrl-C in the tests' terminal is for the tests.
+                start_new_session=True,
+            )
+        try:
+            self.url = self._wait_for_address(start_timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> str:
+        """What the server has logged."""
+        return self._log_path.read_text(errors="replace")
+
+    def reset_settings(self) -> None:
+        """Put the front end's settings back to what every test starts with."""
+        shutil.rmtree(self._settings, ignore_errors=True)
+        # It holds the list of recent files, and a page asks for each of them.
+        shutil.rmtree(self._workspaces, ignore_errors=True)
+        for name, settings in SETTINGS.items():
+            path = self._settings / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(settings))
+
+    def request(self, method: str, path: str) -> Any:
+        """One call of the server's REST interface; the answer's JSON, or None when it has none."""
+        response = httpx.request(
+            method,
+            f"{self.url}/{path}",
+            headers={"Authorization": f"token {self.token}"},
+            timeout=30,
+            trust_env=False,
+        )
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def end_kernels(self) -> None:
+        """End every session and its kernel."""
+        for session in self.request("GET", "api/sessions"):
+            self.request("DELETE", f"api/sessions/{session['id']}")
+
+    def stop(self) -> None:
+        """End the server with its kernels. May be called twice."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+        self._folder.cleanup()
+
+    def _write_kernelspec(self, data: Path) -> None:
+        spec = data / "kernels" / "python3" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(
+            json.dumps(
+                {
+                    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                    "display_name": "Python 3 (ipykernel)",
+                    "language": "python",
+                    "metadata": {"debugger": False},
+                }
+            )
+        )
+
+    def _wait_for_address(self, timeout: float) -> str:
+        deadline = time.monotonic() + timeout
+        notice = self._runtime / f"jpserver-{self._process.pid}.json"
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, httpx.TransportError):
+                self.url = f"http://127.0.0.1:{json.loads(notice.read_text())['port']}"
+                self.request("GET", "api/status")
+                return self.url
+            # The server tells nobody that it is up, so it is asked.
+            time.sleep(0.05)
+        ended = self._process.poll()
+        pytest.fail(
+            f"The {self.front_end} server "
+            + (f"ended with {ended}" if ended is not None else f"did not answer within {timeout:g} s")
+            + f". Its log:\n{self.log[-3000:]}",
+            pytrace=False,
+        )
+
+
+class LabPage:
+    """A browser with one notebook open on a `Lab`.
+
+    Args:
+        lab: the server.
+        size: width and height of the page in CSS pixels.
+
+    Attributes:
+        page: Playwright's page, for what has no method here.
+        page_errors: the exceptions that no script in the page caught, except those that a
+            front end is known to throw by itself (`KNOWN_PAGE_ERRORS`).
+        console_errors: what the page logged as an error, with the address it came from.
+        browser_dialogs: the texts of `alert`, `confirm` and `prompt` (all are dismissed).
+
+    Example:
+        def test_answer(lab):
+            lab.open_notebook(["6 * 7"])
+            lab.run_cell(0)
+            lab.wait_for_text(0, "42")
+    """
+
+    page: Page
+
+    def __init__(self, lab: Lab, *, size: tuple[int, int] = (1280, 900)) -> None:
+        self.lab = lab
+        self.page_errors: list[str] = []
+        self.console_errors: list[str] = []
+        self.browser_dialogs: list[str] = []
+        self._path: Path | None = None
+        self._view = ""
+        lab.reset_settings()
+        executable = chromium_path()
+        self._stack = contextlib.ExitStack()
+        try:
+            playwright: Playwright = self._stack.enter_context(sync_playwright())
+            browser: Browser = playwright.chromium.launch(
+                executable_path=executable, args=list(CHROMIUM_ARGS), timeout=60_000
+            )
+            self._stack.callback(browser.close)
+            context: BrowserContext = browser.new_context(viewport={"width": size[0], "height": size[1]})
+            self._stack.callback(context.close)
+            context.add_init_script(PAGE_SCRIPT)
+            self.page = context.new_page()
+        except BaseException:
+            self._stack.close()
+            raise
+        self.page.set_default_timeout(30_000)
+        self.page.on("pageerror", self._note_page_error)
+        self.page.on("console", self._note_console)
+        self.page.on("dialog", self._note_dialog)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open_notebook(
+        self, cells: Sequence[str], *, view: Literal["document", "lab"] = "document", timeout: float = 60
+    ) -> None:
+        """Write a notebook with these code cells, open it and wait until its kernel is idle.
+
+        Args:
+            cells: the source of each cell.
+            view: 'document' shows the notebook alone, 'lab' the whole of JupyterLab;
+                Notebook 7 has the one view.
+            timeout: seconds until the kernel must be idle.
+        """
+        self._path = self.lab.root / f"notebook-{secrets.token_hex(4)}.ipynb"
+        self._write(
+            {
+                "cells": [
+                    {
+                        "cell_type": "code",
+                        "id": f"cell-{index}",
+                        "source": source,
+                        "metadata": {},
+                        "outputs": [],
+                        "execution_count": None,
+                    }
+                    for index, source in enumerate(cells)
+                ],
+                "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}},
+                "nbformat": 4,
+                "nbformat_minor": 5,
+            }
+        )
+        self._view = "notebooks" if self.lab.front_end == "notebook" else "doc/tree"
+        if view == "lab" and self.lab.front_end == "lab":
+            self._view = f"lab/workspaces/{self._path.stem}/tree"
+        self._go(timeout)
+
+    def reopen(self, *, trusted: bool = True, new_kernel: bool = False, timeout: float = 60) -> None:
+        """Save, and open the saved file in a fresh page.
+
+        Args:
+            trusted: False changes the file as another program would, so that its outputs
+                are no longer trusted.
+            new_kernel: end the kernel first.
+            timeout: seconds until the kernel must be idle.
+        """
+        self.save()
+        self.page.goto("about:blank")
+        if new_kernel:
+            self.lab.end_kernels()
+        if not trusted:
+            notebook = self.saved()
+            notebook["metadata"]["changed_by"] = "another program"
+            self._write(notebook)
+        self._go(timeout)
+
+    @property
+    def path(self) -> Path:
+        """The file of the open notebook."""
+        assert self._path is not None, "no notebook has been opened"
+        return self._path
+
+    def saved(self) -> dict[str, Any]:
+        """The notebook's JSON as it stands in its file (nbformat 4)."""
+        notebook: dict[str, Any] = json.loads(self.path.read_text())
+        return notebook
+
+    def start_cell(self, index: int) -> None:
+        """Run one cell and return at once."""
+        self.page.evaluate("index => harness.startCell(index)", index)
+
+    def run_cell(self, index: int, timeout: float = 30) -> None:
+        """Run one cell and wait for its end (its output may be painted a moment later)."""
+        self.start_cell(index)
+        self.kernel_idle(timeout)
+
+    def run_all(self, *, wait: bool = True, timeout: float = 60) -> None:
+        """Run all cells; unless `wait` is False, wait for the end of the last."""
+        self.command("notebook:run-all-cells")
+        if wait:
+            self.kernel_idle(timeout)
+
+    def command(self, name: str, **arguments: Any) -> None:
+        """Start any command of the front end, with the notebook as its target."""
+        self.page.evaluate("([name, args]) => harness.start(name, args)", [name, arguments])
+
+    def interrupt(self) -> None:
+        """Interrupt the kernel, as the stop button does."""
+        self.command("notebook:interrupt-kernel")
+
+    def kernel_idle(self, timeout: float = 30) -> None:
+        """Wait until every command that was started has ended and the kernel is idle."""
+        self._wait_for("harness.idle()", "every command to end and the kernel to be idle", timeout)
+
+    def save(self) -> None:
+        """Save the notebook and wait until it is in its file."""
+        self.command("docmanager:save")
+        self._wait_for(
+            "harness.pending === 0 && !harness.panel().context.model.dirty", "the notebook to be saved", 30
+        )
+
+    def set_theme(self, name: str) -> None:
+        """Switch to 'JupyterLab Dark' or 'JupyterLab Light' and wait until it is on."""
+        self.command("apputils:change-theme", theme=name)
+        self._wait_for(f"document.body.dataset.jpThemeName === {json.dumps(name)}", f"the theme {name!r}", 30)
+
+    def cell(self, index: int) -> Locator:
+        """The cell with its input and output."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def cell_output(self, index: int) -> Locator:
+        """The cell's outputs."""
+        return self.cell(index).locator(".jp-Cell-outputArea")
+
+    def cell_text(self, index: int) -> str:
+        """The text that is visible in the cell's outputs."""
+        return self.cell_output(index).inner_text()
+
+    def wait_for_text(self, index: int, text: str, timeout: float = 30) -> None:
+        """Wait until the text is visible in the cell's outputs (runs of spaces count as one)."""
+        expect(self.cell_output(index)).to_contain_text(text, timeout=timeout * 1000, use_inner_text=True)
+
+    @property
+    def dialogs(self) -> list[str]:
+        """The texts of the front end's own dialogs that are open."""
+        return self.page.locator(".jp-Dialog").all_inner_texts()
+
+    def screenshot(self, name: str, *, cell: int | None = None) -> Path:
+        """Save `artefacts/NAME.png`: the page, or one cell of it."""
+        ARTEFACTS.mkdir(exist_ok=True)
+        path = ARTEFACTS / f"{name}.png"
+        if cell is None:
+            self.page.screenshot(path=path, animations="disabled")
+            return path
+        # The notebook scrolls in a box of its own, and what is outside the box is not in a picture.
+        target, usual = self.cell(cell), self.page.viewport_size
+        box = target.bounding_box()
+        assert usual is not None
+        assert box is not None
+        self.page.set_viewport_size(
+            {"width": usual["width"], "height": max(usual["height"], int(box["height"]) + 200)}
+        )
+        try:
+            target.screenshot(path=path, animations="disabled")
+        finally:
+            self.page.set_viewport_size(usual)
+        return path
+
+    def close(self) -> None:
+        """Close the browser, end the kernels and remove the notebook."""
+        try:
+            self._stack.close()
+        finally:
+            self.lab.end_kernels()
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
+
+    def _write(self, notebook: dict[str, Any]) -> None:
+        self.path.write_text(json.dumps(notebook, indent=1))
+
+    def _go(self, timeout: float) -> None:
+        self.page.goto(f"{self.lab.url}/{self._view}/{self.path.name}?token={self.lab.token}")
+        self._wait_for("harness.ready()", "the notebook to be open and its kernel idle", timeout)
+
+    def _wait_for(self, condition: str, what: str, timeout: float) -> None:
+        try:
+            self.page.wait_for_function(f"() => {condition}", timeout=timeout * 1000)
+        except Error as error:
+            state = self.page.evaluate("() => harness.state()")
+            raise AssertionError(
+                f"Waited {timeout:g} s for {what}. {error.message}\n  page: {state}\n"
+                f"  dialogs: {self.dialogs}\n  page errors: {self.page_errors}\n"
+                f"  console errors: {self.console_errors}\n  server's log: {self.lab.log[-2000:]}"
+            ) from error
+
+    def _note_page_error(self, error: Error) -> None:
+        if error.message not in KNOWN_PAGE_ERRORS:
+            self.page_errors.append(str(error))
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.console_errors.append(f"{message.text} ({message.location['url']})")
+
+    def _note_dialog(self, dialog: Dialog) -> None:
+        if dialog.type == "beforeunload":
+            dialog.accept()
+        else:
+            self.browser_dialogs.append(dialog.message)
+            dialog.dismiss()

@@ -1,0 +1,194 @@
+"""The harness itself, on plain IPython cells: what fails here is no fault of the package."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .harness.kernels import Kernel
+    from .harness.lab import LabPage
+
+
+@pytest.mark.kernel
+class TestKernel:
+    """A kernel in its own process."""
+
+    def test_outputs_are_folded_as_a_front_end_folds_them(self, kernel: Kernel) -> None:
+        """Prints are joined, and an update changes the output that was there, in whichever cell."""
+        first = kernel.start(
+            "from IPython.display import display\n"
+            "print('a'); print('b')\n"
+            "handle = display('old', display_id=True)\n"
+            "6 * 7"
+        )
+        result = first.result()
+        assert result.status == "ok"
+        assert result.stdout == "a\nb\n"
+        assert result.displays == [{"text/plain": "'old'"}, {"text/plain": "42"}]
+
+        kernel.run("handle.update('new')")
+        assert first.outputs[1]["data"] == {"text/plain": "'new'"}
+
+    def test_messages_carry_the_time_of_their_arrival(self, kernel: Kernel) -> None:
+        """The times are those of arrival, not of the test's looking."""
+        cell = kernel.start("import time\nprint(1, flush=True)\ntime.sleep(0.3)\nprint(2, flush=True)")
+        cell.wait_for_text("2")
+        started, first, second = [
+            message.at
+            for message in cell.result().messages
+            if message.msg_type in {"execute_input", "stream"}
+        ]
+        assert started <= first < second
+        assert second - first == pytest.approx(0.3, abs=0.25)
+
+    def test_clear_output_clears_when_the_next_output_comes(self, kernel: Kernel) -> None:
+        """`clear_output(wait=True)` leaves the old output until there is a new one."""
+        result = kernel.run(
+            "from IPython.display import clear_output\nprint(1)\nclear_output(wait=True)\nprint(2)"
+        )
+        assert result.stdout == "2\n"
+
+    def test_error_is_reported_with_its_lines(self, kernel: Kernel) -> None:
+        """A cell that fails says so in its reply and in its outputs."""
+        result = kernel.run("1 / 0")
+        assert (result.status, result.ename, result.evalue) == (
+            "error",
+            "ZeroDivisionError",
+            "division by zero",
+        )
+        assert result.traceback
+        assert [output["output_type"] for output in result.outputs] == ["error"]
+
+    def test_run_all_runs_every_cell_in_order(self, kernel: Kernel) -> None:
+        """Three cells that are sent at once all run."""
+        results = kernel.run_all(["import time; time.sleep(0.1); x = 1", "x += 1", "x"])
+        assert [result.status for result in results] == ["ok", "ok", "ok"]
+        assert results[2].displays == [{"text/plain": "2"}]
+
+    def test_run_all_stops_at_an_error(self, kernel: Kernel) -> None:
+        """What was queued behind a failing cell does not run."""
+        results = kernel.run_all(["x = 1", "1 / 0", "x = 2"])
+        assert [result.status for result in results] == ["ok", "error", "aborted"]
+        assert kernel.run("x").displays == [{"text/plain": "1"}]
+
+    def test_interrupt_ends_a_running_cell(self, kernel: Kernel) -> None:
+        """The cell ends with KeyboardInterrupt and the kernel goes on."""
+        cell = kernel.start("import time\nprint('started', flush=True)\ntime.sleep(60)")
+        cell.wait_for_text("started")
+        kernel.interrupt()
+        assert cell.result(10).ename == "KeyboardInterrupt"
+        assert kernel.run("1").status == "ok"
+
+    def test_restart_forgets_everything(self, kernel: Kernel) -> None:
+        """After a restart no name is left, and the first cell is number one."""
+        kernel.run("x = 1")
+        kernel.restart()
+        result = kernel.run("x")
+        assert result.ename == "NameError"
+        assert result.execution_count == 1
+
+    def test_environment_has_no_settings_of_the_developer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """HALO_ variables are not inherited, and given ones are there."""
+        from .harness.kernels import Kernel
+
+        monkeypatch.setenv("HALO_LEFT_OVER", "1")
+        with Kernel(env={"HALO_GIVEN": "2"}) as kernel:
+            result = kernel.run("import os; sorted(k for k in os.environ if k.startswith('HALO_'))")
+        assert result.displays == [{"text/plain": "['HALO_GIVEN']"}]
+
+    def test_a_wait_that_ends_says_what_for(self, kernel: Kernel) -> None:
+        """No wait is without a bound, and its failure names the cell and what had come."""
+        from .harness.kernels import WaitedTooLong
+
+        cell = kernel.start("import time\nprint('here', flush=True)\ntime.sleep(60)")
+        cell.wait_for_text("here")
+        with pytest.raises(
+            WaitedTooLong, match=r"(?s)Waited 0\.1 s for the end of the cell.*'import time'.*here"
+        ):
+            cell.result(0.1)
+
+    def test_a_kernel_that_ends_is_noticed(self, kernel: Kernel) -> None:
+        """A wait does not go on when nothing can come any more."""
+        from .harness.kernels import WaitedTooLong
+
+        began = time.monotonic()
+        with pytest.raises(WaitedTooLong, match="The kernel ended while waiting"):
+            kernel.run("import os; os._exit(3)")
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.browser
+class TestLab:
+    """JupyterLab in a browser."""
+
+    def test_a_cell_runs_and_is_interrupted(self, lab: LabPage) -> None:
+        """Output is seen as it arrives, the stop button's command reaches the kernel, nothing complains."""
+        lab.open_notebook(["import time\nprint('six times seven is', 6 * 7, flush=True)\ntime.sleep(60)"])
+        lab.start_cell(0)
+        lab.wait_for_text(0, "six times seven is 42")
+        assert lab.cell_text(0).strip() == "six times seven is 42"
+
+        lab.interrupt()
+        lab.wait_for_text(0, "KeyboardInterrupt")
+        lab.kernel_idle()
+        assert lab.dialogs == []
+        assert lab.browser_dialogs == []
+        assert lab.page_errors == []
+        assert lab.console_errors == []
+
+    def test_json_shows_as_a_tree_in_both_themes(self, lab: LabPage) -> None:
+        """`application/json` is shown as a tree; the theme switches; a screenshot is made."""
+        lab.open_notebook(["from IPython.display import JSON\nJSON({'order': {'id': 7}}, root='action')"])
+        lab.run_cell(0)
+        lab.wait_for_text(0, "action")
+        lab.cell_output(0).locator(".jp-RenderedJSON").wait_for()
+
+        light = lab.page.evaluate("getComputedStyle(document.body).getPropertyValue('--jp-layout-color0')")
+        lab.set_theme("JupyterLab Dark")
+        dark = lab.page.evaluate("getComputedStyle(document.body).getPropertyValue('--jp-layout-color0')")
+        assert light != dark
+
+        picture = lab.screenshot("harness-json-dark")
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert lab.screenshot("harness-json-cell", cell=0).stat().st_size > 0
+
+    def test_run_all_waits_for_the_last_cell(self, lab: LabPage) -> None:
+        """Three cells run; the theme that another test chose is gone."""
+        lab.open_notebook(["import time; time.sleep(0.2); x = 1", "x += 1", "print('x is', x)"])
+        assert lab.page.evaluate("document.body.dataset.jpThemeName") == "JupyterLab Light"
+        lab.run_all()
+        lab.wait_for_text(2, "x is 2")
+
+    def test_outputs_changed_by_another_program_are_not_trusted(self, lab: LabPage) -> None:
+        """Reopened, a changed file shows its text and runs no script; the new kernel knows no name."""
+        lab.open_notebook(
+            ["from IPython.display import HTML\nHTML('<b>bold</b><script>window.ran = 1</script>')", "HTML"]
+        )
+        lab.run_cell(0)
+        lab.wait_for_text(0, "bold")
+        assert lab.page.evaluate("window.ran") == 1
+
+        lab.reopen(trusted=False, new_kernel=True)
+        lab.wait_for_text(0, "bold")
+        assert lab.page.evaluate("window.ran") is None
+        lab.run_cell(1)
+        lab.wait_for_text(1, "NameError")
+
+
+@pytest.mark.browser
+def test_notebook_7_runs_a_cell(notebook7: LabPage) -> None:
+    """The same page object drives Notebook 7."""
+    notebook7.open_notebook(["print('hello from', 6 * 7)"])
+    notebook7.run_cell(0)
+    notebook7.wait_for_text(0, "hello from 42")
+    assert notebook7.dialogs == []
+    assert notebook7.page_errors == []
+
+
+def test_a_browser_test_leaves_no_event_loop_behind() -> None:
+    """`asyncio.run` works after the tests that had a browser."""
+    assert asyncio.run(asyncio.sleep(0, "done")) == "done"
