@@ -529,3 +529,61 @@ def test_a_saved_notebook_says_which_conversation_it_shows(tmp_path: Path) -> No
     assert "Nice to meet you, Zelda" in replies[0].data["text/html"]
     ticket = notebook.cells[2].outputs[1]
     assert ticket.data["application/json"]["type"] == "create_ticket"
+
+
+# --- The kernel's settings and restarts ---
+
+
+def test_a_client_takes_the_magics_settings(kernel: Kernel) -> None:
+    """`%config` goes before the environment for a client made by hand, too."""
+    kernel.run(
+        f"{LOAD}\nimport os\nos.environ['HALO_USER_ID'] = 'u_env'\nfrom halo_notebook import HaloClient"
+    )
+    made = "HaloClient('ab_live_x').debug()['user_id']"
+    assert evaluated(kernel, made) == "u_env"
+    kernel.run("%config HaloMagics.user_id = 'u_config'")
+    assert evaluated(kernel, made) == "u_config"
+    assert evaluated(kernel, "HaloClient('ab_live_x', user_id='u_arg').debug()['user_id']") == "u_arg"
+
+
+def test_a_conversation_is_resumed_after_a_restart(kernel: Kernel) -> None:
+    """By the id that the saved output's metadata holds."""
+    with DemoAgent(first_byte_s=0, chunk_s=0) as agent:
+        aim = f"%config HaloMagics.base_url = {agent.url!r}\n%config HaloMagics.api_key = {DEMO_KEY!r}"
+        kernel.run(f"{LOAD}\n{aim}")
+        first = kernel.run("%halo ask My name is Zelda")
+        session_id = first.outputs[0]["metadata"]["halo"]["session_id"]
+        kernel.restart()
+        kernel.run(f"{LOAD}\n{aim}")
+        assert "Zelda" not in plain(kernel.run("%halo ask What is my name?"))
+        assert session_id in kernel.run(f"%halo resume {session_id}").stdout
+        assert "Zelda" in plain(kernel.run("%halo ask What is my name?"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Is it?",
+        "What's up?",
+        'Say "hi"?',
+        "x is y??",
+        "f(x)?",
+        "a = b?",
+        "100% {sure} $x?",
+        "ends in \\\\ no",
+    ],
+)
+def test_a_message_on_one_line_is_sent_as_typed(text: str, shared: Kernel) -> None:
+    """Also one that ends in '?', which IPython would take for a call for help."""
+    assert shared.run(f"%halo ask {text}").status == "ok"
+    assert sent(shared)["message"] == text
+
+
+def test_help_on_the_magic_is_still_help(shared: Kernel) -> None:
+    """A '?' after the magic's name shows its documentation and sends nothing."""
+    before = evaluated(shared, "len(magics._demo.requests)")
+    for code in ("%%halo?", "%halo?"):
+        assert shared.run(code).status == "ok"
+    shared.run("text = '''\n%halo ask Is this a string?\n'''")
+    assert evaluated(shared, "text") == "\n%halo ask Is this a string?\n"
+    assert evaluated(shared, "len(magics._demo.requests)") == before
