@@ -1,0 +1,1 @@
+"""What a user waits for, measured: `python -m tests.benchmarks [NAME …]`."""
