@@ -36,6 +36,7 @@ from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from . import bridge
 from .errors import (
@@ -52,6 +53,7 @@ from .errors import (
     ReplyUnreadable,
     ServerError,
     StatusError,
+    UsageError,
 )
 from .reply import Reply, kept
 from .request import Request, RequestFields, TokenSource, UserToken, checked_request
@@ -64,7 +66,7 @@ from .settings import (
     is_loopback,
     setting,
 )
-from .stream import JSON, MAX_RECORD_BYTES, Event, StreamParser, TextDelta
+from .stream import JSON, MAX_RECORD_BYTES, Event, StreamParser, TextDelta, decode_json
 
 if TYPE_CHECKING:
     import httpx
@@ -76,6 +78,7 @@ MAX_RETRY_WAIT_S = 60.0
 """A longer `Retry-After` is reported, not waited for."""
 
 _MAX_ERROR_BODY_BYTES = 64 * 1024
+_MAX_ID_CHARS = 1_000
 _TEXT_FIELDS = ("response", "message", "text", "reply", "content")
 _BACKOFF_S = 0.5
 
@@ -133,6 +136,10 @@ _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
     422: (BadRequest, "Halo could not process the request", "mend the field it names and run again"),
     429: (RateLimited, "Halo takes no more requests just now", "wait{wait} and run again"),
 }
+_NOT_ENTERED = (
+    "This stream is not open. Nothing was sent; write 'with client.stream(…) as events:' ('async with' for "
+    "an AsyncHaloClient) and read the events inside."
+)
 _MAY_HAVE_ARRIVED = (
     "The message may have arrived and is not sent again by itself; run it again only if that does no harm"
 )
@@ -142,7 +149,7 @@ def _status_error(response: httpx.Response, body: bytes, secrets: Sequence[Secre
     code = response.status_code
     detail, docs_url = _error_detail(response, body, secrets)
     retry_after_s = _retry_after_s(response)
-    wait = f" {retry_after_s:g} s" if retry_after_s is not None else ""
+    wait = f" {retry_after_s:,.0f} s" if retry_after_s is not None else ""
     shown = f" ({code}: {detail})" if detail else f" ({code})"
     if code in _STATUS_ERRORS:
         kind, what, todo = _STATUS_ERRORS[code]
@@ -165,38 +172,41 @@ def _status_error(response: httpx.Response, body: bytes, secrets: Sequence[Secre
 
 def _error_detail(response: httpx.Response, body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | None]:
     """The server's own words: its JSON `error`; not a page of HTML, which says nothing in one line."""
-    from .render import one_line
-
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
+        content = decode_json(body.decode("utf-8", "replace"))
+    except ValueError:
         return "", None
     if not isinstance(content, dict):
         return "", None
     detail, docs_url = content.get("error"), content.get("docs_url")
-    text = _without_secrets(one_line(detail, 300), secrets).rstrip(".") if isinstance(detail, str) else ""
+    text = _shown(detail, 300, secrets).rstrip(".") if isinstance(detail, str) else ""
     if not (isinstance(docs_url, str) and docs_url.startswith("https://")):
         docs_url = None
-    return text, docs_url and _without_secrets(one_line(docs_url, 300), secrets)
+    return text, docs_url and _shown(docs_url, 300, secrets)
 
 
-def _without_secrets(text: str, secrets: Sequence[Secret]) -> str:
+def _shown(text: str, limit: int, secrets: Sequence[Secret]) -> str:
+    """A server's or a transport's words in one line, without what was sent to it in confidence."""
+    from .render import one_line
+
+    # Masked before it is cut, and after what may stand between a secret's characters is gone.
+    line = one_line(text, _MAX_ERROR_BODY_BYTES)
     for secret in secrets:
-        text = text.replace(secret.reveal(), "•••")
-    return text
+        line = line.replace(secret.reveal(), "•••")
+    return one_line(line, limit)
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
     value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
+    if value.isascii() and value.isdigit() and len(value) < 20:
+        return float(value)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):  # what cannot be read says nothing
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
 # --- User tokens ------------------------------------------------------------------------
@@ -276,23 +286,23 @@ class AsyncHaloClient:
         token = setting("user_token", user_token)
         if not (token is None or isinstance(token, (str, Secret)) or callable(token)):
             raise ConfigError("user_token must be a string or a callable. Nothing was sent.")
-        key = setting("api_key", api_key) or ""
+        if isinstance(token, str):
+            token = checked_token(token) if token.strip() else None
         self._settings = _Settings(
-            api_key=checked_key(key.reveal() if isinstance(key, Secret) else key),
-            base_url=checked_base_url(setting("base_url", base_url) or DEFAULT_BASE_URL),
+            api_key=checked_key(setting("api_key", api_key) or ""),
+            base_url=checked_base_url(str(setting("base_url", base_url) or DEFAULT_BASE_URL)),
             user_id=setting("user_id", user_id),
-            user_token=checked_token(token) if isinstance(token, str) else token,
+            user_token=token,
             agent_id=agent_id,
             connect_timeout_s=_seconds("connect_timeout_s", connect_timeout_s),
             silence_timeout_s=_seconds("silence_timeout_s", silence_timeout_s),
-            max_retries=max_retries,
-            max_record_bytes=max_record_bytes,
+            max_retries=_count("max_retries", max_retries, least=0),
+            max_record_bytes=_count("max_record_bytes", max_record_bytes, least=1),
         )
         self._transport = transport
-        self._http: httpx.AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # the one that _http belongs to
+        # Connections and locks belong to a loop; one client may be used on several.
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = WeakKeyDictionary()
         self._token: Secret | None = None  # the last one that a callable gave
-        self._token_lock = asyncio.Lock()
         self._last: Reply | None = None
 
     @property
@@ -379,10 +389,10 @@ class AsyncHaloClient:
         }
 
     async def aclose(self) -> None:
-        """Close the connections. The client can be used again; it opens new ones."""
-        http, self._http = self._http, None
-        if http is not None:
-            await http.aclose()
+        """Close the connections on this loop. The client can be used again; it opens new ones."""
+        on_loop = self._loops.pop(asyncio.get_running_loop(), None)
+        if on_loop is not None:
+            await on_loop.http.aclose()
 
     async def __aenter__(self) -> AsyncHaloClient:
         return self
@@ -396,14 +406,14 @@ class AsyncHaloClient:
     def _stream(self, request: Request, ask: _AskCaller, path: str = "/chat/stream") -> AsyncReplyStream:
         return AsyncReplyStream(self, request, ask, path)
 
-    def _http_client(self) -> httpx.AsyncClient:
+    def _on_loop(self) -> _OnLoop:
+        """What belongs to the running loop, made when first asked for."""
         loop = asyncio.get_running_loop()
-        if self._http is None or self._loop is not loop:
+        if loop not in self._loops:
             import httpx
 
             plain_http = self._settings.base_url.startswith("http:")
-            self._loop, self._token_lock = loop, asyncio.Lock()
-            self._http = httpx.AsyncClient(
+            http = httpx.AsyncClient(
                 transport=self._transport,
                 timeout=httpx.Timeout(
                     self._settings.silence_timeout_s, connect=self._settings.connect_timeout_s, pool=None
@@ -417,7 +427,8 @@ class AsyncHaloClient:
                 # A proxy from the environment must not see what goes to this machine.
                 trust_env=not is_loopback(self._settings.base_url),
             )
-        return self._http
+            self._loops[loop] = _OnLoop(http, asyncio.Lock())
+        return self._loops[loop]
 
     async def _user_token(self, request: Request, ask: _AskCaller, refused: Secret | None) -> Secret | None:
         """The token to send, which is not `refused` and not known to have expired; None for none."""
@@ -431,7 +442,7 @@ class AsyncHaloClient:
                     "that returns fresh ones."
                 )
             return source
-        async with self._token_lock:  # many turns may find it expired at once; one asks
+        async with self._on_loop().token_lock:  # many turns may find it expired at once; one asks
             if self._token is None or self._token == refused or _has_expired(self._token):
                 self._token = await self._fresh_token(source, ask)
             return self._token
@@ -468,6 +479,18 @@ def _headers(key: str) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True)
+class _OnLoop:
+    http: httpx.AsyncClient
+    token_lock: asyncio.Lock
+
+
+def _count(name: str, value: Any, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number from {least}, not {value!r}. Nothing was sent.")
+    return value
+
+
 def _seconds(name: str, value: Any) -> float:
     if not (isinstance(value, (int, float)) and value > 0 and not math.isnan(value)):
         raise ConfigError(f"{name} must be a number of seconds above 0, not {value!r}. Nothing was sent.")
@@ -481,12 +504,14 @@ class AsyncReplyStream:
         request: what is sent.
         reply: what has arrived; it grows, and is kept whatever ends the stream.
         state: one line on where things stand, such as ``waiting for the agent``.
+        may_have_arrived: whether the message, or a part of it, has left.
     """
 
     def __init__(self, client: AsyncHaloClient, request: Request, ask: _AskCaller, path: str) -> None:
         self.request = request
         self.reply = Reply()
         self.state = "connecting"
+        self.may_have_arrived = False
         self._client = client
         self._settings = client._settings
         self._ask = ask
@@ -505,8 +530,8 @@ class AsyncReplyStream:
         except BaseException as error:
             self._end(error)
             raise
-        self.reply.session_id = _header(self._response, "X-Session-Id")
-        self.reply.agent_id = _header(self._response, "X-Agent-Id")
+        self.reply.session_id = _checked_id(_header(self._response, "X-Session-Id"))
+        self.reply.agent_id = _checked_id(_header(self._response, "X-Agent-Id"))
         self.state = "waiting for the agent"
         return self
 
@@ -525,7 +550,8 @@ class AsyncReplyStream:
                 await self._response.aclose()
 
     async def _run(self) -> AsyncGenerator[Event, None]:
-        assert self._response is not None, "a stream is iterated inside 'async with'"
+        if self._response is None:
+            raise UsageError(_NOT_ENTERED)
         try:
             reader = self._read_stream if self._path == "/chat/stream" else self._read_whole
             async for event in reader(self._response):
@@ -575,9 +601,9 @@ class AsyncReplyStream:
         declared = _header(response, "Content-Type")
         if declared is not None and not declared.lower().startswith("text/plain"):
             raise ReplyUnreadable(
-                f"The answer is declared as {_one_line(declared, 60)}, not as the text/plain of a reply, so "
-                "it may not be the agent's. Its text and the session are kept; check HALO_BASE_URL. "
-                f"{_MAY_HAVE_ARRIVED}."
+                f"The answer is declared as {_shown(declared, 60, self._secrets)}, not as the text/plain of "
+                "a reply, so it may not be the agent's. Its text and the session are kept; check "
+                f"HALO_BASE_URL. {_MAY_HAVE_ARRIVED}."
             )
 
     async def _read_whole(self, response: httpx.Response) -> AsyncIterator[Event]:
@@ -588,20 +614,19 @@ class AsyncReplyStream:
         at_s = self._now()
         text = body.decode("utf-8", "replace")
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError):
+            content = decode_json(text)
+        except ValueError:
             content = None
         if not isinstance(content, dict):
             self.reply.add(TextDelta(text), at_s)
             raise ReplyUnreadable(
                 f"The answer is not a JSON object. Its text and the session are kept. {_MAY_HAVE_ARRIVED}."
             )
-        self.reply.raw = cast(JSON, content)
-        for name in ("session_id", "agent_id"):
-            if isinstance(content.get(name), str):
-                setattr(self.reply, name, content[name])
-        answer = next((content[f] for f in _TEXT_FIELDS if isinstance(content.get(f), str)), "")
-        if answer:
+        self.reply.raw = content
+        self.reply.session_id = _checked_id(content.get("session_id")) or self.reply.session_id
+        self.reply.agent_id = _checked_id(content.get("agent_id")) or self.reply.agent_id
+        answer = next((content[name] for name in _TEXT_FIELDS if isinstance(content.get(name), str)), "")
+        if isinstance(answer, str) and answer:
             event = TextDelta(answer)
             self.reply.add(event, at_s)
             yield event
@@ -622,6 +647,7 @@ class AsyncReplyStream:
                 if wait_s is None:
                     raise
                 self.reply.retries += 1
+                self.may_have_arrived = False
                 self.state = f"not taken yet, trying again in {wait_s:g} s"
                 await asyncio.sleep(wait_s)
                 self.state = "connecting"
@@ -638,20 +664,22 @@ class AsyncReplyStream:
         return backoff_s
 
     async def _send_once(self, token: Secret | None) -> httpx.Response:
-        http = self._client._http_client()
+        http = self._client._on_loop().http
         body = dict(self.request.body)
         if token is not None:
             body["user_token"] = token.reveal()
             self._secrets.append(token)
-        request = http.build_request(
-            "POST",
-            self._settings.base_url + self._path,
-            content=json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"),
-            headers=_headers(self._settings.api_key.reveal()),
-            extensions={"trace": self._trace},
-        )
-        self._written_at = time.perf_counter()
         async with self._mapped_errors():
+            request = http.build_request(
+                "POST",
+                self._settings.base_url + self._path,
+                content=json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"),
+                headers=_headers(self._settings.api_key.reveal()),
+                extensions={"trace": self._trace},
+            )
+            self._written_at = time.perf_counter()
+            # The network transport tells when it begins to write; of another nothing is known.
+            self.may_have_arrived = self._client._transport is not None
             response = await http.send(request, stream=True)
         if response.status_code == 200:
             return response
@@ -662,6 +690,8 @@ class AsyncReplyStream:
 
     async def _trace(self, name: str, info: Mapping[str, Any]) -> None:
         # Only the network transport tells; for another the time of sending stands.
+        if name.endswith("send_request_headers.started"):
+            self.may_have_arrived = True
         if name.endswith("send_request_body.complete"):
             self._written_at = time.perf_counter()
             self.state = "waiting for the agent"
@@ -686,7 +716,7 @@ class AsyncReplyStream:
             host=urlsplit(self._settings.base_url).netloc,
             connect_s=self._settings.connect_timeout_s,
             silence_s=self._settings.silence_timeout_s,
-            why=_without_secrets(_one_line(str(error) or type(error).__name__, 120), self._secrets),
+            why=_shown(str(error) or type(error).__name__, 120, self._secrets),
         )
         what = what[0].upper() + what[1:]
         if kind is ConfigError:
@@ -699,15 +729,15 @@ class AsyncReplyStream:
         return kind(f"{what} before the reply had ended. {kept(self.reply)}. {_MAY_HAVE_ARRIVED}.")
 
 
-def _one_line(text: str, limit: int) -> str:
-    from .render import one_line
-
-    return one_line(text, limit)
-
-
 def _header(response: httpx.Response, name: str) -> str | None:
     """A header's value, or None when it is missing or empty."""
     return response.headers.get(name) or None
+
+
+def _checked_id(value: JSON) -> str | None:
+    """An id as it came, opaque; None for what no id can be, which would be shown, kept and sent back."""
+    usable = isinstance(value, str) and 0 < len(value) <= _MAX_ID_CHARS and value.isprintable()
+    return cast(str, value) if usable else None
 
 
 async def _bounded_body(response: httpx.Response) -> bytes:
@@ -806,7 +836,7 @@ def _to_end(stream: ReplyStream) -> Reply:
 class ReplyStream:
     """One turn on the wire, for sync code: a context manager that iterates the reply's events.
 
-    Its `request`, `reply` and `state` are those of `AsyncReplyStream`. Leaving it early
+    Its `request`, `reply`, `state` and `may_have_arrived` are those of `AsyncReplyStream`. Leaving it early
     closes the connection and keeps what had arrived.
     """
 
@@ -827,6 +857,10 @@ class ReplyStream:
     @property
     def state(self) -> str:
         return self._stream.state
+
+    @property
+    def may_have_arrived(self) -> bool:
+        return self._stream.may_have_arrived
 
     def open(self) -> None:
         """Start sending, without waiting for an answer. Entering does it too, and waits."""
@@ -860,6 +894,8 @@ class ReplyStream:
         Raises:
             HaloError: when the message was not taken or the reply broke off.
         """
+        if self._pumping is None:
+            raise UsageError(_NOT_ENTERED)
         if self._ended is None:
             try:
                 item = self._channel.get(timeout_s)

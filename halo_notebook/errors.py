@@ -3,7 +3,7 @@
     HaloError
     ├── ConfigError            a setting is missing or unsafe; nothing was sent
     ├── InvalidRequest         a field is not what the API takes; nothing was sent
-    ├── UsageError             a magic's line or cell is not understood; nothing was sent
+    ├── UsageError             a magic or a stream is not used as it can be; nothing was sent
     ├── ConnectionFailed       no connection came about; the message did not arrive
     ├── StatusError            the server answered with an error status
     │   ├── BadRequest             400, 413, 422
@@ -53,7 +53,7 @@ class InvalidRequest(HaloError, ValueError):
 
 
 class UsageError(HaloError):
-    """A magic's line or cell is not understood. Nothing was sent."""
+    """A magic's line or a stream is not used as it can be. Nothing was sent."""
 
 
 class ConnectionFailed(HaloError):
@@ -74,7 +74,7 @@ class StatusError(HaloError):
         self,
         message: str,
         *,
-        status_code: int,
+        status_code: int = 0,  # a default, since unpickling gives the message alone
         detail: str = "",
         docs_url: str | None = None,
         retry_after_s: float | None = None,

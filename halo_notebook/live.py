@@ -11,6 +11,7 @@ it: an interrupt shows all that had arrived.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import uuid
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.display import publish_display_data
 
+from . import bridge
 from .errors import HaloError, ReplyStopped
 from .outputs import (
     MAX_TREES,
@@ -30,7 +32,7 @@ from .outputs import (
     status_html,
     status_text,
 )
-from .render import ReplyRenderer, plain, terminal_text, wrap
+from .render import ReplyRenderer, markdown_to_html, plain, terminal_text, wrap
 from .reply import kept, status_words
 
 if TYPE_CHECKING:
@@ -46,6 +48,10 @@ MAX_SINGLE_ACTIONS = 2
 of its own, and a burst of them would be dropped."""
 _LOOK_S = 0.25
 """How often an idle stream is looked at for a new state, such as a retry."""
+
+
+MAX_RENDERED_CHARS = 300_000
+MAX_TAIL_CHARS = 2_000
 
 
 class Pacer:
@@ -118,20 +124,27 @@ def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> R
                 screen.paint(shown_state)
                 dirty = False
     except KeyboardInterrupt:
-        stream.stop()
-        raise _stopped(reply) from None
-    finally:
-        stream.stop()
+        # A second interrupt must not cost the last frame; the first one is answered here.
+        with contextlib.suppress(KeyboardInterrupt), bridge.uninterrupted():
+            stream.stop()
+            screen.finish(status_words(reply, **about))
+        raise _stopped(stream) from None
+    except BaseException:
         screen.finish(status_words(reply, **about))
+        raise
+    screen.finish(status_words(reply, **about))
     return reply
 
 
-def _stopped(reply: Reply) -> HaloError:
+def _stopped(stream: ReplyStream) -> HaloError:
+    reply = stream.reply
     after = f" after {reply.elapsed_s:.1f} s" if reply.elapsed_s is not None else ""
-    error = ReplyStopped(
-        f"Stopped{after}. {kept(reply)}; the message had been sent, so the agent may still act on it. "
-        "The next message goes on from here."
+    left = (
+        "the message had left, so the agent may still act on it"
+        if stream.may_have_arrived
+        else "the message had not been sent"
     )
+    error = ReplyStopped(f"Stopped{after}. {kept(reply)}; {left}. The next message goes on from here.")
     error.reply = reply
     return error
 
@@ -153,6 +166,8 @@ class NotebookScreen:
         self._pacer = pacer
         self._metadata = metadata
         self._renderer = ReplyRenderer(images=images)
+        self._length = 0
+        self._tail = ""  # of a text that is longer than what is rendered
         self._display_id = f"halo-{uuid.uuid4().hex}"
         self._part = 0
         self._actions_shown = 0
@@ -164,28 +179,52 @@ class NotebookScreen:
         _warm_up()
 
     def paint(self, state: str) -> None:
-        text, part = self._reply.text_since(self._part)
         since = self._pacer.clock()
-        if text:
-            self._part = part
-            self._renderer.append(text)
-            self._publish_text(wrap(self._renderer.html()), update=True, since=since)
-        elif not part and state != self._state:
+        if self._take_text():
+            self._publish_text(wrap(self._renderer.html() + self._cut()), update=True, since=since)
+        elif not self._part and state != self._state:
             self._state = state
             self._publish_text(status_html([state + " …"]), update=True, since=since)
         self._show_actions()
 
     def finish(self, words: Sequence[str]) -> None:
-        text, self._part = self._reply.text_since(self._part)
-        self._renderer.append(text)
-        html = wrap(self._renderer.finish()) if self._part else status_html(["no text"])
+        self._take_text()
+        html = wrap(self._renderer.finish() + self._cut()) if self._part else status_html(["no text"])
         # Only the last frame has its plain text beside it: it would double the bytes of each.
-        self._publish_text(
-            html, update=True, plain_text=plain(self._reply.text) if self._part else "(no text)"
-        )
+        self._publish_text(html, update=True, plain_text=self._plain_text() or "(no text)")
         self._show_actions()
         self._show_payloads(self._reply.summary_only, len(self._reply.action_events))
         self._publish(status_bundle(words), {})
+
+    def _take_text(self) -> bool:
+        """Take in what has come; whether anything had.
+
+        Beyond `MAX_RENDERED_CHARS` only the end is kept: no page could show more, and an
+        interrupt must not wait for it to be rendered.
+        """
+        text, self._part = self._reply.text_since(self._part)
+        room = max(0, MAX_RENDERED_CHARS - self._length)
+        self._renderer.append(text[:room])
+        if len(text) > room:
+            self._tail = (self._tail + text[room:])[-MAX_TAIL_CHARS:]
+        self._length += len(text)
+        return bool(text)
+
+    def _cut(self) -> str:
+        """What stands below the part that is rendered whole: a note, and the end of the text."""
+        if not self._tail:
+            return ""
+        return status_html([self._note()]) + markdown_to_html(self._tail)
+
+    def _note(self) -> str:
+        left_out = self._length - MAX_RENDERED_CHARS - len(self._tail)
+        return f"… {left_out:,} characters are not shown here; _halo.text holds the whole"
+
+    def _plain_text(self) -> str:
+        text = self._reply.text
+        if self._tail:
+            text = f"{text[:MAX_RENDERED_CHARS]}\n{self._note()}\n{self._tail}"
+        return plain(text)
 
     def _publish_text(
         self, html: str, *, plain_text: str | None = None, update: bool = False, since: float | None = None

@@ -25,6 +25,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import publish_display_data
 from traitlets import Bool, Float, TraitType, Unicode
 
+from .bridge import resolve
 from .client import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S, HaloClient
 from .errors import ConfigError, UsageError
 from .request import image_url
@@ -33,6 +34,8 @@ from .settings import Secret, checked_base_url, checked_key, checked_token, sett
 from .template import expand
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
@@ -63,7 +66,9 @@ class _SecretTrait(TraitType[Any, Any]):
     def validate(self, obj: Any, value: Any) -> Any:
         if value is None or isinstance(value, Secret) or callable(value):
             return value
-        return self.check(str(value))
+        if isinstance(value, str):
+            return self.check(value) if value.strip() else None
+        raise ConfigError(f"{self.name} must be a string. Nothing was changed.")
 
 
 class _AskLine(EscapedCommand):
@@ -118,30 +123,31 @@ class HaloMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell, parent=shell)
-        self.sessions = SessionRegister()
+        # On the shell, so that a reloaded extension goes on with them.
+        self.sessions: SessionRegister = vars(shell).setdefault("_halo_sessions", SessionRegister())
         self._demo: Any = None
         self._demo_wanted: bool | None = None  # None: as long as nothing names another agent
         self._demo_announced = False
-        self._clients: dict[tuple[Any, ...], HaloClient] = {}
+        self._client_made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
 
     def update_config(self, config: Config) -> None:
         """Take in settings; a secret is hidden before it is kept anywhere."""
         own = config.get(type(self).__name__, {})
         for name, trait in self.traits(config=True).items():
             if isinstance(trait, _SecretTrait) and isinstance(own.get(name), str):
-                own[name] = trait.check(own[name])
+                own[name] = trait.validate(self, own[name])
         super().update_config(config)
 
     @classmethod
     def load(cls, shell: InteractiveShell) -> HaloMagics:
         """Register the magics with `shell`, or return those it has."""
         magics = shell.magics_manager.registry.get(cls.__name__)
-        if not isinstance(magics, cls):
+        if magics is None:
             magics = cls(shell)
             shell.register_magics(magics)
             shell.input_transformer_manager.token_transformers.append(_AskLine)
             cast("list[Any]", shell.configurables).append(magics)  # typed as holding shells alone
-        return magics
+        return cast(HaloMagics, magics)
 
     @classmethod
     def unload(cls, shell: InteractiveShell) -> None:
@@ -149,8 +155,10 @@ class HaloMagics(Magics):
         magics = shell.magics_manager.registry.pop(cls.__name__, None)
         if magics is not None:
             magics._stop_demo()
-            shell.input_transformer_manager.token_transformers.remove(_AskLine)
-            cast("list[Any]", shell.configurables).remove(magics)
+            transformers = shell.input_transformer_manager.token_transformers
+            # By name: a class that was reloaded is not the one that was added.
+            transformers[:] = [each for each in transformers if each.__name__ != _AskLine.__name__]
+            shell.configurables[:] = [each for each in shell.configurables if each is not magics]
             for kind in ("line", "cell"):
                 shell.magics_manager.magics[kind].pop("halo", None)
 
@@ -220,6 +228,8 @@ class HaloMagics(Magics):
                 f"%%halo has no option {unknown[0]!r}. Nothing was sent; "
                 + _did_you_mean(unknown[0], _option_names(parser), "%halo help lists the options.")
             )
+        if options.session is not None and not options.session.strip():
+            raise UsageError("--session needs a name. Nothing was sent; give one.")
         if options.out is not None and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
             raise UsageError(f"--out {options.out!r} is no variable name. Nothing was sent; give another.")
         return cast(argparse.Namespace, options)
@@ -229,7 +239,7 @@ class HaloMagics(Magics):
 
         message = prompt.strip("\n")
         if not options.raw:
-            message = expand(message, lambda code: eval(code, self.shell.user_global_ns, self.shell.user_ns))  # noqa: S307  # the user's own code
+            message = expand(message, self._value)
         fields = self._fields(options)
         client, demo = self._client(options.timeout)
         if options.dry_run:
@@ -250,7 +260,7 @@ class HaloMagics(Magics):
             pacer = Pacer()
             screen = (
                 NotebookScreen(reply, pacer, lambda: session.about(reply, demo=demo), images=self.show_images)
-                if getattr(self.shell, "kernel", None) is not None
+                if self._in_notebook
                 else TerminalScreen(reply)
             )
             follow(stream, screen, pacer, demo=demo, session=session.name)
@@ -275,6 +285,10 @@ class HaloMagics(Magics):
             fields["images"] = [image_url(self._image(word)) for word in options.image]
         return fields
 
+    def _value(self, code: CodeType) -> Any:
+        """The value of the user's own code in the notebook; what it gives may be awaitable."""
+        return resolve(eval(code, self.shell.user_global_ns, self.shell.user_ns))  # noqa: S307
+
     def _variable(self, name: str, option: str) -> Any:
         try:
             return self.shell.user_ns[name]
@@ -285,9 +299,9 @@ class HaloMagics(Magics):
             ) from None
 
     def _image(self, word: str) -> Any:
-        if word in self.shell.user_ns:
-            return self.shell.user_ns[word]
-        return word if "://" in word or word.startswith("data:") else Path(word)
+        image = self.shell.user_ns.get(word, word)
+        is_path = isinstance(image, str) and "://" not in image and not image.startswith("data:")
+        return Path(image) if is_path else image
 
     # --- The agent that answers ---
 
@@ -296,34 +310,35 @@ class HaloMagics(Magics):
         demo = self._demo_wanted
         if demo is None:
             demo = setting("api_key") is None and setting("base_url") is None
-        key, url = (None, None)
-        if demo:
-            key, url = self._start_demo()
+        key, url = self._start_demo() if demo else (setting("api_key"), setting("base_url"))
         settings: dict[str, Any] = {
-            "base_url": url or setting("base_url"),
+            "api_key": key,
+            "base_url": url,
             "user_id": setting("user_id"),
             "user_token": setting("user_token"),
             "agent_id": self.agent_id,
             "connect_timeout_s": self.connect_timeout_s,
             "silence_timeout_s": self.silence_timeout_s if timeout_s is None else timeout_s,
         }
-        identity = (key or setting("api_key"), *settings.values())
-        if identity not in self._clients:
-            self._clients = {identity: HaloClient(key, **settings)}
-        return self._clients[identity], demo
+        if self._client_made is None or self._client_made[0] != settings:
+            self._client_made = (settings, HaloClient(**settings))
+        return self._client_made[1], demo
 
-    def _start_demo(self) -> tuple[str, str]:
+    def _start_demo(self) -> tuple[Secret, str]:
         from .demo import DEMO_KEY, DemoAgent
 
         if self._demo is None:
             self._demo = DemoAgent().start()
         if not self._demo_announced and self._demo_wanted is None:
-            print(
+            from .outputs import status_bundle
+
+            notice = (
                 "No HALO_API_KEY is set, so the demo agent answers: scripted, on this machine. "
                 "%halo connect asks for a key."
             )
+            self._show(status_bundle([notice]))
         self._demo_announced = True
-        return DEMO_KEY, self._demo.url
+        return Secret(DEMO_KEY), self._demo.url
 
     def _stop_demo(self) -> None:
         if self._demo is not None:
@@ -361,7 +376,8 @@ class HaloMagics(Magics):
 
     def _do_ask(self, rest: str) -> None:
         word = rest.split(maxsplit=1)[0] if rest else ""
-        if word in _option_names(type(self).halo.parser):
+        names = _option_names(type(self).halo.parser)
+        if word.partition("=")[0] in names or (re.match(r"-[a-z]", word) and word[:2] in names):
             raise UsageError("%halo ask takes no options. Nothing was sent; use them with %%halo.")
         self._send(rest, self._options(""))
 
@@ -392,29 +408,30 @@ class HaloMagics(Magics):
 
     def _do_use(self, rest: str) -> None:
         session = self.sessions.use(self._arguments("use", rest, 1, 1)[0])
-        print(f"Turns go to session {session.name!r} now ({session.session_id or 'a new conversation'}).")
+        where = _shown(session.session_id) or "a new conversation"
+        print(f"Turns go to session {session.name!r} now ({where}).")
 
     def _do_resume(self, rest: str) -> None:
         session_id, *name = self._arguments("resume", rest, 1, 2)
         client, _ = self._client()
         session = self.sessions.resume(session_id, *name, target=client.base_url)
         self.sessions.use(session.name)
-        print(f"Session {session.name!r} goes on with {session_id}.")
+        print(f"Session {session.name!r} goes on with {_shown(session_id)}.")
 
     def _do_history(self, rest: str) -> None:
-        from .outputs import turn_bundle
+        from .outputs import reply_bundle, turn_bundle
+        from .reply import status_words
 
         name = self._at_most_one("history", rest)
         session = self.sessions.current if name is None else self.sessions[name]
         if not session.turns:
             print(f"Session {session.name!r} has no turns yet.")
+        demo = self._demo is not None and session.target == self._demo.url
         for turn in session.turns:
-            bundle = turn_bundle(turn.message, turn.reply._repr_mimebundle_())
-            if getattr(self.shell, "kernel", None) is None:
-                print(bundle["text/plain"])
-            else:
-                demo = self._demo is not None and session.target == self._demo.url
-                publish_display_data(data=bundle, metadata={"halo": session.about(turn.reply, demo=demo)})
+            reply = turn.reply
+            words = status_words(reply, demo=demo, session=session.name)
+            bundle = turn_bundle(turn.message, reply_bundle(reply.text, reply.actions, words))
+            self._show(bundle, {"halo": session.about(reply, demo=demo)})
 
     def _do_export(self, rest: str) -> None:
         file, *name = self._arguments("export", rest, 1, 2)
@@ -423,16 +440,18 @@ class HaloMagics(Magics):
 
     def _do_connect(self, rest: str) -> None:
         url = self._at_most_one("connect", rest)
-        if url is not None:
-            self.base_url = checked_base_url(url)
+        base_url = checked_base_url(url) if url is not None else self.base_url
         if setting("api_key") is None:
             try:
                 self.api_key = getpass("Halo widget key (ab_live_…): ")
             except (StdinNotImplementedError, EOFError):
                 raise ConfigError(
-                    "There is no API key, and this front end cannot ask for one. Nothing was sent; set "
+                    "There is no API key, and this front end cannot ask for one. Nothing was changed; set "
                     "HALO_API_KEY before the kernel starts."
                 ) from None
+            except KeyboardInterrupt:
+                raise ConfigError("No key was given. Nothing was changed.") from None
+        self.base_url = base_url
         self._demo_wanted = False
         self._do_where("")
 
@@ -450,33 +469,41 @@ class HaloMagics(Magics):
 
     def _do_status(self, rest: str) -> None:
         self._no_arguments("status", rest)
-        client, demo = self._client()
-        state: dict[str, JSON] = {"demo": demo, "current_session": self.sessions.current.name}
+        state: dict[str, JSON] = {"current_session": self.sessions.current.name}
         state["sessions"] = {name: self.sessions[name].summary() for name in self.sessions}
-        self._show_json({**state, "client": client.debug()}, "halo status")
+        try:
+            client, state["demo"] = self._client()
+            state["client"] = client.debug()
+        except ConfigError as error:
+            state["client"] = str(error)
+        self._show_json(state, "halo status")
 
     def _do_help(self, rest: str) -> None:
         print(_help_text())
 
     def _show_json(self, value: JSON, label: str) -> None:
         from .outputs import json_bundle
-        from .render import json_text
 
-        if getattr(self.shell, "kernel", None) is None:
-            print(json_text(value))
+        self._show(json_bundle(value, label), {"application/json": {"root": label, "expanded": True}})
+
+    def _show(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        if self._in_notebook:
+            publish_display_data(data=bundle, metadata=metadata or {})
         else:
-            publish_display_data(
-                data=json_bundle(value, label),
-                metadata={"application/json": {"root": label, "expanded": True}},
-            )
+            print(bundle["text/plain"])
+
+    @property
+    def _in_notebook(self) -> bool:
+        """Whether a front end shows outputs; a terminal has its text alone."""
+        return getattr(self.shell, "kernel", None) is not None
 
     def _arguments(self, command: str, rest: str, least: int, most: int) -> list[str]:
+        form = COMMANDS[command].split("  ")[0]
         try:
             words = _words(rest)
-        except ValueError:
-            words = []
-        if not least <= len(words) <= most:
-            form = COMMANDS[command].split("  ")[0]
+        except ValueError as error:
+            raise UsageError(f"{error}. It is %halo {form}. Nothing was changed.") from None
+        if not least <= len(words) <= most or not all(word.strip() for word in words):
             raise UsageError(f"It is %halo {form}. Nothing was changed.")
         return words
 

@@ -34,18 +34,24 @@ MAX_TREES = 50
 MAX_TREES_BYTES = 500_000
 """Beyond this a reply's further actions are counted, so that the whole fits a message."""
 
-_QUIET = "font-size:0.9em;opacity:0.75;margin-top:8px"
+_LINE = "font-size:0.9em;margin:8px 0"
+_QUIET = "opacity:0.75"
 _BADGE = "border:1px solid;border-radius:3px;padding:0 5px;font-weight:bold"
-_LOUD = frozenset({"demo agent", "stopped", "failed"})
+_BADGES = {
+    "demo agent": _BADGE,
+    # White on these has enough contrast, and they stand out from a light and a dark page.
+    "stopped": f"{_BADGE};color:#ffffff;background-color:#8a5a00;border-color:#8a5a00",
+    "failed": f"{_BADGE};color:#ffffff;background-color:#b3261e;border-color:#b3261e",
+}
 """What a status line says of a reply that the reader must not miss."""
 
 
 def status_html(words: Sequence[str]) -> str:
     """A quiet line; what must not be missed in it is framed."""
     shown = " · ".join(
-        f'<span style="{_BADGE}">{word}</span>' if word in _LOUD else escape(one_line(word)) for word in words
+        f'<span style="{_BADGES.get(word, _QUIET)}">{escape(one_line(word))}</span>' for word in words
     )
-    return f'<div class="halo-status {NO_FORMULAS}" style="{_QUIET}">{shown}</div>'
+    return f'<div class="halo-status {NO_FORMULAS}" style="{_LINE}">{shown}</div>'
 
 
 def status_bundle(words: Sequence[str]) -> dict[str, Any]:
@@ -103,7 +109,10 @@ def labelled_payloads(payloads: Sequence[JSON], *, most: int, before: int = 0) -
 def turn_bundle(message: str, reply: Mapping[str, Any]) -> dict[str, Any]:
     """A turn as one output: what was asked, as plain text, above the bundle of its reply."""
     asked = bounded(terminal_text(message), 50_000)
-    style = "white-space:pre-wrap;margin-top:8px;font-weight:bold"
+    style = (
+        "white-space:pre-wrap;font-weight:bold;margin:16px 0 8px;padding-left:10px;"
+        "border-left:3px solid rgba(128,128,128,0.5)"
+    )
     html = f'<div class="halo-message {NO_FORMULAS}" dir="auto" style="{style}">{escape(asked)}</div>'
     return {
         "text/html": f"{html}\n{reply['text/html']}",

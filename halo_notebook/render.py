@@ -578,9 +578,8 @@ _STYLES: Final = (
     (Number, "color:var(--jp-mirror-editor-number-color, inherit)"),
     (Literal, "color:var(--jp-mirror-editor-number-color, inherit)"),
 )
-_PRE: Final = (
-    '<pre style="margin:8px 0;padding:6px 10px;border:1px solid rgba(128,128,128,0.35);border-radius:4px">'
-)
+_FRAME: Final = "margin:8px 0 12px;padding:6px 10px;border:1px solid rgba(128,128,128,0.5);border-radius:4px"
+_PRE: Final = f'<pre style="{_FRAME}">'
 
 
 def _styled(text: str, style: str) -> str:
@@ -1155,7 +1154,9 @@ def json_html(
             walk.nodes_left = 0
     return (
         f'<div class="halo-json {NO_FORMULAS}" dir="ltr" '
-        'style="font-family:monospace;font-size:13px;line-height:1.5">' + "".join(parts) + "</div>"
+        'style="font-family:monospace;font-size:13px;line-height:1.5;margin:8px 0">'
+        + "".join(parts)
+        + "</div>"
     )
 
 
@@ -1183,9 +1184,9 @@ def _node_html(node: _Node, label: str, position: list[int], max_string: int) ->
             return f"<div>{shown}{_FAINT}{_size_note(node.value, node.count)} … too deep to show</span></div>"
         case _:
             value = escape(_scalar(node.value, max_string))
-            return (
-                f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{shown}<span>{value}</span></div>'
-            )
+            # The older word-wrap too: JupyterLab drops `anywhere` from an untrusted notebook.
+            style = "white-space:pre-wrap;word-wrap:break-word;overflow-wrap:anywhere"
+            return f'<div style="{style}">{shown}<span>{value}</span></div>'
 
 
 def json_text(payload: JSON, *, max_nodes: int = 500, max_depth: int = 32, max_string: int = 500) -> str:

@@ -164,7 +164,8 @@ def _canonical(payload: JSON) -> str:
 def status_words(reply: Reply, *, demo: bool = False, session: str | None = None) -> list[str]:
     """What the status line says of a reply, piece by piece."""
     words = ["demo agent"] if demo else []
-    words += [reply.agent_id] if reply.agent_id else []
+    # With 'agent' before it no id can pass for a word of ours, such as 'failed'.
+    words += [f"agent {reply.agent_id}"] if reply.agent_id else []
     words += [f"session {session}"] if session else []
     if reply.status in ("stopped", "failed"):
         words.append(reply.status)
@@ -176,7 +177,7 @@ def status_words(reply: Reply, *, demo: bool = False, session: str | None = None
         if count:
             words.append(f"{count:,} {what}{'s' if count > 1 else ''}")
     if reply.retries:
-        words.append(f"sent at try {reply.retries + 1}")
+        words.append(f"try {reply.retries + 1}")
     if reply.status == "complete" and not reply.session_id:
         words.append("no session id, so the next message starts anew")
     return words

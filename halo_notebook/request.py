@@ -10,14 +10,21 @@ import base64
 import difflib
 import io
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, cast
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
+from uuid import UUID
 
 from .errors import InvalidRequest
 from .settings import Secret, checked_token
-from .stream import JSON
+
+if TYPE_CHECKING:
+    from .stream import JSON
 
 MAX_MESSAGE_CHARS = 10_000
 MAX_CUSTOM_FIELDS_CHARS = 10_000
@@ -87,37 +94,94 @@ def context_entry(key: str, value: Any) -> dict[str, JSON]:
 
 
 def plain_json(value: Any, place: str) -> JSON:
-    """Return `value` as plain JSON: DataFrames as rows, numpy values as Python's, dates as ISO text.
+    """Return `value` as plain JSON, exactly, or raise.
+
+    Args:
+        value: JSON values; mappings, sequences and sets of them; dates, times, UUIDs, paths,
+            enumerations and decimals, which become text or their value; dataclasses; numpy's and
+            pandas' values. A DataFrame becomes a list of its rows, with a named index as columns;
+            a Series with a plain index becomes a list, another an object. In both, what is
+            missing is null.
+        place: what the value is called in an error.
 
     Raises:
         InvalidRequest: naming `place`, when it holds something that JSON cannot say.
     """
     try:
-        text = json.dumps(value, default=_json_default, allow_nan=False, ensure_ascii=False)
+        plain = _plain(value)
+        json.dumps(plain, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
+        why = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise InvalidRequest(
-            f"{place} cannot be sent as JSON ({error}). Nothing was sent; mend that value."
+            f"{place} cannot be sent as JSON ({why}). Nothing was sent; mend that value."
         ) from None
-    return cast(JSON, json.loads(text))
+    return plain
+
+
+def _plain(value: Any, *, missing: bool = False) -> JSON:
+    """`value` as JSON; with `missing`, NaN and its like are null rather than an error."""
+    match value:
+        case None | bool() | str():
+            return value
+        case Enum():
+            return _plain(value.value, missing=missing)
+        case int():
+            return int(value)
+        case float():
+            return None if missing and math.isnan(value) else float(value)
+        case Decimal() | UUID() | PurePath():
+            return str(value)
+        case date() | time():
+            return None if type(value).__name__ == "NaTType" else value.isoformat()
+        case Mapping():
+            return _plain_object(value.items(), missing)
+        case list() | tuple() | set() | frozenset() | range():
+            return [_plain(item, missing=missing) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain_object(((each.name, getattr(value, each.name)) for each in fields(value)), missing)
+    kinds = _kinds(value)
+    if ("pandas", "DataFrame") in kinds:
+        if not value.columns.is_unique:
+            raise TypeError("its column names are not unique")
+        # Bare numbers say which rows they were; names and dates say what they are.
+        index = value.index
+        told = index.dtype.kind not in "iu" or any(name is not None for name in index.names)
+        frame = value.reset_index() if told else value
+        return [_plain_object(row.items(), missing=True) for row in frame.to_dict(orient="records")]
+    if ("pandas", "Series") in kinds:
+        if list(value.index) == list(range(len(value))):
+            return _plain(value.tolist(), missing=True)
+        return _plain_object(value.items(), missing=True)
+    if kinds & {("pandas", "NAType"), ("pandas", "NaTType")}:
+        return None
+    if ("numpy", "datetime64") in kinds:
+        return None if str(value) == "NaT" else str(value)
+    if ("numpy", "ndarray") in kinds:
+        # One by one where a list would turn dates into numbers.
+        return _plain(list(value) if value.dtype.kind in "mM" else value.tolist(), missing=missing)
+    if ("numpy", "generic") in kinds and not isinstance(value.item(), type(value)):
+        return _plain(value.item(), missing=missing)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _plain_object(items: Iterable[tuple[Any, Any]], missing: bool) -> JSON:
+    plain: dict[str, JSON] = {}
+    for key, value in items:
+        name = key if isinstance(key, str) else str(_plain(key) if not isinstance(key, tuple) else key)
+        if name in plain:
+            raise TypeError(f"two of its keys are {name!r} as text")
+        plain[name] = _plain(value, missing=missing)
+    return plain
 
 
 def _is_dataframe(value: Any) -> bool:
-    # pandas is not imported for this: a value of its types means that it already is.
-    return type(value).__module__.startswith("pandas") and hasattr(value, "to_json")
+    return ("pandas", "DataFrame") in _kinds(value)
 
 
-def _json_default(value: Any) -> Any:
-    if _is_dataframe(value):
-        orient = {"orient": "records"} if hasattr(value, "columns") else {}
-        return json.loads(value.to_json(date_format="iso", **orient))
-    if isinstance(value, Mapping):
-        return dict(value)
-    for method in ("tolist", "item", "isoformat"):  # numpy arrays and scalars, dates
-        if callable(convert := getattr(value, method, None)):
-            return convert()
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+def _kinds(value: Any) -> set[tuple[str, str]]:
+    """The library and name of each class of `value`. None is imported for this: a value of
+    pandas' or numpy's means that it already is."""
+    return {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(value).__mro__}
 
 
 @dataclass(frozen=True)
@@ -153,7 +217,7 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
 
     token = given.pop("user_token", None)
     if isinstance(token, str):
-        token = checked_token(token)
+        token = checked_token(token) if token.strip() else None
     elif token is not None and not callable(token):
         raise InvalidRequest("user_token must be a string or a callable. Nothing was sent.")
     body: dict[str, JSON] = {"message": message}
@@ -245,8 +309,9 @@ def image_url(image: Any) -> str:
     Raises:
         InvalidRequest: when it is none of these, so that no other file is sent by mistake.
     """
-    if isinstance(image, str) and image.lower().startswith(("http://", "https://", "data:image/")):
-        return image
+    url = image if isinstance(image, str) else getattr(image, "url", None)
+    if isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:image/")):
+        return url
     data, name = _image_bytes(image)
     kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), None)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -174,8 +175,8 @@ class Session:
         lines += [f"- session id: {self.session_id or 'none'}", f"- agent: {self.agent_id or 'not named'}"]
         for number, turn in enumerate(self.turns, 1):
             reply = turn.reply
-            lines += ["", f"## Turn {number}", "", "**You**", "", turn.message, "", "**Agent**", ""]
-            lines.append(reply.text or "*(no text)*")
+            lines += ["", f"## Turn {number}", "", "**You**", "", _closed(turn.message), "", "**Agent**", ""]
+            lines.append(_closed(reply.text) or "*(no text)*")
             for payload in reply.actions:
                 shown = json.dumps(payload, indent=2, ensure_ascii=False)
                 fence = "`" * max(3, _longest_backtick_run(shown) + 1)
@@ -190,7 +191,7 @@ class Session:
         Raises:
             UsageError: for another ending, or when the file cannot be written.
         """
-        file = Path(path).expanduser()
+        file = Path(path)
         if file.suffix.lower() == ".md":
             text = self.to_markdown()
         elif file.suffix.lower() == ".json":
@@ -201,12 +202,26 @@ class Session:
                 "one of them."
             )
         try:
+            file = file.expanduser()
             file.write_text(text, encoding="utf-8", errors="replace")
-        except OSError as error:
+        except (OSError, ValueError, RuntimeError) as error:  # a bad name, a user without a home
+            why = getattr(error, "strerror", None) or error
             raise UsageError(
-                f"{file} could not be written ({error.strerror}). The session is kept; choose another place."
+                f"{str(file)!r} could not be written ({why}). The session is kept; choose another place."
             ) from None
         return file
+
+
+def _closed(text: str) -> str:
+    """Markdown with its last code fence closed, so that what follows is not swallowed."""
+    fence = ""
+    for line in text.split("\n"):
+        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if mark and not fence:
+            fence = mark.group(1)
+        elif mark and mark.group(1).startswith(fence) and not line.strip(" `~"):
+            fence = ""
+    return f"{text}\n{fence}" if fence else text
 
 
 def _longest_backtick_run(text: str) -> int:

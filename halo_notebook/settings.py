@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
@@ -31,6 +31,12 @@ class Secret:
     def __repr__(self) -> str:
         return "set"
 
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled: what is written down would hold it")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
 
@@ -51,17 +57,19 @@ def is_loopback(url: str) -> bool:
 
 def checked_base_url(url: str) -> str:
     """Return `url` without a trailing slash, or raise `ConfigError` saying what is unsafe."""
+    url = url.strip()
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
+    plain = url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not host or not plain:
         raise ConfigError(
             "The base URL is not an http or https address. Nothing was sent; "
             f"set HALO_BASE_URL to one such as {DEFAULT_BASE_URL}."
         )
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if parts.username or parts.password or "?" in url or "#" in url:
         raise ConfigError(
             "The base URL holds a user, password, query or fragment. Nothing was sent; "
             "set HALO_BASE_URL without them."
@@ -71,11 +79,15 @@ def checked_base_url(url: str) -> str:
             f"Plain http would send the key unencrypted to {host}. Nothing was sent; use https "
             "(http is for this machine only, such as http://127.0.0.1:8000)."
         )
-    return url.strip().rstrip("/")
+    return url.rstrip("/")
 
 
-def checked_key(key: str) -> Secret:
+def checked_key(key: object) -> Secret:
     """Return the widget key as a `Secret`, or raise `ConfigError` for what is none."""
+    if isinstance(key, Secret):
+        return key
+    if not isinstance(key, str):
+        raise ConfigError(f"The API key must be a string, not {type(key).__name__}. Nothing was sent.")
     key = key.strip()
     if not key:
         raise ConfigError(

@@ -125,7 +125,7 @@ class StreamParser:
         self._record = bytearray()  # a bytearray: a list of tiny chunks costs 40 times the bytes
         self._dropping = False
 
-    def feed(self, data: bytes | bytearray) -> list[Event]:
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Take the next bytes of the stream and return the events they complete.
 
         Args:
@@ -134,6 +134,8 @@ class StreamParser:
         Returns:
             The events in stream order. Never raises for what the bytes hold.
         """
+        if isinstance(data, memoryview):  # whose `in` looks for numbers
+            data = bytes(data)
         if not self._tag and not self._held and _SEPARATOR not in data:
             # Nearly every chunk is plain text; this path is what streaming costs.
             text, consumed = utf_8_decode(data, "replace", False)
@@ -246,17 +248,32 @@ def _unfinished_tag_length(data: bytes, start: int) -> int:
 
 def _read_record(tag: bytes, raw: str) -> Event:
     try:
-        payload: JSON = _STRICT_JSON.decode(_replace_lone_surrogates(raw))
-        if _too_deep(payload, raw):
-            return MalformedRecord(raw, "json")
-    except (ValueError, RecursionError):
-        # ValueError too for a number with more digits than Python converts.
+        payload = decode_json(raw)
+    except ValueError:
         return MalformedRecord(raw, "json")
     if tag == _ACTION_TAG:
         return Action(payload)
     if isinstance(payload, list):
         return ActionSummary(payload)
     return MalformedRecord(raw, "not an array")
+
+
+def decode_json(text: str) -> JSON:
+    """Return what strict JSON says, as it can be sent on to a browser.
+
+    Lone surrogates in its strings are replaced by U+FFFD.
+
+    Raises:
+        ValueError: for what is no JSON, NaN and the infinities, a number beyond Python's reach,
+            and nesting deeper than `MAX_NESTING`.
+    """
+    try:
+        value: JSON = _STRICT_JSON.decode(_replace_lone_surrogates(text))
+    except RecursionError:
+        raise ValueError("the JSON is nested too deep") from None
+    if _too_deep(value, text):
+        raise ValueError("the JSON is nested too deep")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

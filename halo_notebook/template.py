@@ -13,8 +13,6 @@ from typing import Any
 
 from .errors import UsageError
 
-_MAX_SHOWN = 60
-
 
 def expand(prompt: str, evaluate: Callable[[CodeType], Any]) -> str:
     """Return `prompt` with each `{{ expression }}` replaced by its value as text.
@@ -46,15 +44,15 @@ def expand(prompt: str, evaluate: Callable[[CodeType], Any]) -> str:
 
 def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
     """The expression that begins at `start`: its source, code and end; None when there is none."""
-    problem: SyntaxError | ValueError | None = None
+    problem: Exception | None = None
     first = end = prompt.find("}}", start)
     while end >= 0:
         source = prompt[start + 2 : end].strip()
         if not source and end == first:
             return None
         try:
-            return source, compile(f"({source}\n)", "<prompt>", "eval"), end + 2
-        except (SyntaxError, ValueError) as error:
+            return source, compile(source, "<prompt>", "eval"), end + 2
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             problem = problem or error
         end = prompt.find("}}", end + 1)
         if end - start > 2_000:  # nobody's expression; and each try compiles it anew
@@ -71,19 +69,20 @@ def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
 def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> str:
     try:
         return str(evaluate(code))
-    except NameError as error:
-        name = getattr(error, "name", None) or source
-        raise UsageError(
-            f"There is no {name!r} in this notebook, which the prompt names in {{{{ {_shown(source)} }}}}. "
-            "Nothing was sent; define it, or use --raw to send braces as typed."
-        ) from None
     except Exception as error:  # noqa: BLE001  # the user's own expression may raise anything
+        name = getattr(error, "name", None)
+        if isinstance(error, NameError) and name in code.co_names:
+            raise UsageError(
+                f"There is no {name!r} in this notebook, which the prompt names in "
+                f"{{{{ {_shown(source)} }}}}. Nothing was sent; define it, or use --raw to send braces as "
+                "typed."
+            ) from None
         raise UsageError(
-            f"{{{{ {_shown(source)} }}}} raised {type(error).__name__}: {error}. Nothing was sent; "
-            "mend the expression."
+            f"{{{{ {_shown(source)} }}}} raised {type(error).__name__}: {_shown(str(error), 200)}. "
+            "Nothing was sent; mend the expression."
         ) from None
 
 
-def _shown(source: str) -> str:
-    line = " ".join(source.split())
-    return line if len(line) <= _MAX_SHOWN else line[: _MAX_SHOWN - 1] + "…"
+def _shown(text: str, limit: int = 60) -> str:
+    line = "".join(character if character.isprintable() else " " for character in " ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"

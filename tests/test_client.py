@@ -472,7 +472,7 @@ def test_a_dataframe_becomes_a_list_of_its_rows() -> None:
     assert rows[1] == {"n": None, "day": None}
     nested = context_entry("k", {"label": "Orders", "value": frame})
     assert nested["value"] == rows
-    assert context_entry("s", pd.Series([1, 2]))["value"] == {"0": 1, "1": 2}
+    assert context_entry("s", pd.Series([1, 2])) == {"label": "s", "value": [1, 2]}
     assert context_entry("n", frame["n"].max())["value"] == 1
 
 

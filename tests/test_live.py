@@ -157,7 +157,7 @@ def test_a_retry_is_shown_while_it_is_waited_for() -> None:
     screen, _, error = shown(lambda _: [TextDelta("Hi")], fault="429 retry-after 1")
     assert error is None
     assert "" in screen.painted, "repainted when the state changed, before any text"
-    assert "sent at try 2" in screen.words
+    assert "try 2" in screen.words
 
 
 def test_a_terminal_shows_text_as_it_comes_and_no_escapes() -> None:
@@ -182,4 +182,4 @@ def test_a_terminal_shows_text_as_it_comes_and_no_escapes() -> None:
     assert text.startswith("One [31mred line")
     assert text.count("[action 1: ") == 1
     assert "[action 2: late]" in text
-    assert text.splitlines()[-1].startswith("[agent_demo · session default · first text")
+    assert text.splitlines()[-1].startswith("[agent agent_demo · session default · first text")

@@ -23,7 +23,8 @@ def test_a_reply_is_bundled_with_its_actions_and_status() -> None:
     assert "<em>Hi</em>" in bundle["text/html"]
     assert "action 1: &lt;b&gt;" in bundle["text/html"]
     assert "action 2" in bundle["text/html"]
-    assert "failed</span> · &lt;i&gt; 1 s" in bundle["text/html"]
+    assert ">failed</span> · <span" in bundle["text/html"]
+    assert "&lt;i&gt; 1 s</span>" in bundle["text/html"]
     assert bundle["text/plain"].startswith('*Hi*\n\n[action 1: <b>]\n{\n  "type": "<b>"\n}')
     assert bundle["text/plain"].endswith("[failed · <i> 1 s]")
     assert reply_bundle("", [], ["no text"]) == status_bundle(["no text"])
@@ -31,9 +32,10 @@ def test_a_reply_is_bundled_with_its_actions_and_status() -> None:
 
 def test_what_must_not_be_missed_is_framed() -> None:
     """'demo agent', 'stopped' and 'failed' stand out; the rest is quiet."""
-    html = status_bundle(["demo agent", "agent_1", "failed"])["text/html"]
-    assert html.count("<span") == 2
+    html = status_bundle(["demo agent", "agent agent_1", "failed"])["text/html"]
+    assert html.count("border:") == 2
     assert "border" in html.split("demo agent")[0]
+    assert "border" not in html.split("agent agent_1")[0].rpartition("<span")[2]
 
 
 def test_a_turn_shows_the_message_as_it_was_typed() -> None:

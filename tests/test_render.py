@@ -57,13 +57,14 @@ REPLY_STYLES = {
     "th": r"text-align:\s*(left|right|center);?",
     "span": r"color:var\(--jp-mirror-editor-(keyword|string|number)-color, inherit\)"
     r"|font-style:italic;opacity:0\.75",
-    "pre": r"margin:8px 0;padding:6px 10px;border:1px solid rgba\(128, ?128, ?128, ?0\.35\);border-radius:4px"
+    "pre": r"margin:8px 0 12px;padding:6px 10px;border:1px solid rgba\(128, ?128, ?128, ?0\.5\)"
+    r";border-radius:4px"
     r"|white-space:pre-wrap",
 }
 JSON_ATTRIBUTES = {"div": {"class", "dir", "style"}, "details": {"open"}, "span": {"style"}}
 JSON_STYLES = {
-    "div": r"font-family:monospace;font-size:13px;line-height:1\.5|margin-left:18px"
-    r"|white-space:pre-wrap;overflow-wrap:anywhere",
+    "div": r"font-family:monospace;font-size:13px;line-height:1\.5;margin:8px 0|margin-left:18px"
+    r"|white-space:pre-wrap;word-wrap:break-word;overflow-wrap:anywhere",
     "span": r"opacity:0\.65",
 }
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -50,7 +50,7 @@ def test_a_reply_streams_as_plain_text(terminal: pexpect.spawn[str]) -> None:
     terminal.expect("Happy to help!")
     assert terminal.expect([r"2 actions\]", r"\[action 2: navigate\]\r\n\{"]) == 1, "as it arrives"
     terminal.expect("Shall I show you how")
-    terminal.expect(r"\[demo agent · agent_demo · session default · first text [^\r]*2 actions\]")
+    terminal.expect(r"\[demo agent · agent agent_demo · session default · first text [^\r]*2 actions\]")
     terminal.expect(PROMPT)
     assert "\x1b" not in (terminal.before or "")
 
