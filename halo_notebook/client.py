@@ -284,10 +284,8 @@ class AsyncHaloClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         token = setting("user_token", user_token)
-        if not (token is None or isinstance(token, (str, Secret)) or callable(token)):
+        if not (token is None or isinstance(token, Secret) or callable(token)):
             raise ConfigError("user_token must be a string or a callable. Nothing was sent.")
-        if isinstance(token, str):
-            token = checked_token(token) if token.strip() else None
         self._settings = _Settings(
             api_key=checked_key(setting("api_key", api_key) or ""),
             base_url=checked_base_url(str(setting("base_url", base_url) or DEFAULT_BASE_URL)),

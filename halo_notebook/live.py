@@ -46,6 +46,9 @@ MAX_BYTES_PER_S = 150_000
 MAX_SINGLE_ACTIONS = 2
 """More actions than this at one repaint are shown as one tree: each alone would be a message
 of its own, and a burst of them would be dropped."""
+MAX_ACTION_OUTPUTS = 20
+"""After so many, further actions go into one tree that grows: JupyterLab hides a cell's outputs
+beyond the fiftieth, and the status line with them."""
 _LOOK_S = 0.25
 """How often an idle stream is looked at for a new state, such as a retry."""
 
@@ -171,6 +174,8 @@ class NotebookScreen:
         self._display_id = f"halo-{uuid.uuid4().hex}"
         self._part = 0
         self._actions_shown = 0
+        self._action_outputs = 0
+        self._rest: list[JSON] = []  # the actions of the one tree that grows
         self._state = ""
 
     def begin(self, state: str) -> None:
@@ -246,9 +251,18 @@ class NotebookScreen:
         self._actions_shown += len(events)
 
     def _show_payloads(self, payloads: list[JSON], before: int) -> None:
-        for payload, label in labelled_payloads(payloads, before=before, most=MAX_SINGLE_ACTIONS):
+        how: dict[str, Any] = {}
+        most = MAX_SINGLE_ACTIONS
+        if payloads and self._action_outputs >= MAX_ACTION_OUTPUTS:
+            how = {"transient": {"display_id": f"{self._display_id}-rest"}, "update": bool(self._rest)}
+            before -= len(self._rest)
+            payloads = self._rest = self._rest + payloads
+            most = 0
+        for payload, label in labelled_payloads(payloads, before=before, most=most):
             since = self._pacer.clock()
-            self._publish(json_bundle(payload, label), {"application/json": {"root": label}}, since=since)
+            metadata = {"application/json": {"root": label}}
+            self._publish(json_bundle(payload, label), metadata, since=since, **how)
+            self._action_outputs += 1
 
     def _publish(
         self, data: dict[str, Any], metadata: dict[str, Any], *, since: float | None = None, **how: Any

@@ -117,6 +117,9 @@ def _refuse_identity_secret(value: str, place: str) -> None:
         )
 
 
+_SECRETS = {"api_key": checked_key, "user_token": checked_token}
+
+
 def _configured(name: str) -> Any:
     """What `%config HaloMagics` says in this kernel; None elsewhere."""
     ipython = sys.modules.get("IPython")
@@ -126,8 +129,12 @@ def _configured(name: str) -> Any:
 
 
 def setting(name: str, argument: Any = None) -> Any:
-    """The value of a setting: the argument, else `%config HaloMagics`, else HALO_<NAME>."""
+    """The value of a setting: the argument, else `%config HaloMagics`, else HALO_<NAME>.
+
+    Blank is as good as absent. A key or token comes as a `Secret`.
+    """
     for value in (argument, _configured(name), os.environ.get(f"HALO_{name.upper()}")):
-        if value is not None and value != "":
-            return value
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        return _SECRETS[name](value) if name in _SECRETS and isinstance(value, str) else value
     return None

@@ -84,5 +84,5 @@ def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> 
 
 
 def _shown(text: str, limit: int = 60) -> str:
-    line = "".join(character if character.isprintable() else " " for character in " ".join(text.split()))
+    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -52,6 +52,24 @@ def test_an_interrupt_cancels_what_is_waited_for() -> None:
     timer.join()
 
 
+def test_an_interrupt_is_held_back_and_then_let_through() -> None:
+    """What is short and bounded is finished first."""
+    finished = []
+
+    def finish() -> None:
+        with bridge.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            finished.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        finish()
+    assert finished == [True]
+    thread = threading.Thread(target=lambda: finished.append(bool(bridge.uninterrupted().__enter__())))
+    thread.start()
+    thread.join()
+    assert len(finished) == 2, "another thread gets no signals, and is not kept from it"
+
+
 def test_a_channel_hands_items_over_and_calls_back() -> None:
     """A call from the I/O thread runs on the thread that waits, between the items."""
     channel: bridge.Channel[str] = bridge.Channel()

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import inspect
 import json
 import logging
+import math
+import pickle
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -22,6 +32,7 @@ from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors
 from halo_notebook.client import _transport_errors
 from halo_notebook.demo import DEMO_KEY, DemoAgent, sign_user_token
 from halo_notebook.request import MAX_MESSAGE_CHARS, context_entry, image_url
+from halo_notebook.settings import checked_key
 from halo_notebook.stream import Action, ActionSummary, MalformedRecord, TextDelta, encode
 
 from .faults import FAULTS, Fault
@@ -310,7 +321,19 @@ def test_a_429_that_passes_is_not_an_error(client: HaloClient, agent: DemoAgent)
     assert len(agent.requests) == 2
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "", "1e3", "Mon, 32 Foo 2020 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "soon",
+        "-1",
+        "",
+        "1e3",
+        "9" * 30,
+        "Mon, 32 Foo 2020 00:00:00 GMT",
+        "Mon, 99999999999999999999 Jan 2020 00:00:00 GMT",
+        "Mon, 01 Jan 2024 00:00:00 +99999999999999",
+    ],
+)
 def test_a_503_with_a_retry_after_that_says_nothing_is_not_sent_again(value: str) -> None:
     """Only a time that can be read is a promise that the message was not taken."""
     sent = []
@@ -476,6 +499,73 @@ def test_a_dataframe_becomes_a_list_of_its_rows() -> None:
     assert context_entry("n", frame["n"].max())["value"] == 1
 
 
+def test_numbers_from_pandas_and_numpy_are_exact() -> None:
+    """A p-value is not rounded to zero, and neither is a total."""
+    small, many = 4.2e-12, 0.12345678901234567
+    frame = pd.DataFrame({"p": [small, many], "i": [2**60, 1]})
+    assert context_entry("k", frame)["value"] == [{"p": small, "i": 2**60}, {"p": many, "i": 1}]
+    assert context_entry("k", np.array([[small], [many]]))["value"] == [[small], [many]]
+    assert context_entry("k", pd.Series([small], index=["a"]))["value"] == {"a": small}
+
+
+def test_an_index_that_says_something_is_sent() -> None:
+    """A group's name is a column of its row; bare row numbers are left out."""
+    frame = pd.DataFrame({"plan": ["a", "b", "a"], "x": [1, 2, 3]})
+    grouped = context_entry("k", frame.groupby("plan").sum())["value"]
+    assert grouped == [{"plan": "a", "x": 4}, {"plan": "b", "x": 2}]
+    assert context_entry("k", frame[frame.x > 1])["value"] == [{"plan": "b", "x": 2}, {"plan": "a", "x": 3}]
+    assert context_entry("k", frame.x.describe().to_frame())["value"][0] == {"index": "count", "x": 3.0}  # type: ignore[index]
+
+
+@dataclass
+class Plan:
+    name: str
+    seats: int
+
+
+class Size(Enum):
+    LARGE = "L"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Plan("pro", 3), {"name": "pro", "seats": 3}),
+        (Size.LARGE, "L"),
+        (Decimal("1.10"), "1.10"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (np.datetime64("2024-01-02T00:00:00.000000001"), "2024-01-02T00:00:00.000000001"),
+        (np.array(["2024-01-02"], dtype="datetime64[ns]"), ["2024-01-02T00:00:00.000000000"]),
+        (pd.NaT, None),
+        (np.bool_(True), True),
+        ({1: "a", (1, 2): "b"}, {"1": "a", "(1, 2)": "b"}),
+        (range(3), [0, 1, 2]),
+        (Path("a"), "a"),
+    ],
+)
+def test_values_of_a_notebook_have_a_json_form(value: Any, plain: Any) -> None:
+    """What people keep in notebooks is sent as what it says."""
+    assert context_entry("k", value)["value"] == plain
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({1: 2, "1": 3}, "two of its keys are '1'"),
+        (pd.DataFrame({"a": [math.inf]}), "not JSON compliant"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "column names are not unique"),
+        (pd.DataFrame({"a": [object()]}), "object has no JSON form"),
+        (b"bytes", "bytes has no JSON form"),
+        (np.timedelta64(1, "s"), "no JSON form"),
+    ],
+    ids=["keys", "infinity", "columns", "objects", "bytes", "duration"],
+)
+def test_what_would_be_lost_is_refused(value: Any, words: str) -> None:
+    """Nothing is dropped or changed in silence."""
+    with pytest.raises(errors.InvalidRequest, match=words):
+        context_entry("k", value)
+
+
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 
 
@@ -501,6 +591,80 @@ def test_images_become_data_urls(tmp_path: Any) -> None:
             image_url(value)
     with pytest.raises(errors.InvalidRequest, match="could not be read"):
         image_url(tmp_path / "absent.png")
+
+
+def test_a_stream_is_read_inside_with(client: HaloClient, agent: DemoAgent) -> None:
+    """Reading one that is not open says how, at once."""
+    with pytest.raises(errors.UsageError, match=r"write 'with client\.stream"):
+        next(iter(client.stream("Hello")))
+    assert not agent.requests
+
+
+@pytest.mark.anyio
+async def test_an_async_stream_is_read_inside_with() -> None:
+    """The same for async code."""
+    stream = AsyncHaloClient(KEY).stream("Hello")
+    with pytest.raises(errors.UsageError, match="'async with'"):
+        await anext(aiter(stream))
+
+
+def test_errors_can_be_sent_between_processes(client: HaloClient, agent: DemoAgent) -> None:
+    """With all that is known about them."""
+    agent.faults.append("429 retry-after 90")
+    with pytest.raises(errors.RateLimited) as caught:
+        client.ask("Hello")
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # made in the line itself
+    assert str(again) == str(caught.value)
+    assert (again.status_code, again.retry_after_s) == (429, 90.0)
+    assert again.reply.status == "failed"
+
+
+def test_an_interrupt_knows_whether_the_message_left() -> None:
+    """Not while a refused message waits for its next try, nor before a connection is there."""
+    with DemoAgent(first_byte_s=0) as agent:
+        agent.faults.append("503 retry-after 30")
+        stream = HaloClient(KEY, base_url=agent.url).stream("Hello")
+        stream.open()
+        while "trying again" not in stream.state:
+            assert stream.next_event(0.05) is None
+        assert not stream.may_have_arrived
+        stream.stop()
+        stream = HaloClient(KEY, base_url=agent.url).stream("/fault stall first")
+        stream.open()
+        while "waiting" not in stream.state:
+            assert stream.next_event(0.05) is None
+        assert stream.may_have_arrived
+        stream.stop()
+        assert stream.reply.status == "stopped"
+
+
+@pytest.mark.parametrize("place", ["header", "chat"])
+@pytest.mark.parametrize("bad", ["\x1b[31mred", "x" * 1001, ""])
+def test_an_id_that_can_be_none_is_not_kept(place: str, bad: str) -> None:
+    """It would be shown, kept and sent back."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if place == "header":
+            return httpx.Response(
+                200, text="Hi", headers=[(b"X-Session-Id", bad.encode()), (b"X-Agent-Id", b"a_1")]
+            )
+        return httpx.Response(200, json={"response": "Hi", "session_id": bad, "agent_id": "a_1"})
+
+    client = HaloClient(KEY, transport=httpx.MockTransport(answer))
+    reply = client.ask("Hello") if place == "header" else client.chat("Hello")
+    assert (reply.session_id, reply.agent_id) == (None, "a_1")
+    assert "\x1b" not in repr(reply)
+
+
+def test_a_chat_answer_can_be_sent_on() -> None:
+    """Lone surrogates are replaced and NaN is no JSON, as in a stream."""
+    bodies = iter([b'{"response": "a\\ud800b"}', b'{"response": "a", "n": NaN}'])
+    client = HaloClient(
+        KEY, transport=httpx.MockTransport(lambda _: httpx.Response(200, content=next(bodies)))
+    )
+    assert client.chat("Hello").text == "a�b"
+    with pytest.raises(errors.ReplyUnreadable):
+        client.chat("Hello")
 
 
 # --- Settings and secrets ---
@@ -534,6 +698,12 @@ def test_settings_come_from_the_argument_then_the_environment(monkeypatch: pytes
         ({"base_url": "https://[::1"}, "not an http or https address"),
         ({"base_url": "https://u:p4ss@example.com"}, "without them"),
         ({"base_url": "https://example.com?key=p4ss"}, "without them"),
+        ({"base_url": "https://example.com?"}, "without them"),
+        ({"base_url": "https://example.com\t/x"}, "not an http or https address"),
+        ({"base_url": 5}, "not an http or https address"),
+        ({"api_key": b"ab_live_p4ss"}, "must be a string, not bytes"),
+        ({"max_retries": "2"}, "whole number from 0"),
+        ({"max_record_bytes": 0}, "whole number from 1"),
         ({"connect_timeout_s": 0}, "above 0"),
         ({"silence_timeout_s": float("nan")}, "above 0"),
     ],
@@ -593,6 +763,37 @@ def test_a_server_that_repeats_the_key_does_not_spread_it(place: str) -> None:
     words = f"{caught.value} {caught.value.detail} {caught.value.docs_url}"
     assert KEY not in words and "\x1b" not in words and "\n" not in words
     assert "•••" in words
+
+
+@pytest.mark.parametrize("detail", ["y" * (300 - len(KEY)) + KEY, KEY[:5] + "\x07" + KEY[5:]])
+def test_a_key_is_masked_before_the_line_is_cut(detail: str) -> None:
+    """Neither the limit nor a control character in it lets a part of the key through."""
+    transport = httpx.MockTransport(lambda request: httpx.Response(400, json={"error": detail + "zzz"}))
+    with pytest.raises(errors.BadRequest) as caught:
+        HaloClient(KEY, transport=transport).ask("Hello")
+    assert KEY[:10] not in str(caught.value)
+    assert "•••" in str(caught.value)
+    declared = {"Content-Type": f"text/html; k={KEY}"}
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=declared))
+    with pytest.raises(errors.ReplyUnreadable) as unreadable:
+        HaloClient(KEY, transport=transport).ask("Hello")
+    assert KEY[:10] not in str(unreadable.value)
+
+
+def test_a_secret_is_not_written_down() -> None:
+    """A pickle of the client would hold the key."""
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(checked_key(KEY))
+    assert copy.deepcopy(checked_key(KEY)) == checked_key(KEY)
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_token_is_none(blank: str, agent: DemoAgent) -> None:
+    """Clearing a setting is not setting it to nothing."""
+    client = HaloClient(KEY, base_url=agent.url, user_token=blank)
+    assert client.debug()["user_token"] == "unset"
+    client.ask("Hello", user_token=blank)
+    assert "user_token" not in agent.requests[-1].body
 
 
 def test_debug_says_what_is_set(agent: DemoAgent) -> None:
@@ -684,6 +885,19 @@ async def test_a_callable_works_from_async_code(kind: str) -> None:
         assert [reply.status for reply in replies] == ["complete"] * 5
         assert len(asked) == 1
         assert (asked[0] == threading.get_ident()) is (kind == "async")
+
+
+def test_one_client_works_in_threads_with_loops_of_their_own(strict_agent: DemoAgent) -> None:
+    """A token callable is asked under a lock that belongs to each loop."""
+    fresh = sign_user_token(SECRET, "u_1")
+    client = AsyncHaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=lambda: fresh)
+
+    async def several() -> list[str]:
+        return [reply.status for reply in await asyncio.gather(*(client.ask("Hello") for _ in range(3)))]
+
+    with ThreadPoolExecutor(4) as threads:
+        statuses = [future.result() for future in [threads.submit(asyncio.run, several()) for _ in range(4)]]
+    assert statuses == [["complete"] * 3] * 4
 
 
 def test_an_expired_token_is_not_sent(strict_agent: DemoAgent) -> None:

@@ -136,6 +136,47 @@ def test_many_actions_are_shown_once_and_in_few_messages(shared: Kernel) -> None
     assert len(result.messages) < 60
 
 
+def test_actions_that_trickle_in_stay_few_outputs(kernel: Kernel) -> None:
+    """JupyterLab hides a cell's outputs beyond the fiftieth, and the status line with them."""
+    kernel.run(
+        f"{LOAD}\n{fast_demo()}\n"
+        "from halo_notebook import Action, TextDelta\n"
+        "steps = [s for n in range(60) for s in (TextDelta(f'{n} '), Action({'n': n}), 0.06)]\n"
+        "magics._demo = DemoAgent(first_byte_s=0, reply=lambda request: steps).start()"
+    )
+    result = kernel.run("%%halo\nHello")
+    assert len(result.displays) <= 25
+    trees = [data["application/json"] for data in result.displays if "application/json" in data]
+    shown = [each for tree in trees for each in (tree if isinstance(tree, list) else [tree])]
+    assert shown == [{"n": n} for n in range(60)]
+    assert "60 actions" in result.displays[-1]["text/plain"]
+    labels = [output["metadata"].get("application/json", {}).get("root") for output in result.outputs]
+    assert labels[-2].endswith("–60")
+
+
+def test_a_huge_reply_is_shown_in_part_and_kept_whole(kernel: Kernel) -> None:
+    """Its beginning and its end, with a note between; Stop is quick while it arrives."""
+    kernel.run(
+        f"{LOAD}\n{fast_demo()}\n"
+        "from halo_notebook import TextDelta\n"
+        "def endless(request):\n"
+        "    for n in range(10**9):\n"
+        "        yield TextDelta(f'line {n} of many\\n\\n' * 500)\n"
+        "magics._demo = DemoAgent(first_byte_s=0, reply=endless).start()"
+    )
+    running = kernel.start("%%halo\nHello")
+    running.wait_for(lambda cell: "not shown here" in str(cell.outputs), "more than is shown", 60)
+    started = time.monotonic()
+    kernel.interrupt()
+    result = running.result(20)
+    waited_s = time.monotonic() - started
+    assert result.ename == "ReplyStopped"
+    assert evaluated(kernel, "len(_halo.text)") > 300_000
+    assert len(json.dumps(result.displays)) < 3_000_000
+    assert "_halo.text holds the whole" in plain(result)
+    assert waited_s < 5, "the rest is not rendered; a second on a quiet machine"
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_in_a_cell(fault: Fault, shared: Kernel) -> None:
     """Each fault is one clear line in a cell that fails; text and session are kept."""
@@ -206,6 +247,30 @@ def test_an_interrupt_before_the_first_byte(kernel: Kernel) -> None:
     result = running.result(5)
     assert result.ename == "ReplyStopped"
     assert "The session is kept" in result.evalue
+
+
+def test_two_interrupts_at_once(kernel: Kernel) -> None:
+    """An impatient second one costs neither the text nor the status line."""
+    kernel.run(f"{LOAD}\n{fast_demo()}")
+    running = kernel.start("%%halo\n/fault stall")
+    running.wait_for(lambda cell: any("stalls" in str(output) for output in cell.outputs), "the text")
+    kernel.interrupt()
+    kernel.interrupt()
+    result = running.result(5)
+    assert result.ename == "ReplyStopped"
+    assert "stopped" in plain(result)
+    assert kernel.run("%halo ask Hello").status == "ok"
+
+
+def test_an_interrupt_while_a_retry_is_waited_for(kernel: Kernel) -> None:
+    """Nothing had been taken, and the line says so."""
+    kernel.run(f"{LOAD}\n{fast_demo()}\nmagics._demo.faults.append('503 retry-after 30')")
+    running = kernel.start("%%halo\nHello")
+    running.wait_for(lambda cell: "trying again in 30 s" in str(cell.outputs), "the retry")
+    kernel.interrupt()
+    result = running.result(5)
+    assert result.ename == "ReplyStopped"
+    assert "the message had not been sent" in result.evalue
 
 
 def test_queued_cells_all_run(kernel: Kernel) -> None:
@@ -295,6 +360,9 @@ def test_an_image_file_is_sent(shared: Kernel, tmp_path: Path) -> None:
     picture.write_bytes(b"\x89PNG\r\n\x1a\n....")
     assert shared.run(f"%%halo -i '{picture}'\nLook").status == "ok"
     assert sent(shared)["images"][0].startswith("data:image/png;base64,")
+    assert shared.run(f"shot = {str(picture)!r}\n%halo ask x").status == "ok"
+    assert shared.run("%%halo -i shot\nLook").status == "ok"
+    assert sent(shared)["images"][0].startswith("data:image/png;base64,")
     other = tmp_path / "key"
     other.write_text("private")
     refused(shared, f"%%halo -i {other}\nLook", "is not an image")
@@ -351,6 +419,13 @@ def test_expressions_in_the_cell(shared: Kernel) -> None:
         ("%halo history nobody", "There is no session 'nobody'"),
         ("%halo export notes.txt", "neither .md nor .json"),
         ("%halo demo", "%halo demo start or %halo demo stop"),
+        ("%halo new bob's", "No closing quotation"),
+        ("%halo history 'x", "No closing quotation"),
+        ("%halo resume ''", "It is %halo resume ID [NAME]"),
+        ("%halo use ''", "It is %halo use NAME"),
+        ("%%halo -s ''\nHello", "--session needs a name"),
+        ("%halo ask --session=other Hello", "takes no options"),
+        ("%halo ask -sother Hello", "takes no options"),
         ("%halo connect http://api.example.com", "Plain http"),
     ],
 )
@@ -400,6 +475,9 @@ def test_history_shows_the_turns(shared: Kernel) -> None:
     assert len(result.displays) == 2
     assert "&lt;b&gt;Zelda&lt;/b&gt;" in html(result) and "<b>" not in html(result)
     assert "create_ticket" in html(result)
+    assert all(
+        "demo agent · agent agent_demo · session hist" in data["text/plain"] for data in result.displays
+    )
     assert "no turns yet" in shared.run("%halo new empty\n%halo history").stdout
 
 
@@ -437,6 +515,26 @@ def test_status_shows_no_secret(kernel: Kernel) -> None:
     assert outputs[0].displays[0]["application/json"]["client"]["api_key"] == "set"
     secret = kernel.run("%config HaloMagics.api_key = 'ha_secret_never'")
     assert "never" not in str(secret.outputs).replace("never leave", "")
+
+
+def test_secrets_of_the_environment_stay_hidden() -> None:
+    """The magics' own state shows none, and neither does a traceback with every local variable."""
+    key, token = "ab_live_very_private", "aaa.bbb.ccc"
+    with DemoAgent(first_byte_s=0, chunk_s=0) as agent:
+        environment = {"HALO_API_KEY": key, "HALO_USER_TOKEN": token, "HALO_BASE_URL": agent.url}
+        with Kernel(env=environment) as kernel:
+            kernel.run(f"{LOAD}\n%xmode Verbose")
+            outputs = [
+                kernel.run("%halo ask Hello"),
+                kernel.run("print(vars(get_ipython().find_magic('halo').__self__))"),
+                kernel.run("%halo status"),
+                kernel.run("%halo ask /error 401"),
+                kernel.run("%config HaloMagics.user_token = 5"),
+                kernel.run("%%halo --timeout -1\nHello"),
+            ]
+    shown = str([(result.outputs, result.traceback) for result in outputs])
+    assert agent.requests[0].body["user_token"] == token
+    assert key not in shown and token not in shown
 
 
 def test_help_says_it_all(kernel: Kernel) -> None:
@@ -500,10 +598,15 @@ def test_loading_again_keeps_the_sessions(kernel: Kernel) -> None:
     kernel.run("%halo ask Hello")
     kernel.run(LOAD)
     assert "1 turn" in kernel.run("%halo").stdout
+    assert kernel.run("%reload_ext halo_notebook").status == "ok"
+    assert "1 turn" in kernel.run("%halo").stdout
+    assert kernel.run("import importlib, halo_notebook.magics as m; importlib.reload(m)").status == "ok"
+    assert kernel.run("%reload_ext halo_notebook").status == "ok"
+    assert kernel.run("%halo ask Is it?").status == "ok"
     assert kernel.run("%unload_ext halo_notebook").status == "ok"
     assert "not found" in kernel.run("%halo").stderr
     assert kernel.run(LOAD).status == "ok"
-    assert "1 turn" in kernel.run("%halo").stdout, "kept on the shell"
+    assert "2 turns" in kernel.run("%halo").stdout, "kept on the shell"
 
 
 # --- What a saved notebook holds ---

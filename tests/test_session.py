@@ -186,6 +186,20 @@ def test_export_as_markdown(tmp_path: Path) -> None:
     assert "*(failed: The connection broke off" in text
 
 
+def test_a_fence_that_is_left_open_ends_with_its_message() -> None:
+    """It does not swallow the turns behind it."""
+
+    def steps(_: Any) -> list[Any]:
+        return [TextDelta("~~~~\n```\ncode")]
+
+    with DemoAgent(reply=steps, first_byte_s=0) as agent:
+        session = Session()
+        session.ask(HaloClient(DEMO_KEY, base_url=agent.url), "Run\n```python\nx")
+    text = session.to_markdown()
+    assert "```python\nx\n```\n" in text
+    assert text.endswith("~~~~\n```\ncode\n~~~~\n")
+
+
 def test_export_as_json(tmp_path: Path) -> None:
     """Everything, as JSON that can be read back."""
     data = json.loads(exported(tmp_path, "a.JSON"))
@@ -199,5 +213,8 @@ def test_export_says_what_it_cannot_write(tmp_path: Path) -> None:
     """Another ending and a place that is not there are one line each."""
     with pytest.raises(errors.UsageError, match=r"neither \.md nor \.json"):
         Session().export(tmp_path / "a.txt")
+    for place in ("a\0b.md", "~nobody_of_that_name/x.md"):
+        with pytest.raises(errors.UsageError, match="could not be written"):
+            Session().export(place)
     with pytest.raises(errors.UsageError, match="could not be written"):
         Session().export(tmp_path / "absent" / "a.md")

@@ -331,7 +331,8 @@ def test_a_closed_parser_is_as_new() -> None:
 
 
 def test_other_kinds_of_bytes_are_taken() -> None:
-    """A bytearray is read like bytes and is not held on to."""
+    """A bytearray is read like bytes and is not held on to; so is a memoryview."""
+    assert StreamParser().feed(memoryview(ACTION + b"1\x1e")) == [Action(1)]
     buffer = bytearray(b"a\xe2")
     parser = StreamParser()
     assert parser.feed(buffer) == [TextDelta("a")]

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from halo_notebook.errors import UsageError
 from halo_notebook.template import expand
 
-NAMES = {"plan": "pro", "seats": [1, 2], "row": {"a": {"b": 7}}}
+
+def fails(text: str) -> None:
+    raise ValueError(text)
+
+
+def inside() -> Any:
+    return eval("not_here")  # noqa: S307  # a name that is missing elsewhere than in the prompt
+
+
+NAMES = {"plan": "pro", "seats": [1, 2], "row": {"a": {"b": 7}}, "fails": fails, "inside": inside}
 
 
 def value(code: CodeType) -> Any:
@@ -36,6 +45,7 @@ def value(code: CodeType) -> Any:
         ("open {{ plan", "open {{ plan"),
         ("}} {{ plan }}", "}} pro"),
         ("", ""),
+        ("{{ (lambda: (x := 2) + x)() }}", "4"),
     ],
 )
 def test_expansion(prompt: str, expanded: str) -> None:
@@ -52,6 +62,11 @@ def test_expansion(prompt: str, expanded: str) -> None:
         ("{{ plan python }}", "is not a Python expression"),
         ("{{ import os }}", "is not a Python expression"),
         ("{{ x = 1 }}", "is not a Python expression"),
+        ("{{#each}}", "is not a Python expression"),
+        ("{{ plan) + (plan }}", "is not a Python expression"),
+        ("{{ " + "-" * 5000 + "1 }}", "is not a Python expression"),
+        ("{{ fails('a\\n\\x1bb') }}", "raised ValueError: a b"),
+        ("{{ inside() }}", "raised NameError"),
     ],
 )
 def test_what_cannot_be_expanded_is_named(prompt: str, words: str) -> None:
