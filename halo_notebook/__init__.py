@@ -9,12 +9,31 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .errors import (
+    AuthenticationError,
+    BadRequest,
+    ConfigError,
+    ConnectionFailed,
+    HaloError,
+    IdentityError,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    ReplyError,
+    ReplyInterrupted,
+    ReplyStopped,
+    ReplyTimeout,
+    ReplyUnreadable,
+    ServerError,
+    StatusError,
+    UsageError,
+)
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .client import AsyncHaloClient, HaloClient
     from .demo import DemoAgent
-    from .errors import HaloError
     from .reply import ActionEvent, Reply
     from .session import Session, Turn
     from .stream import Action, ActionSummary, Event, MalformedRecord, StreamParser, TextDelta
@@ -29,7 +48,6 @@ _MODULES = {
     "DemoAgent": "demo",
     "Event": "stream",
     "HaloClient": "client",
-    "HaloError": "errors",
     "MalformedRecord": "stream",
     "Reply": "reply",
     "Session": "session",
@@ -43,16 +61,32 @@ __all__ = [
     "ActionEvent",
     "ActionSummary",
     "AsyncHaloClient",
+    "AuthenticationError",
+    "BadRequest",
+    "ConfigError",
+    "ConnectionFailed",
     "DemoAgent",
     "Event",
     "HaloClient",
     "HaloError",
+    "IdentityError",
+    "InvalidRequest",
     "MalformedRecord",
+    "NotFound",
+    "RateLimited",
     "Reply",
+    "ReplyError",
+    "ReplyInterrupted",
+    "ReplyStopped",
+    "ReplyTimeout",
+    "ReplyUnreadable",
+    "ServerError",
     "Session",
+    "StatusError",
     "StreamParser",
     "TextDelta",
     "Turn",
+    "UsageError",
     "__version__",
     "load_ipython_extension",
     "unload_ipython_extension",

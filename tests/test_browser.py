@@ -213,7 +213,7 @@ class TestReplies:
         """A reply of the demo agent cannot be taken for one of Halo's."""
         status = replies.cell_output(AT["tracking"]).locator(".halo-status")
         assert status.count() == 1
-        assert status.inner_text().startswith("demo agent · agent_demo · session default · first text ")
+        assert status.inner_text().startswith("demo agent · agent agent_demo · session default · first text ")
         assert status.inner_text().endswith(" · 2 actions")
         assert status.is_visible()
 
