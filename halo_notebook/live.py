@@ -111,6 +111,13 @@ def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> R
             shown before.
     """
     reply = stream.reply
+
+    def finish() -> None:
+        # An impatient second interrupt must not cost the last frame.
+        with bridge.uninterrupted():
+            stream.stop()
+            screen.finish(status_words(reply, **about))
+
     stream.open()
     shown_state = stream.state
     try:
@@ -127,15 +134,13 @@ def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> R
                 screen.paint(shown_state)
                 dirty = False
     except KeyboardInterrupt:
-        # A second interrupt must not cost the last frame; the first one is answered here.
-        with contextlib.suppress(KeyboardInterrupt), bridge.uninterrupted():
-            stream.stop()
-            screen.finish(status_words(reply, **about))
+        with contextlib.suppress(KeyboardInterrupt):
+            finish()
         raise _stopped(stream) from None
     except BaseException:
-        screen.finish(status_words(reply, **about))
+        finish()
         raise
-    screen.finish(status_words(reply, **about))
+    finish()
     return reply
 
 
