@@ -39,6 +39,7 @@ class IOThread:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `coroutine` on the I/O thread; cancelling the future cancels it there."""
@@ -52,7 +53,10 @@ class IOThread:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="halo-io", daemon=True).start()
+                self._thread = threading.Thread(
+                    target=_run_forever, args=(self._loop,), name="halo-io", daemon=True
+                )
+                self._thread.start()
             return self._loop
 
     def forget(self) -> None:
@@ -74,6 +78,15 @@ class IOThread:
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(STOP_WAIT_S)
         loop.call_soon_threadsafe(loop.stop)
+        if self._thread is not None:
+            self._thread.join(STOP_WAIT_S)
+
+
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 io_thread = IOThread()

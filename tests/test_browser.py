@@ -211,7 +211,7 @@ class TestReplies:
 
     def test_the_status_line_names_the_demo_agent(self, replies: LabPage) -> None:
         """A reply of the demo agent cannot be taken for one of Halo's."""
-        status = replies.cell_output(AT["tracking"]).locator(".halo-status")
+        status = replies.cell_output(AT["tracking"]).locator(".halo-status", has_text="total")
         assert status.count() == 1
         assert status.inner_text().startswith("demo agent · agent agent_demo · session default · first text ")
         assert status.inner_text().endswith(" · 2 actions")
@@ -497,7 +497,8 @@ class TestHostile:
         self.check_nothing_ran(page)
         ends = page.page.locator(".halo-status", has_text="total")
         assert ends.filter(has_text="session text").count() == len(hostile.TEXTS) + 2
-        assert ends.filter(has_text="session payload").count() == len(hostile.PAYLOADS)
+        # Once in their own cells, and once more in the history that shows them as HTML.
+        assert ends.filter(has_text="session payload").count() == 2 * len(hostile.PAYLOADS)
         assert page.page.locator(".jp-RenderedJSON").count() == len(hostile.PAYLOADS)
         assert page.cell_output(HOSTILE_AT["payloads as HTML"]).locator(".halo-json").count() == len(
             hostile.PAYLOADS
