@@ -271,7 +271,7 @@ class AsyncHaloClient:
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: str | Secret | None = None,
         *,
         base_url: str | None = None,
         user_id: str | None = None,
@@ -768,7 +768,7 @@ class HaloClient:
     ('complete', 'Nice to meet you')
     """
 
-    def __init__(self, api_key: str | None = None, **settings: Any) -> None:
+    def __init__(self, api_key: str | Secret | None = None, **settings: Any) -> None:
         self._client = AsyncHaloClient(api_key, **settings)
 
     @property
