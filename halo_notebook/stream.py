@@ -223,8 +223,7 @@ def encode(event: TextDelta | Action | ActionSummary) -> bytes:
             return text.encode("utf-8", "replace")
         case Action(payload):
             return _ACTION_TAG + _encode_json(payload) + _SEPARATOR
-        case ActionSummary(payloads):
-            return _SUMMARY_TAG + _encode_json(payloads) + _SEPARATOR
+    return _SUMMARY_TAG + _encode_json(event.payloads) + _SEPARATOR
 
 
 def _encode_json(value: JSON) -> bytes:
