@@ -6,8 +6,9 @@ SIGINT) ends the wait and cancels the coroutine.
 
 Why not the kernel's own loop: running a coroutine on it by nesting loses queued cells
 and patches asyncio for the whole process. Nesting is used for one thing only, in
-`resolve`: a user's own coroutine, which may hold objects bound to the kernel's loop,
-has to be awaited there. A kernel that never needs it is never patched.
+`resolve`: a user's own coroutine (an async `user_token`, an awaitable in a prompt), which
+may hold objects bound to the kernel's loop, has to be awaited there. A kernel that never
+needs it is never patched.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ class IOThread:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run_forever, args=(self._loop,), name="halo-io", daemon=True
-                )
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=_run_forever, args=(loop,), name="halo-io", daemon=True)
+                thread.start()
+                # Only now: a thread that could not be started is tried again by the next call.
+                self._loop, self._thread = loop, thread
             return self._loop
 
     def forget(self) -> None:
@@ -96,7 +97,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def wait(future: Future[T]) -> T:
-    """Wait for `future`. An interrupt cancels it, gives it a moment to close, and goes on up."""
+    """Wait for `future`. An interrupt cancels it and goes on up."""
     try:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -149,8 +150,8 @@ class Channel(Generic[T]):
         self._queue.put(call)
         return await asyncio.wrap_future(call.result)
 
-    def get(self, timeout_s: float | None = None) -> T:
-        """Return the next item, running the calls that come before it.
+    def get(self, timeout_s: float | None = None, *, calls: bool = True) -> T:
+        """Return the next item, running the calls that come before it, or dropping them without `calls`.
 
         Raises:
             queue.Empty: when none came within `timeout_s`.
@@ -159,7 +160,8 @@ class Channel(Generic[T]):
             item = self._next(timeout_s)
             if not isinstance(item, _Call):
                 return item
-            item.run()
+            if calls:
+                item.run()
 
     def _next(self, timeout_s: float | None) -> T | _Call:
         if timeout_s is not None:
@@ -175,8 +177,12 @@ class _Call:
         self.result: Future[Any] = Future()
 
     def run(self) -> None:
+        if not self.result.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
         try:
             value = resolve(self._function())
+        except asyncio.CancelledError:
+            self.result.set_exception(RuntimeError("it was cancelled"))
         except Exception as error:  # noqa: BLE001  # handed over whole to whoever awaits the call
             self.result.set_exception(error)
         else:

@@ -79,6 +79,7 @@ MAX_RETRY_WAIT_S = 60.0
 
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _MAX_ID_CHARS = 1_000
+_ERROR_BODY_S = 5.0
 _TEXT_FIELDS = ("response", "message", "text", "reply", "content")
 _BACKOFF_S = 0.5
 
@@ -100,7 +101,7 @@ class _Settings:
 
 
 def _transport_errors() -> dict[type[Exception], tuple[type[HaloError], str]]:
-    """Every exception of httpx → ours, and what failed. A subclass stands before its parent's turn."""
+    """Every exception of httpx → ours, and what failed. One that is not named goes as its parent does."""
     import httpx
 
     not_sent = "Nothing was sent"
@@ -227,8 +228,6 @@ _AskCaller: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 async def _ask_here(function: Callable[[], Any]) -> Any:
     """Call a user's callback from async code; a blocking one must not hold up the loop."""
-    if inspect.iscoroutinefunction(function):
-        return await function()
     value = await asyncio.to_thread(function)
     return await value if inspect.isawaitable(value) else value
 
@@ -291,7 +290,7 @@ class AsyncHaloClient:
             base_url=checked_base_url(str(setting("base_url", base_url) or DEFAULT_BASE_URL)),
             user_id=setting("user_id", user_id),
             user_token=token,
-            agent_id=agent_id,
+            agent_id=setting("agent_id", agent_id),
             connect_timeout_s=_seconds("connect_timeout_s", connect_timeout_s),
             silence_timeout_s=_seconds("silence_timeout_s", silence_timeout_s),
             max_retries=_count("max_retries", max_retries, least=0),
@@ -300,7 +299,7 @@ class AsyncHaloClient:
         self._transport = transport
         # Connections and locks belong to a loop; one client may be used on several.
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = WeakKeyDictionary()
-        self._token: Secret | None = None  # the last one that a callable gave
+        self._token: tuple[TokenSource, Secret] | None = None  # the last one, and the callable that gave it
         self._last: Reply | None = None
 
     @property
@@ -411,7 +410,7 @@ class AsyncHaloClient:
             import httpx
 
             plain_http = self._settings.base_url.startswith("http:")
-            http = httpx.AsyncClient(
+            http = self._made_http(
                 transport=self._transport,
                 timeout=httpx.Timeout(
                     self._settings.silence_timeout_s, connect=self._settings.connect_timeout_s, pool=None
@@ -428,8 +427,20 @@ class AsyncHaloClient:
             self._loops[loop] = _OnLoop(http, asyncio.Lock())
         return self._loops[loop]
 
+    def _made_http(self, **settings: Any) -> httpx.AsyncClient:
+        import httpx
+
+        try:
+            return httpx.AsyncClient(**settings)
+        except Exception as error:  # an odd proxy or certificate in the environment raises many kinds
+            why = _shown(str(error), 120, [self._settings.api_key])
+            raise ConfigError(
+                f"The network could not be set up ({why}). Nothing was sent; check the proxy and certificate "
+                "variables (HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE)."
+            ) from error
+
     async def _user_token(self, request: Request, ask: _AskCaller, refused: Secret | None) -> Secret | None:
-        """The token to send, which is not `refused` and not known to have expired; None for none."""
+        """The token to send, asked for anew after `refused` and when it has expired; None for none."""
         source = request.user_token
         if source is None:
             return None
@@ -440,20 +451,32 @@ class AsyncHaloClient:
                     "that returns fresh ones."
                 )
             return source
-        async with self._on_loop().token_lock:  # many turns may find it expired at once; one asks
-            if self._token is None or self._token == refused or _has_expired(self._token):
-                self._token = await self._fresh_token(source, ask)
-            return self._token
+        # Many turns may find it expired at once, and one asks. Not where asking needs the thread that
+        # reads the turn: it may be busy with another of them.
+        lock = self._on_loop().token_lock if ask is _ask_here else contextlib.nullcontext()
+        async with lock:
+            token = self._token[1] if self._token and self._token[0] == source else None
+            if token is None or token == refused or _has_expired(token):
+                token = await self._fresh_token(source, ask)
+                self._token = (source, token)
+            return token
 
     async def _fresh_token(self, source: Callable[[], str | Awaitable[str]], ask: _AskCaller) -> Secret:
+        def asked() -> Any:
+            try:
+                return source()
+            except StopIteration as error:  # which no future can carry: the turn would wait for ever
+                raise RuntimeError("StopIteration") from error
+
         try:
-            value = await ask(source)
-        except Exception as error:
-            # Its text is left out: who signs tokens may well put a secret in it.
+            value = await ask(asked)
+        except Exception as error:  # noqa: BLE001  # a user's callable may raise anything
+            # Its text is left out, here and in tracebacks: who signs tokens may well put a secret in it.
+            name = str(error) if str(error) == "StopIteration" else type(error).__name__
             raise ConfigError(
-                f"The user_token callable raised {type(error).__name__}. The message was not taken; "
+                f"The user_token callable raised {name}. The message was not taken; "
                 "mend the callable and run again."
-            ) from error
+            ) from None
         if not isinstance(value, str) or not value.strip():
             raise ConfigError(
                 f"The user_token callable returned {type(value).__name__} in place of a token. "
@@ -514,26 +537,33 @@ class AsyncReplyStream:
         self._settings = client._settings
         self._ask = ask
         self._path = path
-        self._events = self._run()
+        self._events: AsyncGenerator[Event, None] | None = None
         self._written_at = time.perf_counter()
         self._response: httpx.Response | None = None
         self._refused: Secret | None = None
         self._secrets: list[Secret] = [self._settings.api_key]
 
     async def __aenter__(self) -> AsyncReplyStream:
-        client = self._client
-        client._last = self.reply
+        if self._events is not None:
+            raise UsageError(
+                "This stream has been opened before. Nothing was sent; make another for each turn."
+            )
+        self._events = self._run()
+        self._client._last = self.reply
         try:
             self._response = await self._send_until_taken()
         except BaseException as error:
             self._end(error)
             raise
-        self.reply.session_id = _checked_id(_header(self._response, "X-Session-Id"))
+        sent_id = self.request.body.get("session_id")
+        self.reply.session_id = _checked_id(_header(self._response, "X-Session-Id") or sent_id)
         self.reply.agent_id = _checked_id(_header(self._response, "X-Agent-Id"))
         self.state = "waiting for the agent"
         return self
 
     def __aiter__(self) -> AsyncIterator[Event]:
+        if self._events is None:
+            raise UsageError(_NOT_ENTERED)
         return self._events
 
     async def __aexit__(
@@ -541,20 +571,22 @@ class AsyncReplyStream:
     ) -> None:
         # Left early, by a break or an exception of the caller's own: the user stopped it.
         try:
-            await self._events.aclose()
+            if self._events is not None:
+                await self._events.aclose()
         finally:
-            self._end(error)
+            self._end(None)
             if self._response is not None:
                 await self._response.aclose()
 
     async def _run(self) -> AsyncGenerator[Event, None]:
-        if self._response is None:
-            raise UsageError(_NOT_ENTERED)
+        assert self._response is not None, "entering the stream made it"
         try:
             reader = self._read_stream if self._path == "/chat/stream" else self._read_whole
-            async for event in reader(self._response):
-                self.state = "streaming"
-                yield event
+            # Closed here and now: what it still held belongs to the reply before that ends.
+            async with contextlib.aclosing(reader(self._response)) as events:
+                async for event in events:
+                    self.state = "streaming"
+                    yield event
         except BaseException as error:
             self._end(error)
             raise
@@ -572,13 +604,15 @@ class AsyncReplyStream:
         elif isinstance(error, HaloError):
             reply.status, reply.error = "failed", str(error)
             error.reply = reply
+        elif isinstance(error, Exception):
+            reply.status, reply.error = "failed", type(error).__name__
         else:
             reply.status = "stopped"
 
     def _now(self) -> float:
         return time.perf_counter() - self._written_at
 
-    async def _read_stream(self, response: httpx.Response) -> AsyncIterator[Event]:
+    async def _read_stream(self, response: httpx.Response) -> AsyncGenerator[Event, None]:
         parser = StreamParser(max_record_bytes=self._settings.max_record_bytes)
         try:
             async with self._mapped_errors():
@@ -604,11 +638,16 @@ class AsyncReplyStream:
                 f"HALO_BASE_URL. {_MAY_HAVE_ARRIVED}."
             )
 
-    async def _read_whole(self, response: httpx.Response) -> AsyncIterator[Event]:
+    async def _read_whole(self, response: httpx.Response) -> AsyncGenerator[Event, None]:
         body = bytearray()
-        async with self._mapped_errors():
-            async for chunk in response.aiter_bytes():
-                body += chunk
+        try:
+            async with self._mapped_errors():
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+        except BaseException:
+            if body:  # half an answer is no JSON, and is kept as it came
+                self.reply.add(TextDelta(body.decode("utf-8", "replace")), self._now())
+            raise
         at_s = self._now()
         text = body.decode("utf-8", "replace")
         try:
@@ -616,7 +655,8 @@ class AsyncReplyStream:
         except ValueError:
             content = None
         if not isinstance(content, dict):
-            self.reply.add(TextDelta(text), at_s)
+            if text:
+                self.reply.add(TextDelta(text), at_s)
             raise ReplyUnreadable(
                 f"The answer is not a JSON object. Its text and the session are kept. {_MAY_HAVE_ARRIVED}."
             )
@@ -640,6 +680,7 @@ class AsyncReplyStream:
                 if asked_again or not callable(self.request.user_token):
                     raise
                 asked_again, self._refused = True, token
+                self.may_have_arrived = False
             except (ConnectionFailed, RateLimited, ServerError) as error:
                 wait_s = self._retry_wait_s(error)
                 if wait_s is None:
@@ -740,14 +781,14 @@ def _checked_id(value: JSON) -> str | None:
 
 async def _bounded_body(response: httpx.Response) -> bytes:
     """The start of an error's body; what cannot be read of it is left out."""
-    import httpx
-
     body = bytearray()
-    with contextlib.suppress(httpx.HTTPError):
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) >= _MAX_ERROR_BODY_BYTES:
-                break
+    # Whatever ends it, and a body that never ends: the status says what has to be said.
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_ERROR_BODY_S):
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) >= _MAX_ERROR_BODY_BYTES:
+                    break
     return bytes(body[:_MAX_ERROR_BODY_BYTES])
 
 
@@ -920,7 +961,9 @@ class ReplyStream:
         self._pumping.cancel()
         deadline = time.monotonic() + bridge.STOP_WAIT_S
         with contextlib.suppress(queue.Empty):
-            while not isinstance(self._channel.get(max(0.0, deadline - time.monotonic())), _Ended):
+            while not isinstance(
+                self._channel.get(max(0.0, deadline - time.monotonic()), calls=False), _Ended
+            ):
                 pass
         self._ended = _Ended(None)
         self._stream._end(None)  # in case that closing takes longer than is waited for

@@ -12,6 +12,7 @@ it: an interrupt shows all that had arrived.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 import uuid
@@ -121,7 +122,9 @@ def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> R
     stream.open()
     shown_state = stream.state
     try:
-        screen.begin(shown_state)
+        # Held back while something is painted: half a frame could be neither taken back nor gone on from.
+        with bridge.uninterrupted():
+            screen.begin(shown_state)
         dirty, started = False, False
         while not stream.ended:
             event = stream.next_event(pacer.wait_s() if dirty else _LOOK_S)
@@ -131,14 +134,16 @@ def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> R
             if dirty and (first_text or pacer.wait_s() == 0):
                 started = started or first_text
                 shown_state = stream.state
-                screen.paint(shown_state)
+                with bridge.uninterrupted():
+                    screen.paint(shown_state)
                 dirty = False
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):
             finish()
         raise _stopped(stream) from None
     except BaseException:
-        finish()
+        with contextlib.suppress(KeyboardInterrupt):  # the error says more
+            finish()
         raise
     finish()
     return reply
@@ -224,11 +229,12 @@ class NotebookScreen:
         """What stands below the part that is rendered whole: a note, and the end of the text."""
         if not self._tail:
             return ""
-        return status_html([self._note()]) + markdown_to_html(self._tail)
+        note = self._note()
+        return (status_html([note]) if note else "") + markdown_to_html(self._tail)
 
     def _note(self) -> str:
         left_out = self._length - MAX_RENDERED_CHARS - len(self._tail)
-        return f"… {left_out:,} characters are not shown here; _halo.text holds the whole"
+        return f"… {left_out:,} characters are not shown here; _halo.text holds the whole" if left_out else ""
 
     def _plain_text(self) -> str:
         text = self._reply.text
@@ -274,7 +280,9 @@ class NotebookScreen:
     ) -> None:
         since = self._pacer.clock() if since is None else since
         publish_display_data(data=data, metadata=metadata, **how)
-        size = sum(len(value) for value in data.values() if isinstance(value, str))
+        size = sum(
+            len(value) if isinstance(value, str) else len(json.dumps(value)) for value in data.values()
+        )
         self._pacer.spent(since=since, size=size)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import getpass  # by its module: a kernel replaces the function while a cell runs
 import keyword
 import re
 import shlex
 import textwrap
 from collections.abc import Callable, Mapping
-from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -128,14 +128,19 @@ class HaloMagics(Magics):
         self._demo: Any = None
         self._demo_wanted: bool | None = None  # None: as long as nothing names another agent
         self._demo_announced = False
+        self._demo_urls: set[str] = set()  # of this kernel's demo agents, one after the other
         self._client_made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
 
     def update_config(self, config: Config) -> None:
-        """Take in settings; a secret is hidden before it is kept anywhere."""
+        """Take in settings from `%config`.
+
+        Secrets are set here and not left in the config, which is kept, printed and copied: a copy
+        of a method would be another object's.
+        """
         own = config.get(type(self).__name__, {})
         for name, trait in self.traits(config=True).items():
-            if isinstance(trait, _SecretTrait) and isinstance(own.get(name), str):
-                own[name] = trait.validate(self, own[name])
+            if isinstance(trait, _SecretTrait) and name in own:
+                setattr(self, name, own.pop(name))
         super().update_config(config)
 
     @classmethod
@@ -243,7 +248,7 @@ class HaloMagics(Magics):
         fields = self._fields(options)
         client, demo = self._client(options.timeout)
         if options.dry_run:
-            if not options.new:
+            if not options.new and options.session in (None, *self.sessions):
                 fields["session_id"] = self.sessions.get(options.session).id_for(client.base_url)
             path = "/chat" if options.no_stream else "/chat/stream"
             self._show_json(client.dry_run(client.prepare(message, **fields), path), "request, not sent")
@@ -316,7 +321,7 @@ class HaloMagics(Magics):
             "base_url": url,
             "user_id": setting("user_id"),
             "user_token": setting("user_token"),
-            "agent_id": self.agent_id,
+            "agent_id": setting("agent_id"),
             "connect_timeout_s": self.connect_timeout_s,
             "silence_timeout_s": self.silence_timeout_s if timeout_s is None else timeout_s,
         }
@@ -329,6 +334,7 @@ class HaloMagics(Magics):
 
         if self._demo is None:
             self._demo = DemoAgent().start()
+            self._demo_urls.add(self._demo.url)
         if not self._demo_announced and self._demo_wanted is None:
             from .outputs import status_bundle
 
@@ -348,7 +354,7 @@ class HaloMagics(Magics):
     # --- Line commands ---
 
     def _command(self, line: str) -> None:
-        word, _, rest = line.strip().partition(" ")
+        word, rest = [*line.split(maxsplit=1), "", ""][:2]
         word, rest = word.lower() or "where", rest.strip()
         if word in ("-h", "--help"):
             word = "help"
@@ -426,9 +432,8 @@ class HaloMagics(Magics):
         session = self.sessions.current if name is None else self.sessions[name]
         if not session.turns:
             print(f"Session {session.name!r} has no turns yet.")
-        demo = self._demo is not None and session.target == self._demo.url
         for turn in session.turns:
-            reply = turn.reply
+            reply, demo = turn.reply, turn.target in self._demo_urls
             words = status_words(reply, demo=demo, session=session.name)
             bundle = turn_bundle(turn.message, reply_bundle(reply.text, reply.actions, words))
             self._show(bundle, {"halo": session.about(reply, demo=demo)})
@@ -443,14 +448,17 @@ class HaloMagics(Magics):
         base_url = checked_base_url(url) if url is not None else self.base_url
         if setting("api_key") is None:
             try:
-                self.api_key = getpass("Halo widget key (ab_live_…): ")
+                key = getpass.getpass("Halo widget key (ab_live_…): ")
             except (StdinNotImplementedError, EOFError):
                 raise ConfigError(
                     "There is no API key, and this front end cannot ask for one. Nothing was changed; set "
                     "HALO_API_KEY before the kernel starts."
                 ) from None
             except KeyboardInterrupt:
-                raise ConfigError("No key was given. Nothing was changed.") from None
+                key = ""
+            if not key.strip():
+                raise ConfigError("No key was given. Nothing was changed; run %halo connect again.")
+            self.api_key = key
         self.base_url = base_url
         self._demo_wanted = False
         self._do_where("")

@@ -38,7 +38,7 @@ class Reply:
         action_events: the actions as they arrived, each an `ActionEvent`.
         summary: the payloads of the closing summary, or None when there was none.
         malformed: the records that could not be read.
-        session_id: the conversation's id, or None when the server named none.
+        session_id: the conversation's id: the server's, else the one that was sent; None without either.
         agent_id: the id of the agent that answered, or None when the server named none.
         status: ``streaming``, then ``complete``, ``stopped`` (by the user) or ``failed``.
         error: the one line that says why it failed; empty otherwise.
@@ -115,10 +115,10 @@ class Reply:
         """Take in the next event, which arrived at `at_s`."""
         match event:
             case TextDelta(text):
-                if self.first_text_s is None:
-                    self.first_text_s = at_s
                 self._parts.append(text)
                 self._length += len(text)
+                if self.first_text_s is None:
+                    self.first_text_s = at_s
             case Action(payload):
                 self.action_events.append(ActionEvent(payload, at_s, self._length))
             case ActionSummary(payloads):

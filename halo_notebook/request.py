@@ -236,10 +236,10 @@ def _check_length(what: str, length: int, limit: int, unit: str = "characters") 
 
 
 def _string(name: str, value: Any) -> JSON:
-    if not isinstance(value, str) or not value:
-        raise InvalidRequest(
-            f"{name} must be a string with something in it, not {type(value).__name__}. Nothing was sent."
-        )
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be a string, not {type(value).__name__}. Nothing was sent.")
+    if not value:
+        raise InvalidRequest(f"{name} is empty. Nothing was sent; give one, or leave it out.")
     return value
 
 
@@ -328,10 +328,10 @@ def _image_bytes(image: Any) -> tuple[bytes, str]:
     if isinstance(image, Path):
         try:
             return image.expanduser().read_bytes(), repr(str(image))
-        except OSError as error:
+        except (OSError, ValueError, RuntimeError) as error:  # a bad name, a user without a home
+            why = getattr(error, "strerror", None) or error
             raise InvalidRequest(
-                f"The image {str(image)!r} could not be read ({error.strerror}). Nothing was sent; check "
-                "the path."
+                f"The image {str(image)!r} could not be read ({why}). Nothing was sent; check the path."
             ) from None
     if hasattr(image, "savefig"):  # a matplotlib figure
         file = io.BytesIO()

@@ -40,10 +40,12 @@ class Turn:
     Attributes:
         request: the request's body as sent, without the user token.
         reply: what has arrived; it grows while the turn runs.
+        target: the base URL that it was sent to.
     """
 
     request: dict[str, JSON]
     reply: Reply
+    target: str = ""
 
     @property
     def message(self) -> str:
@@ -104,16 +106,14 @@ class Session:
             if fields.get("session_id") is None:
                 fields["session_id"] = self.id_for(client.base_url)
             stream = (client.chat_stream if whole else client.stream)(message, **fields)
-            if self.target != client.base_url:
-                self.agent_id = None
-            self.target, self.session_id = client.base_url, fields["session_id"]
-            self.turns.append(Turn(stream.request.body, stream.reply))
+            self.turns.append(Turn(stream.request.body, stream.reply, client.base_url))
             try:
                 yield stream
             finally:
-                stream.stop()
-                self.session_id = stream.reply.session_id or self.session_id
-                self.agent_id = stream.reply.agent_id or self.agent_id
+                try:
+                    stream.stop()
+                finally:
+                    self._take_over(stream, client.base_url, fields["session_id"])
 
     def ask(self, client: HaloClient, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Take a turn and return its reply once it has ended. Raises as `HaloClient.ask` does."""
@@ -122,6 +122,15 @@ class Session:
                 pass
         return stream.reply
 
+    def _take_over(self, stream: ReplyStream, target: str, sent_id: str | None) -> None:
+        """Go on from where that turn has led; one that reached nobody elsewhere changes nothing."""
+        if self.target not in (None, target) and not stream.may_have_arrived:
+            return
+        if self.target != target:
+            self.target, self.agent_id = target, None
+        self.session_id = stream.reply.session_id or sent_id
+        self.agent_id = stream.reply.agent_id or self.agent_id
+
     @contextlib.contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
         if self._owner == threading.get_ident():
@@ -129,14 +138,12 @@ class Session:
                 f"Session {self.name!r} is in the middle of a turn. Nothing was sent; end that turn first, "
                 "or use another session."
             )
-        while not self._lock.acquire(timeout=0.2):  # in pieces, so that an interrupt gets through
-            pass
-        self._owner = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._owner = None
-            self._lock.release()
+        with self._lock:  # nothing between taking it and releasing it: an interrupt may come anywhere
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
 
     def id_for(self, target: str) -> str | None:
         """The id to send to `target`: none when another service gave it."""
@@ -146,7 +153,7 @@ class Session:
         """What is written beside a shown reply, so that a saved notebook says what it shows."""
         return {
             "session": self.name,
-            "session_id": reply.session_id or self.session_id,
+            "session_id": reply.session_id,
             "agent_id": reply.agent_id,
             "status": reply.status,
             "demo": demo,
@@ -264,11 +271,11 @@ class SessionRegister:
     def new(self, name: str | None = None) -> Session:
         """Start a new conversation under that name (the current one's for None).
 
-        One that has turns is kept beside it, as ``name-1`` and so on.
+        One that has turns or an id is kept beside it, as ``name-1`` and so on.
         """
         name = self._current if name is None else name
         old = self._sessions.get(name)
-        if old is not None and old.turns:
+        if old is not None and (old.turns or old.session_id):
             number = 1
             while (kept := f"{name}-{number}") in self._sessions:
                 number += 1

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -406,6 +406,68 @@ def test_what_may_have_arrived_is_sent_once(
     assert count == sent
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("ALL_PROXY", "foo://127.0.0.1"), ("SSL_CERT_FILE", "/nonexistent/certificates")]
+)
+def test_a_network_that_cannot_be_set_up_is_one_line(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An odd proxy or certificate in the environment is a setting, not a crash."""
+    monkeypatch.setenv(name, value)
+    stream = HaloClient(KEY).stream("Hello")
+    with pytest.raises(errors.ConfigError, match="network could not be set up"), stream:
+        pass
+    assert stream.reply.status == "failed"
+
+
+def test_an_error_body_that_drips_does_not_hold_up_its_error() -> None:
+    """What came of it in a few seconds is enough: the status says what has to be said."""
+
+    class Dripping(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b"x"
+                await asyncio.sleep(0.1)
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(401, stream=Dripping()))
+    started = time.monotonic()
+    with pytest.raises(errors.AuthenticationError):
+        HaloClient(KEY, transport=transport).ask("Hello")
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_is_left_has_all_that_it_held() -> None:
+    """A record that was open when the caller left is on the reply before the context ends."""
+
+    def steps(_: Any) -> list[Any]:
+        return [b"text\x1e__ACTION__{", 3600.0]
+
+    with DemoAgent(reply=steps, first_byte_s=0) as agent:
+        async with AsyncHaloClient(KEY, base_url=agent.url) as client:
+            async with client.stream("Hello") as events:
+                async for _ in events:
+                    break
+            assert events.reply.status == "stopped"
+            assert [record.reason for record in events.reply.malformed] == ["truncated"]
+            with pytest.raises(errors.UsageError, match="opened before"):
+                await events.__aenter__()
+        assert len(agent.requests) == 1
+
+
+@pytest.mark.anyio
+async def test_one_streams_error_is_not_anothers() -> None:
+    """Whichever is open around it was stopped, not failed."""
+    with DemoAgent(first_byte_s=0, chunk_s=0) as agent:
+        async with AsyncHaloClient(KEY, base_url=agent.url) as client:
+            one, two = client.stream("Hello"), client.stream("/error 401")
+            with pytest.raises(errors.AuthenticationError) as caught:
+                async with one, two:
+                    pass
+    assert (one.reply.status, two.reply.status) == ("stopped", "failed")
+    assert caught.value.reply is two.reply
+
+
 def test_no_proxy_sees_what_goes_to_this_machine(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy in the environment is not asked for loopback addresses."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -449,7 +511,7 @@ def test_all_fields_are_sent_as_given(client: HaloClient, agent: DemoAgent) -> N
         ("Hi", {"user_name": "u"}, "no field 'user_name'"),
         ("Hi", {"sesion_id": "s"}, "did you mean 'session_id'"),
         ("Hi", {"user_id": 7}, "user_id must be a string"),
-        ("Hi", {"session_id": ""}, "session_id must be a string"),
+        ("Hi", {"session_id": ""}, "session_id is empty"),
         ("Hi", {"custom_fields": {"a": "x" * 10_000}}, "the API takes 10,000"),
         ("Hi", {"custom_fields": {"a": float("nan")}}, "cannot be sent as JSON"),
         ("Hi", {"custom_fields": [1]}, "must be a dict"),
@@ -915,9 +977,10 @@ def test_an_expired_token_is_not_sent(strict_agent: DemoAgent) -> None:
         ("", "returned str"),
         (token(1), "has expired"),
         (ValueError("signed with " + SECRET), "raised ValueError"),
+        (StopIteration(), "raised StopIteration"),
         (SECRET, "identity secret"),
     ],
-    ids=["none", "empty", "expired", "raises", "secret"],
+    ids=["none", "empty", "expired", "raises", "exhausted", "secret"],
 )
 def test_a_callable_that_fails_is_named_without_its_secrets(
     answer: Any, words: str, strict_agent: DemoAgent
@@ -934,6 +997,26 @@ def test_a_callable_that_fails_is_named_without_its_secrets(
         client.ask("Hello")
     assert SECRET not in str(caught.value)
     assert not strict_agent.requests
+
+
+def test_each_callable_gives_its_own_users_token(agent: DemoAgent) -> None:
+    """What one returned is not sent for another's user."""
+    client = HaloClient(KEY, base_url=agent.url)
+    client.ask("Hello", user_id="u_1", user_token=lambda: "token-1")
+    client.ask("Hello", user_id="u_2", user_token=lambda: "token-2")
+    assert [request.body["user_token"] for request in agent.requests] == ["token-1", "token-2"]
+
+
+def test_two_open_streams_of_one_thread_both_get_a_token(agent: DemoAgent) -> None:
+    """Neither waits for the thread that is busy with the other."""
+    client = HaloClient(KEY, base_url=agent.url, user_id="u_1", user_token=lambda: "token")
+    first, second = client.stream("Hello"), client.stream("Hello")
+    first.open()
+    second.open()
+    for stream in (second, first):
+        with stream as events:
+            list(events)
+        assert stream.reply.status == "complete"
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,27 @@ def test_an_id_goes_only_to_the_service_that_gave_it(client: HaloClient, agent: 
     assert session.id_for(agent.url) is None
 
 
+def test_a_turn_that_reaches_nobody_elsewhere_changes_nothing(client: HaloClient, agent: DemoAgent) -> None:
+    """A mistyped address does not cost the conversation."""
+    session = Session()
+    session.ask(client, "My name is Zelda")
+    with pytest.raises(errors.ConnectionFailed):
+        session.ask(HaloClient(DEMO_KEY, base_url="http://127.0.0.1:9", max_retries=0), "Hello")
+    assert session.target == agent.url
+    assert "Zelda" in session.ask(client, "What is my name?").text
+    assert [turn.target for turn in session.turns] == [agent.url, "http://127.0.0.1:9", agent.url]
+
+
+def test_a_service_that_does_not_repeat_the_id_keeps_the_conversation(
+    client: HaloClient, agent: DemoAgent
+) -> None:
+    """The id that was sent is the reply's."""
+    session = Session()
+    first = session.ask(client, "Hello")
+    agent.faults.append("no headers")
+    assert session.ask(client, "Hello").session_id == first.session_id == session.session_id
+
+
 def test_a_session_id_that_is_given_is_continued(client: HaloClient, agent: DemoAgent) -> None:
     """An explicit id goes before the session's own."""
     session = Session()
@@ -156,10 +177,13 @@ def test_the_register_knows_its_sessions() -> None:
     support = register.get("support")
     assert register.current is not support
     assert register.use("support") is support is register.current
+    register.resume("sess_1_kept", "kept")
+    assert register.new("kept").session_id is None
+    assert register["kept-1"].session_id == "sess_1_kept"
     resumed = register.resume("sess_1_a", "old", target="https://example.com")
     assert (resumed.session_id, resumed.id_for("https://example.com")) == ("sess_1_a", "sess_1_a")
-    assert len(register) == 3
-    with pytest.raises(errors.UsageError, match=r"no session 'suport'.*default, support, old"):
+    assert len(register) == 5
+    with pytest.raises(errors.UsageError, match=r"no session 'suport'.*default, support, kept, kept-1, old"):
         register["suport"]
 
 
