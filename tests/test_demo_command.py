@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ def test_the_printed_address_opens_the_first_notebook(tmp_path: Path) -> None:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         assert server.stdout is not None
@@ -56,5 +58,8 @@ def test_the_printed_address_opens_the_first_notebook(tmp_path: Path) -> None:
             heading.wait_for(timeout=60_000)
             browser.close()
     finally:
-        server.terminate()
-        server.communicate(timeout=30)
+        # Its kernel with it, at once: a server that winds down holds the pipe open for long.
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        if server.stdout is not None:
+            server.stdout.close()
