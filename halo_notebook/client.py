@@ -322,7 +322,7 @@ class AsyncHaloClient:
             HaloError: on entering, when the message was not taken; while iterating, when
                 the reply broke off.
         """
-        return self._stream(self.prepare(message, **fields), _ask_here)
+        return AsyncReplyStream(self, self.prepare(message, **fields), _ask_here)
 
     async def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` and return the streamed reply once it has ended. See `stream`."""
@@ -340,7 +340,7 @@ class AsyncHaloClient:
         Raises:
             ReplyUnreadable: when the answer is no JSON object.
         """
-        async with self._stream(self.prepare(message, **fields), _ask_here, path="/chat") as whole:
+        async with AsyncReplyStream(self, self.prepare(message, **fields), _ask_here, path="/chat") as whole:
             async for _ in whole:
                 pass
         return whole.reply
@@ -399,9 +399,6 @@ class AsyncHaloClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._settings.base_url!r}, api_key set)"
-
-    def _stream(self, request: Request, ask: _AskCaller, path: str = "/chat/stream") -> AsyncReplyStream:
-        return AsyncReplyStream(self, request, ask, path)
 
     def _on_loop(self) -> _OnLoop:
         """What belongs to the running loop, made when first asked for."""
@@ -528,7 +525,9 @@ class AsyncReplyStream:
         may_have_arrived: whether the message, or a part of it, has left.
     """
 
-    def __init__(self, client: AsyncHaloClient, request: Request, ask: _AskCaller, path: str) -> None:
+    def __init__(
+        self, client: AsyncHaloClient, request: Request, ask: _AskCaller, path: str = "/chat/stream"
+    ) -> None:
         self.request = request
         self.reply = Reply()
         self.state = "connecting"
@@ -540,7 +539,6 @@ class AsyncReplyStream:
         self._events: AsyncGenerator[Event, None] | None = None
         self._written_at = time.perf_counter()
         self._response: httpx.Response | None = None
-        self._refused: Secret | None = None
         self._secrets: list[Secret] = [self._settings.api_key]
 
     async def __aenter__(self) -> AsyncReplyStream:
@@ -671,15 +669,15 @@ class AsyncReplyStream:
 
     async def _send_until_taken(self) -> httpx.Response:
         """Send the request, again only while it certainly has not arrived; return the 200."""
-        asked_again = False
+        refused: Secret | None = None
         while True:
-            token = await self._client._user_token(self.request, self._ask, self._refused)
+            token = await self._client._user_token(self.request, self._ask, refused)
             try:
                 return await self._send_once(token)
             except IdentityError:
-                if asked_again or not callable(self.request.user_token):
+                if refused is not None or not callable(self.request.user_token):
                     raise
-                asked_again, self._refused = True, token
+                refused = token
                 self.may_have_arrived = False
             except (ConnectionFailed, RateLimited, ServerError) as error:
                 wait_s = self._retry_wait_s(error)
@@ -881,7 +879,7 @@ class ReplyStream:
 
     def __init__(self, client: AsyncHaloClient, request: Request, path: str = "/chat/stream") -> None:
         self._channel: bridge.Channel[Event | _Opened | _Ended] = bridge.Channel()
-        self._stream = client._stream(request, self._channel.call, path)
+        self._stream = AsyncReplyStream(client, request, self._channel.call, path)
         self._pumping: Any = None
         self._ended: _Ended | None = None
 
