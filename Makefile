@@ -2,6 +2,7 @@
 # PYTHON=/path/to/python3 chooses the interpreter, ARGS='-k stream' goes to pytest.
 
 BIN := .venv/bin
+ESLINT := tests/node_modules/.bin/eslint --config tests/eslint.config.js --max-warnings 0
 ARGS ?=
 
 .PHONY: help demo test check bench clean
@@ -13,23 +14,25 @@ help: ## This list
 demo: .venv/.lab ## Open the first notebook in JupyterLab
 	@.ci/demo
 
-test: .venv/.test ## Run all tests, with the floors for coverage
+test: .venv/.test tests/node_modules/.made ## Run all tests, with the floors for coverage
 	@.ci/browser
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 $(ARGS)
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='*/stream.py' --fail-under=100
 
-check: .venv/.test ## Lint, format and types
+check: .venv/.test tests/node_modules/.made ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(ESLINT) --no-error-on-unmatched-pattern tests halo_notebook/static
 
 bench: .venv/.test ## Measure what a user waits for
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean: ## Remove the environment and everything that was made
-	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* artefacts build dist
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* artefacts build dist \
+		tests/node_modules
 
 # The environment is made once; what is in it follows pyproject.toml.
 .venv/bin/python:
@@ -43,4 +46,8 @@ clean: ## Remove the environment and everything that was made
 .venv/.lab: pyproject.toml | .venv/bin/python
 	@echo "Installing the package with JupyterLab"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab]'
+	@touch $@
+
+tests/node_modules/.made: tests/package.json
+	@.ci/node
 	@touch $@
