@@ -521,8 +521,6 @@ class AsyncReplyStream:
     Attributes:
         request: what is sent.
         reply: what has arrived; it grows, and is kept whatever ends the stream.
-        state: one line on where things stand, such as ``waiting for the agent``.
-        may_have_arrived: whether the message, or a part of it, has left.
     """
 
     def __init__(
@@ -530,8 +528,6 @@ class AsyncReplyStream:
     ) -> None:
         self.request = request
         self.reply = Reply()
-        self.state = "connecting"
-        self.may_have_arrived = False
         self._client = client
         self._settings = client._settings
         self._ask = ask
@@ -540,6 +536,26 @@ class AsyncReplyStream:
         self._written_at = time.perf_counter()
         self._response: httpx.Response | None = None
         self._secrets: list[Secret] = [self._settings.api_key]
+
+    @property
+    def state(self) -> str:
+        """One line on where things stand, such as ``waiting for the agent``."""
+        return self.reply.state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        if state != self.reply.state:
+            self.reply.state = state
+            self.reply.watchers.tell(self.reply)
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether the message, or a part of it, has left."""
+        return self.reply.may_have_arrived
+
+    @may_have_arrived.setter
+    def may_have_arrived(self, may_have: bool) -> None:
+        self.reply.may_have_arrived = may_have
 
     async def __aenter__(self) -> AsyncReplyStream:
         if self._events is not None:
@@ -596,16 +612,20 @@ class AsyncReplyStream:
         if reply.status != "streaming":
             return
         reply.elapsed_s = self._now()
-        self.state = ""
+        reply.state = ""
+        # The status last: another thread that sees it takes the rest as it is then.
         if complete:
             reply.status = "complete"
         elif isinstance(error, HaloError):
-            reply.status, reply.error = "failed", str(error)
             error.reply = reply
+            reply.error = str(error)
+            reply.status = "failed"
         elif isinstance(error, Exception):
-            reply.status, reply.error = "failed", type(error).__name__
+            reply.error = type(error).__name__
+            reply.status = "failed"
         else:
             reply.status = "stopped"
+        reply.watchers.tell(reply)
 
     def _now(self) -> float:
         return time.perf_counter() - self._written_at
@@ -878,7 +898,7 @@ class ReplyStream:
     """
 
     def __init__(self, client: AsyncHaloClient, request: Request, path: str = "/chat/stream") -> None:
-        self._channel: bridge.Channel[Event | _Opened | _Ended] = bridge.Channel()
+        self._channel: bridge.Channel[Event | _Opened | _Ended | _Stop] = bridge.Channel()
         self._stream = AsyncReplyStream(client, request, self._channel.call, path)
         self._pumping: Any = None
         self._ended: _Ended | None = None
@@ -940,6 +960,9 @@ class ReplyStream:
                 return None
             if isinstance(item, _Opened):
                 return None
+            if isinstance(item, _Stop):
+                self.stop()
+                return None
             if not isinstance(item, _Ended):
                 return item
             self._ended = item
@@ -952,8 +975,17 @@ class ReplyStream:
         """Whether the last event has been given."""
         return self._ended is not None
 
+    def ask_to_stop(self) -> None:
+        """Have the thread that reads this stream stop it. From any thread, and at any time."""
+        self._channel.put(_Stop())
+
     def stop(self) -> None:
-        """Close the connection, keeping what had arrived. Does nothing after the end."""
+        """Close the connection, keeping what had arrived. Does nothing after the end.
+
+        For the thread that reads this stream; `ask_to_stop` is for the others.
+        """
+        if self._pumping is None:
+            self._stream._end(None)  # never sent, and never will be by who stops it
         if self._pumping is None or self._ended:
             return
         self._pumping.cancel()
@@ -985,6 +1017,10 @@ class ReplyStream:
 
 class _Opened:
     """The server has answered 200."""
+
+
+class _Stop:
+    """Somebody asks for the end."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from .outputs import (
     status_html,
     status_text,
 )
-from .render import ReplyRenderer, markdown_to_html, plain, terminal_text, wrap
+from .render import ReplyRenderer, ShownText, terminal_text, wrap
 from .reply import kept, status_words
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ _LOOK_S = 0.25
 """How often an idle stream is looked at for a new state, such as a retry."""
 
 
-MAX_RENDERED_CHARS = 300_000
-MAX_TAIL_CHARS = 2_000
-
-
 class Pacer:
     """Says when the next message may go out.
+
+    Args:
+        clock: gives seconds.
+        interval_s: the least time between two messages.
+        bytes_per_s: the most that goes out on average.
 
     >>> now = 0.0
     >>> pacer = Pacer(clock=lambda: now)
@@ -70,8 +71,16 @@ class Pacer:
     0.05
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        interval_s: float = MIN_INTERVAL_S,
+        bytes_per_s: float = MAX_BYTES_PER_S,
+    ) -> None:
         self.clock = clock
+        self._interval_s = interval_s
+        self._bytes_per_s = bytes_per_s
         self._due = clock()
 
     def wait_s(self) -> float:
@@ -82,7 +91,7 @@ class Pacer:
         """Count a message of `size` bytes whose making began at `since`."""
         cost_s = (self.clock() - since) / MAX_TIME_SHARE
         # From when it was due: several messages in one go put the next off by as many intervals.
-        self._due = max(self._due, since) + max(MIN_INTERVAL_S, cost_s, size / MAX_BYTES_PER_S)
+        self._due = max(self._due, since) + max(self._interval_s, cost_s, size / self._bytes_per_s)
 
 
 class Screen(Protocol):
@@ -146,6 +155,8 @@ def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> R
             finish()
         raise
     finish()
+    if reply.status == "stopped":  # by another thread, as a panel's button does
+        raise _stopped(stream)
     return reply
 
 
@@ -178,9 +189,7 @@ class NotebookScreen:
         self._reply = reply
         self._pacer = pacer
         self._metadata = metadata
-        self._renderer = ReplyRenderer(images=images)
-        self._length = 0
-        self._tail = ""  # of a text that is longer than what is rendered
+        self._text = ShownText(images=images)
         self._display_id = f"halo-{uuid.uuid4().hex}"
         self._part = 0
         self._actions_shown = 0
@@ -196,7 +205,8 @@ class NotebookScreen:
     def paint(self, state: str) -> None:
         since = self._pacer.clock()
         if self._take_text():
-            self._publish_text(wrap(self._renderer.html() + self._cut()), update=True, since=since)
+            html = self._text.renderer.html() + self._text.end_html()
+            self._publish_text(wrap(html), update=True, since=since)
         elif not self._part and state != self._state:
             self._state = state
             self._publish_text(status_html([state + " …"]), update=True, since=since)
@@ -204,43 +214,20 @@ class NotebookScreen:
 
     def finish(self, words: Sequence[str]) -> None:
         self._take_text()
-        html = wrap(self._renderer.finish() + self._cut()) if self._part else status_html(["no text"])
+        html = self._text.renderer.finish() + self._text.end_html()
+        html = wrap(html) if self._part else status_html(["no text"])
         # Only the last frame has its plain text beside it: it would double the bytes of each.
-        self._publish_text(html, update=True, plain_text=self._plain_text() or "(no text)")
+        plain_text = self._text.shown(self._reply.text) or "(no text)"
+        self._publish_text(html, update=True, plain_text=plain_text)
         self._show_actions()
         self._show_payloads(self._reply.summary_only, len(self._reply.action_events))
         self._publish(status_bundle(words), {})
 
     def _take_text(self) -> bool:
-        """Take in what has come; whether anything had.
-
-        Beyond `MAX_RENDERED_CHARS` only the end is kept: no page could show more, and an
-        interrupt must not wait for it to be rendered.
-        """
+        """Take in what has come; whether anything had."""
         text, self._part = self._reply.text_since(self._part)
-        room = max(0, MAX_RENDERED_CHARS - self._length)
-        self._renderer.append(text[:room])
-        if len(text) > room:
-            self._tail = (self._tail + text[room:])[-MAX_TAIL_CHARS:]
-        self._length += len(text)
+        self._text.append(text)
         return bool(text)
-
-    def _cut(self) -> str:
-        """What stands below the part that is rendered whole: a note, and the end of the text."""
-        if not self._tail:
-            return ""
-        note = self._note()
-        return (status_html([note]) if note else "") + markdown_to_html(self._tail)
-
-    def _note(self) -> str:
-        left_out = self._length - MAX_RENDERED_CHARS - len(self._tail)
-        return f"… {left_out:,} characters are not shown here; _halo.text holds the whole" if left_out else ""
-
-    def _plain_text(self) -> str:
-        text = self._reply.text
-        if self._tail:
-            text = f"{text[:MAX_RENDERED_CHARS]}\n{self._note()}\n{self._tail}"
-        return plain(text)
 
     def _publish_text(
         self, html: str, *, plain_text: str | None = None, update: bool = False, since: float | None = None

@@ -26,10 +26,10 @@ from IPython.display import publish_display_data
 from traitlets import Bool, Float, TraitType, Unicode
 
 from .bridge import resolve
-from .client import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S, HaloClient
+from .client import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
+from .connection import shared_by
 from .errors import ConfigError, UsageError
 from .request import image_url
-from .session import SessionRegister
 from .settings import Secret, checked_base_url, checked_key, checked_token, setting
 from .template import expand
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
+    from .client import HaloClient
     from .stream import JSON
 
 COMMANDS = {
@@ -124,12 +125,8 @@ class HaloMagics(Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell, parent=shell)
         # On the shell, so that a reloaded extension goes on with them.
-        self.sessions: SessionRegister = vars(shell).setdefault("_halo_sessions", SessionRegister())
-        self._demo: Any = None
-        self._demo_wanted: bool | None = None  # None: as long as nothing names another agent
+        self.connection, self.sessions = shared_by(shell)
         self._demo_announced = False
-        self._demo_urls: set[str] = set()  # of this kernel's demo agents, one after the other
-        self._client_made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
 
     def update_config(self, config: Config) -> None:
         """Take in settings from `%config`.
@@ -159,7 +156,8 @@ class HaloMagics(Magics):
         """Take the magics out of `shell` and stop the demo agent."""
         magics = shell.magics_manager.registry.pop(cls.__name__, None)
         if magics is not None:
-            magics._stop_demo()
+            magics.connection.stop_demo()
+            magics.connection.demo_wanted = None
             transformers = shell.input_transformer_manager.token_transformers
             # By name: a class that was reloaded is not the one that was added.
             transformers[:] = [each for each in transformers if each.__name__ != _AskLine.__name__]
@@ -312,30 +310,13 @@ class HaloMagics(Magics):
 
     def _client(self, timeout_s: float | None = None) -> tuple[HaloClient, bool]:
         """The client for the settings as they are now, and whether it talks to the demo agent."""
-        demo = self._demo_wanted
-        if demo is None:
-            demo = setting("api_key") is None and setting("base_url") is None
-        key, url = self._start_demo() if demo else (setting("api_key"), setting("base_url"))
-        settings: dict[str, Any] = {
-            "api_key": key,
-            "base_url": url,
-            "user_id": setting("user_id"),
-            "user_token": setting("user_token"),
-            "agent_id": setting("agent_id"),
-            "connect_timeout_s": self.connect_timeout_s,
-            "silence_timeout_s": self.silence_timeout_s if timeout_s is None else timeout_s,
-        }
-        if self._client_made is None or self._client_made[0] != settings:
-            self._client_made = (settings, HaloClient(**settings))
-        return self._client_made[1], demo
+        client, demo = self.connection.client(timeout_s)
+        if demo:
+            self._announce_demo()
+        return client, demo
 
-    def _start_demo(self) -> tuple[Secret, str]:
-        from .demo import DEMO_KEY, DemoAgent
-
-        if self._demo is None:
-            self._demo = DemoAgent().start()
-            self._demo_urls.add(self._demo.url)
-        if not self._demo_announced and self._demo_wanted is None:
+    def _announce_demo(self) -> None:
+        if not self._demo_announced and self.connection.demo_wanted is None:
             from .outputs import status_bundle
 
             notice = (
@@ -344,12 +325,6 @@ class HaloMagics(Magics):
             )
             self._show(status_bundle([notice]))
         self._demo_announced = True
-        return Secret(DEMO_KEY), self._demo.url
-
-    def _stop_demo(self) -> None:
-        if self._demo is not None:
-            self._demo.stop()
-            self._demo = None
 
     # --- Line commands ---
 
@@ -433,7 +408,7 @@ class HaloMagics(Magics):
         if not session.turns:
             print(f"Session {session.name!r} has no turns yet.")
         for turn in session.turns:
-            reply, demo = turn.reply, turn.target in self._demo_urls
+            reply, demo = turn.reply, turn.target in self.connection.demo_urls
             words = status_words(reply, demo=demo, session=session.name)
             bundle = turn_bundle(turn.message, reply_bundle(reply.text, reply.actions, words))
             self._show(bundle, {"halo": session.about(reply, demo=demo)})
@@ -460,17 +435,17 @@ class HaloMagics(Magics):
                 raise ConfigError("No key was given. Nothing was changed; run %halo connect again.")
             self.api_key = key
         self.base_url = base_url
-        self._demo_wanted = False
+        self.connection.demo_wanted = False
         self._do_where("")
 
     def _do_demo(self, rest: str) -> None:
         word = rest.lower()
         if word == "start":
-            self._demo_wanted = True
-            print(f"The demo agent answers at {self._start_demo()[1]}.")
+            self.connection.demo_wanted = self._demo_announced = True
+            print(f"The demo agent answers at {self.connection.start_demo()[1]}.")
         elif word == "stop":
-            self._demo_wanted = False
-            self._stop_demo()
+            self.connection.demo_wanted = False
+            self.connection.stop_demo()
             print("The demo agent is stopped. %halo connect uses Halo; %halo demo start starts it again.")
         else:
             raise UsageError("It is %halo demo start or %halo demo stop. Nothing was changed.")

@@ -813,6 +813,10 @@ class ReplyRenderer:
         self._length = 0
         self._unread: list[str] = []  # pieces that came since the last look
         self._tail = ""  # the text after the last finished block
+        self._taken = 0  # how many characters stand before it
+        self._position = 0  # of what is being finished, in the whole text
+        self._spans: list[tuple[int, int]] = []  # where each finished block stands there
+        self._cuts: list[int] = []
         self._prefix = ""  # the opening line of a fence that was cut
         self._references: References = {}
         self._formulas = 0
@@ -831,6 +835,56 @@ class ReplyRenderer:
             self._pieces.append(text)
             self._unread.append(text)
             self._length += len(text)
+
+    @property
+    def length(self) -> int:
+        """How many characters have come, without those that are never shown."""
+        return self._length
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where each of `finished_blocks` begins and ends, by the count of `length`."""
+        self._read()
+        return self._spans
+
+    def cut(self, *, must: bool = False) -> bool:
+        """Finish what is open, so that the next character begins a new block; return whether it did.
+
+        It does not where that would tear something apart: within a line, a fence, a table or a
+        formula.
+
+        Args:
+            must: do so all the same, as at the end of the text.
+        """
+        self._read()
+        if self._tail.strip():
+            source, blocks, references = self._open or self._blocks_of(self._tail)
+            if not must and (
+                not source.endswith("\n")
+                or not blocks
+                or blocks[-1].is_open_fence
+                or blocks[-1].kind == "table_open"
+                or source.count("$$") % 2
+                or source.count("\\[") != source.count("\\]")
+            ):
+                return False
+            self._position = self._taken
+            self._finish(blocks, source, _line_starts(source), references, len(source) + 1)
+        self._taken += len(self._tail)
+        self._tail = self._prefix = self._open_html = ""
+        self._open = None
+        self._open_references = {}
+        self._cuts.append(self._length)
+        return True
+
+    def resolved(self) -> ReplyRenderer:
+        """What `finished_blocks` should be after the last `cut`: with the links whose definition came late.
+
+        The same renderer, or another with the same text cut at the same places.
+        """
+        if not self._references or self._length > MAX_RESOLVED_CHARS:
+            return self
+        return self._anew(self._references)
 
     @property
     def finished_blocks(self) -> list[str]:
@@ -865,11 +919,21 @@ class ReplyRenderer:
 
     def _rendered_anew(self, references: References) -> str:
         """Render the text with these link definitions known from the start."""
-        again = ReplyRenderer(images=self._images)
-        again._references = references
-        again.append("".join(self._pieces))
-        again._read()
+        again = self._anew(references)
         return again._assembled(again._render_open(finished=True))
+
+    def _anew(self, references: References) -> ReplyRenderer:
+        again = ReplyRenderer(images=self._images)
+        again._references = dict(references)
+        text = "".join(self._pieces)
+        at = 0
+        for cut in self._cuts:
+            again.append(text[at:cut])
+            again.cut(must=True)
+            at = cut
+        again.append(text[at:])
+        again._read()
+        return again
 
     def _read(self) -> None:
         """Read what came since the last look, and finish the blocks that can be finished."""
@@ -884,9 +948,12 @@ class ReplyRenderer:
             window = self._tail[at : at + MAX_OPEN_CHARS]
             half = MAX_OPEN_CHARS // 2
             end = window.rfind("\n", half) + 1 or window.rfind(" ", half) + 1 or MAX_OPEN_CHARS
+            self._position = self._taken + at
             at += self._finish_blocks(window[:end], must=True)
+        self._position = self._taken + at
         at += self._finish_blocks(self._tail[at:], must=False)
         self._tail = self._tail[at:]
+        self._taken += at
 
     def _finish_blocks(self, text: str, *, must: bool) -> int:
         """Finish blocks at the start of `text`; return how many characters they took.
@@ -897,10 +964,11 @@ class ReplyRenderer:
         """
         if _is_too_dense(text):
             cut = text.rfind("\n") + 1
-            self._add(_verbatim(text[:cut]), cut)
+            self._add(_verbatim(text[:cut]), cut, (0, cut))
             self._prefix = ""
             if must:
                 return cut
+            self._position += cut
             return cut + self._finish_blocks(text[cut:], must=False)
         source, blocks, references = self._blocks_of(text)
         starts = _line_starts(source)
@@ -934,10 +1002,14 @@ class ReplyRenderer:
         env: dict[str, Any] = {"references": self._references, "finished": True, "formulas": self._formulas}
         for block in blocks:
             part = _source_of(block, source, starts)
-            self._add(_block_html(block, part, env, images=self._images), len(part))
+            begin = starts[block.first_line] - len(self._prefix)
+            span = (max(begin, 0), begin + len(part))
+            self._add(_block_html(block, part, env, images=self._images), len(part), span)
         self._formulas = env["formulas"]
 
-    def _add(self, html: str, source_chars: int) -> None:
+    def _add(self, html: str, source_chars: int, span: tuple[int, int]) -> None:
+        """Take in a finished block, which stands at `span` from `_position` on."""
+        self._spans.append((self._position + span[0], self._position + span[1]))
         size = _wire_size(html)
         self._finished.append(html)
         self._sizes.append(size)
@@ -989,6 +1061,52 @@ def markdown_to_html(text: str, *, images: bool = False) -> str:
     renderer = ReplyRenderer(images=images)
     renderer.append(text)
     return renderer.finish()
+
+
+MAX_RENDERED_CHARS = 300_000
+MAX_TAIL_CHARS = 2_000
+
+
+class ShownText:
+    """As much of a text that grows as a page can show: the beginning rendered, and of the rest the end.
+
+    Beyond `MAX_RENDERED_CHARS` only the last `MAX_TAIL_CHARS` are kept: no page could show more,
+    and an interrupt must not wait for it to be rendered.
+
+    Args:
+        images: whether remote images are shown; else they are links.
+    """
+
+    def __init__(self, *, images: bool = False) -> None:
+        self.renderer = ReplyRenderer(images=images)
+        self.length = 0
+        """How many characters have come, shown or not."""
+        self._tail = ""
+
+    def append(self, text: str) -> None:
+        """Take the next piece of the text."""
+        room = max(0, MAX_RENDERED_CHARS - self.length)
+        self.renderer.append(text[:room])
+        if len(text) > room:
+            self._tail = (self._tail + text[room:])[-MAX_TAIL_CHARS:]
+        self.length += len(text)
+
+    def end_html(self) -> str:
+        """What stands below the part that is rendered: a note, and the end of the text; mostly nothing."""
+        if not self._tail:
+            return ""
+        note = self._note()
+        return (f"<p><em>{escape(note)}</em></p>\n" if note else "") + markdown_to_html(self._tail)
+
+    def shown(self, text: str) -> str:
+        """The plain text of `text`, the whole as it came, cut at the same places."""
+        if self._tail:
+            text = f"{text[:MAX_RENDERED_CHARS]}\n{self._note()}\n{self._tail}"
+        return plain(text)
+
+    def _note(self) -> str:
+        left_out = self.length - MAX_RENDERED_CHARS - len(self._tail)
+        return f"… {left_out:,} characters are not shown here; _halo.text holds the whole" if left_out else ""
 
 
 def wrap(html: str) -> str:

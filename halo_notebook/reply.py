@@ -7,13 +7,41 @@ know where its events come from, nor what a payload means.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from .stream import JSON, Action, ActionSummary, Event, MalformedRecord, TextDelta
 
+T = TypeVar("T")
 Status: TypeAlias = Literal["streaming", "complete", "stopped", "failed"]
+
+
+class Watchers(Generic[T]):
+    """Those who are told when something has happened, on the thread on which it did."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[T], None]] = []
+
+    def add(self, callback: Callable[[T], None]) -> Callable[[], None]:
+        """Have `callback` called from now on; returns what ends it. It must be quick and not raise."""
+        self._callbacks.append(callback)
+
+        def remove() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return remove
+
+    def tell(self, what: T) -> None:
+        """Call each of them with what it is about."""
+        for callback in tuple(self._callbacks):
+            callback(what)
+
+    def __getstate__(self) -> dict[str, list[Callable[[T], None]]]:
+        """A copy is watched by nobody."""
+        return {"_callbacks": []}
 
 
 @dataclass(frozen=True)
@@ -42,10 +70,13 @@ class Reply:
         agent_id: the id of the agent that answered, or None when the server named none.
         status: ``streaming``, then ``complete``, ``stopped`` (by the user) or ``failed``.
         error: the one line that says why it failed; empty otherwise.
+        state: one line on where things stand, such as ``waiting for the agent``; empty after the end.
+        may_have_arrived: whether the message, or a part of it, has left.
         first_text_s: seconds from the request's being written to the first text, or None.
         elapsed_s: seconds from the request's being written to the end, or None before it.
         retries: how often the request was sent again because it had not arrived.
         started_at: when it was asked for, in UTC.
+        watchers: told, on the thread that adds, when something has come or changed.
         raw: the JSON answer of `chat`, as it came; None for a streamed reply.
 
     >>> reply = Reply()
@@ -66,6 +97,9 @@ class Reply:
         self.agent_id: str | None = None
         self.status: Status = "streaming"
         self.error = ""
+        self.state = "connecting"
+        self.may_have_arrived = False
+        self.watchers: Watchers[Reply] = Watchers()
         self.first_text_s: float | None = None
         self.elapsed_s: float | None = None
         self.retries = 0
@@ -125,6 +159,7 @@ class Reply:
                 self.summary = (self.summary or []) + payloads
             case MalformedRecord():
                 self.malformed.append(event)
+        self.watchers.tell(self)
 
     def to_dict(self) -> dict[str, JSON]:
         """The reply as plain JSON, without secrets: every attribute, with text and actions."""
@@ -173,14 +208,23 @@ def status_words(reply: Reply, *, demo: bool = False, session: str | None = None
         words.append(f"first text {reply.first_text_s:.2f} s")
     if reply.elapsed_s is not None:
         words.append(f"total {reply.elapsed_s:.2f} s")
-    for count, what in ((len(reply.actions), "action"), (len(reply.malformed), "unreadable record")):
-        if count:
-            words.append(f"{count:,} {what}{'s' if count > 1 else ''}")
+    words += [counted(len(reply.actions), "action")] if reply.actions else []
+    return words + odd_words(reply)
+
+
+def odd_words(reply: Reply) -> list[str]:
+    """What a reader should know of a reply that did not go as most do; mostly nothing."""
+    words = [counted(len(reply.malformed), "unreadable record")] if reply.malformed else []
     if reply.retries:
         words.append(f"try {reply.retries + 1}")
     if reply.status == "complete" and not reply.session_id:
         words.append("no session id, so the next message starts anew")
     return words
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things in words: ``1 action``, ``2,000 actions``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def kept(reply: Reply) -> str:

@@ -18,11 +18,12 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, TypeAlias, Unpack, cast
 
 from .errors import UsageError
+from .reply import Watchers
 
 if TYPE_CHECKING:
     from .client import HaloClient, ReplyStream
@@ -32,8 +33,23 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "default"
 
+Verdict: TypeAlias = Literal["up", "down", ""]
+
 
 @dataclass(frozen=True)
+class Rating:
+    """What a person thought of a turn.
+
+    Attributes:
+        value: ``up``, ``down``, or empty for a note alone.
+        note: why, in their own words.
+    """
+
+    value: Verdict = ""
+    note: str = ""
+
+
+@dataclass(eq=False)
 class Turn:
     """One message and its reply.
 
@@ -41,11 +57,13 @@ class Turn:
         request: the request's body as sent, without the user token.
         reply: what has arrived; it grows while the turn runs.
         target: the base URL that it was sent to.
+        rating: what a person thought of it, or None. `Session.rate` sets it.
     """
 
     request: dict[str, JSON]
     reply: Reply
     target: str = ""
+    rating: Rating | None = None
 
     @property
     def message(self) -> str:
@@ -54,7 +72,8 @@ class Turn:
 
     def to_dict(self) -> dict[str, JSON]:
         """The turn as plain JSON."""
-        return {"request": self.request, "reply": self.reply.to_dict()}
+        rating = cast("JSON", asdict(self.rating)) if self.rating else None
+        return {"request": self.request, "reply": self.reply.to_dict(), "rating": rating}
 
 
 @dataclass
@@ -67,6 +86,7 @@ class Session:
         agent_id: the agent that answered last; None until one has named itself.
         target: the base URL that the id belongs to; None before the first turn.
         turns: in the order they were asked.
+        watchers: told of a turn when it begins, when it has ended and when it is rated.
 
     >>> from halo_notebook.client import HaloClient
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
@@ -83,8 +103,10 @@ class Session:
     agent_id: str | None = None
     target: str | None = None
     turns: list[Turn] = field(default_factory=list)
+    watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _owner: int | None = field(default=None, repr=False, compare=False)
+    _running: ReplyStream | None = field(default=None, repr=False, compare=False)
 
     @contextlib.contextmanager
     def turn(
@@ -106,14 +128,30 @@ class Session:
             if fields.get("session_id") is None:
                 fields["session_id"] = self.id_for(client.base_url)
             stream = (client.chat_stream if whole else client.stream)(message, **fields)
-            self.turns.append(Turn(stream.request.body, stream.reply, client.base_url))
+            turn = Turn(stream.request.body, stream.reply, client.base_url)
+            self.turns.append(turn)
+            self._running = stream
             try:
+                self.watchers.tell(turn)
                 yield stream
             finally:
                 try:
                     stream.stop()
                 finally:
+                    self._running = None
                     self._take_over(stream, client.base_url, fields["session_id"])
+                    self.watchers.tell(turn)
+
+    def stop(self) -> None:
+        """Have the turn that runs stopped, from any thread; what had arrived of it is kept."""
+        stream = self._running
+        if stream is not None:
+            stream.ask_to_stop()
+
+    def rate(self, turn: Turn, value: Verdict, note: str = "") -> None:
+        """Keep what a person thought of `turn`: it goes with the session's export."""
+        turn.rating = Rating(value, note) if value or note else None
+        self.watchers.tell(turn)
 
     def ask(self, client: HaloClient, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Take a turn and return its reply once it has ended. Raises as `HaloClient.ask` does."""
@@ -190,6 +228,9 @@ class Session:
                 lines += ["", f"{fence}json", shown, fence]
             if reply.status != "complete":
                 lines += ["", f"*({reply.status}{': ' + reply.error if reply.error else ''})*"]
+            if turn.rating:
+                lines += ["", f"*(rated {turn.rating.value or 'with a note'})*"]
+                lines += ["", _closed(turn.rating.note)] if turn.rating.note else []
         return "\n".join(lines) + "\n"
 
     def export(self, path: str | Path) -> Path:
@@ -242,6 +283,9 @@ def _longest_backtick_run(text: str) -> int:
 class SessionRegister:
     """The kernel's sessions under their names; `default` is there from the start.
 
+    Attributes:
+        watchers: told the name of a session that is new or another one than before.
+
     >>> register = SessionRegister()
     >>> register.current.name, sorted(register)
     ('default', ['default'])
@@ -250,6 +294,8 @@ class SessionRegister:
     def __init__(self) -> None:
         self._sessions = {DEFAULT_NAME: Session()}
         self._current = DEFAULT_NAME
+        self._lock = threading.RLock()  # a panel's clicks may come on a thread of their own
+        self.watchers: Watchers[str] = Watchers()
 
     @property
     def current(self) -> Session:
@@ -260,7 +306,12 @@ class SessionRegister:
         """The session of that name, made when there is none; the current one for None."""
         if name is None:
             return self.current
-        return self._sessions.setdefault(name, Session(name))
+        with self._lock:
+            is_new = name not in self._sessions
+            session = self._sessions.setdefault(name, Session(name))
+        if is_new:
+            self.watchers.tell(name)
+        return session
 
     def use(self, name: str) -> Session:
         """Make the session of that name the current one."""
@@ -273,21 +324,24 @@ class SessionRegister:
 
         One that has turns or an id is kept beside it, as ``name-1`` and so on.
         """
-        name = self._current if name is None else name
-        old = self._sessions.get(name)
-        if old is not None and (old.turns or old.session_id):
-            number = 1
-            while (kept := f"{name}-{number}") in self._sessions:
-                number += 1
-            old.name = kept
-            self._sessions[kept] = old
-        self._sessions[name] = Session(name)
-        return self._sessions[name]
+        return self._replace(name, Session())
 
     def resume(self, session_id: str, name: str | None = None, *, target: str | None = None) -> Session:
         """Continue the conversation of that id, which `target` gave, under that name."""
-        session = self.new(name)
-        session.session_id, session.target = session_id, target
+        return self._replace(name, Session(session_id=session_id, target=target))
+
+    def _replace(self, name: str | None, session: Session) -> Session:
+        with self._lock:
+            session.name = name = self._current if name is None else name
+            old = self._sessions.get(name)
+            if old is not None and (old.turns or old.session_id):
+                number = 1
+                while (kept := f"{name}-{number}") in self._sessions:
+                    number += 1
+                old.name = kept
+                self._sessions[kept] = old
+            self._sessions[name] = session
+        self.watchers.tell(name)
         return session
 
     def __iter__(self) -> Iterator[str]:

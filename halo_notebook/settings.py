@@ -120,7 +120,7 @@ def _refuse_identity_secret(value: str, place: str) -> None:
 _SECRETS = {"api_key": checked_key, "user_token": checked_token}
 
 
-def _configured(name: str) -> Any:
+def configured(name: str) -> Any:
     """What `%config HaloMagics` says in this kernel; None elsewhere."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
@@ -133,7 +133,7 @@ def setting(name: str, argument: Any = None) -> Any:
 
     Blank is as good as absent. A key or token comes as a `Secret`.
     """
-    for value in (argument, _configured(name), os.environ.get(f"HALO_{name.upper()}")):
+    for value in (argument, configured(name), os.environ.get(f"HALO_{name.upper()}")):
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         return _SECRETS[name](value) if name in _SECRETS and isinstance(value, str) else value

@@ -15,6 +15,8 @@ PACKAGE = Path(halo_notebook.__file__).parent
 ORDER = [
     "errors",
     "stream",
+    "demo_script",
+    "demo",
     "bridge",
     "render",
     "outputs",
@@ -24,9 +26,8 @@ ORDER = [
     "reply",
     "client",
     "session",
+    "connection",
     "live",
-    "demo_script",
-    "demo",
     "magics",
     "__init__",
 ]

@@ -36,8 +36,8 @@ def fast_demo() -> str:
     return (
         "from halo_notebook.demo import DemoAgent\n"
         "magics = get_ipython().magics_manager.registry['HaloMagics']\n"
-        "magics._demo = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
-        "magics._demo_urls.add(magics._demo.url)\n"
+        "magics.connection.demo = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
+        "magics.connection.demo_urls.add(magics.connection.demo.url)\n"
         "magics._demo_announced = True"
     )
 
@@ -59,19 +59,19 @@ def plain(result: CellResult) -> str:
 
 def sent(kernel: Kernel) -> dict[str, Any]:
     """The body of the last request that the demo agent received."""
-    body: dict[str, Any] = evaluated(kernel, "magics._demo.requests[-1].body")
+    body: dict[str, Any] = evaluated(kernel, "magics.connection.demo.requests[-1].body")
     return body
 
 
 def refused(kernel: Kernel, cell: str, words: str) -> None:
     """The cell fails with one line that holds `words`, and nothing is sent."""
-    before = evaluated(kernel, "len(magics._demo.requests)")
+    before = evaluated(kernel, "len(magics.connection.demo.requests)")
     result = kernel.run(cell)
     assert result.status == "error", cell
     assert len(result.traceback) == 1
     assert words in result.evalue, result.evalue
     assert "Nothing was" in result.evalue
-    assert evaluated(kernel, "len(magics._demo.requests)") == before
+    assert evaluated(kernel, "len(magics.connection.demo.requests)") == before
 
 
 # --- A turn ---
@@ -120,7 +120,7 @@ def test_the_whole_reply_may_be_asked_for_at_once(shared: Kernel) -> None:
     result = shared.run("%%halo --no-stream\nMy name is Zelda")
     assert result.status == "ok"
     assert "Nice to meet you, Zelda" in plain(result)
-    assert evaluated(shared, "magics._demo.requests[-1].path") == "/api/sdk/chat"
+    assert evaluated(shared, "magics.connection.demo.requests[-1].path") == "/api/sdk/chat"
     assert evaluated(shared, "_halo.raw['session_id'] == _halo.session_id") is True
 
 
@@ -143,7 +143,7 @@ def test_actions_that_trickle_in_stay_few_outputs(kernel: Kernel) -> None:
         f"{LOAD}\n{fast_demo()}\n"
         "from halo_notebook import Action, TextDelta\n"
         "steps = [s for n in range(60) for s in (TextDelta(f'{n} '), Action({'n': n}), 0.06)]\n"
-        "magics._demo = DemoAgent(first_byte_s=0, reply=lambda request: steps).start()"
+        "magics.connection.demo = DemoAgent(first_byte_s=0, reply=lambda request: steps).start()"
     )
     result = kernel.run("%%halo\nHello")
     assert len(result.displays) <= 25
@@ -164,7 +164,7 @@ def test_a_huge_reply_is_shown_in_part_and_kept_whole(kernel: Kernel) -> None:
         "    for n in range(10**9):\n"
         "        yield TextDelta(f'line {n} of many\\n\\n' * 500)\n"
         "        yield 0.02\n"
-        "magics._demo = DemoAgent(first_byte_s=0, reply=endless).start()"
+        "magics.connection.demo = DemoAgent(first_byte_s=0, reply=endless).start()"
     )
     running = kernel.start("%%halo\nHello")
     running.wait_for(lambda cell: "not shown here" in str(cell.outputs), "more than is shown", 60)
@@ -181,10 +181,10 @@ def test_fault_in_a_cell(fault: Fault, shared: Kernel) -> None:
     """Each fault is one clear line in a cell that fails; text and session are kept."""
     shared.run("%halo new\n%halo ask Hello")
     session_id = evaluated(shared, "_halo.session_id")
-    before = evaluated(shared, "len(magics._demo.requests)")
-    shared.run(f"magics._demo.faults.extend([{fault.name!r}] * 3)")
+    before = evaluated(shared, "len(magics.connection.demo.requests)")
+    shared.run(f"magics.connection.demo.faults.extend([{fault.name!r}] * 3)")
     result = shared.run("%%halo --timeout 1\nHello")
-    shared.run("magics._demo.faults.clear()")
+    shared.run("magics.connection.demo.faults.clear()")
     if fault.error is None:
         assert result.status == "ok", result.traceback
         assert "total" in plain(result)
@@ -196,7 +196,7 @@ def test_fault_in_a_cell(fault: Fault, shared: Kernel) -> None:
     if fault.name == "empty":
         assert "(no text)" in plain(result)
     assert fault.text in plain(result)
-    assert evaluated(shared, "len(magics._demo.requests)") == before + fault.sent
+    assert evaluated(shared, "len(magics.connection.demo.requests)") == before + fault.sent
     assert shared.run("%halo ask Hello").status == "ok"
     assert sent(shared)["session_id"] == session_id, "the session goes on after it"
 
@@ -261,7 +261,7 @@ def test_two_interrupts_at_once(kernel: Kernel) -> None:
 
 def test_an_interrupt_while_a_retry_is_waited_for(kernel: Kernel) -> None:
     """Nothing had been taken, and the line says so."""
-    kernel.run(f"{LOAD}\n{fast_demo()}\nmagics._demo.faults.append('503 retry-after 30')")
+    kernel.run(f"{LOAD}\n{fast_demo()}\nmagics.connection.demo.faults.append('503 retry-after 30')")
     running = kernel.start("%%halo\nHello")
     running.wait_for(lambda cell: "trying again in 30 s" in str(cell.outputs), "the retry")
     kernel.interrupt()
@@ -375,7 +375,7 @@ def test_a_dry_run_shows_the_exact_request_and_sends_nothing(kernel: Kernel) -> 
     assert request["body"] == {"message": "Hello 2", "user_id": "u_1", "mode": "voice", "user_token": "set"}
     assert request["headers"]["Authorization"] == "Bearer set"
     assert request["url"].endswith("/chat/stream")
-    assert evaluated(kernel, "len(magics._demo.requests)") == 0
+    assert evaluated(kernel, "len(magics.connection.demo.requests)") == 0
     assert "a.b.c" not in str(result.outputs) and DEMO_KEY not in str(result.outputs)
 
 
@@ -710,9 +710,9 @@ def test_a_message_on_one_line_is_sent_as_typed(text: str, shared: Kernel) -> No
 
 def test_help_on_the_magic_is_still_help(shared: Kernel) -> None:
     """A '?' after the magic's name shows its documentation and sends nothing."""
-    before = evaluated(shared, "len(magics._demo.requests)")
+    before = evaluated(shared, "len(magics.connection.demo.requests)")
     for code in ("%%halo?", "%halo?"):
         assert shared.run(code).status == "ok"
     shared.run("text = '''\n%halo ask Is this a string?\n'''")
     assert evaluated(shared, "text") == "\n%halo ask Is this a string?\n"
-    assert evaluated(shared, "len(magics._demo.requests)") == before
+    assert evaluated(shared, "len(magics.connection.demo.requests)") == before
