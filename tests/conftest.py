@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from .harness.kernels import Kernel
     from .harness.lab import Lab, LabPage
+    from .harness.voila import Voila, VoilaPage
 
 
 def pytest_configure() -> None:
@@ -27,7 +28,7 @@ def pytest_configure() -> None:
 
 def pytest_report_header() -> list[str]:
     """Say which versions the run met: CI runs the same tests on several."""
-    names = ("ipykernel", "ipython", "jupyterlab", "notebook", "httpx", "ipywidgets")
+    names = ("ipykernel", "ipython", "jupyterlab", "notebook", "voila", "httpx", "ipywidgets", "anywidget")
     versions = []
     for name in names:
         try:
@@ -79,4 +80,22 @@ def notebook7(notebook7_server: Lab) -> Iterator[LabPage]:
     from .harness.lab import LabPage
 
     with LabPage(notebook7_server) as page:
+        yield page
+
+
+@pytest.fixture(scope="session")
+def voila_server() -> Iterator[Voila]:
+    """One Voila server for the run."""
+    from .harness.voila import Voila
+
+    with Voila() as server:
+        yield server
+
+
+@pytest.fixture
+def voila(voila_server: Voila) -> Iterator[VoilaPage]:
+    """A browser of its own on Voila."""
+    from .harness.voila import VoilaPage
+
+    with VoilaPage(voila_server) as page:
         yield page

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from .harness.kernels import Kernel
     from .harness.lab import LabPage
+    from .harness.voila import Voila, VoilaPage
 
 
 @pytest.mark.kernel
@@ -121,6 +124,15 @@ class TestKernel:
         assert time.monotonic() - began < 10
 
 
+PAGE_WITH_FAULTS = """\
+from IPython.display import HTML
+HTML('''
+  <div class="wrong"><button></button><p style="color: #aaa">pale</p></div>
+  <div class="right"><button>Send</button></div>
+''')
+"""
+
+
 @pytest.mark.browser
 class TestLab:
     """JupyterLab in a browser."""
@@ -177,6 +189,97 @@ class TestLab:
         assert lab.page.evaluate("window.ran") is None
         lab.run_cell(1)
         lab.wait_for_text(1, "NameError")
+
+    def test_axe_names_what_is_wrong_in_a_part_of_the_page(self, lab: LabPage) -> None:
+        """A button without a name and text without contrast are found where they are, and only there."""
+        lab.open_notebook([PAGE_WITH_FAULTS])
+        lab.run_cell(0)
+        lab.wait_for_text(0, "Send")
+
+        found = {violation.id: violation for violation in lab.axe(".wrong")}
+        assert found.keys() == {"button-name", "color-contrast"}
+        assert found["button-name"].impact == "critical"
+        assert found["button-name"].nodes == ("<button></button>",)
+        assert ">pale<" in found["color-contrast"].nodes[0]
+        assert lab.axe(".right") == []
+        with pytest.raises(AssertionError, match=r"Nothing on the page fits '\.nowhere'"):
+            lab.axe(".nowhere")
+
+    def test_axe_is_not_there(self, lab: LabPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Without axe-core the test fails and says what installs it."""
+        monkeypatch.setattr("tests.harness.lab.AXE", tmp_path / "axe.min.js")
+        with pytest.raises(pytest.fail.Exception, match="make test"):
+            lab.axe("body")
+
+    def test_voila_adds_nothing_to_the_page(self, lab: LabPage) -> None:
+        """Voila's own extension, which its package puts into every JupyterLab, is not loaded."""
+        lab.open_notebook([""])
+        plugins = lab.page.evaluate("() => jupyterapp.listPlugins()")
+        assert "@jupyterlab/notebook-extension:tracker" in plugins
+        assert [name for name in plugins if "voila" in name] == []
+
+
+VOILA_CELLS = (
+    "import ipywidgets\nslider = ipywidgets.IntSlider(description='level', value=3)\nslider",
+    """\
+import anywidget, os, traitlets
+
+class Counter(anywidget.AnyWidget):
+    _esm = '''
+        export default { render({ model, el }) {
+          const button = document.createElement("button");
+          const show = () => { button.textContent = `pressed ${model.get("presses")}`; };
+          button.onclick = () => { model.set("presses", model.get("presses") + 1); model.save_changes(); };
+          model.on("change:presses", show);
+          show();
+          el.append(button);
+        } };
+    '''
+    presses = traitlets.Int(0).tag(sync=True)
+
+counter = Counter()
+seen = ipywidgets.Label('the kernel has seen 0')
+counter.observe(lambda change: setattr(seen, 'value', f'the kernel has seen {change.new}'), 'presses')
+display(counter, seen)
+print('settings:', [name for name in os.environ if name.startswith('HALO_')])
+""",
+)
+
+
+@pytest.mark.browser
+class TestVoila:
+    """Voila in a browser."""
+
+    def test_widgets_are_shown_and_reach_their_kernel(self, voila: VoilaPage) -> None:
+        """A slider and an anywidget are there without their code; a press is seen by the kernel."""
+        voila.open_notebook(VOILA_CELLS)
+        voila.page.locator(".widget-slider").get_by_text("level").wait_for()
+        voila.page.get_by_role("button", name="pressed 0").click()
+        voila.wait_for_text("pressed 1")
+        voila.wait_for_text("the kernel has seen 1")
+        voila.wait_for_text("settings: []")
+        assert "IntSlider" not in voila.page.inner_text("body")
+        assert voila.page_errors == []
+        assert voila.console_errors == []
+        assert voila.browser_dialogs == []
+        assert voila.axe("button") == []
+
+    def test_a_cell_that_fails_says_so(self, voila: VoilaPage) -> None:
+        """The error is on the page."""
+        voila.open_notebook(["1 / 0"])
+        voila.wait_for_text("ZeroDivisionError")
+
+    def test_the_kernel_ends_with_the_page(self, voila_server: Voila) -> None:
+        """What a page started is gone when it is closed."""
+        from .harness.voila import VoilaPage
+
+        with VoilaPage(voila_server) as page:
+            page.open_notebook(["import os\nprint('kernel', os.getpid(), 'runs')"])
+            page.wait_for_text("runs")
+            pid = int(page.page.inner_text("body").split("kernel")[1].split()[0])
+            os.kill(pid, 0)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 @pytest.mark.browser

@@ -1,1 +1,1 @@
-"""What the tests drive: real kernels (`kernels`) and real front ends (`lab`)."""
+"""What the tests drive: real kernels (`kernels`) and real front ends (`lab`, `voila`)."""

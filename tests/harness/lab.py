@@ -4,9 +4,9 @@ The promise: each page starts with a browser profile, settings and a kernel of i
 nothing of the user's Jupyter set-up is read or written; waits are on conditions, with a
 bound, and one that ends says what it waited for and what was on the page.
 
-`Lab` is the server, `LabPage` the browser with one notebook. What they need is expected
-to be there: without Chromium or a kernel a test fails, it is not skipped. They know
-nothing of halo_notebook.
+`Lab` is the server, `LabPage` the browser with one notebook. `Server` and `BrowserPage` are
+what `voila` needs of them, too. What they need is expected to be there: without Chromium or
+a kernel a test fails, it is not skipped. They know nothing of halo_notebook.
 
 Playwright's sync face keeps an event loop running in the thread that started it, and
 `asyncio.run` fails there meanwhile. So it is started and stopped with each page.
@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -123,6 +124,30 @@ window.harness = {
 """
 
 
+AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
+AXE_TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+RUN_AXE = """
+async ([selector, tags]) => {
+  // JupyterLab's body has no height and hides what overflows, which a browser applies to the window.
+  // axe-core takes it for the body's own, and leaves out all rules about what can be seen.
+  const { style } = document.body;
+  const usual = style.minHeight;
+  style.minHeight = '100vh';
+  try {
+    const { violations } = await axe.run(selector, {
+      runOnly: tags,
+      resultTypes: ['violations'],
+      // axe-core is not in the frames of a page, and would wait for their answers.
+      iframes: false,
+    });
+    return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map(({ html }) => html) }));
+  } finally {
+    style.minHeight = usual;
+  }
+}
+"""
+
+
 def chromium_path() -> str:
     """The Chromium to use: the first on the PATH, else the one that Playwright brought.
 
@@ -138,11 +163,43 @@ def chromium_path() -> str:
     return path
 
 
-class Lab:
-    """A Jupyter server on a free loopback port, with folders of its own for everything.
+def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
+    """A notebook's JSON (nbformat 4) with these code cells, none of them run."""
+    return {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"cell-{index}",
+                "source": source,
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+            }
+            for index, source in enumerate(cells)
+        ],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule of axe-core that elements of a page break."""
+
+    id: str
+    impact: str
+    """'minor', 'moderate', 'serious' or 'critical'."""
+    nodes: tuple[str, ...]
+    """The elements' HTML."""
+
+
+class Server:
+    """A server that shows notebooks, on a loopback port, with folders of its own for everything.
 
     Args:
-        front_end: 'lab' for JupyterLab, 'notebook' for Notebook 7.
+        name: what a failure calls it.
+        command: the module to run and its arguments.
         start_timeout: seconds to wait for the server's first answer.
 
     Attributes:
@@ -151,60 +208,19 @@ class Lab:
         token: the token that each request needs.
     """
 
-    def __init__(self, *, front_end: Literal["lab", "notebook"] = "lab", start_timeout: float = 90) -> None:
-        self.front_end = front_end
+    url: str
+
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.token = secrets.token_hex(16)
-        self._folder = tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True)
-        home = Path(self._folder.name)
-        self.root = home / "root"
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
+        self._home = Path(self._folder.name)
+        self.root = self._home / "root"
         self.root.mkdir()
-        self._settings = home / "settings"
-        self._workspaces = home / "workspaces"
-        self._runtime = home / "runtime"
-        self._log_path = home / "log"
-        self._write_kernelspec(home / "data")
-        self.reset_settings()
-        module, app = ("jupyterlab", "LabApp") if front_end == "lab" else ("notebook", "JupyterNotebookApp")
-        arguments = [
-            "--no-browser",
-            "--ServerApp.ip=127.0.0.1",
-            "--ServerApp.port=0",
-            f"--ServerApp.root_dir={self.root}",
-            f"--ServerApp.allow_root={not os.getuid()}",
-            f"--IdentityProvider.token={self.token}",
-            f"--{app}.expose_app_in_browser=True",
-            "--LabApp.extension_manager=readonly",
-            "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        ]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
-        environment |= {
-            "IPYTHONDIR": str(home / "ipython"),
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTER_DATA_DIR": str(home / "data"),
-            "JUPYTER_RUNTIME_DIR": str(self._runtime),
-            "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
-            "JUPYTERLAB_WORKSPACES_DIR": str(self._workspaces),
-            # The kernelspec in our data folder goes before the environment's.
-            "JUPYTER_PREFER_ENV_PATH": "0",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        }
-        with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=self.root,
-                # A group of its own: Ctrl-C in the tests' terminal is for the tests.
-                start_new_session=True,
-            )
-        try:
-            self.url = self._wait_for_address(start_timeout)
-        except BaseException:
-            self.stop()
-            raise
+        self._runtime = self._home / "runtime"
+        self._log_path = self._home / "log"
+        self._write_kernelspec(self._home / "data")
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -217,17 +233,7 @@ class Lab:
     @property
     def log(self) -> str:
         """What the server has logged."""
-        return self._log_path.read_text(errors="replace")
-
-    def reset_settings(self) -> None:
-        """Put the front end's settings back to what every test starts with."""
-        shutil.rmtree(self._settings, ignore_errors=True)
-        # It holds the list of recent files, and a page asks for each of them.
-        shutil.rmtree(self._workspaces, ignore_errors=True)
-        for name, settings in SETTINGS.items():
-            path = self._settings / f"{name}.jupyterlab-settings"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(settings))
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
     def request(self, method: str, path: str) -> Any:
         """One call of the server's REST interface; the answer's JSON, or None when it has none."""
@@ -241,14 +247,9 @@ class Lab:
         response.raise_for_status()
         return response.json() if response.content else None
 
-    def end_kernels(self) -> None:
-        """End every session and its kernel."""
-        for session in self.request("GET", "api/sessions"):
-            self.request("DELETE", f"api/sessions/{session['id']}")
-
     def stop(self) -> None:
         """End the server with its kernels. May be called twice."""
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
                 self._process.wait(20)
@@ -256,6 +257,45 @@ class Lab:
                 self._process.kill()
                 self._process.wait(10)
         self._folder.cleanup()
+
+    def _start(
+        self, command: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None
+    ) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={
+                    **inherited,
+                    "IPYTHONDIR": str(self._home / "ipython"),
+                    "JUPYTER_CONFIG_DIR": str(self._home / "config"),
+                    "JUPYTER_DATA_DIR": str(self._home / "data"),
+                    "JUPYTER_RUNTIME_DIR": str(self._runtime),
+                    # The kernelspec in our data folder goes before the environment's.
+                    "JUPYTER_PREFER_ENV_PATH": "0",
+                    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                    **(environment or {}),
+                },
+                cwd=self.root,
+                # A group of its own: Ctrl-C in the tests' terminal is for the tests.
+                start_new_session=True,
+            )
+        try:
+            self._wait_for_answer(self._process, timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _address(self, process: subprocess.Popen[bytes]) -> str | None:
+        """Where the server listens, once it has said so."""
+        raise NotImplementedError
+
+    def _first_request(self) -> str:
+        """A path that answers when the server is up."""
+        raise NotImplementedError
 
     def _write_kernelspec(self, data: Path) -> None:
         spec = data / "kernels" / "python3" / "kernel.json"
@@ -271,30 +311,101 @@ class Lab:
             )
         )
 
-    def _wait_for_address(self, timeout: float) -> str:
+    def _wait_for_answer(self, process: subprocess.Popen[bytes], timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        notice = self._runtime / f"jpserver-{self._process.pid}.json"
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, httpx.TransportError):
-                self.url = f"http://127.0.0.1:{json.loads(notice.read_text())['port']}"
-                self.request("GET", "api/status")
-                return self.url
+        while time.monotonic() < deadline and process.poll() is None:
+            if address := self._address(process):
+                self.url = address
+                with contextlib.suppress(httpx.TransportError):
+                    self.request("GET", self._first_request())
+                    return
             # The server tells nobody that it is up, so it is asked.
             time.sleep(0.05)
-        ended = self._process.poll()
+        ended = process.poll()
         pytest.fail(
-            f"The {self.front_end} server "
+            f"The {self.name} server "
             + (f"ended with {ended}" if ended is not None else f"did not answer within {timeout:g} s")
             + f". Its log:\n{self.log[-3000:]}",
             pytrace=False,
         )
 
 
-class LabPage:
-    """A browser with one notebook open on a `Lab`.
+class Lab(Server):
+    """JupyterLab's or Notebook 7's server.
 
     Args:
-        lab: the server.
+        front_end: 'lab' for JupyterLab, 'notebook' for Notebook 7.
+        start_timeout: seconds to wait for the server's first answer.
+    """
+
+    def __init__(self, *, front_end: Literal["lab", "notebook"] = "lab", start_timeout: float = 90) -> None:
+        super().__init__(front_end)
+        self.front_end = front_end
+        self._settings = self._home / "settings"
+        self._workspaces = self._home / "workspaces"
+        self.reset_settings()
+        self._leave_out_voila(self._home / "config")
+        module, app = ("jupyterlab", "LabApp") if front_end == "lab" else ("notebook", "JupyterNotebookApp")
+        command = [
+            module,
+            "--no-browser",
+            "--ServerApp.ip=127.0.0.1",
+            "--ServerApp.port=0",
+            f"--ServerApp.root_dir={self.root}",
+            f"--ServerApp.allow_root={not os.getuid()}",
+            f"--IdentityProvider.token={self.token}",
+            f"--{app}.expose_app_in_browser=True",
+            "--LabApp.extension_manager=readonly",
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]
+        environment = {
+            "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
+            "JUPYTERLAB_WORKSPACES_DIR": str(self._workspaces),
+        }
+        self._start(command, start_timeout, environment)
+
+    def reset_settings(self) -> None:
+        """Put the front end's settings back to what every test starts with."""
+        shutil.rmtree(self._settings, ignore_errors=True)
+        # It holds the list of recent files, and a page asks for each of them.
+        shutil.rmtree(self._workspaces, ignore_errors=True)
+        for name, settings in SETTINGS.items():
+            path = self._settings / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(settings))
+
+    def end_kernels(self) -> None:
+        """End every session and its kernel."""
+        for session in self.request("GET", "api/sessions"):
+            self.request("DELETE", f"api/sessions/{session['id']}")
+
+    def _leave_out_voila(self, config: Path) -> None:
+        # It adds itself to every Jupyter server of its environment; `Voila` runs it alone.
+        for name, settings in {
+            "jupyter_server_config.json": {"ServerApp": {"jpserver_extensions": {"voila": False}}},
+            "labconfig/page_config.json": {
+                "disabledExtensions": {"@voila-dashboards/jupyterlab-preview": True}
+            },
+        }.items():
+            path = config / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(settings))
+
+    def _address(self, process: subprocess.Popen[bytes]) -> str | None:
+        notice = self._runtime / f"jpserver-{process.pid}.json"
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            return f"http://127.0.0.1:{json.loads(notice.read_text())['port']}"
+        return None
+
+    def _first_request(self) -> str:
+        return "api/status"
+
+
+class BrowserPage:
+    """A browser with one page, and a note of what went wrong in it.
+
+    Args:
         size: width and height of the page in CSS pixels.
 
     Attributes:
@@ -303,24 +414,14 @@ class LabPage:
             front end is known to throw by itself (`KNOWN_PAGE_ERRORS`).
         console_errors: what the page logged as an error, with the address it came from.
         browser_dialogs: the texts of `alert`, `confirm` and `prompt` (all are dismissed).
-
-    Example:
-        def test_answer(lab):
-            lab.open_notebook(["6 * 7"])
-            lab.run_cell(0)
-            lab.wait_for_text(0, "42")
     """
 
     page: Page
 
-    def __init__(self, lab: Lab, *, size: tuple[int, int] = (1280, 900)) -> None:
-        self.lab = lab
+    def __init__(self, *, size: tuple[int, int] = (1280, 900)) -> None:
         self.page_errors: list[str] = []
         self.console_errors: list[str] = []
         self.browser_dialogs: list[str] = []
-        self._path: Path | None = None
-        self._view = ""
-        lab.reset_settings()
         executable = chromium_path()
         self._stack = contextlib.ExitStack()
         try:
@@ -349,6 +450,64 @@ class LabPage:
     ) -> None:
         self.close()
 
+    def close(self) -> None:
+        """Close the browser."""
+        self._stack.close()
+
+    def axe(self, selector: str) -> list[Violation]:
+        """What axe-core finds wrong with the elements that fit the selector, and what is in them.
+
+        It applies the rules of WCAG 2.2, levels A and AA, and its own best practices.
+
+        Raises:
+            AssertionError: no element fits, or axe-core is not installed.
+        """
+        if not AXE.exists():
+            pytest.fail(f"{AXE} is not there: `make test` installs axe-core.", pytrace=False)
+        assert self.page.locator(selector).count(), f"Nothing on the page fits {selector!r}."
+        # Not as a script element, which a page's Content-Security-Policy may refuse.
+        if not self.page.evaluate("() => Boolean(window.axe)"):
+            self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate(RUN_AXE, [selector, list(AXE_TAGS)])
+        return [Violation(each["id"], each["impact"], tuple(each["nodes"])) for each in found]
+
+    def _note_page_error(self, error: Error) -> None:
+        if error.message not in KNOWN_PAGE_ERRORS:
+            self.page_errors.append(str(error))
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.console_errors.append(f"{message.text} ({message.location['url']})")
+
+    def _note_dialog(self, dialog: Dialog) -> None:
+        if dialog.type == "beforeunload":
+            dialog.accept()
+        else:
+            self.browser_dialogs.append(dialog.message)
+            dialog.dismiss()
+
+
+class LabPage(BrowserPage):
+    """A browser with one notebook open on a `Lab`.
+
+    Args:
+        lab: the server.
+        size: width and height of the page in CSS pixels.
+
+    Example:
+        def test_answer(lab):
+            lab.open_notebook(["6 * 7"])
+            lab.run_cell(0)
+            lab.wait_for_text(0, "42")
+    """
+
+    def __init__(self, lab: Lab, *, size: tuple[int, int] = (1280, 900)) -> None:
+        self.lab = lab
+        self._path: Path | None = None
+        self._view = ""
+        lab.reset_settings()
+        super().__init__(size=size)
+
     def open_notebook(
         self, cells: Sequence[str], *, view: Literal["document", "lab"] = "document", timeout: float = 60
     ) -> None:
@@ -361,24 +520,7 @@ class LabPage:
             timeout: seconds until the kernel must be idle.
         """
         self._path = self.lab.root / f"notebook-{secrets.token_hex(4)}.ipynb"
-        self._write(
-            {
-                "cells": [
-                    {
-                        "cell_type": "code",
-                        "id": f"cell-{index}",
-                        "source": source,
-                        "metadata": {},
-                        "outputs": [],
-                        "execution_count": None,
-                    }
-                    for index, source in enumerate(cells)
-                ],
-                "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}},
-                "nbformat": 4,
-                "nbformat_minor": 5,
-            }
-        )
+        self._write(notebook_of(cells))
         self._view = "notebooks" if self.lab.front_end == "notebook" else "doc/tree"
         if view == "lab" and self.lab.front_end == "lab":
             self._view = f"lab/workspaces/{self._path.stem}/tree"
@@ -498,7 +640,7 @@ class LabPage:
     def close(self) -> None:
         """Close the browser, end the kernels and remove the notebook."""
         try:
-            self._stack.close()
+            super().close()
         finally:
             self.lab.end_kernels()
             if self._path is not None:
@@ -521,18 +663,3 @@ class LabPage:
                 f"  dialogs: {self.dialogs}\n  page errors: {self.page_errors}\n"
                 f"  console errors: {self.console_errors}\n  server's log: {self.lab.log[-2000:]}"
             ) from error
-
-    def _note_page_error(self, error: Error) -> None:
-        if error.message not in KNOWN_PAGE_ERRORS:
-            self.page_errors.append(str(error))
-
-    def _note_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.console_errors.append(f"{message.text} ({message.location['url']})")
-
-    def _note_dialog(self, dialog: Dialog) -> None:
-        if dialog.type == "beforeunload":
-            dialog.accept()
-        else:
-            self.browser_dialogs.append(dialog.message)
-            dialog.dismiss()

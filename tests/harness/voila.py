@@ -1,0 +1,137 @@
+"""A real Voila, and a real Chromium in front of it: a notebook as its readers get it, without its code.
+
+The promise is that of `lab`. Voila runs a notebook anew for each page that opens it, with a kernel
+of the page's own, and shows it when all cells have ended; nothing can be run from the page but
+what widgets ask for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from playwright.sync_api import Error, Route, WebSocket, expect
+
+from .lab import BrowserPage, Server, notebook_of
+
+# It is made for a newer JupyterLab than the one in Voila's page, and fails there with an error.
+NOT_FOR_VOILA = ("@jupyter-notebook/lab-extension",)
+
+# A widget's place holds a script of this type until the widget is there.
+SHOWN = """
+() => window.jupyterapp && document.querySelector('#main #rendered_cells')
+  && !document.querySelector('#rendered_cells script[type="application/vnd.jupyter.widget-view+json"]')
+"""
+
+
+class Voila(Server):
+    """Voila's server.
+
+    Args:
+        start_timeout: seconds to wait for the server's first answer.
+    """
+
+    def __init__(self, *, start_timeout: float = 90) -> None:
+        super().__init__("voila")
+        with socket.socket() as probe:
+            # Voila announces the port that it was told, so 0 would not do. When this one is taken
+            # meanwhile, it goes on to the next and says so.
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [
+            "voila",
+            "--no-browser",
+            "--Voila.ip=127.0.0.1",
+            f"--Voila.port={port}",
+            f"--Voila.token={self.token}",
+            f"--Voila.connection_dir_root={self._home}",
+            *(f"--VoilaConfiguration.extension_denylist={name}" for name in NOT_FOR_VOILA),
+            "--VoilaConfiguration.show_tracebacks=True",
+            str(self.root),
+        ]
+        self._start(command, start_timeout)
+
+    def _address(self, process: subprocess.Popen[bytes]) -> str | None:
+        found = re.search(r"is running at:\s+(http://127\.0\.0\.1:\d+)", self.log)
+        return found[1] if found else None
+
+    def _first_request(self) -> str:
+        return "voila/api/contents"
+
+
+class VoilaPage(BrowserPage):
+    """A browser with one notebook open on a `Voila`.
+
+    Attributes:
+        strangers: the addresses on other hosts that the page asked for. None is reached: Voila's
+            own page wants two style sheets of icons, and a test may run without a network.
+
+    Example:
+        def test_answer(voila):
+            voila.open_notebook(["6 * 7"])
+            voila.wait_for_text("42")
+    """
+
+    def __init__(self, server: Voila, *, size: tuple[int, int] = (1280, 900)) -> None:
+        self.server = server
+        self.strangers: list[str] = []
+        self._path: Path | None = None
+        self._kernels: set[str] = set()
+        super().__init__(size=size)
+        self.page.on("websocket", self._note_kernel)
+        self.page.route(lambda url: urlsplit(url).hostname not in {None, "127.0.0.1"}, self._refuse)
+
+    def open_notebook(self, cells: Sequence[str], timeout: float = 60) -> None:
+        """Write a notebook with these code cells, open it and wait until it is shown.
+
+        Args:
+            cells: the source of each cell.
+            timeout: seconds until all cells must have run and the widgets be on the page.
+        """
+        self._path = self.server.root / f"notebook-{secrets.token_hex(4)}.ipynb"
+        self._path.write_text(json.dumps(notebook_of(cells)))
+        try:
+            self.page.goto(
+                f"{self.server.url}/voila/render/{self._path.name}?token={self.server.token}",
+                timeout=timeout * 1000,
+            )
+            self.page.wait_for_function(SHOWN, timeout=timeout * 1000)
+        except Error as error:
+            raise AssertionError(
+                f"Waited {timeout:g} s for the notebook to be shown. {error.message}\n"
+                f"  page: {self.page.inner_text('body')[:500]}\n"
+                f"  page errors: {self.page_errors}\n  console errors: {self.console_errors}\n"
+                f"  server's log: {self.server.log[-2000:]}"
+            ) from error
+
+    def wait_for_text(self, text: str, timeout: float = 30) -> None:
+        """Wait until the text is visible on the page (runs of spaces count as one)."""
+        expect(self.page.locator("body")).to_contain_text(text, timeout=timeout * 1000, use_inner_text=True)
+
+    def close(self) -> None:
+        """Close the browser, end the kernels and remove the notebook."""
+        try:
+            super().close()
+        finally:
+            for kernel in self._kernels:
+                # One that has ended by itself is no longer known.
+                with contextlib.suppress(httpx.HTTPStatusError):
+                    self.server.request("DELETE", f"api/kernels/{kernel}")
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
+
+    def _note_kernel(self, opened: WebSocket) -> None:
+        if found := re.search(r"/api/kernels/([\w-]+)/channels", opened.url):
+            self._kernels.add(found[1])
+
+    def _refuse(self, route: Route) -> None:
+        self.strangers.append(route.request.url)
+        route.fulfill(status=204)
