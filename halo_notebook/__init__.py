@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from .client import AsyncHaloClient, HaloClient
     from .demo import DemoAgent
+    from .panel import ChatPanel
     from .reply import ActionEvent, Reply
-    from .session import Session, Turn
+    from .session import Rating, Session, Turn
     from .stream import Action, ActionSummary, Event, MalformedRecord, StreamParser, TextDelta
 
 __version__ = "0.1.0"
@@ -45,10 +46,12 @@ _MODULES = {
     "ActionEvent": "reply",
     "ActionSummary": "stream",
     "AsyncHaloClient": "client",
+    "ChatPanel": "panel",
     "DemoAgent": "demo",
     "Event": "stream",
     "HaloClient": "client",
     "MalformedRecord": "stream",
+    "Rating": "session",
     "Reply": "reply",
     "Session": "session",
     "StreamParser": "stream",
@@ -63,6 +66,7 @@ __all__ = [
     "AsyncHaloClient",
     "AuthenticationError",
     "BadRequest",
+    "ChatPanel",
     "ConfigError",
     "ConnectionFailed",
     "DemoAgent",
@@ -74,6 +78,7 @@ __all__ = [
     "MalformedRecord",
     "NotFound",
     "RateLimited",
+    "Rating",
     "Reply",
     "ReplyError",
     "ReplyInterrupted",

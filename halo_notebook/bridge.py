@@ -20,9 +20,11 @@ import inspect
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -91,9 +93,24 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
 
 
 io_thread = IOThread()
-atexit.register(io_thread.stop)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=io_thread.forget)
+users_thread = IOThread()
+"""For a user's callbacks where no kernel runs a loop: they may block, and I/O must not wait for them."""
+for _thread in (io_thread, users_thread):
+    atexit.register(_thread.stop)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_thread.forget)
+
+
+def kernels_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that cells run on, asked for in a cell or in a widget's callback; None without one."""
+    if threading.current_thread() is threading.main_thread():
+        with contextlib.suppress(RuntimeError):
+            return asyncio.get_running_loop()
+    # On another thread, a subshell's, the running loop is that thread's own.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    loop = getattr(getattr(getattr(shell, "kernel", None), "io_loop", None), "asyncio_loop", None)
+    return loop if isinstance(loop, asyncio.AbstractEventLoop) else None
 
 
 def wait(future: Future[T]) -> T:
@@ -189,17 +206,33 @@ class _Call:
             self.result.set_result(value)
 
 
+_users_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("users_loop", default=None)
+
+
+@contextlib.contextmanager
+def awaiting_on(loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
+    """Within this block `resolve` awaits on `loop`, another thread's; None changes nothing."""
+    token = _users_loop.set(loop)
+    try:
+        yield
+    finally:
+        _users_loop.reset(token)
+
+
 def resolve(value: Any) -> Any:
     """Return `value`, or what it gives when it is awaitable, from sync code.
 
-    A user's coroutine runs on the loop that this thread already runs (a kernel's), and
-    on a fresh one where there is none.
+    A user's coroutine runs on the loop that this thread already runs (a kernel's), on that of
+    `awaiting_on`, and on a fresh one where there is neither.
     """
     if not inspect.isawaitable(value):
         return value
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
+        users_loop = _users_loop.get()
+        if users_loop is not None and users_loop.is_running():
+            return asyncio.run_coroutine_threadsafe(_awaited(value), users_loop).result()
         return asyncio.run(_awaited(value))
     import nest_asyncio2  # patches asyncio, so only where nothing else will do
 
@@ -209,3 +242,42 @@ def resolve(value: Any) -> Any:
 
 async def _awaited(value: Awaitable[Any]) -> Any:
     return await value
+
+
+class Callbacks:
+    """A user's callbacks, called in order and one at a time, from any thread.
+
+    They belong to the kernel's own loop, since what they hold may: they run there, a
+    coroutine is awaited there, and while a cell computes they wait.
+
+    Args:
+        loop: the kernel's; None for one of our own.
+        failed: told of a callback and what it raised; the others go on.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None,
+        failed: Callable[[Callable[..., Any], Exception], None],
+    ) -> None:
+        self._loop = loop
+        self._failed = failed
+        self._in_order: asyncio.Lock | None = None
+
+    def call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Have `callback` called soon; returns at once."""
+        run = self._run(callback, arguments)
+        if self._loop is None or self._loop.is_closed():
+            users_thread.submit(run)
+        else:
+            asyncio.run_coroutine_threadsafe(run, self._loop)
+
+    async def _run(self, callback: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._in_order = self._in_order or asyncio.Lock()  # first come, first served
+        async with self._in_order:
+            try:
+                value = callback(*arguments)
+                if inspect.isawaitable(value):
+                    await value
+            except Exception as error:  # noqa: BLE001  # a user's own may raise anything
+                self._failed(callback, error)

@@ -22,7 +22,7 @@ from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.inputtransformer2 import EscapedCommand
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
-from IPython.display import publish_display_data
+from IPython.display import display, publish_display_data
 from traitlets import Bool, Float, TraitType, Unicode
 
 from .bridge import resolve
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "ask": "ask TEXT               send TEXT, as %%halo sends its cell",
+    "panel": "panel [NAME]           show a chat panel on a session",
     "sessions": "sessions               list the sessions of this kernel",
     "new": "new [NAME]             start a new conversation; the old one is kept as NAME-1",
     "use": "use NAME               make NAME the session that turns go to",
@@ -361,6 +362,14 @@ class HaloMagics(Magics):
         if word.partition("=")[0] in names or (re.match(r"-[a-z]", word) and word[:2] in names):
             raise UsageError("%halo ask takes no options. Nothing was sent; use them with %%halo.")
         self._send(rest, self._options(""))
+
+    def _do_panel(self, rest: str) -> None:
+        name = self._at_most_one("panel", rest)
+        if not self._in_notebook:
+            raise UsageError("A panel needs a notebook. Nothing was changed; %halo ask works here.")
+        from .panel import ChatPanel  # heavy: needed for a panel only
+
+        display(ChatPanel(self.sessions.current.name if name is None else name))
 
     def _do_sessions(self, rest: str) -> None:
         self._no_arguments("sessions", rest)

@@ -106,15 +106,24 @@ def labelled_payloads(payloads: Sequence[JSON], *, most: int, before: int = 0) -
     return [(payload, payload_label(payload, before + number)) for number, payload in enumerate(payloads, 1)]
 
 
-def turn_bundle(message: str, reply: Mapping[str, Any]) -> dict[str, Any]:
-    """A turn as one output: what was asked, as plain text, above the bundle of its reply."""
-    asked = bounded(terminal_text(message), 50_000)
+def message_html(message: str) -> str:
+    """What was asked, as plain text that stands out."""
     style = (
         "white-space:pre-wrap;font-weight:bold;margin:16px 0 8px;padding-left:10px;"
         "border-left:3px solid rgba(128,128,128,0.5)"
     )
-    html = f'<div class="halo-message {NO_FORMULAS}" dir="auto" style="{style}">{escape(asked)}</div>'
+    asked = escape(shown_message(message))
+    return f'<div class="halo-message {NO_FORMULAS}" dir="auto" style="{style}">{asked}</div>'
+
+
+def shown_message(message: str) -> str:
+    """What was asked, as far as it is shown."""
+    return bounded(terminal_text(message), 50_000)
+
+
+def turn_bundle(message: str, reply: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn as one output: what was asked, as plain text, above the bundle of its reply."""
     return {
-        "text/html": f"{html}\n{reply['text/html']}",
-        "text/plain": f"> {asked}\n\n{reply['text/plain']}",
+        "text/html": f"{message_html(message)}\n{reply['text/html']}",
+        "text/plain": f"> {shown_message(message)}\n\n{reply['text/plain']}",
     }

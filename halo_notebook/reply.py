@@ -7,6 +7,7 @@ know where its events come from, nor what a payload means.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 from .stream import JSON, Action, ActionSummary, Event, MalformedRecord, TextDelta
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 Status: TypeAlias = Literal["streaming", "complete", "stopped", "failed"]
 
 
@@ -25,7 +27,7 @@ class Watchers(Generic[T]):
         self._callbacks: list[Callable[[T], None]] = []
 
     def add(self, callback: Callable[[T], None]) -> Callable[[], None]:
-        """Have `callback` called from now on; returns what ends it. It must be quick and not raise."""
+        """Have `callback` called from now on; returns what ends it. It has to be quick."""
         self._callbacks.append(callback)
 
         def remove() -> None:
@@ -35,9 +37,12 @@ class Watchers(Generic[T]):
         return remove
 
     def tell(self, what: T) -> None:
-        """Call each of them with what it is about."""
+        """Call each of them with what it is about. What one raises is logged: it must not end a reply."""
         for callback in tuple(self._callbacks):
-            callback(what)
+            try:
+                callback(what)
+            except Exception:  # noqa: BLE001  # of whatever kind
+                _log.exception("Somebody who watches %s failed", type(what).__name__)
 
     def __getstate__(self) -> dict[str, list[Callable[[T], None]]]:
         """A copy is watched by nobody."""

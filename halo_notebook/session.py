@@ -76,7 +76,7 @@ class Turn:
         return {"request": self.request, "reply": self.reply.to_dict(), "rating": rating}
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """One conversation with an agent.
 
@@ -141,6 +141,11 @@ class Session:
                     self._running = None
                     self._take_over(stream, client.base_url, fields["session_id"])
                     self.watchers.tell(turn)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn runs; another one would wait for its end."""
+        return self._lock.locked()
 
     def stop(self) -> None:
         """Have the turn that runs stopped, from any thread; what had arrived of it is kept."""

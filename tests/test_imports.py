@@ -28,6 +28,8 @@ ORDER = [
     "session",
     "connection",
     "live",
+    "transcript",
+    "panel",
     "magics",
     "__init__",
 ]

@@ -1,0 +1,836 @@
+"""A chat pane in a notebook: an ipywidgets widget on a session that the magic shares.
+
+What it promises:
+
+- What is said in the session shows here, whoever said it: this pane, another one, a `%%halo`
+  cell or a program. A turn goes on whatever becomes of the page.
+- The page gets what is new, each message with a sequence number. A page that has missed one
+  asks, and gets the whole as it stands; the finished turn comes whole in any case.
+- A message that was typed is sent once: one that reaches the kernel again is known by its id.
+- Any thread may call it. Clicks come on the kernel's main thread or on a subshell's, each with
+  a loop of its own, and wait while a cell computes; a turn streams on meanwhile, on threads
+  that wait for neither.
+- What reaches the page of an agent's is safe HTML made by `render`, or JSON that it shows as text.
+
+It does not know what a reply means, nor how a page lays it out: `static/panel.js` does.
+
+Kernel to page, each a custom message with a `kind`: `snapshot` (all as it stands), `begin`,
+`frame` and `turn` (a turn begins, grows, has ended), `queue`, `sessions`, `beat` (a sign of
+life), `answer` (to a request), `notice`. Page to kernel, each answered once: the methods of
+`_Requests`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, cast
+from weakref import WeakKeyDictionary
+
+import anywidget
+from IPython.core.getipython import get_ipython
+from IPython.display import publish_display_data
+from traitlets import Any as AnyTrait
+from traitlets import Bool, List, Unicode, observe
+
+from . import bridge
+from .connection import shared_by
+from .errors import HaloError, UsageError
+from .live import Pacer
+from .render import one_line
+from .reply import ActionEvent
+from .settings import configured
+from .stream import JSON
+from .transcript import Timeline, View, head_view, static_html, turn_view
+
+if TYPE_CHECKING:
+    from .client import HaloClient
+    from .reply import Reply
+    from .request import RequestFields
+    from .session import Session, Turn, Verdict
+
+MIN_INTERVAL_S = 0.06
+MAX_BYTES_PER_S = 600_000
+"""Deltas are small; the Jupyter server drops messages beyond 1 MB a second."""
+BEAT_S = 2.0
+"""How often a page hears of a turn that is silent."""
+MAX_SNAPSHOT_TURNS = 30
+MAX_SNAPSHOT_BYTES = 500_000
+MAX_EXPORT_BYTES = 2_000_000
+MAX_NOTE_CHARS = 2_000
+_MAX_KNOWN = 1_000
+
+_STATIC = Path(__file__).parent / "static"
+_log = logging.getLogger(__name__)
+
+
+class Sent(Future["Reply"]):
+    """A message on its way: its `result()` is the reply, and so is what it gives when awaited.
+
+    Both raise the `HaloError` that the turn ended with.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def __await__(self) -> Generator[Any, None, Reply]:
+        return asyncio.wrap_future(self).__await__()
+
+    def __repr__(self) -> str:
+        state = "ended" if self.done() else "on its way"
+        return f"Sent({one_line(self._text, 40)!r}, {state})"
+
+
+@dataclass(eq=False)
+class _Message:
+    """What somebody wants sent.
+
+    Attributes:
+        cid: the page's id for it.
+        held: not to be sent by itself, since a turn before it did not come to its end, or since it
+            was refused, as `error` says.
+        taken: it is being sent, and can be taken back no more.
+    """
+
+    cid: str
+    text: str
+    fields: dict[str, Any]
+    sent: Sent
+    held: bool = False
+    error: str = ""
+    taken: bool = False
+
+    def view(self) -> JSON:
+        return {"cid": self.cid, "text": self.text, "held": self.held, "error": self.error}
+
+
+@dataclass(eq=False)
+class _Outbox:
+    """The messages of one session that wait for their turn, in order, and the thread that sends them."""
+
+    session: Session
+    messages: list[_Message] = field(default_factory=list)
+    thread: threading.Thread | None = None
+
+
+class ChatPanel(anywidget.AnyWidget):
+    """A chat pane on a session that `%%halo` shares.
+
+    Show it as a cell's last line or with `display`; put it beside others with
+    ``HBox([panel_a, panel_b])``.
+
+    Where no widget can be shown (a notebook saved without widget state, nbconvert, GitHub), the
+    cell shows the conversation as static HTML: it is an output of its own, below the pane, which
+    is brought up to date when a turn ends and hidden by the pane as long as that is there. It
+    says when it was made. After the page has been reloaded, the front end no longer knows which
+    output that was: what is said from then on is in it when the cell has been run again. A pane
+    within another widget (`HBox`) has none.
+
+    Args:
+        session: the session's name; it is made when new.
+        title: what stands at the top; None for the agent's own name.
+        height: a CSS length.
+        suggestions: messages to send with a click, shown while nothing has been said.
+        placeholder: what the empty text box says.
+        client: sends the messages. None: the kernel's own, as for `%%halo`, by the settings as
+            they are then.
+
+    Attributes:
+        fields: request fields to send with each message from here, see `RequestFields`.
+        busy: whether a turn of the session runs, or a message from here waits to be sent. Observable.
+        status: ``ready``, ``queued``; while a turn runs one line such as ``streaming``; then
+            ``complete``, ``stopped`` or ``failed``. ``closed`` at the end. Observable, and
+            observers may be called on another thread.
+        session_name: the session that is shown; set it to show another. Observable.
+
+    Raises:
+        UsageError: when an argument is not what it should be.
+
+    >>> from halo_notebook.client import HaloClient
+    >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
+    >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:
+    ...     panel = ChatPanel("docs", client=client)
+    ...     reply = panel.send("My name is Ada").result()
+    >>> reply.status, len(panel.session.turns)
+    ('complete', 1)
+    >>> panel.close()
+    """
+
+    _esm = _STATIC / "panel.js"
+    _css = _STATIC / "panel.css"
+
+    title = Unicode(None, allow_none=True).tag(sync=True)
+    height = Unicode("520px").tag(sync=True)
+    suggestions = List(Unicode()).tag(sync=True)
+    placeholder = Unicode("Ask the agent").tag(sync=True)
+    busy = Bool(False, read_only=True)
+    status = Unicode("ready", read_only=True)
+    session_name = Unicode("default")
+    _static_class = Unicode("").tag(sync=True)
+    # Made when it is asked for: as it stands then, and never sent by itself.
+    _snapshot = AnyTrait(None).tag(
+        sync=True,
+        to_json=lambda value, panel: panel._snapshot_now(),
+        from_json=lambda value, panel: None,
+    )
+
+    def __init__(
+        self,
+        session: str = "default",
+        *,
+        title: str | None = None,
+        height: str = "520px",
+        suggestions: Sequence[str] = (),
+        placeholder: str = "Ask the agent",
+        client: HaloClient | None = None,
+    ) -> None:
+        if not _is_text(session):
+            raise UsageError("A panel's session is a name. Nothing was shown; give one, such as 'default'.")
+        if isinstance(suggestions, str):
+            raise UsageError("suggestions is a list of messages. Nothing was shown; put it in [ ].")
+        self.fields: dict[str, Any] = {}
+        self._client = client
+        self._connection, self._register = shared_by(get_ipython())
+        self._loop = bridge.kernels_loop()
+        self._callbacks = bridge.Callbacks(self._loop, self._callback_failed)
+        self._on_reply: list[Callable[[Reply], Any]] = []
+        self._on_action: list[Callable[[ActionEvent], Any]] = []
+        # Guards what follows. Held while a message goes out, so that they go out in order.
+        self._lock = threading.RLock()
+        self._epoch = 0
+        self._seq = 0
+        self._session = self._register.get(session)
+        self._follower: _Follower | None = None
+        self._outboxes: dict[Session, _Outbox] = {}
+        self._views: WeakKeyDictionary[Turn, tuple[View, int]] = WeakKeyDictionary()
+        self._cids: WeakKeyDictionary[Turn, str] = WeakKeyDictionary()  # of the messages sent from here
+        self._known: OrderedDict[str, None] = OrderedDict()  # the page's requests that have come
+        self._shown = False
+        self._closed = False
+        self._static_id = f"halo-{uuid.uuid4().hex}"
+        self._unwatch: Callable[[], None] = lambda: None
+        self._unwatch_register = self._register.watchers.add(self._register_changed)
+        super().__init__(
+            title=title,
+            height=height,
+            suggestions=list(suggestions),
+            placeholder=placeholder,
+            _static_class=f"{self._static_id}-static",
+        )
+        self._requests = _Requests(self)
+        self.on_msg(self._asked)
+        self._attach(self._session)
+        self.session_name = session
+
+    # --- What a program does with it ---
+
+    @property
+    def session(self) -> Session:
+        """The session that is shown, the one that `%%halo -s NAME` uses."""
+        return self._session
+
+    def send(self, text: str, **fields: Unpack[RequestFields]) -> Sent:
+        """Send `text` as if it had been typed here, after what waits already; returns at once.
+
+        Args:
+            text: the message.
+            fields: request fields for this message, beside and before `fields` of the panel.
+
+        Returns:
+                its `result()`, or what it gives when awaited, is the reply; that of a turn that was
+            stopped, too.
+
+        Raises:
+            UsageError: when the panel is closed or `text` is no text.
+        """
+        if not _is_text(text):
+            raise UsageError("The message is empty. Nothing was sent; write one.")
+        if self._closed:
+            raise UsageError("This panel is closed. Nothing was sent; make another one.")
+        return self._enqueue(self._session, uuid.uuid4().hex, text, dict(fields)).sent
+
+    def stop(self) -> None:
+        """Stop the turn that runs, keeping what had arrived. What waits is held back."""
+        self._session.stop()
+
+    def on_reply(self, callback: Callable[[Reply], Any]) -> Callable[[], None]:
+        """Have `callback(reply)` called when a turn of the shown session has ended, however it did.
+
+        Args:
+            callback: sync or async; it runs on the kernel's loop, one after the other, and waits
+                while a cell computes. What it raises is shown in the panel as one line.
+
+        Returns:
+            what ends it.
+        """
+        return _added(self._on_reply, callback)
+
+    def on_action(self, callback: Callable[[ActionEvent], Any]) -> Callable[[], None]:
+        """Have `callback(event)` called for each action of the shown session, once, as it arrives.
+
+        Args:
+            callback: takes an `ActionEvent`, whose `payload` is the action's JSON; else as for
+                `on_reply`.
+
+        Returns:
+            what ends it.
+        """
+        return _added(self._on_action, callback)
+
+    def close(self) -> None:
+        """Take the panel from the page for good. The session, and a turn that runs, go on."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._detach()
+            self._unwatch_register()
+            self._tell({"kind": "closed"})
+        self.set_trait("status", "closed")
+        super().close()
+
+    def __repr__(self) -> str:
+        turns = len(self._session.turns)
+        return f"ChatPanel({self.session_name!r}, {turns} turn{'' if turns == 1 else 's'})"
+
+    def _ipython_display_(self) -> None:
+        if self._closed:
+            print(repr(self), "is closed")  # noqa: T201  # what a display of it shows
+            return
+        bundle: Any = self._repr_mimebundle_()
+        publish_display_data(data=bundle[0] if isinstance(bundle, tuple) else bundle)
+        self._shown = True
+        self._show_static(update=False)
+
+    # --- The session that is shown ---
+
+    @observe("session_name")
+    def _session_named(self, change: Any) -> None:
+        session = self._register.get(change["new"])
+        if session is not self._session:
+            self._attach(session)
+
+    def _register_changed(self, name: str) -> None:
+        session = self._register.get(self.session_name)
+        if session is not self._session:
+            self._attach(session)  # a new conversation under that name
+        else:
+            self._emit("sessions", sessions=self._session_list())
+
+    def _attach(self, session: Session) -> None:
+        """Show that session from now on, as it stands."""
+        with self._lock:
+            if self._closed:
+                return
+            self._detach()
+            self._session = session
+            self._epoch += 1
+            self._seq = 0
+            self._unwatch = session.watchers.add(self._turn_changed)
+            last = session.turns[-1] if session.turns else None
+            if last is not None and last.reply.status == "streaming":
+                self._follow(last)
+            self._tell(self._snapshot_now())
+        self._note_status()
+
+    def _detach(self) -> None:
+        self._unwatch()
+        if self._follower is not None:
+            self._follower.over = True
+            self._follower.news.set()
+            self._follower = None
+
+    def _turn_changed(self, turn: Turn) -> None:
+        """A turn of the session has begun, has ended or has been rated; on whichever thread did it."""
+        with self._lock:
+            if self._closed:
+                return
+            following = self._follower is not None and self._follower.turn is turn
+            if turn.reply.status == "streaming" and not following:
+                self._begin(turn)
+            elif not following and turn in self._views and self._views[turn][0]["rating"] != _rating(turn):
+                self._emit("turn", turn=self._view(turn))
+        self._note_status()
+
+    def _begin(self, turn: Turn) -> None:
+        outbox = self._outboxes.get(self._session)
+        if outbox and outbox.thread is threading.current_thread():
+            message = next(each for each in outbox.messages if each.taken)
+            self._cids[turn] = message.cid
+            outbox.messages.remove(message)
+        self._emit("begin", turn=self._live_view(self._follow(turn)))
+        if outbox and outbox.messages:
+            self._emit("queue", queue=self._queue())
+
+    def _follow(self, turn: Turn) -> _Follower:
+        self._follower = _Follower(self, turn)
+        self._follower.start()
+        return self._follower
+
+    # --- To the page ---
+
+    def _tell(self, content: View) -> None:
+        """One custom message: what a widget's own `send` does, which means something else here."""
+        super().send(content)
+
+    def _emit(self, kind: str, **content: Any) -> None:
+        """The next message of the sequence."""
+        with self._lock:
+            if not self._closed:
+                self._seq += 1
+                self._tell({"kind": kind, "epoch": self._epoch, "seq": self._seq, **content})
+
+    def _beat(self, state: str) -> None:
+        with self._lock:
+            self._tell({"kind": "beat", "epoch": self._epoch, "seq": self._seq, "state": state})
+
+    def _notice(self, text: str) -> None:
+        self._tell({"kind": "notice", "text": one_line(text, 500)})
+
+    def _snapshot_now(self) -> View:
+        """All as it stands, but for the turns that are further back."""
+        with self._lock:
+            follower = self._follower
+            running = follower.number if follower else len(self._session.turns) + 1
+            views, earlier = self._views_before(running)
+            return {
+                "kind": "snapshot",
+                "epoch": self._epoch,
+                "seq": self._seq,
+                "session": self._session.name,
+                "sessions": self._session_list(),
+                "turns": list[JSON](views),
+                "earlier": earlier,
+                "live": self._live_view(follower) if follower else None,
+                "queue": self._queue(),
+                "agent": self._session.agent_id,
+                "demo": self._uses_demo(),
+            }
+
+    def _views_before(self, number: int) -> tuple[list[View], int]:
+        """The last turns before the one of that number, as many as fit, and how many are further back."""
+        views: list[View] = []
+        room = MAX_SNAPSHOT_BYTES
+        turns = self._session.turns[: max(number - 1, 0)]
+        # One that has just been added, of which nobody was told yet.
+        turns = turns[:-1] if turns and turns[-1].reply.status == "streaming" else turns
+        for turn in reversed(turns[-MAX_SNAPSHOT_TURNS:]):
+            view = self._view(turn)
+            room -= self._views[turn][1]
+            if room < 0 and views:
+                break
+            views.insert(0, view)
+        return views, len(turns) - len(views)
+
+    def _view(self, turn: Turn, timeline: Timeline | None = None) -> View:
+        """A turn that has ended, made once; its rating as it is now."""
+        if turn not in self._views:
+            number = self._session.turns.index(turn) + 1
+            timeline = timeline or Timeline(turn.reply, images=bool(configured("show_images")))
+            view = turn_view(turn, number, timeline, demo=turn.target in self._connection.demo_urls)
+            self._views[turn] = view, len(json.dumps(view, ensure_ascii=False).encode("utf-8", "replace"))
+        view, size = self._views[turn]
+        view = {**view, "rating": _rating(turn), "cid": self._cids.get(turn)}
+        self._views[turn] = view, size
+        return view
+
+    def _live_view(self, follower: _Follower) -> View:
+        reply = follower.turn.reply
+        return {
+            **head_view(follower.turn, follower.number),
+            **follower.timeline.so_far(),
+            "cid": self._cids.get(follower.turn),
+            "status": "streaming",
+            "state": reply.state,
+            "agent": reply.agent_id,
+            "demo": follower.turn.target in self._connection.demo_urls,
+        }
+
+    def _session_list(self) -> list[JSON]:
+        return [{"name": name, "turns": len(self._register[name].turns)} for name in self._register]
+
+    def _queue(self) -> list[JSON]:
+        outbox = self._outboxes.get(self._session)
+        return [message.view() for message in outbox.messages] if outbox else []
+
+    def _uses_demo(self) -> bool:
+        if self._client is not None:
+            return self._client.base_url in self._connection.demo_urls
+        return self._connection.uses_demo
+
+    def _show_static(self, *, update: bool) -> None:
+        """Bring the output that stands in for the pane up to date."""
+        with self._lock:
+            if not self._shown or self._closed:
+                return
+            turns = [turn for turn in self._session.turns[-MAX_SNAPSHOT_TURNS:] if turn in self._views]
+            when = f"{datetime.now().astimezone():%Y-%m-%d %H:%M}"
+            html = static_html(self._session, [(turn, self._view(turn)) for turn in turns], when)
+        # While a pane is in the output before this one, its own style hides this. Where there is none,
+        # the style here hides what a front end says in its place.
+        name = self._static_class
+        style = (
+            f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{name}):not(:has(.halo-panel)){{display:none}}"
+        )
+        publish_display_data(
+            data={
+                "text/html": f'<div class="halo-static {name}"><style>{style}</style>{html}</div>',
+                "text/plain": repr(self),
+            },
+            metadata={"halo": {"session": self._session.name, "session_id": self._session.session_id}},
+            transient={"display_id": self._static_id},
+            update=update,
+        )
+
+    # --- A turn as it goes, on its follower's thread ---
+
+    def _paint(self, follower: _Follower) -> int:
+        """Tell the page what is new of a turn; how many bytes that took, about."""
+        with self._lock:
+            if follower.over:
+                return 0
+            frame = follower.timeline.frame()
+            self._emit("frame", key=f"t{follower.number}", state=follower.turn.reply.state, **frame)
+        return len(json.dumps(frame, ensure_ascii=False))
+
+    def _commit(self, follower: _Follower) -> None:
+        """Tell the page the whole of a turn that has ended."""
+        with self._lock:
+            if follower.over:
+                return
+            self._follower = None
+            self._emit("turn", turn=self._view(follower.turn, follower.timeline))
+            self._emit("sessions", sessions=self._session_list())
+        self._show_static(update=True)
+        self._note_status()
+
+    def _acted(self, event: ActionEvent) -> None:
+        for callback in tuple(self._on_action):
+            self._callbacks.call(callback, event)
+
+    def _replied(self, reply: Reply) -> None:
+        for callback in tuple(self._on_reply):
+            self._callbacks.call(callback, reply)
+
+    def _callback_failed(self, callback: Callable[..., Any], error: Exception) -> None:
+        name = getattr(callback, "__name__", type(callback).__name__)
+        self._notice(f"{name} raised {type(error).__name__}: {error}. The conversation goes on.")
+        _log.error("A panel's callback failed: %s", name, exc_info=error)
+
+    def _note_status(self) -> None:
+        with self._lock:
+            follower = self._follower
+            outbox = self._outboxes.get(self._session)
+            waiting = bool(outbox and any(not message.held for message in outbox.messages))
+            turns = self._session.turns
+            if follower is not None:
+                status = follower.turn.reply.state or "streaming"
+            elif waiting:
+                status = "queued"
+            else:
+                status = turns[-1].reply.status if turns else "ready"
+            busy = follower is not None or waiting
+            closed = self._closed
+        # Outside the lock: an observer may do anything.
+        if not closed:
+            self.set_trait("status", status)
+            self.set_trait("busy", busy)
+
+    # --- Sending ---
+
+    def _enqueue(self, session: Session, cid: str, text: str, fields: dict[str, Any]) -> _Message:
+        message = _Message(cid, text, fields, Sent(text))
+        with self._lock:
+            outbox = self._outboxes.setdefault(session, _Outbox(session))
+            outbox.messages.append(message)
+            if session.busy or len(outbox.messages) > 1:
+                self._tell_queue(session)
+            self._start_sending(outbox)
+        self._note_status()
+        return message
+
+    def _tell_queue(self, session: Session) -> None:
+        if session is self._session:
+            self._emit("queue", queue=self._queue())
+
+    def _start_sending(self, outbox: _Outbox) -> None:
+        if outbox.thread is None:
+            outbox.thread = threading.Thread(
+                target=self._send_all, args=(outbox,), name="halo-panel-send", daemon=True
+            )
+            outbox.thread.start()
+
+    def _send_all(self, outbox: _Outbox) -> None:
+        while (message := self._next_message(outbox)) is not None:
+            if not message.taken:
+                # Until it can be sent at once it waits here, where it can be taken back.
+                time.sleep(0.05)
+                continue
+            complete = self._take_turn(outbox, message)
+            with self._lock:
+                for waiting in () if complete else outbox.messages:
+                    waiting.held = True
+                if not complete and outbox.messages:
+                    self._tell_queue(outbox.session)
+            self._note_status()
+
+    def _next_message(self, outbox: _Outbox) -> _Message | None:
+        """The first that is not held, taken when it can be sent; None, and the thread's end, without one."""
+        with self._lock:
+            message = next((message for message in outbox.messages if not message.held), None)
+            if message is None:
+                outbox.thread = None
+            elif not outbox.session.busy:
+                if message.sent.set_running_or_notify_cancel():
+                    message.taken = True
+                else:  # a program has cancelled it
+                    outbox.messages.remove(message)
+                    self._tell_queue(outbox.session)
+            return message
+
+    def _take_turn(self, outbox: _Outbox, message: _Message) -> bool:
+        """Send one message and wait for the end of its reply; whether that is complete."""
+        fields = {**self.fields, **message.fields}
+        try:
+            client = self._client or self._connection.client()[0]
+            turn = outbox.session.turn(client, message.text, **fields)
+            with bridge.awaiting_on(self._loop), turn as stream:
+                stream.open()
+                while not stream.ended:
+                    stream.next_event(None)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to this message
+            self._not_taken(outbox, message, error)
+            message.sent.set_exception(error)
+            return False
+        message.sent.set_result(stream.reply)
+        return stream.reply.status == "complete"
+
+    def _not_taken(self, outbox: _Outbox, message: _Message, error: Exception) -> None:
+        """When no turn came of a message, it stays where it is, held, with the reason."""
+        with self._lock:
+            if message not in outbox.messages:
+                return  # a turn began, and says itself how it ended
+            message.held, message.taken = True, False
+            message.error = str(error) if isinstance(error, HaloError) else type(error).__name__
+            self._tell_queue(outbox.session)
+        if not isinstance(error, HaloError):
+            _log.error("A panel's message could not be sent", exc_info=error)
+
+    # --- From the page ---
+
+    def _asked(self, widget: Any, content: Any, buffers: Any) -> None:
+        """A request of the page's, on whichever thread the kernel handles it."""
+        if not isinstance(content, dict) or self._closed:
+            return
+        cid = content.get("cid")
+        if not isinstance(cid, str):
+            return
+        with self._lock:
+            known = cid in self._known
+            self._known[cid] = None
+            if len(self._known) > _MAX_KNOWN:
+                self._known.popitem(last=False)
+        answer: View = {}
+        if not known:
+            try:
+                answer = self._requests.answer(content)
+            except HaloError as error:
+                answer = {"error": str(error)}
+            except Exception as error:  # noqa: BLE001  # the page waits for an answer, whatever went wrong
+                _log.error("A panel's request failed", exc_info=error)
+                answer = {"error": f"That failed in the kernel ({type(error).__name__})."}
+        self._tell({"kind": "answer", "cid": cid, **answer})
+
+
+class _Requests:
+    """What a page may ask for. Each method takes the request and gives what its answer holds."""
+
+    def __init__(self, panel: ChatPanel) -> None:
+        self._panel = panel
+
+    def answer(self, request: dict[str, Any]) -> View:
+        method = getattr(self, f"do_{request.get('kind')}", None)
+        if method is None:
+            raise UsageError("The page asks for what this version does not know. Reload the page.")
+        return cast(View, method(request) or {})
+
+    def do_send(self, request: dict[str, Any]) -> None:
+        text = _text(request, "text")
+        if not _is_text(text):
+            raise UsageError("The message is empty. Nothing was sent; write one.")
+        self._panel._enqueue(self._panel.session, _text(request, "cid"), text, {})
+
+    def do_stop(self, request: dict[str, Any]) -> None:
+        self._panel.stop()
+
+    def do_again(self, request: dict[str, Any]) -> None:
+        turn = self._turn(request)
+        given = {name: value for name, value in turn.request.items() if name not in ("message", "session_id")}
+        self._panel._enqueue(self._panel.session, _text(request, "cid"), turn.message, given)
+
+    def do_unqueue(self, request: dict[str, Any]) -> None:
+        panel = self._panel
+        with panel._lock:
+            outbox, message = self._waiting(request)
+            outbox.messages.remove(message)
+            message.sent.cancel()
+            panel._tell_queue(outbox.session)
+        panel._note_status()
+
+    def do_release(self, request: dict[str, Any]) -> None:
+        panel = self._panel
+        with panel._lock:
+            outbox, message = self._waiting(request)
+            if message.sent.done():  # refused once; this is another try
+                message.sent = Sent(message.text)
+            message.held, message.error = False, ""
+            panel._tell_queue(outbox.session)
+            panel._start_sending(outbox)
+        panel._note_status()
+
+    def do_rate(self, request: dict[str, Any]) -> None:
+        value = _text(request, "value")
+        if value not in ("up", "down", ""):
+            raise UsageError("A rating is 'up', 'down' or nothing. Nothing was changed.")
+        note = _text(request, "note")[:MAX_NOTE_CHARS]
+        self._panel.session.rate(self._turn(request), cast("Verdict", value), note)
+
+    def do_switch(self, request: dict[str, Any]) -> None:
+        name = _text(request, "name").strip()
+        if not name or not name.isprintable() or len(name) > 100:
+            raise UsageError("A session's name is a line of at most 100 characters. Nothing was changed.")
+        self._panel.session_name = name
+
+    def do_new(self, request: dict[str, Any]) -> None:
+        self._panel._register.new(self._panel.session_name)
+
+    def do_export(self, request: dict[str, Any]) -> View:
+        session = self._panel.session
+        if request.get("format") == "json":
+            kind, mime = "json", "application/json"
+            text = json.dumps(session.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        else:
+            kind, mime, text = "md", "text/markdown", session.to_markdown()
+        if len(text.encode("utf-8", "replace")) > MAX_EXPORT_BYTES:
+            raise UsageError(
+                f"This conversation is too large to be sent to the page. Nothing is lost: run "
+                f"%halo export chat.{kind} {session.name!r} in a cell."
+            )
+        return {"name": f"{session.name}.{kind}", "mime": mime, "text": text}
+
+    def do_earlier(self, request: dict[str, Any]) -> View:
+        before = request.get("before")
+        if not isinstance(before, int):
+            raise UsageError("The page asks for turns before none. Reload the page.")
+        with self._panel._lock:
+            views, earlier = self._panel._views_before(before)
+        return {"turns": list[JSON](views), "earlier": earlier, "before": before}
+
+    def do_sync(self, request: dict[str, Any]) -> None:
+        with self._panel._lock:
+            self._panel._tell(self._panel._snapshot_now())
+
+    def _turn(self, request: dict[str, Any]) -> Turn:
+        turns = self._panel.session.turns
+        number = _text(request, "key").removeprefix("t")
+        if not number.isascii() or not number.isdigit() or not 0 < int(number) <= len(turns):
+            raise UsageError("There is no such turn in this session. Nothing was changed.")
+        return turns[int(number) - 1]
+
+    def _waiting(self, request: dict[str, Any]) -> tuple[_Outbox, _Message]:
+        outbox = self._panel._outboxes.get(self._panel.session)
+        which = request.get("which")
+        messages = outbox.messages if outbox else []
+        found = next((message for message in messages if message.cid == which and not message.taken), None)
+        if outbox is None or found is None:
+            raise UsageError("That message waits no longer: it has been sent or taken back.")
+        return outbox, found
+
+
+class _Follower(threading.Thread):
+    """Tells a panel's page of one turn as it goes, whoever takes it."""
+
+    def __init__(self, panel: ChatPanel, turn: Turn) -> None:
+        super().__init__(name="halo-panel-follow", daemon=True)
+        self.panel = panel
+        self.turn = turn
+        self.number = panel.session.turns.index(turn) + 1
+        self.timeline = Timeline(turn.reply, images=bool(configured("show_images")))
+        self.news = threading.Event()
+        self.over = False  # the panel shows something else by now
+        self._actions = 0
+
+    def run(self) -> None:
+        reply = self.turn.reply
+        unwatch = reply.watchers.add(lambda _: self.news.set())
+        try:
+            self._until_ended(reply)
+        finally:
+            unwatch()
+        self._acted()
+        if not self.over:
+            for payload in reply.summary_only:
+                self.panel._acted(ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
+            self.panel._commit(self)
+            self.panel._replied(reply)
+
+    def _until_ended(self, reply: Reply) -> None:
+        pacer = Pacer(interval_s=MIN_INTERVAL_S, bytes_per_s=MAX_BYTES_PER_S)
+        painted_text = False
+        while self._goes_on():
+            if not self.news.wait(BEAT_S):
+                self.panel._beat(reply.state)
+                continue
+            first_text = not painted_text and reply.first_text_s is not None
+            if not first_text:
+                time.sleep(pacer.wait_s())
+            self.news.clear()
+            if not self._goes_on():
+                return
+            painted_text = painted_text or first_text
+            since = pacer.clock()
+            pacer.spent(since=since, size=self.panel._paint(self))
+            self._acted()
+            self.panel._note_status()
+
+    def _goes_on(self) -> bool:
+        return not self.over and self.turn.reply.status == "streaming"
+
+    def _acted(self) -> None:
+        events = self.turn.reply.action_events[self._actions :]
+        self._actions += len(events)
+        for event in () if self.over else events:
+            self.panel._acted(event)
+
+
+def _rating(turn: Turn) -> JSON:
+    return {"value": turn.rating.value, "note": turn.rating.note} if turn.rating else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _added(callbacks: list[Any], callback: Any) -> Callable[[], None]:
+    if not callable(callback):
+        raise UsageError("A callback has to be callable. Nothing was changed.")
+    callbacks.append(callback)
+    return lambda: callbacks.remove(callback) if callback in callbacks else None
+
+
+def _text(request: dict[str, Any], name: str) -> str:
+    value = request.get(name)
+    if not isinstance(value, str):
+        raise UsageError(f"The page's request has no {name!r}. Reload the page.")
+    return value
