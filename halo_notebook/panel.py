@@ -177,6 +177,7 @@ class ChatPanel(anywidget.AnyWidget):
     busy = Bool(False, read_only=True)
     status = Unicode("ready", read_only=True)
     session_name = Unicode("default")
+    _closed = True  # until it is made: one whose arguments are refused is closed by its finaliser
     _static_class = Unicode("").tag(sync=True)
     # Made when it is asked for: as it stands then, and never sent by itself.
     _snapshot = AnyTrait(None).tag(
@@ -213,6 +214,7 @@ class ChatPanel(anywidget.AnyWidget):
         self._session = self._register.get(session)
         self._follower: _Follower | None = None
         self._outboxes: dict[Session, _Outbox] = {}
+        self._told_queue: list[JSON] = []
         self._views: WeakKeyDictionary[Turn, tuple[View, int]] = WeakKeyDictionary()
         self._cids: WeakKeyDictionary[Turn, str] = WeakKeyDictionary()  # of the messages sent from here
         self._known: OrderedDict[str, None] = OrderedDict()  # the page's requests that have come
@@ -290,9 +292,9 @@ class ChatPanel(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Take the panel from the page for good. The session, and a turn that runs, go on."""
+        if self._closed:
+            return
         with self._lock:
-            if self._closed:
-                return
             self._closed = True
             self._detach()
             self._unwatch_register()
@@ -364,14 +366,15 @@ class ChatPanel(anywidget.AnyWidget):
         self._note_status()
 
     def _begin(self, turn: Turn) -> None:
+        if self._follower is not None:
+            self._commit(self._follower)  # it has ended, and its own thread has not got to it yet
         outbox = self._outboxes.get(self._session)
         if outbox and outbox.thread is threading.current_thread():
             message = next(each for each in outbox.messages if each.taken)
             self._cids[turn] = message.cid
             outbox.messages.remove(message)
         self._emit("begin", turn=self._live_view(self._follow(turn)))
-        if outbox and outbox.messages:
-            self._emit("queue", queue=self._queue())
+        self._tell_queue(self._session)
 
     def _follow(self, turn: Turn) -> _Follower:
         self._follower = _Follower(self, turn)
@@ -402,6 +405,7 @@ class ChatPanel(anywidget.AnyWidget):
         """All as it stands, but for the turns that are further back."""
         with self._lock:
             follower = self._follower
+            self._told_queue = self._queue()
             running = follower.number if follower else len(self._session.turns) + 1
             views, earlier = self._views_before(running)
             return {
@@ -413,7 +417,7 @@ class ChatPanel(anywidget.AnyWidget):
                 "turns": list[JSON](views),
                 "earlier": earlier,
                 "live": self._live_view(follower) if follower else None,
-                "queue": self._queue(),
+                "queue": self._told_queue,
                 "agent": self._session.agent_id,
                 "demo": self._uses_demo(),
             }
@@ -498,21 +502,19 @@ class ChatPanel(anywidget.AnyWidget):
     def _paint(self, follower: _Follower) -> int:
         """Tell the page what is new of a turn; how many bytes that took, about."""
         with self._lock:
-            if follower.over:
+            if follower is not self._follower:
                 return 0
             frame = follower.timeline.frame()
             self._emit("frame", key=f"t{follower.number}", state=follower.turn.reply.state, **frame)
         return len(json.dumps(frame, ensure_ascii=False))
 
     def _commit(self, follower: _Follower) -> None:
-        """Tell the page the whole of a turn that has ended."""
+        """Tell the page the whole of a turn that has ended, once."""
         with self._lock:
-            if follower.over:
-                return
-            self._follower = None
-            self._emit("turn", turn=self._view(follower.turn, follower.timeline))
-            self._emit("sessions", sessions=self._session_list())
-        self._show_static(update=True)
+            if follower is self._follower:
+                self._follower = None
+                self._emit("turn", turn=self._view(follower.turn, follower.timeline))
+                self._emit("sessions", sessions=self._session_list())
         self._note_status()
 
     def _acted(self, event: ActionEvent) -> None:
@@ -561,8 +563,10 @@ class ChatPanel(anywidget.AnyWidget):
         return message
 
     def _tell_queue(self, session: Session) -> None:
-        if session is self._session:
-            self._emit("queue", queue=self._queue())
+        """Tell the page what waits, when that is not what it was told last."""
+        if session is self._session and (queue := self._queue()) != self._told_queue:
+            self._told_queue = queue
+            self._emit("queue", queue=queue)
 
     def _start_sending(self, outbox: _Outbox) -> None:
         if outbox.thread is None:
@@ -784,6 +788,7 @@ class _Follower(threading.Thread):
                 self.panel._acted(ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
             self.panel._commit(self)
             self.panel._replied(reply)
+            self.panel._show_static(update=True)
 
     def _until_ended(self, reply: Reply) -> None:
         pacer = Pacer(interval_s=MIN_INTERVAL_S, bytes_per_s=MAX_BYTES_PER_S)
