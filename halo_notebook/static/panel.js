@@ -81,10 +81,6 @@ function setLabel(node, label) {
   node.title = label;
 }
 
-function setIcon(node, name) {
-  node.firstChild.replaceWith(icon(name));
-}
-
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -377,7 +373,6 @@ class Search {
     this.matches = []; // the indices that lead there
     this.todo = [{ value, index: 0 }];
     this.root = value;
-    if (!isBranch(value)) this.test(null, value);
   }
 
   test(key, value) {
@@ -393,7 +388,6 @@ class Search {
   /** Go on for some milliseconds; whether all has been seen. */
   step(milliseconds) {
     const end = performance.now() + milliseconds;
-    if (!isBranch(this.root)) return true;
     for (let turns = 0; this.todo.length; turns++) {
       if (turns % 200 === 199 && performance.now() > end) return false;
       const level = this.todo[this.todo.length - 1];
@@ -735,10 +729,10 @@ class ActionCard {
     sign.append(icon("action"));
     this.fold = element("button", { type: "button", class: "halo-button halo-action-fold", "aria-expanded": "true", onclick: () => this.toggle() },
       icon("open"), sign, this.title, this.time);
-    const copy = button("Copy JSON", (event) => panel.copy(this.pretty(), event.currentTarget), { icon: "copy", kind: "halo-small" });
+    const copy = button("Copy JSON", (event) => panel.copy(prettyJson(this.value), event.currentTarget), { icon: "copy", kind: "halo-small" });
     this.body = element("div", { class: "halo-action-body" });
     this.head = element("div", { class: "halo-action-head" }, this.fold, copy);
-    this.node = element("section", { class: "halo-action" }, this.head, this.body);
+    this.node = element("div", { class: "halo-action", role: "group" }, this.head, this.body);
     this.update(action);
     this.fillBody();
   }
@@ -764,10 +758,6 @@ class ActionCard {
     this.body.replaceChildren(this.note, this.tree.node);
     this.head.querySelector(".halo-tree-bar")?.remove();
     if (this.tree.bar) this.fold.after(this.tree.bar);
-  }
-
-  pretty() {
-    return prettyJson(this.value);
   }
 
   toggle() {
@@ -847,10 +837,8 @@ class Store {
   }
 
   say(text) {
-    for (const view of this.views) {
-      view.say(text);
-      return; // one voice, however many views
-    }
+    const [view] = this.views; // one voice, however many views
+    view?.say(text);
   }
 
   notice(text) {
@@ -869,11 +857,9 @@ class Store {
   watchKernel() {
     const kernel = this.model.widget_manager?.kernel;
     if (!kernel?.statusChanged?.connect) return;
-    const status = () => {
-      if (kernel.status === "restarting" || kernel.status === "autorestarting") this.lose("restarted");
-      else if (kernel.status === "dead") this.lose("dead");
-      else if (kernel.status === "terminating") this.lose("ended");
-    };
+    // "starting" is what the others see when one page has it restarted.
+    const reasons = { restarting: "restarted", autorestarting: "restarted", starting: "restarted", dead: "dead", terminating: "ended" };
+    const status = () => Object.hasOwn(reasons, kernel.status) && this.lose(reasons[kernel.status]);
     const connection = () => {
       const lost = kernel.connectionStatus !== "connected";
       if (lost === this.connecting) return;
@@ -887,7 +873,6 @@ class Store {
       kernel.statusChanged.disconnect(status);
       kernel.connectionStatusChanged?.disconnect(connection);
     };
-    status();
   }
 
   lookAtComm() {
@@ -1214,6 +1199,7 @@ class Store {
     if ([...this.requests.values()].some((entry) => entry.late)) return ["busy", "kernel busy"];
     if (this.live) return ["live", this.stopping ? "stopping" : this.live.state || "waiting for first text"];
     if (this.pending.some((message) => message.state === "sending" || message.state === "taken")) return ["live", "sending"];
+    if (this.pending.some((message) => message.session === this.session)) return ["failed", "not sent"];
     const last = this.turns.at(-1);
     if (last?.status === "failed") return ["failed", "failed"];
     if (last?.status === "stopped") return ["stopped", "stopped"];
@@ -1264,49 +1250,20 @@ class Bubble {
   }
 }
 
-/** A message that the kernel has not yet shown to have. */
-class PendingView {
-  constructor(panel) {
-    this.panel = panel;
+/** A message that is not yet a turn; `tell` says below it what it waits for. */
+class Waiting {
+  constructor(panel, tell) {
+    this.tell = tell;
     this.bubble = new Bubble(panel);
-    this.node = element("article", { class: "halo-turn halo-waiting", "aria-label": "Your message, on its way" }, this.bubble.node);
-  }
-
-  update(message, { gone }) {
-    const { store } = this.panel;
-    this.bubble.update(message.text);
-    this.node.classList.toggle("halo-unsent", message.state === "unsent");
-    if (message.state !== "unsent") {
-      this.bubble.say(store.isLate(message.cid) ? "queued: the kernel is busy" : "sending");
-    } else if (gone) {
-      this.bubble.say("not sent");
-    } else {
-      this.bubble.say("not sent",
-        button("Send", () => store.sendAgain(message), { kind: "halo-text" }),
-        button("Edit", () => this.panel.takeBack(message.text) && store.forget(message), { kind: "halo-text" }));
-    }
-  }
-}
-
-/** A message that waits in the kernel for the turn before it. */
-class QueuedView {
-  constructor(panel) {
-    this.panel = panel;
-    this.bubble = new Bubble(panel);
-    this.node = element("article", { class: "halo-turn halo-waiting", "aria-label": "Your message, waiting" }, this.bubble.node);
+    this.node = element("article", { class: "halo-turn halo-waiting", "aria-label": "Your message, not yet sent" }, this.bubble.node);
   }
 
   update(item, { gone }) {
     this.bubble.update(item.text);
-    this.node.classList.toggle("halo-unsent", Boolean(gone));
-    if (gone) {
-      this.bubble.say("not sent");
-      return;
-    }
-    const remove = button("Remove", () => this.panel.unqueue(item), { kind: "halo-text" });
-    const send = button("Send", () => this.panel.store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
-    if (item.held) this.bubble.say("held: the turn before it did not complete", send, remove);
-    else this.bubble.say("waits for the turn before it", remove);
+    const lost = Boolean(gone) || item.state === "unsent";
+    this.node.classList.toggle("halo-unsent", lost);
+    if (gone) this.bubble.say("not sent");
+    else this.tell(item, (text, ...buttons) => this.bubble.say(text, ...buttons));
   }
 }
 
@@ -1322,8 +1279,9 @@ class Block {
     const changed = html !== this.html;
     if (!changed && finished === this.finished) return;
     this.html = html;
-    // The one place where HTML is set: it comes sanitised from the kernel.
-    if (changed || (this.finished && !finished)) this.node.innerHTML = html;
+    if (changed || (this.finished && !finished)) {
+      this.node.innerHTML = html; // eslint-disable-line no-restricted-properties -- the kernel has made it safe
+    }
     this.finished = finished;
     if (finished) this.furnish(panel);
   }
@@ -1395,11 +1353,9 @@ class TurnView {
     this.turn = turn;
     this.seen = seen;
     const live = turn.status === "streaming";
-    setText(this.bubble.body, turn.asked);
     this.bubble.update(turn.asked);
     this.node.setAttribute("aria-label", `Turn ${turn.number}`);
     this.node.classList.toggle("halo-latest-turn", flags.latest);
-    this.node.setAttribute("aria-busy", String(live && !flags.gone));
     this.showReply(turn);
     this.showProgress(turn, live, flags.gone);
     this.showFooter(turn, live, flags.gone);
@@ -1566,12 +1522,13 @@ class Panel {
     opener.setAttribute("aria-label", label);
     const holder = element("div", { class: "halo-menu-holder" }, opener, list);
     const set = (open) => {
+      if (!open && list.contains(document.activeElement)) opener.focus({ preventScroll: true });
       list.hidden = !open;
       opener.setAttribute("aria-expanded", String(open));
-      this.openMenu = open ? { holder, close: () => set(false), opener } : null;
+      this.openMenu = open ? { holder, close: () => set(false) } : null;
       if (!open) return;
       list.replaceChildren();
-      fill(list, () => set(false));
+      fill(list);
       list.querySelector("button, input")?.focus();
     };
     opener.addEventListener("click", () => {
@@ -1636,7 +1593,7 @@ class Panel {
 
   buildGone() {
     this.goneText = element("span");
-    this.copyDraft = button("Copy draft", (event) => this.copy(this.area.value, event.currentTarget), { kind: "halo-text halo-framed" });
+    this.copyDraft = button("Copy draft", (event) => this.copy(this.area.value, event.currentTarget), { icon: "copy", kind: "halo-text halo-framed", labelled: true });
     this.goneLine = element("div", { class: "halo-gone", role: "note", hidden: true }, this.goneText, this.copyDraft);
     return this.goneLine;
   }
@@ -1751,11 +1708,15 @@ class Panel {
   /** The reader opens or closes something: stay there, whatever its size becomes. */
   hold() {
     this.following = false;
-    requestAnimationFrame(() => requestAnimationFrame(() => this.scrolled()));
+    this.holding = true;
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      this.holding = false;
+      this.scrolled();
+    }));
   }
 
   paintJump() {
-    this.jump.hidden = this.following;
+    this.jump.hidden = this.following || Boolean(this.holding);
     setText(this.jump.lastChild, this.fresh ? "New below" : "Jump to latest");
     this.jump.classList.toggle("halo-fresh", Boolean(this.fresh));
   }
@@ -1763,9 +1724,7 @@ class Panel {
   /** Show what is above, and keep what is in view where it is. */
   showEarlier() {
     const turn = this.turns.firstElementChild;
-    this.earlier.disabled = true;
     this.store.showEarlier(() => {
-      this.earlier.disabled = false;
       const before = turn?.getBoundingClientRect().top;
       this.following = false;
       this.paint();
@@ -1799,7 +1758,7 @@ class Panel {
 
   paintHead() {
     const { store, model } = this;
-    const title = model.get("title") || "Chat";
+    const title = model.get("title") || store.agent || "Chat";
     setText(this.title, title);
     this.root.setAttribute("aria-label", title);
     const height = model.get("height");
@@ -1808,7 +1767,7 @@ class Panel {
       this.root.style.height = height;
     }
     setText(this.agent, store.agent ?? "");
-    this.agent.hidden = !store.agent;
+    this.agent.hidden = !store.agent || store.agent === title;
     this.badge.hidden = !store.demo;
     const [kind, text] = store.status();
     setText(this.stateText, text);
@@ -1841,24 +1800,45 @@ class Panel {
     const turns = store.live ? [...store.turns, store.live] : store.turns;
     turns.forEach((turn, index) => {
       const flags = { gone, latest: index === turns.length - 1 };
-      want(`turn|${store.session}|${turn.key}`, () => new TurnView(this), turn, flags);
+      // A key is that of a turn in one conversation; another one has another epoch.
+      want(`turn|${store.epoch}|${turn.key}`, () => new TurnView(this), turn, flags);
     });
-    for (const item of store.queue) want(`queued|${item.cid}`, () => new QueuedView(this), item, { gone });
+    for (const item of store.queue) {
+      want(`queued|${item.cid}`, () => new Waiting(this, (one, say) => this.tellQueued(one, say)), item, { gone });
+    }
     for (const message of store.pending) {
-      if (message.session === store.session || message.session === null) {
-        want(`pending|${message.cid}`, () => new PendingView(this), message, { gone });
-      }
+      if (message.session !== store.session && message.session !== null) continue;
+      want(`pending|${message.cid}`, () => new Waiting(this, (one, say) => this.tellPending(one, say)), message, { gone });
     }
     for (const key of this.items.keys()) if (!known.has(key)) this.items.delete(key);
     this.fill(made);
     arrange(this.turns, wanted, (node) => node.contains(document.activeElement));
     this.earlier.hidden = !store.earlier;
-    if (!this.earlier.disabled) setText(this.earlier.firstChild, `Show earlier turns (${count(store.earlier)})`);
-    this.earlier.disabled = this.earlier.disabled || Boolean(gone);
+    setText(this.earlier.firstChild, `Show earlier turns (${count(store.earlier)})`);
+    this.earlier.disabled = Boolean(gone);
     this.paintEmpty(wanted.length === 0 && !store.earlier);
     if (!this.following && (this.shownTurns !== store.turns || this.shownLive !== store.live)) this.fresh = true;
     this.shownTurns = store.turns;
     this.shownLive = store.live;
+  }
+
+  tellQueued(item, say) {
+    const remove = button("Remove", () => this.unqueue(item), { kind: "halo-text" });
+    const send = button("Send", () => this.store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
+    if (item.held) say("held: the turn before it did not complete", send, remove);
+    else say("waits for the turn before it", remove);
+  }
+
+  tellPending(message, say) {
+    const { store } = this;
+    if (message.state !== "unsent") {
+      if (!store.isLate(message.cid)) say("sending");
+      else say(store.connecting ? "queued: the connection is lost" : "queued: the kernel is busy");
+      return;
+    }
+    say("not sent",
+      button("Send", () => store.sendAgain(message), { kind: "halo-text" }),
+      button("Edit", () => this.takeBack(message.text) && store.forget(message), { kind: "halo-text" }));
   }
 
   /** Update all items; of many new ones the newest, the rest later, from the newest on. */
@@ -1970,7 +1950,7 @@ class Panel {
   sendText(text) {
     if (this.store.gone) return;
     this.following = true;
-    this.store.send(text, this);
+    this.store.send(text);
     this.paint(); // at once: who presses Enter wants to see it
   }
 
@@ -1999,13 +1979,8 @@ class Panel {
 
   escape(event) {
     event.preventDefault();
-    if (this.openMenu) {
-      const { close, opener } = this.openMenu;
-      close();
-      opener.focus({ preventScroll: true });
-    } else {
-      this.store.stop();
-    }
+    if (this.openMenu) this.openMenu.close();
+    else this.store.stop();
   }
 
   areaKey(event) {
@@ -2047,12 +2022,13 @@ class Panel {
     const drawn = target.querySelector("svg")?.cloneNode(true);
     if (target.dataset.copied || !drawn) return;
     target.dataset.copied = "true";
-    if (done) setIcon(target, "done");
+    if (done) target.firstChild.replaceWith(icon("done"));
     setLabel(target, said);
     setTimeout(() => {
       delete target.dataset.copied;
       target.firstChild.replaceWith(drawn);
-      setLabel(target, before);
+      if (before) setLabel(target, before);
+      else for (const name of ["aria-label", "title"]) target.removeAttribute(name);
     }, 1_200);
   }
 
