@@ -66,7 +66,8 @@ BEAT_S = 2.0
 """How often a page hears of a turn that is silent."""
 MAX_SNAPSHOT_TURNS = 30
 MAX_SNAPSHOT_BYTES = 500_000
-MAX_EXPORT_BYTES = 2_000_000
+EXPORT_PART_CHARS = 300_000
+"""An export goes to the page in parts of this size, which it asks for one by one."""
 MAX_NOTE_CHARS = 2_000
 _MAX_KNOWN = 1_000
 
@@ -662,6 +663,7 @@ class _Requests:
 
     def __init__(self, panel: ChatPanel) -> None:
         self._panel = panel
+        self._exported: list[str] = []  # the parts of the last export
 
     def answer(self, request: dict[str, Any]) -> View:
         method = getattr(self, f"do_{request.get('kind')}", None)
@@ -720,18 +722,23 @@ class _Requests:
         self._panel._register.new(self._panel.session_name)
 
     def do_export(self, request: dict[str, Any]) -> View:
-        session = self._panel.session
-        if request.get("format") == "json":
-            kind, mime = "json", "application/json"
-            text = json.dumps(session.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        else:
-            kind, mime, text = "md", "text/markdown", session.to_markdown()
-        if len(text.encode("utf-8", "replace")) > MAX_EXPORT_BYTES:
-            raise UsageError(
-                f"This conversation is too large to be sent to the page. Nothing is lost: run "
-                f"%halo export chat.{kind} {session.name!r} in a cell."
-            )
-        return {"name": f"{session.name}.{kind}", "mime": mime, "text": text}
+        session, part = self._panel.session, request.get("part", 0)
+        form = "json" if request.get("format") == "json" else "md"
+        if part == 0:
+            whole = session.to_markdown()
+            if form == "json":
+                whole = json.dumps(session.to_dict(), indent=2, ensure_ascii=False) + "\n"
+            self._exported = [
+                whole[start : start + EXPORT_PART_CHARS] for start in range(0, len(whole), EXPORT_PART_CHARS)
+            ]
+        if not isinstance(part, int) or not 0 <= part < len(self._exported):
+            raise UsageError("The page asks for a part of an export that there is not. Export it anew.")
+        return {
+            "name": f"{session.name}.{form}",
+            "mime": "application/json" if form == "json" else "text/markdown",
+            "text": self._exported[part],
+            "parts": len(self._exported),
+        }
 
     def do_earlier(self, request: dict[str, Any]) -> View:
         before = request.get("before")

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 MAX_ACTIONS = 200
 """Further actions of one reply are counted, not shown."""
-MAX_ACTION_BYTES = 600_000
+MAX_ACTION_BYTES = 1_000_000
 """A larger payload is shown in part."""
 MAX_ACTIONS_BYTES = 1_200_000
 """Actions beyond this are counted: a turn has to fit a message, which may have about 3 MB."""
-MAX_BLOCKS_BYTES = 1_000_000
+MAX_BLOCKS_BYTES = 800_000
 MAX_STATIC_BYTES = 100_000
 
 View: TypeAlias = "dict[str, JSON]"

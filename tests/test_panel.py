@@ -472,12 +472,20 @@ def test_a_turn_is_rated(panel: ChatPanel, page: Wire) -> None:
     assert "error" in page.ask("rate", key="t9", value="up", note="")
 
 
-def test_an_export_that_is_too_large_names_another_way(
-    panel: ChatPanel, page: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The line can be copied into a cell."""
-    monkeypatch.setattr("halo_notebook.panel.MAX_EXPORT_BYTES", 10)
-    assert "%halo export chat.md 'docs'" in page.ask("export", format="markdown")["error"]
+def test_a_large_export_comes_in_parts(panel: ChatPanel, page: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page asks for one after the other; together they are the whole, as it was at first."""
+    panel.send("My name is Ada").result(10)
+    whole = page.ask("export", format="markdown")
+    assert whole["parts"] == 1
+    monkeypatch.setattr("halo_notebook.panel.EXPORT_PART_CHARS", 50)
+    parts = [page.ask("export", format="markdown")]
+    panel.send("What is my name?").result(10)
+    while len(parts) < parts[0]["parts"]:
+        parts.append(page.ask("export", format="markdown", part=len(parts)))
+    assert len(parts) > 2
+    assert "".join(part["text"] for part in parts) == whole["text"]
+    assert "error" in page.ask("export", format="markdown", part=99)
+    assert "error" in page.ask("export", format="markdown", part="x")
 
 
 def test_a_long_conversation_comes_in_parts(

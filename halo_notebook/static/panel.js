@@ -17,6 +17,7 @@ const COUNT_FROM = 9_000;
 const BUSY_MS = 500; // a request without an answer for so long means a busy kernel
 const SILENCE_MS = 6_000; // a live turn gives a sign every 2 s
 const SYNC_AGAIN_MS = 5_000;
+const EXPORT_PART_MS = 600;
 const MAX_SAVED_TURNS = 30;
 const NEAR_BOTTOM_PX = 40;
 
@@ -1567,11 +1568,18 @@ class Panel {
     for (const node of list.querySelectorAll("button")) node.disabled = Boolean(store.gone);
   }
 
-  export(format) {
+  /** Fetch the conversation part by part, not too fast: the server drops what is above its rate. */
+  export(format, part = 0, before = "") {
     this.openMenu?.close();
-    this.store.request({ kind: "export", format }, (answer) => {
+    const began = performance.now();
+    this.store.request({ kind: "export", format, part }, (answer) => {
       if (answer.text === undefined) return;
-      download(answer);
+      const text = before + answer.text;
+      if (part + 1 < answer.parts) {
+        setTimeout(() => this.export(format, part + 1, text), began + EXPORT_PART_MS - performance.now());
+        return;
+      }
+      download({ ...answer, text });
       this.say("The conversation is exported");
     });
   }
@@ -1825,7 +1833,7 @@ class Panel {
   tellQueued(item, say) {
     const remove = button("Remove", () => this.unqueue(item), { kind: "halo-text" });
     const send = button("Send", () => this.store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
-    if (item.held) say("held: the turn before it did not complete", send, remove);
+    if (item.held) say(item.error ? `not sent: ${item.error}` : "held: the turn before it did not complete", send, remove);
     else say("waits for the turn before it", remove);
   }
 
