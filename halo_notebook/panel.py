@@ -230,6 +230,8 @@ class ChatPanel(anywidget.AnyWidget):
             suggestions=list(suggestions),
             placeholder=placeholder,
             _static_class=f"{self._static_id}-static",
+            # In an HBox panels share the width; without this they would have none.
+            layout={"flex": "1 1 auto", "min_width": "0"},
         )
         self._requests = _Requests(self)
         self.on_msg(self._asked)

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -67,6 +67,114 @@ client = HaloClient(DEMO_KEY, base_url=agent.url)
 SHOW = """\
 panel = ChatPanel("docs", client=client, title="Support", suggestions=["Hello there", "code"])
 panel
+"""
+
+SHOW_ALL = """\
+from halo_notebook import ChatPanel, DemoAgent, HaloClient
+from halo_notebook.demo import DEMO_KEY
+agent = DemoAgent(first_byte_s=0, chunk_s=0).start()
+panel = ChatPanel(client=HaloClient(DEMO_KEY, base_url=agent.url), height="900px")
+panel
+"""
+TEN = """\
+panels = [ChatPanel(f"s{max(number, 1)}", client=client, height="300px") for number in range(10)]
+for start in range(0, 10, 2):
+    display(HBox(panels[start:start + 2]))
+"""
+ALL_AT_ONCE = """\
+sent = [panel.send(f"words 60 {20 + number}") for number, panel in enumerate(panels)]
+print(sum(len(each.result().text) > 0 for each in sent))
+"""
+CLOSE_ALL = """\
+import threading
+for panel in panels:
+    panel.close()
+time.sleep(0.5)
+print([thread.name for thread in threading.enumerate() if "halo-panel" in thread.name])
+"""
+LOSSY = """\
+import random
+random.seed(7)
+lost = []
+tell = panel._tell
+KINDS = {"begin", "frame", "turn", "queue", "answer", "beat", "sessions", "snapshot"}
+SHARE = 0.4
+def lossy(content):
+    if content["kind"] in KINDS and random.random() < SHARE:
+        lost.append(content["kind"])
+    else:
+        tell(content)
+panel._tell = lossy
+"""
+HOSTILE_AGENT = f"""\
+import json, sys, time
+sys.path.insert(0, {str(Path(hostile.__file__).parent)!r})
+import hostile
+from halo_notebook import Action, ChatPanel, DemoAgent, HaloClient, TextDelta
+from halo_notebook.demo import DEMO_KEY
+
+def reply(request):
+    kind, name = request["message"].split(" ", 1)
+    if kind == "text":
+        yield TextDelta(hostile.TEXTS[name])
+    elif kind == "payload":
+        yield Action(hostile.PAYLOADS[name])
+    else:
+        yield TextDelta("You said so.")
+
+agent = DemoAgent(reply=reply, first_byte_s=0).start()
+panel = ChatPanel(client=HaloClient(DEMO_KEY, base_url=agent.url), height="600px")
+panel
+"""
+HOSTILE_TURNS = """\
+def go(kind, names):
+    for name in names:
+        reply = panel.send(f"{kind} {name}").result()
+        # The server drops more than a megabyte a second.
+        time.sleep(len(json.dumps(reply.to_dict())) / 250_000)
+
+go("text", hostile.TEXTS)
+go("payload", hostile.PAYLOADS)
+go("message", [text[:2_000] for text in hostile.TEXTS.values() if text.strip()])
+panel._register.get('<img src=x onerror="window.__halo_pwned=1">')
+panel._notice('<img src=x onerror="window.__halo_pwned=1">')
+print(len(panel.session.turns))
+"""
+TURN_TO_THE_CELL = """\
+%load_ext halo_notebook
+magics = get_ipython().magics_manager.registry["HaloMagics"]
+magics.connection.demo, magics.connection.demo_wanted = agent, True
+"""
+# What stands out of the panel, but for what scrolls in itself.
+TOO_WIDE = """
+root => [...root.querySelectorAll('*')]
+  .filter(one => !one.closest('pre, .halo-wide, .halo-tree, svg')
+    && one.getBoundingClientRect().right > root.getBoundingClientRect().right + 1)
+  .map(one => one.outerHTML.slice(0, 100))
+"""
+LISTEN = """
+() => {
+  const voice = document.querySelector('.halo-panel [aria-live=polite]');
+  window.heard = [];
+  new MutationObserver(() => heard.push(voice.textContent.trim()))
+    .observe(voice, { childList: true, characterData: true, subtree: true });
+}
+"""
+UNSAFE = """
+root => [...root.querySelectorAll('*')]
+  .filter(one => one.matches('script, iframe, object, embed, link, meta, base, img, video, audio')
+    || [...one.attributes].some(({ name, value }) => name.startsWith('on')
+      || name.startsWith('data-commandlinker') || /^\\s*(javascript|vbscript|data):/i.test(value)))
+  .map(one => one.outerHTML.slice(0, 200))
+"""
+# Whether the focus is in the panel, what it is on, and whether that can be seen.
+FOCUSED = """
+() => {
+  const one = document.activeElement;
+  const ringed = style => style.outlineStyle !== 'none' || style.boxShadow !== 'none';
+  return [Boolean(one.closest('.halo-panel')), one.getAttribute('aria-label') ?? one.innerText,
+    ringed(getComputedStyle(one)) || ringed(getComputedStyle(one.closest('.halo-box') ?? one))];
+}
 """
 
 
@@ -159,12 +267,11 @@ def let_go(lab: LabPage) -> None:
 
 
 @pytest.fixture(autouse=True)
-def gate(request: pytest.FixtureRequest) -> Iterator[None]:
+def gate(request: pytest.FixtureRequest) -> None:
     """The gate of each test is closed when it begins."""
     for name in ("lab_server", "notebook7_server"):
         if name in request.fixturenames:
             (request.getfixturevalue(name).root / "go-on").unlink(missing_ok=True)
-    yield
 
 
 @pytest.fixture(scope="class")
@@ -179,8 +286,7 @@ def chat(lab_server: Lab) -> Iterator[tuple[PanelPage, LabPage]]:
             "print(len(agent.requests), [turn.message for turn in panel.session.turns])",
             "print(repr(panel.session.turns[-1].rating))",
             "panel.title = 'Help'\nprint('computing', flush=True)\ntime.sleep(2)",
-            "%load_ext halo_notebook\nmagics = get_ipython().magics_manager.registry['HaloMagics']\n"
-            "magics.connection.demo, magics.connection.demo_wanted = agent, True",
+            TURN_TO_THE_CELL,
             "%%halo -s docs\nfrom the cell",
             "agent.faults.append('cut text')",
         )
@@ -478,7 +584,7 @@ class TestReading:
         panel, _ = chat
         panel.turn(6).scroll_into_view_if_needed()
         foot = panel.turn(6).locator("footer").inner_text()
-        assert re.search(r"\d\d:\d\d · agent_demo · first text \d\.\d s · \d\.\d s in all", foot), foot
+        assert re.search(r"\d\d:\d\d · agent_demo · first text \d\.\d\d s · \d\.\d\d s in all", foot), foot
 
     def test_a_rating_is_kept_in_the_kernel(self, chat: Chat) -> None:
         """Up or down, with a note; it is on the turn and in the export."""
@@ -565,14 +671,7 @@ def shown(lab_server: Lab) -> Iterator[Chat]:
     from .harness.lab import LabPage
 
     with LabPage(lab_server) as page:
-        page.open_notebook(
-            [
-                "from halo_notebook import ChatPanel, DemoAgent, HaloClient\n"
-                "from halo_notebook.demo import DEMO_KEY\n"
-                "agent = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
-                "panel = ChatPanel(client=HaloClient(DEMO_KEY, base_url=agent.url), height='900px')\npanel",
-            ]
-        )
+        page.open_notebook([SHOW_ALL])
         page.run_cell(0)
         panel = PanelPage(page, page.cell_output(0))
         for number, message in enumerate(
@@ -603,12 +702,7 @@ class TestLooks:
             contrasts = lab.page.evaluate(CONTRASTS, ".halo-panel")
             assert len(contrasts) > 10
             assert {name: round(ratio, 2) for name, ratio in contrasts.items() if ratio < 4.5} == {}
-            wider: list[str] = panel.root.evaluate(
-                "root => [...root.querySelectorAll('*')].filter(one => !one.closest('pre, .halo-wide, .halo-tree, svg')"
-                " && one.getBoundingClientRect().right > root.getBoundingClientRect().right + 1)"
-                ".map(one => one.outerHTML.slice(0, 100))"
-            )
-            assert wider == []
+            assert panel.root.evaluate(TOO_WIDE) == []
         finally:
             lab.set_theme("JupyterLab Light")
             lab.page.set_viewport_size({"width": 1280, "height": 900})
@@ -630,16 +724,13 @@ class TestLooks:
     def test_it_can_be_used_by_keyboard_alone(self, shown: Chat) -> None:
         """Tab reaches every control in view, each shows its focus, and each has a name."""
         panel, _ = shown
-        panel.root.locator(".halo-head button").first.focus()
+        panel.button(re.compile("^Session")).focus()
+        # By key, so that the browser shows where the focus is.
+        panel.page.keyboard.press("Tab")
+        panel.page.keyboard.press("Shift+Tab")
         seen = []
         for _ in range(80):
-            here = panel.page.evaluate(
-                "() => { const one = document.activeElement; const style = getComputedStyle(one);"
-                " const around = getComputedStyle(one.closest('.halo-box') ?? one);"
-                " return [Boolean(one.closest('.halo-panel')), one.getAttribute('aria-label')"
-                " ?? one.innerText, style.outlineStyle !== 'none' || style.boxShadow !== 'none'"
-                " || around.boxShadow !== 'none' || around.outlineStyle !== 'none']; }"
-            )
+            here = panel.page.evaluate(FOCUSED)
             if not here[0]:
                 break
             seen.append((here[1], here[2]))
@@ -653,11 +744,7 @@ class TestLooks:
         """The transcript is a log that is not read out by itself; a quiet voice says what matters."""
         panel, _ = shown
         assert panel.log.get_attribute("aria-live") == "off"
-        panel.page.evaluate(
-            "() => { const voice = document.querySelector('.halo-panel [aria-live=polite]'); window.heard = [];"
-            " new MutationObserver(() => heard.push(voice.textContent.trim()))"
-            ".observe(voice, { childList: true, characterData: true, subtree: true }); }"
-        )
+        panel.page.evaluate(LISTEN)
         panel.ask("Where are my invoices?", 5)
         panel.until(lambda: any("action" in words for words in panel.page.evaluate("heard")), "the reply")
         heard: list[str] = panel.page.evaluate("heard")
@@ -670,7 +757,7 @@ class TestLife:
 
     @pytest.mark.timeout(240)
     def test_nothing_is_lost_when_the_page_goes(self, lab: LabPage) -> None:
-        """A reload in mid-reply shows what has come and streams on; so do a second view and a re-shown one."""
+        """A reload in mid-reply shows what has come and streams on; so do other views."""
         panel = opened(lab, "display(panel)", "panel")
         panel.ask("first", 1, "You said: first")
         panel.say("words 300 30")
@@ -730,31 +817,22 @@ class TestLife:
     @pytest.mark.timeout(240)
     def test_many_panels_do_not_cross(self, lab: LabPage) -> None:
         """Ten on a page stream at once, two of them on one session; closed, they leave nothing."""
-        lab.open_notebook(
-            [
-                AGENT,
-                "panels = [ChatPanel(f's{number // 2 if number < 2 else number}', client=client, height='300px')\n"
-                "          for number in range(10)]\n"
-                "for start in range(0, 10, 2):\n    display(HBox(panels[start:start + 2]))",
-                "sent = [panel.send(f'words 60 {20 + number}') for number, panel in enumerate(panels)]\n"
-                "print(sum(len(each.result().text) > 0 for each in sent))",
-                "import threading\nfor panel in panels: panel.close()\n"
-                "time.sleep(0.5)\n"
-                "print([thread.name for thread in threading.enumerate() if 'halo-panel' in thread.name])",
-            ]
-        )
+        lab.open_notebook([AGENT, TEN, ALL_AT_ONCE, CLOSE_ALL])
         lab.run_cell(0)
         lab.run_cell(1)
         views = [PanelPage(lab, lab.cell_output(1), number) for number in range(10)]
         lab.run_cell(2, timeout=60)
         words = [f"word{number}" for number in range(1, 61)]
+        lab.screenshot("panel-ten", cell=1)
         for number, view in enumerate(views):
+            box = view.root.bounding_box()
+            assert box
+            assert box["width"] > 300
             turns = 2 if number < 2 else 1
             view.ended(turns, "word60")
             for turn in range(1, turns + 1):
                 assert view.reply(turn).split() == words, number
             assert view.turns.count() == turns
-        lab.screenshot("panel-ten", cell=1)
         lab.run_cell(3)
         lab.wait_for_text(3, "[]")
         lab.page.wait_for_function("() => document.querySelectorAll('.halo-panel').length === 0")
@@ -763,19 +841,7 @@ class TestLife:
     @pytest.mark.timeout(240)
     def test_lost_messages_are_made_good(self, lab: LabPage) -> None:
         """Whatever is dropped on the way, the reader ends with exactly the reply's text."""
-        panel = opened(
-            lab,
-            "import random\nrandom.seed(7)\nlost = []\ntell = panel._tell\n"
-            "def lossy(content):\n"
-            "    if content['kind'] in KINDS and random.random() < 0.4:\n"
-            "        lost.append(content['kind'])\n"
-            "    else:\n"
-            "        tell(content)\n"
-            "panel._tell = lossy\n"
-            "KINDS = {'begin', 'frame', 'turn', 'queue', 'answer', 'beat', 'sessions', 'snapshot'}",
-            "KINDS = {'turn'}; random.seed(1); random.random = lambda: 0",
-            "print(sorted(set(lost)))",
-        )
+        panel = opened(lab, LOSSY, "KINDS, SHARE = {'turn'}, 1", "print(sorted(set(lost)))")
         lab.run_cell(2)
         words = [f"word{number}" for number in range(1, 121)]
         for number in range(1, 4):
@@ -804,33 +870,7 @@ class TestHostile:
                 else None
             ),
         )
-        lab.open_notebook(
-            [
-                "import sys\n"
-                f"sys.path.insert(0, {str(Path(hostile.__file__).parent)!r})\n"
-                "import hostile, json\n"
-                "from halo_notebook import Action, ChatPanel, DemoAgent, HaloClient, TextDelta\n"
-                "from halo_notebook.demo import DEMO_KEY\n"
-                "def reply(request):\n"
-                "    kind, name = request['message'].split(' ', 1)\n"
-                "    if kind == 'text': yield TextDelta(hostile.TEXTS[name])\n"
-                "    elif kind == 'payload': yield Action(hostile.PAYLOADS[name])\n"
-                "    else: yield TextDelta('You said so.')\n"
-                "agent = DemoAgent(reply=reply, first_byte_s=0).start()\n"
-                "panel = ChatPanel(client=HaloClient(DEMO_KEY, base_url=agent.url), height='600px')\npanel",
-                "import time\n"
-                "def go(kind, names):\n"
-                "    for name in names:\n"
-                "        panel.send(f'{kind} {name}').result()\n"
-                "        time.sleep(0.3)  # the server drops more than a megabyte a second\n"
-                "go('text', hostile.TEXTS)\n"
-                "go('payload', hostile.PAYLOADS)\n"
-                "go('message', [text[:5_000] for text in hostile.TEXTS.values() if text.strip()])\n"
-                "panel._register.get('<img src=x onerror=\"window.__halo_pwned=1\">')\n"
-                "panel._notice('<img src=x onerror=\"window.__halo_pwned=1\">')\n"
-                "print(len(panel.session.turns))",
-            ]
-        )
+        lab.open_notebook([HOSTILE_AGENT, HOSTILE_TURNS])
         lab.run_cell(0)
         panel = PanelPage(lab, lab.cell_output(0))
         lab.run_cell(1, timeout=200)
@@ -849,14 +889,7 @@ class TestHostile:
         assert lab.page.evaluate("() => [window.__halo_pwned, ({}).polluted]") == [None, None]
         assert strangers == []
         assert (lab.page_errors, lab.dialogs, lab.browser_dialogs) == ([], [], [])
-        unsafe: list[str] = panel.root.evaluate(
-            "root => [...root.querySelectorAll('*')].filter(one => one.matches('script, iframe, object, embed,"
-            " link, meta, base, img, video, audio, form:not([class^=halo])')"
-            " || [...one.attributes].some(({ name, value }) => name.startsWith('on')"
-            " || name.startsWith('data-commandlinker') || /^\\\\s*(javascript|vbscript|data):/i.test(value)))"
-            ".map(one => one.outerHTML.slice(0, 200))"
-        )
-        assert unsafe == []
+        assert panel.root.evaluate(UNSAFE) == []
         # No character that reorders text or hides in it is on the page, but what a person typed.
         shown: str = panel.root.evaluate(
             "root => [...root.querySelectorAll('.halo-reply, .halo-tree, .halo-action, .halo-menu')]"

@@ -119,7 +119,7 @@ function freshId() {
 
 const count = (number) => number.toLocaleString("en");
 const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
-const seconds = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
+const seconds = (value) => `${value < 10 ? value.toFixed(value < 1 ? 2 : 1) : Math.round(value)} s`;
 
 function clock(iso) {
   const when = new Date(iso);
@@ -1349,7 +1349,7 @@ class TurnView {
   }
 
   update(turn, flags) {
-    const seen = `${flags.gone}|${flags.latest}`;
+    const seen = `${flags.gone}|${flags.latest}|${flags.near}`;
     if (turn === this.turn && seen === this.seen) return;
     this.turn = turn;
     this.seen = seen;
@@ -1357,6 +1357,8 @@ class TurnView {
     this.bubble.update(turn.asked);
     this.node.setAttribute("aria-label", `Turn ${turn.number}`);
     this.node.classList.toggle("halo-latest-turn", flags.latest);
+    // By class: a selector that counts from the end has the browser restyle all turns for each new one.
+    this.node.classList.toggle("halo-far", !flags.near);
     this.showReply(turn);
     this.showProgress(turn, live, flags.gone);
     this.showFooter(turn, live, flags.gone);
@@ -1459,6 +1461,7 @@ class TurnView {
 // ---------------------------------------------------------------------------------------------
 // One view of the panel
 
+const KEPT_IN_LAYOUT = 4; // turns at the end; those before are laid out when they come into view
 const FILL_AT_ONCE = 20; // turns shown at once when there are many; the rest follows in slices
 
 class Panel {
@@ -1807,7 +1810,7 @@ class Panel {
     };
     const turns = store.live ? [...store.turns, store.live] : store.turns;
     turns.forEach((turn, index) => {
-      const flags = { gone, latest: index === turns.length - 1 };
+      const flags = { gone, latest: index === turns.length - 1, near: index >= turns.length - KEPT_IN_LAYOUT };
       // A key is that of a turn in one conversation; another one has another epoch.
       want(`turn|${store.epoch}|${turn.key}`, () => new TurnView(this), turn, flags);
     });

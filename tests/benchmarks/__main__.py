@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from .cells import cell_burst, cell_paced, first_text
 from .figures import Figure, table
 from .loading import load
+from .panel import panel_paced, panel_page
 from .parsing import parser_bulk, parser_records, parser_tiny
 
 BENCHMARKS: dict[str, Callable[[], Sequence[Figure]]] = {
@@ -22,6 +23,8 @@ BENCHMARKS: dict[str, Callable[[], Sequence[Figure]]] = {
     "cell-paced": cell_paced,
     "cell-burst": cell_burst,
     "first-text": first_text,
+    "panel-paced": panel_paced,
+    "panel-page": panel_page,
 }
 
 

@@ -69,9 +69,9 @@ def cell_paced() -> list[Figure]:
 
     def measured(cell: CellResult) -> tuple[int, float, float]:
         shown = _displays(cell.messages)
-        return len(shown), sum(map(_size, shown)) / 1e6, _ms(cell, LAST_WORD, agent.last_at)
+        return len(shown), sum(map(size_of, shown)) / 1e6, _ms(cell, LAST_WORD, agent.last_at)
 
-    with _Agent() as agent, _KernelWithMagic(agent) as kernel:
+    with Agent() as agent, _KernelWithMagic(agent) as kernel:
         ours, naive = in_turns(
             [
                 lambda: measured(kernel.ask("paced")),
@@ -92,7 +92,7 @@ def cell_paced() -> list[Figure]:
 
 def cell_burst() -> list[Figure]:
     """A reply, then actions, as fast as they come: nothing lost, and no flood of messages."""
-    with _Agent() as agent, _KernelWithMagic(agent) as kernel:
+    with Agent() as agent, _KernelWithMagic(agent) as kernel:
         texts, naive_texts = in_turns(
             [
                 lambda: kernel.ask("burst"),
@@ -124,9 +124,9 @@ def cell_burst() -> list[Figure]:
             ),
             compared(
                 f"{what}: published",
-                [sum(map(_size, _displays(cell.messages))) / 1e6 for cell in ours],
+                [sum(map(size_of, _displays(cell.messages))) / 1e6 for cell in ours],
                 "MB",
-                [sum(map(_size, _displays(cell.messages))) / 1e6 for cell in naive],
+                [sum(map(size_of, _displays(cell.messages))) / 1e6 for cell in naive],
                 against,
             ),
         ]
@@ -165,7 +165,7 @@ def first_text() -> list[Figure]:
                 kernel.ask_naively("first", _PRINT_EACH_CHUNK) if naively else kernel.ask("first")
             )
 
-    with _Agent() as agent:
+    with Agent() as agent:
         with _KernelWithMagic(agent) as kernel:
             kernel.ask("first")
             kernel.ask_naively("first", _PRINT_EACH_CHUNK)
@@ -189,7 +189,7 @@ def first_text() -> list[Figure]:
 # --- The agent and the kernel ---------------------------------------------------------------
 
 
-class _Agent:
+class Agent:
     """A demo agent whose reply the message names; it notes when it sends its first and last chunk."""
 
     def __init__(self) -> None:
@@ -207,6 +207,7 @@ class _Agent:
 
     @property
     def url(self) -> str:
+        """The agent's base URL."""
         return self._server.url
 
     def _reply(self, body: dict[str, JSON]) -> Iterator[Step]:
@@ -264,7 +265,7 @@ def reply_text() -> str:
 class _KernelWithMagic:
     """A fresh kernel that has the package loaded and knows the agent."""
 
-    def __init__(self, agent: _Agent) -> None:
+    def __init__(self, agent: Agent) -> None:
         self._url = agent.url
         self._kernel = Kernel(env={"HALO_API_KEY": DEMO_KEY, "HALO_BASE_URL": agent.url, **WITH_BYTE_CODE})
 
@@ -300,7 +301,8 @@ def _displays(messages: list[Message]) -> list[Message]:
     return [message for message in messages if message.msg_type in {"display_data", "update_display_data"}]
 
 
-def _size(message: Message) -> int:
+def size_of(message: Message) -> int:
+    """The bytes of what a message holds, as JSON."""
     return len(json.dumps(message.content, ensure_ascii=False).encode())
 
 
