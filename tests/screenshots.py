@@ -1,4 +1,4 @@
-"""Makes the picture in the README anew: ``python -m tests.screenshots``."""
+"""Makes the pictures in the README anew: ``python -m tests.screenshots``."""
 
 from __future__ import annotations
 
@@ -7,19 +7,34 @@ from pathlib import Path
 
 from .harness.lab import Lab, LabPage
 
-PICTURE = Path(__file__).parents[1] / "notebooks" / "images" / "reply.png"
+PICTURES = Path(__file__).parents[1] / "notebooks" / "images"
+START = "%load_ext halo_notebook\n%halo demo start"
+PANEL = """\
+from halo_notebook import ChatPanel
+panel = ChatPanel("ticket", title="Tidemark support", height="720px")
+panel
+"""
 
 
 def main() -> None:
-    """Ask the demo agent the first question in JupyterLab and keep the cell's picture."""
+    """Ask the demo agent in JupyterLab, by the magic and in a panel, and keep each cell's picture."""
     with Lab() as server, LabPage(server, size=(960, 900)) as page:
-        page.open_notebook(
-            ["%load_ext halo_notebook\n%halo demo start", "%%halo\nHow do I set up event tracking?"]
-        )
+        page.open_notebook([START, "%%halo\nHow do I set up event tracking?", PANEL])
         page.run_cell(0)
         page.run_cell(1)
         page.wait_for_text(1, "2 actions")
-        shutil.copy(page.screenshot("readme-reply", cell=1), PICTURE)
+        shutil.copy(page.screenshot("readme-reply", cell=1), PICTURES / "reply.png")
+
+        page.run_cell(2)
+        panel = page.cell_output(2).locator(".halo-panel")
+        box = panel.get_by_role("textbox", name="Message", exact=True)
+        box.fill("Open a ticket")
+        box.press("Enter")
+        panel.locator("article[aria-label='Turn 1'] footer:not([hidden])").wait_for()
+        panel.get_by_role("treeitem").filter(has_text="ticket").last.click()
+        panel.get_by_role("log").evaluate("log => { log.scrollTop = 0; }")
+        box.hover()
+        shutil.copy(page.screenshot("readme-panel", cell=2), PICTURES / "panel.png")
 
 
 if __name__ == "__main__":
