@@ -274,12 +274,14 @@ def gate(request: pytest.FixtureRequest) -> None:
             (request.getfixturevalue(name).root / "go-on").unlink(missing_ok=True)
 
 
-@pytest.fixture(scope="class")
-def chat(lab_server: Lab) -> Iterator[tuple[PanelPage, LabPage]]:
+Chat = tuple[PanelPage, "LabPage"]
+
+
+def chat_on(server: Lab) -> Iterator[Chat]:
     """One page with a panel, and cells to look into the kernel."""
     from .harness.lab import LabPage
 
-    with LabPage(lab_server) as page:
+    with LabPage(server) as page:
         page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         panel = opened(
             page,
@@ -293,7 +295,10 @@ def chat(lab_server: Lab) -> Iterator[tuple[PanelPage, LabPage]]:
         yield panel, page
 
 
-Chat = tuple[PanelPage, "LabPage"]
+@pytest.fixture(scope="class")
+def chat(lab_server: Lab) -> Iterator[Chat]:
+    """A panel in JupyterLab, for all the tests of a class."""
+    yield from chat_on(lab_server)
 
 
 def clipboard(panel: PanelPage) -> str:
@@ -335,6 +340,8 @@ class TestWriting:
         for place, keys in (
             (panel.box, letters),
             (panel.log, [*letters, "Shift+Enter", "Control+Enter", "Alt+Enter"]),
+            (panel.button("Copy message").first, letters),
+            (panel.root, letters),
         ):
             place.focus()
             for key in keys:
@@ -682,6 +689,26 @@ def shown(lab_server: Lab) -> Iterator[Chat]:
         yield panel, page
 
 
+class TestWritingInNotebook7(TestWriting):
+    """The same in Notebook 7."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def chat(cls, notebook7_server: Lab) -> Iterator[Chat]:
+        """A panel in Notebook 7, for all the tests of the class."""
+        yield from chat_on(notebook7_server)
+
+
+class TestReadingInNotebook7(TestReading):
+    """The same in Notebook 7."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def chat(cls, notebook7_server: Lab) -> Iterator[Chat]:
+        """A panel in Notebook 7, for all the tests of the class."""
+        yield from chat_on(notebook7_server)
+
+
 class TestLooks:
     """How it looks and reads: themes, widths, contrast, accessibility."""
 
@@ -945,24 +972,7 @@ class TestStaticTwin:
 
 
 class TestElsewhere:
-    """The same in other front ends."""
-
-    def test_in_notebook_7(self, notebook7: LabPage) -> None:
-        """A message, its reply with code and action, Shift+Enter."""
-        notebook7.open_notebook([AGENT, SHOW])
-        notebook7.run_cell(0)
-        notebook7.run_cell(1)
-        panel = PanelPage(notebook7, notebook7.cell_output(1))
-        prompts = notebook7.page.locator(".jp-InputPrompt").all_inner_texts()
-        panel.box.press_sequentially("one")
-        panel.box.press("Shift+Enter")
-        panel.box.press_sequentially("two")
-        panel.box.press("Enter")
-        panel.ended(1, "You said: one")
-        panel.ask("actions", 2, "After.")
-        assert notebook7.page.locator(".jp-InputPrompt").all_inner_texts() == prompts
-        assert notebook7.page_errors == []
-        notebook7.screenshot("panel-notebook7", cell=1)
+    """In other front ends."""
 
     def test_in_voila(self, voila: VoilaPage) -> None:
         """A page without code: the panel talks to its kernel all the same."""

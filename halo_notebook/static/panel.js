@@ -1461,6 +1461,7 @@ class TurnView {
 // ---------------------------------------------------------------------------------------------
 // One view of the panel
 
+const NOT_FOR_THE_NOTEBOOK = "data-lm-suppress-shortcuts";
 const KEPT_IN_LAYOUT = 4; // turns at the end; those before are laid out when they come into view
 const FILL_AT_ONCE = 20; // turns shown at once when there are many; the rest follows in slices
 
@@ -1475,7 +1476,7 @@ class Panel {
     this.following = true;
     this.recalled = -1;
     this.root = element("div", {
-      class: "halo-panel", role: "region", "data-lm-suppress-shortcuts": "true",
+      class: "halo-panel", role: "region", tabindex: "-1", [NOT_FOR_THE_NOTEBOOK]: "true",
       onkeydown: (event) => this.key(event),
     });
     this.build();
@@ -1639,6 +1640,9 @@ class Panel {
     for (const name of ["keydown", "keyup", "keypress", "copy", "cut", "paste"]) {
       this.root.addEventListener(name, (event) => event.stopPropagation());
     }
+    // Notebook 7 looks at keys before they get here, and takes those of whatever in a notebook has the
+    // focus and cannot be written in. It leaves alone what carries this mark itself.
+    this.root.addEventListener("focusin", (event) => event.target.setAttribute(NOT_FOR_THE_NOTEBOOK, "true"));
     document.addEventListener("pointerdown", (event) => {
       if (this.openMenu && !this.openMenu.holder.contains(event.target)) this.openMenu.close();
     }, { signal: this.life.signal });
