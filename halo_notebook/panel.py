@@ -45,7 +45,7 @@ from traitlets import Bool, List, Unicode, observe
 
 from . import bridge
 from .connection import shared_by
-from .errors import HaloError, UsageError
+from .errors import ConfigError, HaloError, UsageError
 from .live import Pacer
 from .render import one_line
 from .reply import ActionEvent
@@ -253,7 +253,7 @@ class ChatPanel(anywidget.AnyWidget):
             fields: request fields for this message, beside and before `fields` of the panel.
 
         Returns:
-                its `result()`, or what it gives when awaited, is the reply; that of a turn that was
+            its `result()`, or what it gives when awaited, is the reply; that of a turn that was
             stopped, too.
 
         Raises:
@@ -263,7 +263,7 @@ class ChatPanel(anywidget.AnyWidget):
             raise UsageError("The message is empty. Nothing was sent; write one.")
         if self._closed:
             raise UsageError("This panel is closed. Nothing was sent; make another one.")
-        return self._enqueue(self._session, uuid.uuid4().hex, text, dict(fields)).sent
+        return self._enqueue(uuid.uuid4().hex, text, {**self.fields, **fields}).sent
 
     def stop(self) -> None:
         """Stop the turn that runs, keeping what had arrived. What waits is held back."""
@@ -342,7 +342,7 @@ class ChatPanel(anywidget.AnyWidget):
             self._session = session
             self._epoch += 1
             self._seq = 0
-            self._unwatch = session.watchers.add(self._turn_changed)
+            self._unwatch = session.watchers.add(lambda turn: self._turn_changed(session, turn))
             last = session.turns[-1] if session.turns else None
             if last is not None and last.reply.status == "streaming":
                 self._follow(last)
@@ -356,10 +356,10 @@ class ChatPanel(anywidget.AnyWidget):
             self._follower.news.set()
             self._follower = None
 
-    def _turn_changed(self, turn: Turn) -> None:
+    def _turn_changed(self, session: Session, turn: Turn) -> None:
         """A turn of the session has begun, has ended or has been rated; on whichever thread did it."""
         with self._lock:
-            if self._closed:
+            if self._closed or session is not self._session:
                 return
             following = self._follower is not None and self._follower.turn is turn
             if turn.reply.status == "streaming" and not following:
@@ -474,7 +474,10 @@ class ChatPanel(anywidget.AnyWidget):
     def _uses_demo(self) -> bool:
         if self._client is not None:
             return self._client.base_url in self._connection.demo_urls
-        return self._connection.uses_demo
+        try:
+            return self._connection.uses_demo
+        except ConfigError:  # whoever sends a message is told
+            return False
 
     def _show_static(self, *, update: bool) -> None:
         """Bring the output that stands in for the pane up to date."""
@@ -554,9 +557,10 @@ class ChatPanel(anywidget.AnyWidget):
 
     # --- Sending ---
 
-    def _enqueue(self, session: Session, cid: str, text: str, fields: dict[str, Any]) -> _Message:
+    def _enqueue(self, cid: str, text: str, fields: dict[str, Any]) -> _Message:
         message = _Message(cid, text, fields, Sent(text))
         with self._lock:
+            session = self._session
             outbox = self._outboxes.setdefault(session, _Outbox(session))
             outbox.messages.append(message)
             if session.busy or len(outbox.messages) > 1:
@@ -608,10 +612,9 @@ class ChatPanel(anywidget.AnyWidget):
 
     def _take_turn(self, outbox: _Outbox, message: _Message) -> bool:
         """Send one message and wait for the end of its reply; whether that is complete."""
-        fields = {**self.fields, **message.fields}
         try:
             client = self._client or self._connection.client()[0]
-            turn = outbox.session.turn(client, message.text, **fields)
+            turn = outbox.session.turn(client, message.text, **message.fields)
             with bridge.awaiting_on(self._loop), turn as stream:
                 stream.open()
                 while not stream.ended:
@@ -677,7 +680,7 @@ class _Requests:
         text = _text(request, "text")
         if not _is_text(text):
             raise UsageError("The message is empty. Nothing was sent; write one.")
-        self._panel._enqueue(self._panel.session, _text(request, "cid"), text, {})
+        self._panel._enqueue(_text(request, "cid"), text, dict(self._panel.fields))
 
     def do_stop(self, request: dict[str, Any]) -> None:
         self._panel.stop()
@@ -685,7 +688,7 @@ class _Requests:
     def do_again(self, request: dict[str, Any]) -> None:
         turn = self._turn(request)
         given = {name: value for name, value in turn.request.items() if name not in ("message", "session_id")}
-        self._panel._enqueue(self._panel.session, _text(request, "cid"), turn.message, given)
+        self._panel._enqueue(_text(request, "cid"), turn.message, given)
 
     def do_unqueue(self, request: dict[str, Any]) -> None:
         panel = self._panel

@@ -362,6 +362,25 @@ def test_a_message_that_is_refused_stays_with_the_reason(
     assert len(agent.requests) == 1
 
 
+def test_settings_that_are_wrong_show_when_something_is_sent(
+    wires: dict[int, Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The panel comes up all the same; the message stays, with the reason."""
+    monkeypatch.setenv("HALO_API_KEY", "ha_secret_confidential")
+    panel = ChatPanel("docs")
+    wire = wires[id(panel)]
+    wire.panel = panel
+    wire.send("Hello", "mine")
+    wire.wait(lambda: wire.of("queue") and wire.of("queue")[-1]["queue"][0]["held"])
+    message = wire.of("queue")[-1]["queue"][0]
+    assert message["error"].startswith("An identity secret") and "confidential" not in str(wire.messages)
+    monkeypatch.delenv("HALO_API_KEY")
+    wire.ask("release", which="mine")
+    assert wire.turns(1)[0]["demo"] is True
+    panel.close()
+    panel._connection.stop_demo()
+
+
 def test_a_message_that_comes_twice_is_sent_once(panel: ChatPanel, page: Wire, agent: DemoAgent) -> None:
     """A page that got no answer may ask again: the kernel knows the request by its id."""
     page.send("Open a ticket", "same")

@@ -135,7 +135,8 @@ def go(kind, names):
 
 go("text", hostile.TEXTS)
 go("payload", hostile.PAYLOADS)
-go("message", [text[:2_000] for text in hostile.TEXTS.values() if text.strip()])
+together = "\\n\\n".join(text[:2_000] for text in hostile.TEXTS.values() if text.strip())
+go("message", [together[start:start + 9_000] for start in range(0, len(together), 9_000)])
 panel._register.get('<img src=x onerror="window.__halo_pwned=1">')
 panel._notice('<img src=x onerror="window.__halo_pwned=1">')
 print(len(panel.session.turns))
