@@ -253,6 +253,7 @@ def test_two_interrupts_at_once(kernel: Kernel) -> None:
     kernel.run(
         "import os, signal\nfrom halo_notebook.live import NotebookScreen\nfinish = NotebookScreen.finish\n"
         "def interrupted(screen, words):\n"
+        "    NotebookScreen.finish = finish\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    finish(screen, words)\n"
         "NotebookScreen.finish = interrupted"
