@@ -4,6 +4,8 @@
 BIN := .venv/bin
 ESLINT := tests/node_modules/.bin/eslint --config tests/eslint.config.js --max-warnings 0
 ARGS ?=
+# Most tests wait, so there may be more at a time than there are cores. ARGS=-n0 runs one after the other.
+WORKERS ?= 3
 
 .PHONY: help demo test check bench clean
 .DEFAULT_GOAL := help
@@ -17,7 +19,8 @@ demo: .venv/.lab ## Open the first notebook in JupyterLab
 test: .venv/.test tests/node_modules/.made ## Run all tests, with the floors for coverage
 	@.ci/browser
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
+		--cov --cov-report= --cov-fail-under=0 $(ARGS)
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='*/stream.py' --fail-under=100
 
@@ -40,12 +43,12 @@ clean: ## Remove the environment and everything that was made
 
 .venv/.test: pyproject.toml | .venv/bin/python
 	@echo "Installing the package with what its tests need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@.ci/install $(BIN)/python -e '.[test]'
 	@touch .venv/.lab $@
 
 .venv/.lab: pyproject.toml | .venv/bin/python
 	@echo "Installing the package with JupyterLab"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab]'
+	@.ci/install $(BIN)/python -e '.[lab]'
 	@touch $@
 
 tests/node_modules/.made: tests/package.json

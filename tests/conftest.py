@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,13 +18,69 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C mean what the tests expect of it.
+    """Undo what a shell or a CI runner may have set, and processes that the tests start would take on.
 
-    A shell starts its background jobs, and so many a CI runner its own, with SIGINT ignored;
-    Python leaves that as it is, and an interrupt that a test sends would have no effect.
+    Background jobs are often started with SIGINT ignored; Python leaves that as it is, and an interrupt
+    that a test sends would have no effect. Without bytecode, each of a hundred kernels compiles all that
+    it imports, which takes longer than most tests.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together when several processes share the run, and begin with the longest.
+
+    Most tests wait, for a page, a kernel or a clock, so `make test` runs more of them at a time than
+    there are cores. Nothing here changes what a test meets when it runs alone.
+    """
+    for item in items:
+        if group := group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    # A long test that begins last is waited for by all the others.
+    items.sort(
+        key=lambda item: (not item.get_closest_marker("browser"), not item.get_closest_marker("kernel"))
+    )
+
+
+def group_of(item: pytest.Item) -> str | None:
+    """The tests with which this one stays in one process; None when it may be in any."""
+    assert isinstance(item, pytest.Function)
+    scopes = {
+        definition.scope
+        for definitions in item._fixtureinfo.name2fixturedefs.values()
+        for definition in definitions
+        # Those without a place are pytest's and its plugins' own.
+        if definition.baseid
+    }
+    for server in ("notebook7_server", "voila_server"):
+        if server in item.fixturenames:
+            # One such server is enough for all that few tests ask of it. JupyterLab's have more to do.
+            return server
+    meets = item.get_closest_marker("browser") or item.get_closest_marker("kernel")
+    if "module" in scopes or not meets:
+        # What is over in a moment is not worth sending about one by one.
+        return item.nodeid.partition("::")[0]
+    return item.nodeid.rpartition("::")[0] if "class" in scopes else None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Hold pytest-xdist to the groups: without them all passes, several times as slow."""
+    if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup"):
+        assert all("@" in item.nodeid for item in session.items if item.get_closest_marker("xdist_group")), (
+            "This pytest-xdist does not keep groups together on this pytest."
+        )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the harness's browser before the first test that does not need it."""
+    lab = sys.modules.get("tests.harness.lab")
+    wanted = getattr(nextitem, "fixturenames", ())
+    if lab and not {"lab_server", "notebook7_server", "voila_server"}.intersection(wanted):
+        lab.CHROMIUM.close()
 
 
 def pytest_report_header() -> list[str]:
@@ -67,7 +124,7 @@ def notebook7_server() -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(lab_server: Lab) -> Iterator[LabPage]:
-    """A browser of its own on JupyterLab; what it opened is closed with the test."""
+    """A page on JupyterLab, with a browser profile of its own; what it opened is closed with the test."""
     from .harness.lab import LabPage
 
     with LabPage(lab_server) as page:
@@ -76,7 +133,7 @@ def lab(lab_server: Lab) -> Iterator[LabPage]:
 
 @pytest.fixture
 def notebook7(notebook7_server: Lab) -> Iterator[LabPage]:
-    """A browser of its own on Notebook 7."""
+    """A page on Notebook 7, with a browser profile of its own."""
     from .harness.lab import LabPage
 
     with LabPage(notebook7_server) as page:
@@ -94,7 +151,7 @@ def voila_server() -> Iterator[Voila]:
 
 @pytest.fixture
 def voila(voila_server: Voila) -> Iterator[VoilaPage]:
-    """A browser of its own on Voila."""
+    """A page on Voila, with a browser profile of its own."""
     from .harness.voila import VoilaPage
 
     with VoilaPage(voila_server) as page:

@@ -9,11 +9,13 @@ what `voila` needs of them, too. What they need is expected to be there: without
 a kernel a test fails, it is not skipped. They know nothing of halo_notebook.
 
 Playwright's sync face keeps an event loop running in the thread that started it, and
-`asyncio.run` fails there meanwhile. So it is started and stopped with each page.
+`asyncio.run` fails there meanwhile. So it lasts no longer than tests with a browser follow
+one another (`CHROMIUM`).
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -33,7 +35,6 @@ import httpx
 import pytest
 from playwright.sync_api import (
     Browser,
-    BrowserContext,
     ConsoleMessage,
     Dialog,
     Error,
@@ -45,7 +46,14 @@ from playwright.sync_api import (
 )
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The first is the same engine without a desktop browser's own pages, which cost a third of the whole.
+CHROMIUM_NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
 CHROMIUM_ARGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -55,6 +63,8 @@ CHROMIUM_ARGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# What makes a process measure its coverage. Kernels do; a server has nothing of ours in it, and is slowed.
+MEASURED = "COVERAGE_PROCESS_"
 KNOWN_PAGE_ERRORS = (
     # Notebook 7.6 throws it on each load, while it reads its own settings.
     "Cannot read properties of undefined (reading 'schema')",
@@ -163,6 +173,44 @@ def chromium_path() -> str:
     return path
 
 
+class Chromium:
+    """One Chromium for the pages of all tests that follow one another.
+
+    To start it takes as long as many a test. Whoever opens a page makes a context of its own,
+    which is a profile of its own.
+    """
+
+    def __init__(self) -> None:
+        self._browser: Browser | None = None
+        self._stack = contextlib.ExitStack()
+
+    def browser(self) -> Browser:
+        """The one that is running, or a new one."""
+        if self._browser is not None and not self._browser.is_connected():
+            self.close()
+        if self._browser is None:
+            executable = chromium_path()
+            playwright: Playwright = self._stack.enter_context(sync_playwright())
+            try:
+                self._browser = playwright.chromium.launch(
+                    executable_path=executable, args=list(CHROMIUM_ARGS), timeout=60_000
+                )
+            except BaseException:
+                self.close()
+                raise
+            self._stack.callback(self._browser.close)
+        return self._browser
+
+    def close(self) -> None:
+        """End it, and the event loop that drives it. May be called twice."""
+        self._browser = None
+        self._stack.close()
+
+
+CHROMIUM = Chromium()
+atexit.register(CHROMIUM.close)
+
+
 def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
     """A notebook's JSON (nbformat 4) with these code cells, none of them run."""
     return {
@@ -261,7 +309,9 @@ class Server:
     def _start(
         self, command: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None
     ) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("HALO_", MEASURED))
+        }
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -307,6 +357,7 @@ class Server:
                     "display_name": "Python 3 (ipykernel)",
                     "language": "python",
                     "metadata": {"debugger": False},
+                    "env": {name: value for name, value in os.environ.items() if name.startswith(MEASURED)},
                 }
             )
         )
@@ -422,21 +473,9 @@ class BrowserPage:
         self.page_errors: list[str] = []
         self.console_errors: list[str] = []
         self.browser_dialogs: list[str] = []
-        executable = chromium_path()
-        self._stack = contextlib.ExitStack()
-        try:
-            playwright: Playwright = self._stack.enter_context(sync_playwright())
-            browser: Browser = playwright.chromium.launch(
-                executable_path=executable, args=list(CHROMIUM_ARGS), timeout=60_000
-            )
-            self._stack.callback(browser.close)
-            context: BrowserContext = browser.new_context(viewport={"width": size[0], "height": size[1]})
-            self._stack.callback(context.close)
-            context.add_init_script(PAGE_SCRIPT)
-            self.page = context.new_page()
-        except BaseException:
-            self._stack.close()
-            raise
+        self._context = CHROMIUM.browser().new_context(viewport={"width": size[0], "height": size[1]})
+        self._context.add_init_script(PAGE_SCRIPT)
+        self.page = self._context.new_page()
         self.page.set_default_timeout(30_000)
         self.page.on("pageerror", self._note_page_error)
         self.page.on("console", self._note_console)
@@ -451,8 +490,8 @@ class BrowserPage:
         self.close()
 
     def close(self) -> None:
-        """Close the browser."""
-        self._stack.close()
+        """Close the page, with its profile."""
+        self._context.close()
 
     def axe(self, selector: str) -> list[Violation]:
         """What axe-core finds wrong with the elements that fit the selector, and what is in them.
@@ -638,7 +677,7 @@ class LabPage(BrowserPage):
         return path
 
     def close(self) -> None:
-        """Close the browser, end the kernels and remove the notebook."""
+        """Close the page, end the kernels and remove the notebook."""
         try:
             super().close()
         finally:

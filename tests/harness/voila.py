@@ -117,7 +117,7 @@ class VoilaPage(BrowserPage):
         expect(self.page.locator("body")).to_contain_text(text, timeout=timeout * 1000, use_inner_text=True)
 
     def close(self) -> None:
-        """Close the browser, end the kernels and remove the notebook."""
+        """Close the page, end the kernels and remove the notebook."""
         try:
             super().close()
         finally:
