@@ -877,19 +877,22 @@ def strict_agent() -> Iterator[DemoAgent]:
         yield running
 
 
-def test_a_callable_is_asked_when_there_is_no_token(strict_agent: DemoAgent) -> None:
+def test_a_callable_is_asked_when_there_is_no_token(
+    strict_agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once, and again only when the token has expired."""
     asked = []
 
     def fresh() -> str:
         asked.append(threading.get_ident())
-        return sign_user_token(SECRET, "u_1", expires_in_s=3600 if len(asked) > 1 else 1)
+        return sign_user_token(SECRET, "u_1", expires_in_s=3600 if len(asked) > 1 else 60)
 
     client = HaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=fresh)
     assert client.ask("Hello").status == "complete"
     assert client.ask("Hello").status == "complete"
     assert asked == [threading.get_ident()], "on the caller's thread, once"
-    time.sleep(1.1)
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
     assert client.ask("Hello").status == "complete"
     assert client.ask("Hello").status == "complete"
     assert len(asked) == 2
