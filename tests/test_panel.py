@@ -597,6 +597,38 @@ def test_callbacks_run_on_the_kernels_loop(client: HaloClient, wires: dict[int, 
     assert {what[2] for what in called} == {threading.main_thread()}
 
 
+def test_a_click_may_come_on_a_thread_with_a_loop_of_its_own(
+    client: HaloClient, wires: dict[int, Wire]
+) -> None:
+    """As a subshell's do: the turn is taken, and a callback still runs where the notebook's own code does."""
+    called_on: list[threading.Thread] = []
+
+    async def notebook() -> None:
+        panel = ChatPanel("docs", client=client)
+        wire = wires[id(panel)]
+        wire.panel = panel
+        done = asyncio.Event()
+
+        async def note(reply: Reply) -> None:
+            called_on.append(threading.current_thread())
+            done.set()
+
+        panel.on_reply(note)
+
+        async def click() -> None:
+            wire.send("My name is Ada")
+            wire.ask("sync")
+            assert asyncio.get_running_loop() is not panel._loop
+
+        await asyncio.to_thread(lambda: asyncio.run(click()))
+        await asyncio.wait_for(done.wait(), 10)
+        assert (await asyncio.to_thread(wire.turns, 1))[0]["status"] == "complete"
+        panel.close()
+
+    asyncio.run(notebook())
+    assert called_on == [threading.main_thread()]
+
+
 def test_a_callback_that_fails_is_named(panel: ChatPanel, page: Wire) -> None:
     """One line in the page; the conversation and the other callbacks go on."""
     replies: list[Reply] = []
