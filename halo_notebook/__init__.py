@@ -32,8 +32,12 @@ from .errors import (
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from .cases import Case, CaseTurn
+    from .checks import Score
     from .client import AsyncHaloClient, HaloClient
     from .demo import DemoAgent
+    from .evaluating import aevaluate, evaluate
+    from .evaluation import Evaluation
     from .panel import ChatPanel
     from .reply import ActionEvent, Reply
     from .session import Rating, Session, Turn
@@ -46,17 +50,23 @@ _MODULES = {
     "ActionEvent": "reply",
     "ActionSummary": "stream",
     "AsyncHaloClient": "client",
+    "Case": "cases",
+    "CaseTurn": "cases",
     "ChatPanel": "panel",
     "DemoAgent": "demo",
+    "Evaluation": "evaluation",
     "Event": "stream",
     "HaloClient": "client",
     "MalformedRecord": "stream",
     "Rating": "session",
     "Reply": "reply",
+    "Score": "checks",
     "Session": "session",
     "StreamParser": "stream",
     "TextDelta": "stream",
     "Turn": "session",
+    "aevaluate": "evaluating",
+    "evaluate": "evaluating",
 }
 
 __all__ = [
@@ -66,10 +76,13 @@ __all__ = [
     "AsyncHaloClient",
     "AuthenticationError",
     "BadRequest",
+    "Case",
+    "CaseTurn",
     "ChatPanel",
     "ConfigError",
     "ConnectionFailed",
     "DemoAgent",
+    "Evaluation",
     "Event",
     "HaloClient",
     "HaloError",
@@ -85,6 +98,7 @@ __all__ = [
     "ReplyStopped",
     "ReplyTimeout",
     "ReplyUnreadable",
+    "Score",
     "ServerError",
     "Session",
     "StatusError",
@@ -93,6 +107,8 @@ __all__ = [
     "Turn",
     "UsageError",
     "__version__",
+    "aevaluate",
+    "evaluate",
     "load_ipython_extension",
     "unload_ipython_extension",
 ]

@@ -23,6 +23,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import copy
+import dataclasses
 import inspect
 import json
 import math
@@ -384,6 +386,13 @@ class AsyncHaloClient:
             "last_session_id": self._last.session_id if self._last else None,
             "last_agent_id": self._last.agent_id if self._last else None,
         }
+
+    def copy(self, **settings: Any) -> AsyncHaloClient:
+        """Another client with these settings changed, and with connections of its own."""
+        made = copy.copy(self)
+        made._settings = dataclasses.replace(self._settings, **settings)
+        made._loops = WeakKeyDictionary()
+        return made
 
     async def aclose(self) -> None:
         """Close the connections on this loop. The client can be used again; it opens new ones."""

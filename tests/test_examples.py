@@ -18,6 +18,11 @@ SHOWN = {
     "session": {"Session", "SessionRegister"},
     "reply": {"Reply"},
     "live": {"Pacer"},
+    "panel": {"ChatPanel"},
+    "transcript": {"Timeline"},
+    "cases": {"read_cases"},
+    "checks": {"contains"},
+    "evaluating": {"evaluate"},
     "demo": {"DemoAgent"},
     "render": {"ReplyRenderer"},
 }

@@ -30,6 +30,12 @@ ORDER = [
     "live",
     "transcript",
     "panel",
+    "cases",
+    "checks",
+    "journal",
+    "intervals",
+    "evaluation",
+    "evaluating",
     "magics",
     "__init__",
 ]

@@ -1,0 +1,272 @@
+"""What a reply is held to: functions of a reply that say whether it passes.
+
+A check is any function ``check(reply) -> bool | float | Score``, sync or async; one that takes
+two arguments gets what its case expects as the second. A bool passes or fails; a float from 0
+to 1 is a score, and passes from 0.5 on; a `Score` says both, and why. What a check raises is
+that check's failure to judge, never a pass and never a fail of the agent's.
+
+The ready ones look at what has arrived alone: the text, the actions, the times. They know
+nothing of an action's payload but what they are told.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from .reply import Reply
+    from .stream import JSON
+
+Verdict: TypeAlias = "bool | float | Score | None"
+Check: TypeAlias = Callable[..., "Verdict | Awaitable[Verdict]"]
+PASSING = 0.5
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a check found.
+
+    Attributes:
+        passed: whether the reply passes; None when the check has nothing to say of it.
+        value: from 0 to 1; 1.0 or 0.0 for a plain pass or fail.
+        note: why, in a line.
+    """
+
+    passed: bool | None
+    value: float | None = None
+    note: str = ""
+
+
+def as_score(verdict: Any) -> Score:
+    """What a check gave, as a `Score`.
+
+    Raises:
+        TypeError: when it is none of what a check may give.
+    """
+    match verdict:
+        case Score():
+            return verdict
+        case None:
+            return Score(None)
+        case bool():
+            return Score(verdict, float(verdict))
+        case int() | float() if math.isfinite(verdict):
+            return Score(verdict >= PASSING, float(verdict))
+        case _ if type(verdict).__module__ == "numpy" and hasattr(verdict, "item"):
+            return as_score(verdict.item())
+    raise TypeError(f"a check gives a bool, a number or a Score, not {type(verdict).__name__}")
+
+
+def check_name(check: Check) -> str:
+    """What a check is called: its column in a table."""
+    return str(getattr(check, "__name__", None) or type(check).__name__)
+
+
+def call_check(check: Check, reply: Reply, expect: JSON) -> Any:
+    """What `check` says of `reply`, which may be awaitable; with `expect` when it takes two arguments."""
+    return check(reply, expect) if _takes_two(check) else check(reply)
+
+
+def _takes_two(check: Check) -> bool:
+    try:
+        parameters = inspect.signature(check).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    places = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    required = [each for each in places if each.default is each.empty]
+    return len(required) >= 2 or (len(places) >= 2 and places[1].name == "expect")
+
+
+def checked_checks(checks: Sequence[Check] | Mapping[str, Check] | Check) -> dict[str, Check]:
+    """The checks under their names.
+
+    Raises:
+        InvalidRequest: when one is no function, or two have the same name.
+    """
+    if isinstance(checks, Mapping):
+        named = {str(name): check for name, check in checks.items()}
+    else:
+        given = [checks] if callable(checks) else list(checks)
+        named = {}
+        for check in given:
+            name = check_name(check)
+            if name in named:
+                raise InvalidRequest(
+                    f"Two checks are called {name!r}. Nothing was sent; give them as a dict, name to check."
+                )
+            named[name] = check
+    for name, check in named.items():
+        if not callable(check):
+            raise InvalidRequest(f"The check {name!r} is no function. Nothing was sent; give a function.")
+    return named
+
+
+# --- Ready checks -----------------------------------------------------------------------
+
+
+def contains(*texts: str, ignore_case: bool = True) -> Check:
+    """Passes when the reply's text holds each of `texts`; without any, what the case expects.
+
+    >>> from halo_notebook.reply import Reply
+    >>> from halo_notebook.stream import TextDelta
+    >>> reply = Reply()
+    >>> reply.add(TextDelta("Your invoices are under Billing."), at_s=0.1)
+    >>> call_check(contains("billing"), reply, None).passed
+    True
+    """
+
+    def check(reply: Reply, expect: JSON = None) -> Score:
+        wanted = texts or _expected_texts(expect)
+        if not wanted:
+            return Score(None, note="nothing is expected")
+        text = reply.text.casefold() if ignore_case else reply.text
+        missing = [each for each in wanted if (each.casefold() if ignore_case else each) not in text]
+        return Score(not missing, float(not missing), f"without {missing[0]!r}" if missing else "")
+
+    return _named(check, "contains", texts)
+
+
+def matches(pattern: str, flags: int = 0) -> Check:
+    """Passes when the regular expression `pattern` is found in the reply's text."""
+    compiled = re.compile(pattern, flags)
+
+    def check(reply: Reply) -> bool:
+        return compiled.search(reply.text) is not None
+
+    return _named(check, "matches", (pattern,))
+
+
+def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # as payloads call it
+    """Passes when the agent took an action of that type whose payload has each of `where`.
+
+    Args:
+        type: what the payload's `type`, else its `name`, is; None for any action.
+        where: key → value that the payload holds at its top level, or a function of that value;
+            ``a__b`` looks into an object: ``ticket__priority="high"``.
+    """
+
+    def check(reply: Reply) -> Score:
+        found = any(_fits(payload, type, where) for payload in reply.actions)
+        return Score(found, float(found), "" if found else f"{len(reply.actions)} other actions")
+
+    return _named(check, "action", [type, *where] if type else list(where))
+
+
+def no_action(type: str | None = None, /) -> Check:  # noqa: A002  # as payloads call it
+    """Passes when the agent took no action, or none of that type."""
+
+    def check(reply: Reply) -> bool:
+        return not any(_fits(payload, type, {}) for payload in reply.actions)
+
+    return _named(check, "no_action", [type] if type else [])
+
+
+def actions_in_order(*types: str) -> Check:
+    """Passes when actions of these types came in this order; others may stand between them."""
+
+    def check(reply: Reply) -> bool:
+        came = iter(reply.actions)
+        return all(any(_fits(payload, wanted, {}) for payload in came) for wanted in types)
+
+    return _named(check, "actions_in_order", types)
+
+
+def faster_than(*, first_text_s: float | None = None, total_s: float | None = None) -> Check:
+    """Passes when the first text came, and the reply ended, within these seconds of being asked."""
+
+    def check(reply: Reply) -> Score:
+        slow = [
+            f"{name} {took if took is None else round(took, 3)} s"
+            for name, took, limit in (
+                ("first text", reply.first_text_s, first_text_s),
+                ("total", reply.elapsed_s, total_s),
+            )
+            if limit is not None and (took is None or took > limit)
+        ]
+        return Score(not slow, float(not slow), ", ".join(slow))
+
+    return _named(check, "faster_than", [str(limit) for limit in (first_text_s, total_s) if limit])
+
+
+def json_schema(schema: Mapping[str, Any], type: str | None = None) -> Check:  # noqa: A002  # as above
+    """Passes when each action of that type (None: each) fits the JSON schema, and there is one.
+
+    Needs the package jsonschema.
+    """
+    import jsonschema
+
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    validator.check_schema(dict(schema))
+
+    def check(reply: Reply) -> Score:
+        payloads = [payload for payload in reply.actions if _fits(payload, type, {})]
+        problem = next((error for payload in payloads for error in validator.iter_errors(payload)), None)
+        if not payloads:
+            return Score(False, 0.0, "no such action")
+        return Score(problem is None, float(problem is None), problem.message[:200] if problem else "")
+
+    return _named(check, "json_schema", [type] if type else [])
+
+
+def agent_is(agent_id: str) -> Check:
+    """Passes when that agent answered."""
+
+    def check(reply: Reply) -> Score:
+        return Score(reply.agent_id == agent_id, float(reply.agent_id == agent_id), f"{reply.agent_id}")
+
+    return _named(check, "agent_is", (agent_id,))
+
+
+def autoevals_scorer(scorer: Any, *, passing: float = PASSING) -> Check:
+    """One of autoevals' scorers as a check: it gets the reply's text, and what the case expects.
+
+    Args:
+        scorer: such as ``autoevals.Levenshtein()``; called as ``scorer(output=…, expected=…)``.
+        passing: from which score on a reply passes.
+    """
+
+    def check(reply: Reply, expect: JSON) -> Score:
+        result = scorer(output=reply.text, expected=expect)
+        value = result.score
+        return Score(None if value is None else value >= passing, value)
+
+    return _named(check, check_name(scorer), ())
+
+
+def _fits(payload: JSON, type_: str | None, where: Mapping[str, Any]) -> bool:
+    if not isinstance(payload, dict):
+        return type_ is None and not where
+    if type_ is not None and type_ not in (payload.get("type"), payload.get("name")):
+        return False
+    return all(_holds(payload, path.split("__"), wanted) for path, wanted in where.items())
+
+
+def _holds(value: JSON, path: Sequence[str], wanted: Any) -> bool:
+    for key in path:
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    if callable(wanted):
+        return bool(wanted(value))
+    # Python holds True equal to 1, and JSON does not.
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
+
+
+def _expected_texts(expect: JSON) -> tuple[str, ...]:
+    if isinstance(expect, str):
+        return (expect,)
+    return tuple(each for each in expect if isinstance(each, str)) if isinstance(expect, list) else ()
+
+
+def _named(check: Any, name: str, about: Sequence[str | None]) -> Check:
+    """Give a check a name that tells it from others of its kind."""
+    shown = ", ".join(str(each) for each in about)
+    check.__name__ = f"{name}({shown})" if shown else name
+    return check  # type: ignore[no-any-return]

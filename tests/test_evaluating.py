@@ -1,0 +1,448 @@
+"""Evaluations: what is asked, what is kept, what is never asked twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halo_notebook import HaloClient, Reply, errors
+from halo_notebook.checks import Score, action, contains
+from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
+from halo_notebook.evaluating import aevaluate, evaluate
+from halo_notebook.journal import Journal, read_lines
+from halo_notebook.stream import JSON, TextDelta
+
+if TYPE_CHECKING:
+    from .harness.kernels import Kernel
+
+
+ALWAYS = {"ok": lambda reply: True}
+
+
+@pytest.fixture
+def agent() -> Iterator[DemoAgent]:
+    with DemoAgent(first_byte_s=0, chunk_s=0) as running:
+        yield running
+
+
+@pytest.fixture
+def client(agent: DemoAgent) -> HaloClient:
+    return HaloClient(DEMO_KEY, base_url=agent.url, silence_timeout_s=1)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    return tmp_path / "evaluation.jsonl"
+
+
+def asked(agent: DemoAgent) -> list[str]:
+    return [request.body["message"] for request in agent.requests]
+
+
+def test_each_conversation_has_a_session_of_its_own(agent: DemoAgent, client: HaloClient) -> None:
+    """Turns of one go on in it, in order; another repeat or configuration knows nothing of it."""
+    case = {"id": "ada", "turns": ["My name is Ada", "What is my name?"], "expect": "Ada"}
+    result = evaluate(
+        [case, "What is my name?"],
+        [contains()],
+        configs={"a": client, "b": {"client": client, "mode": "voice"}},
+        repeats=2,
+        progress=False,
+    )
+    rows = list(result.rows())
+    assert len(rows) == len(agent.requests) == 2 * 2 * 3
+    assert {row["status"] for row in rows} == {"complete"}
+    sessions: dict[tuple[Any, ...], set[str]] = {}
+    for row in rows:
+        place = row["case"], row["config"], row["repeat"]
+        sessions.setdefault(place, set()).add(row["session_id"])
+    assert all(len(ids) == 1 for ids in sessions.values())
+    assert len(set.union(*sessions.values())) == 8
+    assert result.passed("contains") == {"a": {"ada": [True, True]}, "b": {"ada": [True, True]}}
+    assert all("have not told me" in row["text"] for row in rows if row["case"] == "2")
+    assert {request.body.get("mode") for request in agent.requests} == {None, "voice"}
+
+
+def test_what_is_kept_is_not_asked_again(agent: DemoAgent, client: HaloClient, kept: Path) -> None:
+    """An edited case is asked anew, an added one alone, a renamed one not at all."""
+    configs = {"demo": client}
+    evaluate(["one", {"id": "b", "turns": ["two"]}], configs=configs, path=kept, progress=False)
+    assert sorted(asked(agent)) == ["one", "two"]
+    result = evaluate(
+        [{"id": "renamed", "turns": ["two"], "expect": "x"}, "one", "two!", "three"],
+        [contains()],
+        configs=configs,
+        path=kept,
+        progress=False,
+    )
+    assert sorted(asked(agent)[2:]) == ["three", "two!"]
+    assert [row["case"] for row in result.rows()] == ["renamed", "2", "3", "4"]
+    assert result.passed("contains") == {"demo": {"renamed": [False]}}
+
+
+def test_rescoring_asks_nobody(agent: DemoAgent, client: HaloClient, kept: Path) -> None:
+    """The replies are on the disk, actions and times with them."""
+    result = evaluate(
+        ["Open a ticket"], [contains("ticket")], configs={"demo": client}, path=kept, progress=False
+    )
+    count = len(agent.requests)
+    result.rescore({"acted": action("create_ticket"), "slow": lambda reply: reply.elapsed_s > 100})
+    assert result.passed("acted") == {"demo": {"1": [True]}}
+    assert result.passed("slow") == {"demo": {"1": [False]}}
+    assert len(agent.requests) == count
+    with pytest.raises(errors.InvalidRequest, match="There is no check 'contains"):
+        result.passed("contains(ticket)")
+
+
+@pytest.mark.parametrize("fault", ["cut text", "500", "stall", "close"])
+def test_what_may_have_arrived_is_not_sent_again(
+    fault: str, agent: DemoAgent, client: HaloClient, kept: Path
+) -> None:
+    """It is recorded as interrupted, counts as no pass, and the next run leaves it alone."""
+    agent.faults.append(fault)
+    first = evaluate([["one", "two"]], ALWAYS, configs={"demo": client}, path=kept, progress=False)
+    assert [row["status"] for row in first.rows()] == ["interrupted", "skipped"]
+    assert first.passed("ok") == {"demo": {"1": [False]}}
+    assert "1 conversation may have reached the agent" in first.notes()[0]
+    again = evaluate([["one", "two"]], configs={"demo": client}, path=kept, progress=False)
+    assert [row["status"] for row in again.rows()] == ["interrupted", "skipped"]
+    assert asked(agent) == ["one"]
+
+
+def test_what_was_refused_is_asked_by_the_next_run(agent: DemoAgent, client: HaloClient, kept: Path) -> None:
+    """A wrong key has harmed nobody: nothing was taken."""
+    agent.faults.extend(["401", "401"])
+    first = evaluate(["one", "two"], ALWAYS, configs={"demo": client}, path=kept, progress=False)
+    assert [row["status"] for row in first.rows()] == ["failed", "failed"]
+    assert first.passed("ok") == {"demo": {"1": [False], "2": [False]}}
+    assert "refused the key" in next(first.rows())["error"]
+    again = evaluate(["one", "two"], configs={"demo": client}, path=kept, progress=False)
+    assert [row["status"] for row in again.rows()] == ["complete", "complete"]
+    assert len(agent.requests) == 4
+
+
+def test_a_configuration_that_fails_wholly_does_not_end_the_others(client: HaloClient) -> None:
+    """Its rows say why; nothing of it passes."""
+    nobody = HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", connect_timeout_s=0.2)
+    result = evaluate(
+        ["one", "two"],
+        ALWAYS,
+        configs={"good": client, "none": nobody},
+        concurrency=4,
+        progress=False,
+    )
+    assert result.passed("ok") == {"good": {"1": [True], "2": [True]}, "none": {"1": [False], "2": [False]}}
+    rows = [row for row in result.rows() if row["config"] == "none"]
+    assert all("no connection" in row["error"].lower() for row in rows)
+
+
+def test_a_storm_of_429_slows_all_down_together(agent: DemoAgent, client: HaloClient) -> None:
+    """Each is sent again, since it was not taken, and in the end all are asked once."""
+    agent.faults.extend(["429 retry-after"] * 5)
+    result = evaluate(
+        [f"message {number}" for number in range(12)], configs={"demo": client}, concurrency=6, progress=False
+    )
+    rows = list(result.rows())
+    assert {row["status"] for row in rows} == {"complete"}
+    assert sum(row["retries"] for row in rows) == 5
+    assert len(agent.requests) == 17
+    waited = [row for row in rows if row["retries"]]
+    assert all(row["queue_wait_s"] >= 1 and row["elapsed_s"] < 1 for row in waited)
+
+
+def test_the_rate_limit_is_for_all_together(agent: DemoAgent, client: HaloClient) -> None:
+    """Messages leave no faster than that many a minute, and times count from their leaving."""
+    began = time.monotonic()
+    result = evaluate(
+        [f"message {number}" for number in range(6)],
+        configs={"demo": client},
+        concurrency=6,
+        rate_limit=600,
+        progress=False,
+    )
+    assert time.monotonic() - began >= 0.5
+    rows = sorted(result.rows(), key=lambda row: row["queue_wait_s"])
+    assert rows[-1]["queue_wait_s"] >= 0.45
+    assert rows[-1]["first_text_s"] < 0.4
+
+
+def test_a_check_that_fails_is_neither_pass_nor_fail(client: HaloClient) -> None:
+    """It could not judge, and the result says so."""
+
+    def breaks(reply: Reply) -> bool:
+        raise KeyError("nope")
+
+    checks: dict[str, Any] = {"breaks": breaks, "odd": lambda reply: "yes"}
+    result = evaluate(["one"], checks, configs={"demo": client}, progress=False)
+    row = next(result.rows())
+    assert row["breaks"] is None and row["breaks note"] == "KeyError: 'nope'"
+    assert row["odd"] is None and "a bool, a number or a Score" in row["odd note"]
+    assert result.passed("breaks") == {"demo": {}}
+    assert "breaks could not judge 1 turn; they count neither way." in result.notes()
+
+
+def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient) -> None:
+    """Each configuration's turns by how they ended, its pass rate with an interval, times, agents."""
+    agent.faults.append("cut text")
+    result = evaluate(
+        [f"message {number}" for number in range(8)],
+        [contains("said")],
+        configs={"a": client, "b": {"client": client, "mode": "voice"}},
+        concurrency=1,
+        progress=False,
+    )
+    summary = result.summary()
+    assert list(summary["turns"]) == [8, 8]
+    assert list(summary["complete"] + summary["interrupted"]) == [8, 8]
+    assert list(summary["interrupted"]) == [1, 0]
+    rate = summary["contains(said)"]["a"]
+    assert rate.n == 8 and rate.low <= rate.estimate <= rate.high
+    assert summary["agents"]["b"] == "agent_demo"
+    assert summary["elapsed_s p95"]["b"] >= summary["elapsed_s p50"]["b"] > 0
+    assert len(result.df) == 16
+    assert len(result.failures()) == len(result.df) - sum(result.df["contains(said)"])
+    comparison = result.compare("a", "b")
+    assert set(comparison) == {"contains(said)", "first_text_s", "elapsed_s"}
+    assert "8 cases" in str(comparison["contains(said)"])
+    with pytest.raises(errors.InvalidRequest, match="There is no configuration 'c'"):
+        result.compare("a", "c")
+    html = result._repr_html_()
+    assert "16 conversations" in html and "may have reached the agent" in html
+
+
+def test_a_conversation_is_shown_as_in_a_cell(client: HaloClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Message and reply of each turn, as safe HTML."""
+    shown: list[dict[str, str]] = []
+
+    def publish(data: dict[str, str]) -> None:
+        shown.append(data)
+
+    monkeypatch.setattr("IPython.display.publish_display_data", publish)
+    result = evaluate(
+        ["other", ["My name is <Ada>", "Open a ticket"]], configs={"demo": client}, progress=False
+    )
+    result.show(1)
+    assert len(shown) == 2
+    assert "My name is &lt;Ada&gt;" in shown[0]["text/html"]
+    assert "create_ticket" in shown[1]["text/html"]
+
+
+def test_another_agent_in_mid_run_is_told(agent: DemoAgent, client: HaloClient, kept: Path) -> None:
+    """Two agents under one configuration compare nothing."""
+    evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
+    lines = kept.read_text().replace('"agent_id":"agent_demo"', '"agent_id":"agent_other"')
+    kept.write_text(lines)
+    result = evaluate(["one", "two"], configs={"demo": client}, path=kept, progress=False)
+    assert any("More than one agent answered as 'demo'" in note for note in result.notes())
+
+
+def test_async_checks_run_on_the_callers_loop(client: HaloClient) -> None:
+    """In `aevaluate`; `evaluate` awaits them, too."""
+
+    async def judged() -> dict[str, Any]:
+        lock = asyncio.Lock()
+        here = asyncio.get_running_loop()
+
+        async def check(reply: Reply) -> Score:
+            async with lock:
+                await asyncio.sleep(0)
+                return Score(asyncio.get_running_loop() is here, 1.0)
+
+        result = await aevaluate(["one", "two"], {"here": check}, configs={"demo": client}, progress=False)
+        return result.passed("here")
+
+    assert asyncio.run(judged()) == {"demo": {"1": [True], "2": [True]}}
+
+    async def plain(reply: Reply) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    assert evaluate(["one"], [plain], configs={"demo": client}, progress=False).passed("plain") == {
+        "demo": {"1": [True]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"repeats": 0}, "repeats must be"),
+        ({"concurrency": 1.5}, "concurrency must be"),
+        ({"rate_limit": 0}, "rate_limit must be"),
+        ({"configs": {"x": 3}}, "Configuration 'x' is int"),
+        ({"configs": {"x": {"session_id": "s"}}}, "has a session_id"),
+        ({"configs": {"x": {"modde": "chat"}}}, "There is no field 'modde'"),
+        ({"checks": {"x": 3}}, "'x' is no function"),
+    ],
+    ids=lambda each: str(each)[:30],
+)
+def test_what_makes_no_evaluation_is_refused(
+    arguments: dict[str, Any], words: str, client: HaloClient
+) -> None:
+    """Before anything is sent."""
+    with pytest.raises(errors.InvalidRequest, match=words):
+        evaluate(["one"], **{"configs": {"demo": client}, "progress": False, **arguments})
+
+
+def test_what_is_not_installed_is_named_at_once(
+    agent: DemoAgent, client: HaloClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is sent, with the command that brings it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(errors.UsageError, match=r"needs the package filelock.*halo-notebook\[eval\]"):
+        evaluate(["one"], configs={"demo": client}, progress=False)
+    assert asked(agent) == []
+
+
+def test_a_second_writer_is_refused(client: HaloClient, kept: Path) -> None:
+    """In this process, and in another."""
+    journal = Journal(kept)
+    try:
+        with pytest.raises(errors.UsageError, match="Another evaluation is writing"):
+            evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
+        code = (
+            f"import pathlib\nfrom halo_notebook.journal import Journal\nJournal(pathlib.Path({str(kept)!r}))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "Another evaluation is writing" in done.stderr
+    finally:
+        journal.close()
+    assert len(evaluate(["one"], configs={"demo": client}, path=kept, progress=False)) == 1
+    with pytest.raises(errors.InvalidRequest, match="holds an evaluation"):
+        evaluate(["one"], configs={"demo": client}, path=kept, resume=False, progress=False)
+
+
+def test_a_torn_line_is_passed_over(kept: Path) -> None:
+    """And what is written after it is whole."""
+    journal = Journal(kept)
+    journal.append({"kind": "one"}).result()
+    journal.close()
+    with kept.open("ab") as file:
+        file.write(b'{"kind": "tor')
+    journal = Journal(kept)
+    for number in range(100):
+        journal.append({"kind": "two", "number": number})
+    journal.close()
+    lines = list(read_lines(kept))
+    assert lines == [{"kind": "one"}, *({"kind": "two", "number": number} for number in range(100))]
+    assert list(read_lines(kept.with_name("none"))) == []
+
+
+KILLED = """\
+import sys
+from halo_notebook import HaloClient
+from halo_notebook.evaluating import evaluate
+client = HaloClient({key!r}, base_url={url!r})
+cases = [f"message {{number}}" for number in range(40)]
+evaluate(cases, configs={{"demo": client}}, path={path!r}, concurrency=4, progress=False)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_after_any_end_only_what_had_not_begun_is_asked(how: signal.Signals, kept: Path) -> None:
+    """Killed in mid-run or interrupted: what had ended is kept, what was under way is not sent again."""
+
+    def reply(request: dict[str, JSON]) -> Iterator[Step]:
+        yield TextDelta("first ")
+        yield 0.1
+        yield TextDelta("and last")
+
+    with DemoAgent(first_byte_s=0, reply=reply) as agent:
+        code = KILLED.format(key=DEMO_KEY, url=agent.url, path=str(kept))
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while len(agent.requests) < 14:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        os.kill(process.pid, how)
+        process.wait(20)
+        before = asked(agent)
+        assert 14 <= len(before) < 40
+        client = HaloClient(DEMO_KEY, base_url=agent.url)
+        cases = [f"message {number}" for number in range(40)]
+        result = evaluate(cases, configs={"demo": client}, path=kept, progress=False)
+        assert len(set(asked(agent))) == len(asked(agent))  # each once at most, all in all
+        unasked = set(cases) - set(asked(agent))
+        assert unasked <= {row["say"] for row in result.rows() if row["status"] == "interrupted"}
+        states = [row["status"] for row in result.rows()]
+        assert states.count("complete") + states.count("interrupted") == 40
+        assert 1 <= states.count("interrupted") <= 4
+        assert len({row["session_id"] for row in result.rows() if row["status"] == "complete"}) == (
+            states.count("complete")
+        )
+
+
+def test_an_interrupt_leaves_what_there_is(kept: Path) -> None:
+    """The result is there, says that it is not whole, and the same call goes on from it."""
+
+    def reply(request: dict[str, JSON]) -> Iterator[Step]:
+        yield TextDelta("first ")
+        yield 0.2
+        yield TextDelta("and last")
+
+    cases = [f"message {number}" for number in range(60)]
+    with DemoAgent(first_byte_s=0, reply=reply) as agent:
+        client = HaloClient(DEMO_KEY, base_url=agent.url)
+        timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.start()
+        result = evaluate(
+            cases,
+            ALWAYS,
+            configs={"demo": client},
+            path=kept,
+            concurrency=4,
+            progress=False,
+        )
+        assert result.interrupted
+        states = [row["status"] for row in result.rows()]
+        assert states.count("complete") > 0 and states.count("not run") > 0
+        assert states.count("interrupted") <= 4
+        assert "the same call goes on from here" in result.notes()[0]
+        assert any(row["text"] == "first " for row in result.rows() if row["status"] == "interrupted")
+        again = evaluate(cases, configs={"demo": client}, path=kept, concurrency=16, progress=False)
+        assert [row["status"] for row in again.rows()].count("not run") == 0
+        assert len(set(asked(agent))) == len(asked(agent)) >= 56
+
+
+def test_no_secret_is_in_the_file(agent: DemoAgent, kept: Path) -> None:
+    """Neither the key nor a user token."""
+    client = HaloClient("ab_live_confidential", base_url=agent.url, user_token="a.b.confidential")
+    result = evaluate(["What do you know about me?"], configs={"demo": client}, path=kept, progress=False)
+    assert "confidential" not in kept.read_text() + repr(result)
+    assert json.loads(kept.read_text().splitlines()[0])["fingerprint"]
+
+
+@pytest.mark.kernel
+def test_a_notebooks_async_checks_run_on_its_own_loop(kernel: Kernel) -> None:
+    """What a check holds of the kernel's loop works in `evaluate`, and Run All goes on."""
+    kernel.run(
+        "import asyncio\nfrom halo_notebook import DemoAgent, HaloClient\n"
+        "from halo_notebook.demo import DEMO_KEY\n"
+        "from halo_notebook.evaluating import evaluate, aevaluate\n"
+        "agent = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
+        "configs = {'demo': HaloClient(DEMO_KEY, base_url=agent.url)}\n"
+        "future = asyncio.get_running_loop().create_future()\nfuture.set_result(True)\n"
+        "async def check(reply):\n    await asyncio.sleep(0)\n    return await future"
+    )
+    results = kernel.run_all(
+        [
+            "print(evaluate(['one', 'two'], [check], configs=configs, progress=False).passed('check'))",
+            "print((await aevaluate(['one'], [check], configs=configs, progress=False)).passed('check'))",
+            "print('after')",
+        ]
+    )
+    assert [result.stdout for result in results] == [
+        "{'demo': {'1': [True], '2': [True]}}\n",
+        "{'demo': {'1': [True]}}\n",
+        "after\n",
+    ]
