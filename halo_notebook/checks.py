@@ -125,7 +125,7 @@ def contains(*texts: str, ignore_case: bool = True) -> Check:
     def check(reply: Reply, expect: JSON = None) -> Score:
         wanted = texts or _expected_texts(expect)
         if not wanted:
-            return Score(None, note="nothing is expected")
+            return Score(None)
         text = reply.text.casefold() if ignore_case else reply.text
         missing = [each for each in wanted if (each.casefold() if ignore_case else each) not in text]
         return Score(not missing, float(not missing), f"without {missing[0]!r}" if missing else "")

@@ -67,6 +67,14 @@ class Conversation:
     repeat: int
 
 
+class Comparisons(dict[str, "Comparison | TimeComparison"]):
+    """What is compared → how it differs; shows as a line each."""
+
+    def __repr__(self) -> str:
+        width = max(map(len, self), default=0)
+        return "\n".join(f"{name:{width}}  {comparison}" for name, comparison in self.items())
+
+
 class Evaluation:
     """What came of asking many cases.
 
@@ -89,6 +97,7 @@ class Evaluation:
         self._checks = dict(checks)
         self._configs = list(configs)
         self._scores: dict[tuple[str, int], dict[str, Score]] = {}
+        self._broken: Counter[str] = Counter()  # how often each check could not judge
         self._sent: set[tuple[str, int]] = set()
         self._status: dict[tuple[str, int], str] = {}
         self._lock = threading.Lock()  # one thread asks, another judges
@@ -144,13 +153,12 @@ class Evaluation:
     def judge(self, key: str, turn: int, name: str, verdict: Any) -> None:
         """Keep what a check gave for a turn, or the exception that it raised."""
         try:
-            score = (
-                Score(None, note=f"{type(verdict).__name__}: {verdict}")
-                if isinstance(verdict, Exception)
-                else as_score(verdict)
-            )
-        except TypeError as error:
-            score = Score(None, note=f"TypeError: {error}")
+            if isinstance(verdict, Exception):
+                raise verdict
+            score = as_score(verdict)
+        except Exception as error:  # noqa: BLE001  # the check's own, of any kind
+            score = Score(None, note=one_line(f"{type(error).__name__}: {error}"))
+            self._broken[name] += 1
         with self._lock:
             self._scores.setdefault((key, turn), {})[name] = score
 
@@ -162,7 +170,8 @@ class Evaluation:
         """Passes and failures so far, in a few words."""
         with self._lock:
             found = Counter(score.passed for scores in self._scores.values() for score in scores.values())
-        unsure = f", {found[None]} not judged" if found[None] else ""
+        broken = sum(self._broken.values())
+        unsure = f", {broken} not judged" if broken else ""
         return f"{found[True]} passed, {found[False]} failed{unsure}"
 
     # --- Rows ---
@@ -301,17 +310,11 @@ class Evaluation:
             if len(set(agents)) > 1:
                 shown = ", ".join(f"{agent} ({count})" for agent, count in Counter(agents).most_common(5))
                 notes.append(f"More than one agent answered as {config!r}: {one_line(shown)}.")
-        unjudged = Counter(
-            name
-            for scores in self._scores.values()
-            for name, score in scores.items()
-            if score.passed is None and score.note
-        )
-        for name, count in unjudged.items():
+        for name, count in self._broken.items():
             notes.append(f"{name} could not judge {counted(count, 'turn')}; they count neither way.")
         return notes
 
-    def compare(self, a: str, b: str) -> dict[str, Comparison | TimeComparison]:
+    def compare(self, a: str, b: str) -> Comparisons:
         """Two configurations, case by case: each check's pass rate, and the times in seconds.
 
         Differences are `b` less `a`. Each says how sure it is, and notes when there are too few
@@ -324,7 +327,7 @@ class Evaluation:
                 raise InvalidRequest(
                     f"There is no configuration {name!r}; there are {', '.join(self._configs)}."
                 )
-        result: dict[str, Comparison | TimeComparison] = {}
+        result = Comparisons()
         for check in self._checks:
             passes = self.passed(check)
             result[check] = compare_passes(passes[a], passes[b])
@@ -346,6 +349,7 @@ class Evaluation:
         """Judge the replies anew, by these checks; nobody is asked. Returns itself."""
         self._checks = checked_checks(checks)
         self._scores.clear()
+        self._broken.clear()
         cases = {conversation.key: conversation.case for conversation in self._conversations}
         if self._checks:
             for place, line in self._lines():

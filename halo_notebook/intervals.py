@@ -135,6 +135,9 @@ class TimeComparison:
     median: Comparison
     p95: Comparison
 
+    def __str__(self) -> str:
+        return f"median {self.median}; p95 {self.p95}"
+
 
 def pass_rate(passes: Mapping[Any, Sequence[bool | None]], confidence: float = 0.95) -> Interval:
     """The share of passes: the mean over cases of each case's own share.

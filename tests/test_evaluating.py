@@ -214,7 +214,9 @@ def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient) -> None
     assert len(result.failures()) == len(result.df) - sum(result.df["contains(said)"])
     comparison = result.compare("a", "b")
     assert set(comparison) == {"contains(said)", "first_text_s", "elapsed_s"}
-    assert "8 cases" in str(comparison["contains(said)"])
+    lines = repr(comparison).split("\n")
+    assert len(lines) == 3
+    assert lines[0].startswith("contains(said)  ") and "8 cases" in lines[0]
     with pytest.raises(errors.InvalidRequest, match="There is no configuration 'c'"):
         result.compare("a", "c")
     html = result._repr_html_()
