@@ -392,9 +392,12 @@ class HaloMagics(Magics):
 
     def _do_new(self, rest: str) -> None:
         name = self._at_most_one("new", rest)
+        held = {each: self.sessions[each] for each in self.sessions}
         session = self.sessions.new(name)
         self.sessions.use(session.name)
-        print(f"Session {session.name!r} starts a new conversation.")
+        old = held.get(session.name)
+        kept = f" The one before is kept as {old.name!r}." if old and old.name != session.name else ""
+        print(f"Session {session.name!r} starts a new conversation.{kept}")
 
     def _do_use(self, rest: str) -> None:
         session = self.sessions.use(self._arguments("use", rest, 1, 1)[0])

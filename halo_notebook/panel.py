@@ -29,7 +29,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,11 +41,11 @@ import anywidget
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
-from traitlets import Bool, List, Unicode, observe
+from traitlets import Bool, List, TraitError, Unicode, observe, validate
 
 from . import bridge
 from .connection import shared_by
-from .errors import ConfigError, HaloError, UsageError
+from .errors import ConfigError, HaloError, InvalidRequest, ReplyStopped, UsageError
 from .live import Pacer
 from .render import one_line
 from .reply import ActionEvent
@@ -78,12 +78,24 @@ _log = logging.getLogger(__name__)
 class Sent(Future["Reply"]):
     """A message on its way: its `result()` is the reply, and so is what it gives when awaited.
 
-    Both raise the `HaloError` that the turn ended with.
+    Both raise the `HaloError` that the turn ended with, and `ReplyStopped` when the message was
+    held back, since a turn before it was stopped or failed. A turn that was itself stopped gives
+    its reply.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self._text = text
+
+    def result(self, timeout: float | None = None) -> Reply:
+        """The reply; an interrupt ends the waiting for it, not the turn."""
+        try:
+            return super().result(timeout)
+        except KeyboardInterrupt:
+            raise HaloError(
+                "Stopped waiting for the reply. The turn goes on and shows in the panel; panel.stop() ends "
+                "it."
+            ) from None
 
     def __await__(self) -> Generator[Any, None, Reply]:
         return asyncio.wrap_future(self).__await__()
@@ -91,6 +103,12 @@ class Sent(Future["Reply"]):
     def __repr__(self) -> str:
         state = "ended" if self.done() else "on its way"
         return f"Sent({one_line(self._text, 40)!r}, {state})"
+
+
+_HELD = (
+    "Held back: a turn before it was stopped or failed. The message was not sent and the session is kept; "
+    "send it from the panel, or send it again."
+)
 
 
 @dataclass(eq=False)
@@ -102,6 +120,8 @@ class _Message:
         held: not to be sent by itself, since a turn before it did not come to its end, or since it
             was refused, as `error` says.
         taken: it is being sent, and can be taken back no more.
+        stopped: stop was asked for when it had been taken and its turn had not begun.
+        exact: it goes with its own fields alone, not with the panel's.
     """
 
     cid: str
@@ -111,6 +131,15 @@ class _Message:
     held: bool = False
     error: str = ""
     taken: bool = False
+    stopped: bool = False
+    exact: bool = False
+
+    def hold(self, error: HaloError | None = None) -> None:
+        """Keep it back, and let whoever waits for its reply know."""
+        self.held, self.taken = True, False
+        self.error = str(error or "")
+        if not self.sent.done():
+            self.sent.set_exception(error or ReplyStopped(_HELD))
 
     def view(self) -> JSON:
         return {"cid": self.cid, "text": self.text, "held": self.held, "error": self.error}
@@ -201,6 +230,10 @@ class ChatPanel(anywidget.AnyWidget):
             raise UsageError("A panel's session is a name. Nothing was shown; give one, such as 'default'.")
         if isinstance(suggestions, str):
             raise UsageError("suggestions is a list of messages. Nothing was shown; put it in [ ].")
+        if client is not None and not hasattr(client, "chat_stream"):
+            raise UsageError(
+                f"client is {type(client).__name__}. Nothing was shown; give a HaloClient, or leave it out."
+            )
         self.fields: dict[str, Any] = {}
         self._client = client
         self._connection, self._register = shared_by(get_ipython())
@@ -224,15 +257,20 @@ class ChatPanel(anywidget.AnyWidget):
         self._static_id = f"halo-{uuid.uuid4().hex}"
         self._unwatch: Callable[[], None] = lambda: None
         self._unwatch_register = self._register.watchers.add(self._register_changed)
-        super().__init__(
-            title=title,
-            height=height,
-            suggestions=list(suggestions),
-            placeholder=placeholder,
-            _static_class=f"{self._static_id}-static",
-            # In an HBox panels share the width; without this they would have none.
-            layout={"flex": "1 1 auto", "min_width": "0"},
-        )
+        try:
+            super().__init__(
+                title=title,
+                height=height,
+                suggestions=list(suggestions),
+                placeholder=placeholder,
+                _static_class=f"{self._static_id}-static",
+                # In an HBox panels share the width; without this they would have none.
+                layout={"flex": "1 1 auto", "min_width": "0"},
+            )
+        except TraitError as error:
+            self._closed = True
+            self._unwatch_register()
+            raise UsageError(f"{one_line(str(error))} Nothing was shown; mend that argument.") from None
         self._requests = _Requests(self)
         self.on_msg(self._asked)
         self._attach(self._session)
@@ -259,15 +297,23 @@ class ChatPanel(anywidget.AnyWidget):
         Raises:
             UsageError: when the panel is closed or `text` is no text.
         """
-        if not _is_text(text):
-            raise UsageError("The message is empty. Nothing was sent; write one.")
+        _checked_text(text)
         if self._closed:
             raise UsageError("This panel is closed. Nothing was sent; make another one.")
-        return self._enqueue(uuid.uuid4().hex, text, {**self.fields, **fields}).sent
+        return self._enqueue(uuid.uuid4().hex, text, dict(fields)).sent
 
     def stop(self) -> None:
         """Stop the turn that runs, keeping what had arrived. What waits is held back."""
-        self._session.stop()
+        with self._lock:
+            outbox = self._outboxes.get(self._session)
+            for message in outbox.messages if outbox else ():
+                if message.taken:
+                    message.stopped = True
+                elif not message.held:
+                    message.hold()
+            self._tell_queue(self._session)
+            self._session.stop()
+        self._note_status()
 
     def on_reply(self, callback: Callable[[Reply], Any]) -> Callable[[], None]:
         """Have `callback(reply)` called when a turn of the shown session has ended, however it did.
@@ -279,7 +325,7 @@ class ChatPanel(anywidget.AnyWidget):
         Returns:
             what ends it.
         """
-        return _added(self._on_reply, callback)
+        return self._added(self._on_reply, callback)
 
     def on_action(self, callback: Callable[[ActionEvent], Any]) -> Callable[[], None]:
         """Have `callback(event)` called for each action of the shown session, once, as it arrives.
@@ -291,7 +337,15 @@ class ChatPanel(anywidget.AnyWidget):
         Returns:
             what ends it.
         """
-        return _added(self._on_action, callback)
+        return self._added(self._on_action, callback)
+
+    def _added(self, callbacks: list[Any], callback: Any) -> Callable[[], None]:
+        if not callable(callback):
+            raise UsageError("A callback has to be callable. Nothing was changed.")
+        if self._closed:
+            raise UsageError("This panel is closed. Nothing was changed; make another one.")
+        callbacks.append(callback)
+        return lambda: callbacks.remove(callback) if callback in callbacks else None
 
     def close(self) -> None:
         """Take the panel from the page for good. The session, and a turn that runs, go on."""
@@ -302,7 +356,7 @@ class ChatPanel(anywidget.AnyWidget):
             self._detach()
             self._unwatch_register()
             self._tell({"kind": "closed"})
-        self.set_trait("status", "closed")
+        self._set_state("closed", busy=False)
         super().close()
 
     def __repr__(self) -> str:
@@ -320,6 +374,13 @@ class ChatPanel(anywidget.AnyWidget):
 
     # --- The session that is shown ---
 
+    @validate("session_name")
+    def _checked_name(self, proposal: Any) -> str:
+        name = proposal["value"]
+        if not _is_text(name):
+            raise UsageError("A session's name is text. Nothing was changed; give one, such as 'default'.")
+        return str(name)
+
     @observe("session_name")
     def _session_named(self, change: Any) -> None:
         session = self._register.get(change["new"])
@@ -329,7 +390,12 @@ class ChatPanel(anywidget.AnyWidget):
     def _register_changed(self, name: str) -> None:
         session = self._register.get(self.session_name)
         if session is not self._session:
+            old, waiting = self._session, self._queue()
             self._attach(session)  # a new conversation under that name
+            if old.busy or waiting:
+                self._notice(
+                    f"The conversation that was here goes on as {old.name!r}, with what waits in it."
+                )
         else:
             self._emit("sessions", sessions=self._session_list())
 
@@ -373,11 +439,17 @@ class ChatPanel(anywidget.AnyWidget):
             self._commit(self._follower)  # it has ended, and its own thread has not got to it yet
         outbox = self._outboxes.get(self._session)
         if outbox and outbox.thread is threading.current_thread():
-            message = next(each for each in outbox.messages if each.taken)
-            self._cids[turn] = message.cid
-            outbox.messages.remove(message)
+            self._begun(outbox, turn)
         self._emit("begin", turn=self._live_view(self._follow(turn)))
         self._tell_queue(self._session)
+
+    def _begun(self, outbox: _Outbox, turn: Turn) -> None:
+        """The message that was taken has become a turn; the panel may show another session by now."""
+        with self._lock:
+            message = next((each for each in outbox.messages if each.taken), None)
+            if message is not None:
+                self._cids[turn] = message.cid
+                outbox.messages.remove(message)
 
     def _follow(self, turn: Turn) -> _Follower:
         self._follower = _Follower(self, turn)
@@ -534,7 +606,7 @@ class ChatPanel(anywidget.AnyWidget):
     def _callback_failed(self, callback: Callable[..., Any], error: Exception) -> None:
         name = getattr(callback, "__name__", type(callback).__name__)
         self._notice(f"{name} raised {type(error).__name__}: {error}. The conversation goes on.")
-        _log.error("A panel's callback failed: %s", name, exc_info=error)
+        _log.info("A panel's callback failed: %s", name, exc_info=error)
 
     def _note_status(self) -> None:
         with self._lock:
@@ -550,15 +622,22 @@ class ChatPanel(anywidget.AnyWidget):
                 status = turns[-1].reply.status if turns else "ready"
             busy = follower is not None or waiting
             closed = self._closed
-        # Outside the lock: an observer may do anything.
         if not closed:
-            self.set_trait("status", status)
-            self.set_trait("busy", busy)
+            self._set_state(status, busy=busy)
+
+    def _set_state(self, status: str, *, busy: bool) -> None:
+        """Not under the lock: an observer may do anything, and what it raises is its own."""
+        for name, value in (("status", status), ("busy", busy)):
+            try:
+                self.set_trait(name, value)
+            except Exception as error:  # noqa: BLE001  # an observer's, of any kind
+                self._notice(f"An observer of {name} raised {type(error).__name__}: {error}.")
+                _log.info("An observer of a panel's %s failed", name, exc_info=error)
 
     # --- Sending ---
 
-    def _enqueue(self, cid: str, text: str, fields: dict[str, Any]) -> _Message:
-        message = _Message(cid, text, fields, Sent(text))
+    def _enqueue(self, cid: str, text: str, fields: dict[str, Any], *, exact: bool = False) -> _Message:
+        message = _Message(cid, text, fields, Sent(text), exact=exact)
         with self._lock:
             session = self._session
             outbox = self._outboxes.setdefault(session, _Outbox(session))
@@ -591,15 +670,15 @@ class ChatPanel(anywidget.AnyWidget):
             complete = self._take_turn(outbox, message)
             with self._lock:
                 for waiting in () if complete else outbox.messages:
-                    waiting.held = True
-                if not complete and outbox.messages:
-                    self._tell_queue(outbox.session)
+                    if not waiting.held:
+                        waiting.hold()
+                self._tell_queue(outbox.session)
             self._note_status()
 
     def _next_message(self, outbox: _Outbox) -> _Message | None:
         """The first that is not held, taken when it can be sent; None, and the thread's end, without one."""
         with self._lock:
-            message = next((message for message in outbox.messages if not message.held), None)
+            message = next((each for each in outbox.messages if not (each.held or each.taken)), None)
             if message is None:
                 outbox.thread = None
             elif not outbox.session.busy:
@@ -612,30 +691,53 @@ class ChatPanel(anywidget.AnyWidget):
 
     def _take_turn(self, outbox: _Outbox, message: _Message) -> bool:
         """Send one message and wait for the end of its reply; whether that is complete."""
+        error: Exception | None = None
+        reply: Reply | None = None
         try:
             client = self._client or self._connection.client()[0]
-            turn = outbox.session.turn(client, message.text, **message.fields)
+            turn = outbox.session.turn(client, message.text, **self._fields_of(message))
             with bridge.awaiting_on(self._loop), turn as stream:
-                stream.open()
-                while not stream.ended:
+                reply = stream.reply
+                self._begun(outbox, outbox.session.turns[-1])
+                if not message.stopped:
+                    stream.open()
+                while not stream.ended and not message.stopped:
                     stream.next_event(None)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to this message
+        except Exception as caught:  # noqa: BLE001  # whatever it is, it belongs to this message
+            error = caught
+        if reply is None:
             self._not_taken(outbox, message, error)
-            message.sent.set_exception(error)
             return False
-        message.sent.set_result(stream.reply)
-        return stream.reply.status == "complete"
+        # First what the panel says of itself, then whoever waits for the reply.
+        follower = self._follower
+        if follower is not None and follower.turn.reply is reply:
+            self._commit(follower)
+        self._note_status()
+        if error is not None:
+            message.sent.set_exception(error)
+        else:
+            message.sent.set_result(reply)
+        return reply.status == "complete"
 
-    def _not_taken(self, outbox: _Outbox, message: _Message, error: Exception) -> None:
-        """When no turn came of a message, it stays where it is, held, with the reason."""
-        with self._lock:
-            if message not in outbox.messages:
-                return  # a turn began, and says itself how it ended
-            message.held, message.taken = True, False
-            message.error = str(error) if isinstance(error, HaloError) else type(error).__name__
-            self._tell_queue(outbox.session)
+    def _fields_of(self, message: _Message) -> dict[str, Any]:
+        if message.exact:
+            return message.fields
+        own: Any = self.fields
+        if not isinstance(own, Mapping) or not all(isinstance(name, str) for name in own):
+            raise InvalidRequest("panel.fields must be a dict with string keys. Nothing was sent; mend it.")
+        fields = {**own, **message.fields}
+        if "message" in fields:
+            raise InvalidRequest("There is no field 'message'. Nothing was sent; leave it out of the fields.")
+        return fields
+
+    def _not_taken(self, outbox: _Outbox, message: _Message, error: Exception | None) -> None:
+        """No turn came of a message: it stays where it is, held, with the reason."""
         if not isinstance(error, HaloError):
             _log.error("A panel's message could not be sent", exc_info=error)
+            error = HaloError(f"The message could not be sent ({type(error).__name__}). The session is kept.")
+        with self._lock:
+            message.hold(error)
+            self._tell_queue(outbox.session)
 
     # --- From the page ---
 
@@ -678,9 +780,8 @@ class _Requests:
 
     def do_send(self, request: dict[str, Any]) -> None:
         text = _text(request, "text")
-        if not _is_text(text):
-            raise UsageError("The message is empty. Nothing was sent; write one.")
-        self._panel._enqueue(_text(request, "cid"), text, dict(self._panel.fields))
+        _checked_text(text)
+        self._panel._enqueue(_text(request, "cid"), text, {})
 
     def do_stop(self, request: dict[str, Any]) -> None:
         self._panel.stop()
@@ -688,7 +789,7 @@ class _Requests:
     def do_again(self, request: dict[str, Any]) -> None:
         turn = self._turn(request)
         given = {name: value for name, value in turn.request.items() if name not in ("message", "session_id")}
-        self._panel._enqueue(_text(request, "cid"), turn.message, given)
+        self._panel._enqueue(_text(request, "cid"), turn.message, given, exact=True)
 
     def do_unqueue(self, request: dict[str, Any]) -> None:
         panel = self._panel
@@ -705,7 +806,7 @@ class _Requests:
             outbox, message = self._waiting(request)
             if message.sent.done():  # refused once; this is another try
                 message.sent = Sent(message.text)
-            message.held, message.error = False, ""
+            message.held, message.stopped, message.error = False, False, ""
             panel._tell_queue(outbox.session)
             panel._start_sending(outbox)
         panel._note_status()
@@ -839,11 +940,11 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _added(callbacks: list[Any], callback: Any) -> Callable[[], None]:
-    if not callable(callback):
-        raise UsageError("A callback has to be callable. Nothing was changed.")
-    callbacks.append(callback)
-    return lambda: callbacks.remove(callback) if callback in callbacks else None
+def _checked_text(value: object) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"A message is text, not {type(value).__name__}. Nothing was sent; write one.")
+    if not value.strip():
+        raise UsageError("The message is empty. Nothing was sent; write one.")
 
 
 def _text(request: dict[str, Any], name: str) -> str:

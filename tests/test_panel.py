@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -441,6 +442,119 @@ def test_sessions_run_side_by_side(panel: ChatPanel, page: Wire, held: Held) -> 
     assert [turn["asked"] for turn in page.of("snapshot")[-1]["turns"]] == ["one"]
 
 
+@pytest.mark.parametrize("how", ["another session", "a new conversation", "close"])
+def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
+    how: str, panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
+) -> None:
+    """The turn and the queue are the session's: each is answered once, in its own conversation."""
+    sent = [panel.send(text) for text in ("one", "two", "three")]
+    session = panel.session
+    page.wait(lambda: session.turns and session.turns[0].reply.text)
+    if how == "another session":
+        panel.session_name = "other"
+    elif how == "a new conversation":
+        panel._register.new("docs")
+        assert "goes on as 'docs-1'" in page.of("notice")[0]["text"]
+    else:
+        panel.close()
+    held.release.set()
+    assert [each.result(10).text for each in sent] == [
+        f"{text}: first and last." for text in ("one", "two", "three")
+    ]
+    assert [turn.message for turn in session.turns] == ["one", "two", "three"]
+    assert [request.body["message"] for request in agent.requests] == ["one", "two", "three"]
+    if how != "close":
+        panel.session_name = session.name
+        page.wait(lambda: not panel.busy)
+        assert page.of("snapshot")[-1]["queue"] == []
+        assert panel.send("four").result(10).status == "complete"
+    assert (panel.busy, panel.status) == (False, "closed" if how == "close" else "complete")
+
+
+def test_an_observer_that_fails_ends_nothing(panel: ChatPanel, page: Wire) -> None:
+    """It is named in the panel; turns, state and results go on."""
+
+    def breaks(change: Any) -> None:
+        raise ZeroDivisionError("no")
+
+    panel.observe(breaks, ["status", "busy"])
+    for number in range(3):
+        assert panel.send(f"message {number}").result(10).status == "complete"
+    page.turns(3)
+    assert (panel.busy, panel.status) == (False, "complete")
+    assert "An observer of status raised ZeroDivisionError: no." in {
+        each["text"] for each in page.of("notice")
+    }
+
+
+def test_state_is_right_when_a_result_is_there(panel: ChatPanel, page: Wire) -> None:
+    """Whoever has the reply finds the panel at rest, and the page has been told."""
+    for number in range(1, 6):
+        panel.send("Hello").result(10)
+        assert (panel.busy, panel.status) == (False, "complete")
+        assert len({each["turn"]["key"] for each in page.of("turn")}) == number
+
+
+def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
+    """Nothing of what was sent comes to its end, and who waits for it is told."""
+    for _ in range(10):
+        first, second = panel.send("one"), panel.send("two")
+        panel.stop()
+        # Stopped in its turn, or before one began: then it raises, as what is held does.
+        error = first.exception(10)
+        assert isinstance(error, errors.ReplyStopped) or first.result().status == "stopped"
+        with pytest.raises(errors.ReplyStopped, match="Held back"):
+            second.result(10)
+        assert not panel.busy or panel.session.busy
+
+
+def test_what_is_held_tells_who_waits_for_it(panel: ChatPanel, page: Wire, held: Held) -> None:
+    """Its result raises at once; sent from the page, it is a turn like any other."""
+    panel.send("one")
+    page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
+    second = panel.send("two")
+    panel.stop()
+    with pytest.raises(errors.ReplyStopped, match="a turn before it was stopped or failed"):
+        second.result(10)
+    assert "ended" in repr(second)
+    held.release.set()
+    which = page.wait(lambda: page.of("queue") and page.of("queue")[-1]["queue"])[0]["cid"]
+    page.wait(lambda: not panel.session.busy)
+    page.ask("release", which=which)
+    assert page.turns(2)[1]["asked"] == "two"
+
+
+def test_an_interrupt_ends_the_waiting_alone(panel: ChatPanel, page: Wire, held: Held) -> None:
+    """One line says that the turn goes on."""
+    sent = panel.send("one")
+    page.wait(lambda: page.of("begin"))
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    with pytest.raises(errors.HaloError, match="The turn goes on"):
+        sent.result(10)
+    held.release.set()
+    assert sent.result(10).status == "complete"
+
+
+def test_a_message_goes_with_the_fields_as_they_are_then(
+    panel: ChatPanel, page: Wire, agent: DemoAgent
+) -> None:
+    """One that was refused for its fields can be sent when they have been mended."""
+    panel.fields = {"user_id": 5}
+    page.send("Hello", "mine")
+    page.wait(lambda: page.of("queue") and page.of("queue")[-1]["queue"][0]["error"])
+    panel.fields = {"user_id": "u_1"}
+    page.ask("release", which="mine")
+    page.turns(1)
+    assert agent.requests[-1].body["user_id"] == "u_1"
+    bad: list[Any] = [7, None, {1: 2}, {"message": "x"}]
+    for fields in bad:
+        panel.fields = fields
+        with pytest.raises(errors.InvalidRequest, match="Nothing was sent"):
+            panel.send("Hello").result(10)
+
+
 # --- Sessions, ratings, export ---
 
 
@@ -687,12 +801,35 @@ def test_a_closed_panel_leaves_nothing_behind(
     assert session.watchers._callbacks == []
     assert register.watchers._callbacks == []
     assert session.turns[0].reply.watchers._callbacks == []
+    assert not panel.busy
     with pytest.raises(errors.UsageError, match="closed"):
         panel.send("two")
+    with pytest.raises(errors.UsageError, match="closed"):
+        panel.on_reply(print)
+
+
+@pytest.mark.parametrize("text", [None, 5, b"x", "", " "])
+def test_what_is_no_message_is_refused(text: Any, panel: ChatPanel) -> None:
+    """With what it is."""
+    with pytest.raises(errors.UsageError, match=r"A message is text|The message is empty"):
+        panel.send(text)
+    with pytest.raises(errors.UsageError, match="A session's name is text"):
+        panel.session_name = " "
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"session": ""}, {"session": 3}, {"suggestions": "one string"}], ids=str
+    "arguments",
+    [
+        {"session": ""},
+        {"session": 3},
+        {"suggestions": "one string"},
+        {"suggestions": [1]},
+        {"client": "x"},
+        {"title": 5},
+        {"height": 5},
+        {"placeholder": None},
+    ],
+    ids=str,
 )
 def test_arguments_that_make_no_panel(arguments: dict[str, Any], wires: dict[int, Wire]) -> None:
     """Each is refused with one line."""

@@ -1192,13 +1192,23 @@ class Store {
 
   // -- what a view shows of it all
 
+  /** What the live turn is doing; a click on Stop waits in the kernel while a cell computes. */
+  progress() {
+    if (!this.stopping) return this.live.state || "waiting for first text";
+    return this.late ? "stops when the kernel is free; to stop it now, interrupt the kernel" : "stopping";
+  }
+
+  get late() {
+    return [...this.requests.values()].some((entry) => entry.late);
+  }
+
   /** Where things stand, in a word or two: [kind, text]. */
   status() {
     if (this.gone === "none") return ["gone", "not connected"];
     if (this.gone) return ["gone", "kernel gone"];
     if (this.connecting) return ["busy", "reconnecting"];
-    if ([...this.requests.values()].some((entry) => entry.late)) return ["busy", "kernel busy"];
-    if (this.live) return ["live", this.stopping ? "stopping" : this.live.state || "waiting for first text"];
+    if (this.late) return ["busy", "kernel busy"];
+    if (this.live) return ["live", this.progress()];
     if (this.pending.some((message) => message.state === "sending" || message.state === "taken")) return ["live", "sending"];
     if (this.pending.some((message) => message.session === this.session)) return ["failed", "not sent"];
     const last = this.turns.at(-1);
@@ -1349,7 +1359,7 @@ class TurnView {
   }
 
   update(turn, flags) {
-    const seen = `${flags.gone}|${flags.latest}|${flags.near}`;
+    const seen = `${flags.gone}|${flags.latest}|${flags.near}|${turn.status === "streaming" && this.panel.store.progress()}`;
     if (turn === this.turn && seen === this.seen) return;
     this.turn = turn;
     this.seen = seen;
@@ -1387,10 +1397,12 @@ class TurnView {
 
   showProgress(turn, live, gone) {
     this.progress.hidden = !live || Boolean(gone);
-    if (live) setText(this.progress.lastChild, this.panel.store.stopping ? "stopping" : turn.state || "waiting for first text");
+    if (live) setText(this.progress.lastChild, this.panel.store.progress());
     this.progress.classList.toggle("halo-with-text", turn.blocks.length > 0 || Boolean(turn.open));
-    setText(this.cut, turn.cut ?? "");
-    this.cut.hidden = !turn.cut;
+    const empty = turn.status === "complete" && !turn.blocks.length && !turn.actions.length;
+    const note = turn.cut || (empty ? "The reply is empty." : "");
+    setText(this.cut, note);
+    this.cut.hidden = !note;
     const error = live && gone ? "Interrupted: the kernel went away. What had arrived stays." : turn.error;
     setText(this.error, error ?? "");
     this.error.hidden = !error;
@@ -1424,7 +1436,7 @@ class TurnView {
     const before = this.turn.rating ?? { value: "", note: "" };
     const next = before.value === value ? "" : value;
     this.noteForm.hidden = !next;
-    this.panel.store.rate(this.turn, next, next ? before.note : "");
+    this.panel.store.rate(this.turn, next, ""); // a note on the other verdict is none on this one
     if (next) this.note.focus({ preventScroll: true });
   }
 
@@ -1775,9 +1787,11 @@ class Panel {
     const { store, model } = this;
     const title = model.get("title") || store.agent || "Chat";
     setText(this.title, title);
+    this.title.title = title;
     this.root.setAttribute("aria-label", title);
-    const height = model.get("height");
-    if (height && height !== this.height && CSS.supports("height", height)) {
+    const given = model.get("height");
+    const height = given && CSS.supports("height", given) ? given : "520px";
+    if (height !== this.height) {
       this.height = height;
       this.root.style.height = height;
     }
@@ -1840,7 +1854,7 @@ class Panel {
   tellQueued(item, say) {
     const remove = button("Remove", () => this.unqueue(item), { kind: "halo-text" });
     const send = button("Send", () => this.store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
-    if (item.held) say(item.error ? `not sent: ${item.error}` : "held: the turn before it did not complete", send, remove);
+    if (item.held) say(item.error || "held: the turn before it was stopped or failed", send, remove);
     else say("waits for the turn before it", remove);
   }
 
