@@ -8,8 +8,8 @@ What it promises:
   asks, and gets the whole as it stands; the finished turn comes whole in any case.
 - A message that was typed is sent once: one that reaches the kernel again is known by its id.
 - Any thread may call it. Clicks come on the kernel's main thread or on a subshell's, each with
-  a loop of its own, and wait while a cell computes; a turn streams on meanwhile, on threads
-  that wait for neither.
+  a loop of its own. On the first they wait while a cell computes, on the other as long as that
+  holds the interpreter. A turn streams on meanwhile, on threads that wait for neither.
 - What reaches the page of an agent's is safe HTML made by `render`, or JSON that it shows as text.
 
 It does not know what a reply means, nor how a page lays it out: `static/panel.js` does.
@@ -461,6 +461,10 @@ class ChatPanel(anywidget.AnyWidget):
     def _tell(self, content: View) -> None:
         """One custom message: what a widget's own `send` does, which means something else here."""
         super().send(content)
+        # ipykernel 7 takes the page's next messages to the subshell that it notes here, the one that
+        # this was sent from. After a reload that one is gone, and they would be dropped. Without the
+        # note they go to the subshell that the page itself names, also while a cell computes.
+        getattr(self.comm, "__dict__", {}).pop("_reply_subshell_id", None)
 
     def _emit(self, kind: str, **content: Any) -> None:
         """The next message of the sequence."""
