@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from halo_notebook import DemoAgent, HaloClient
+
     from .harness.kernels import Kernel
     from .harness.lab import Lab, LabPage
     from .harness.voila import Voila, VoilaPage
@@ -93,6 +95,24 @@ def pytest_report_header() -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{name} absent")
     return [", ".join(versions), f"interpreter: {sys.executable}"]
+
+
+@pytest.fixture
+def agent() -> Iterator[DemoAgent]:
+    """A demo agent that answers at once."""
+    from halo_notebook.demo import DemoAgent
+
+    with DemoAgent(first_byte_s=0, chunk_s=0) as running:
+        yield running
+
+
+@pytest.fixture
+def client(agent: DemoAgent) -> HaloClient:
+    """A client of that agent, which waits no longer than a test should."""
+    from halo_notebook import HaloClient
+    from halo_notebook.demo import DEMO_KEY
+
+    return HaloClient(DEMO_KEY, base_url=agent.url, silence_timeout_s=1)
 
 
 @pytest.fixture

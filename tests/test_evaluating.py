@@ -31,17 +31,6 @@ ALWAYS = {"ok": lambda reply: True}
 
 
 @pytest.fixture
-def agent() -> Iterator[DemoAgent]:
-    with DemoAgent(first_byte_s=0, chunk_s=0) as running:
-        yield running
-
-
-@pytest.fixture
-def client(agent: DemoAgent) -> HaloClient:
-    return HaloClient(DEMO_KEY, base_url=agent.url, silence_timeout_s=1)
-
-
-@pytest.fixture
 def kept(tmp_path: Path) -> Path:
     return tmp_path / "evaluation.jsonl"
 

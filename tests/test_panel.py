@@ -113,17 +113,6 @@ class Held:
 
 
 @pytest.fixture
-def agent() -> Iterator[DemoAgent]:
-    with DemoAgent(first_byte_s=0, chunk_s=0) as running:
-        yield running
-
-
-@pytest.fixture
-def client(agent: DemoAgent) -> HaloClient:
-    return HaloClient(DEMO_KEY, base_url=agent.url, silence_timeout_s=1)
-
-
-@pytest.fixture
 def panel(client: HaloClient, wires: dict[int, Wire]) -> Iterator[ChatPanel]:
     made = ChatPanel("docs", client=client)
     yield made

@@ -16,17 +16,6 @@ from halo_notebook.session import SessionRegister
 from halo_notebook.stream import Action, TextDelta
 
 
-@pytest.fixture
-def agent() -> Iterator[DemoAgent]:
-    with DemoAgent(first_byte_s=0, chunk_s=0) as running:
-        yield running
-
-
-@pytest.fixture
-def client(agent: DemoAgent) -> HaloClient:
-    return HaloClient(DEMO_KEY, base_url=agent.url, silence_timeout_s=1)
-
-
 def test_a_session_carries_its_id_from_turn_to_turn(client: HaloClient, agent: DemoAgent) -> None:
     """The server's id goes with the next message, and both ids are on the session."""
     session = Session()
