@@ -28,7 +28,7 @@ check: .venv/.test tests/node_modules/.made ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(ESLINT) --no-error-on-unmatched-pattern tests halo_notebook/static
+	$(ESLINT) tests halo_notebook/static
 
 bench: .venv/.test ## Measure what a user waits for
 	$(BIN)/python -m tests.benchmarks $(ARGS)

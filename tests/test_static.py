@@ -138,6 +138,7 @@ def test_a_rule_that_reaches_beyond_the_panel_is_found(css: str, found: str) -> 
 def test_the_package_styles_its_panel_only() -> None:
     """Every rule in the package's style sheets is scoped under the panel's class."""
     found = {path.name: list(unscoped(path.read_text())) for path in STATIC.glob("*.css")}
+    assert "panel.css" in found
     assert {name: rules for name, rules in found.items() if rules} == {}
 
 
