@@ -455,11 +455,18 @@ class _ServerThread:
 
         server = await asyncio.start_server(accept, sock=self._listener)
         await self._stopping.wait()
+        # A connection that is accepted just as the server closes would be left open by asyncio. So no
+        # more are taken, and those that were have the steps that they need to get to `accept` first.
+        with suppress(NotImplementedError):  # not on Windows' loop
+            asyncio.get_running_loop().remove_reader(self._listener)
+        for _ in range(5):
+            await asyncio.sleep(0)
         server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
+        await asyncio.sleep(0)  # an abort closes its socket in the loop's next step
 
     async def _serve_connection(self, connection: _Connection) -> None:
         with suppress(OSError):  # the client left

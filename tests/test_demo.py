@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import doctest
+import gc
 import itertools
 import json
 import logging
@@ -20,6 +22,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -1036,6 +1039,29 @@ def test_main_with_a_bad_port(capsys: pytest.CaptureFixture[str]) -> None:
         demo.main(["--port", "65536"])
     assert ended.value.code == 2
     assert "from 0 to 65535" in capsys.readouterr().err
+
+
+def test_stop_while_connections_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is accepted just then is closed as the others are."""
+    left: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: left.append(str(found.exc_value)))
+
+    def connect(port: int) -> None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            pass
+
+    for _ in range(60):
+        agent = DemoAgent().start()
+        port = urlsplit(agent.url).port
+        assert port is not None
+        threads = [threading.Thread(target=connect, args=(port,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        agent.stop()
+        for thread in threads:
+            thread.join()
+    gc.collect()
+    assert left == []
 
 
 def test_interpreter_that_never_stops_the_agent() -> None:
