@@ -426,7 +426,7 @@ def test_sessions_run_side_by_side(panel: ChatPanel, page: Wire, held: Held) -> 
     held.release.set()
     assert page.turns(1)[0]["asked"] == "two"
     panel.session_name = "docs"
-    page.wait(lambda: panel.session.turns[0].reply.status == "complete")
+    page.wait(lambda: not panel.busy)
     page.ask("sync")
     assert [turn["asked"] for turn in page.of("snapshot")[-1]["turns"]] == ["one"]
 
