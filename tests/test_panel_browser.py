@@ -884,6 +884,15 @@ class TestLife:
         assert lab.page_errors == []
 
 
+class TestLifeInNotebook7(TestLife):
+    """The same in Notebook 7."""
+
+    @pytest.fixture
+    def lab(self, notebook7: LabPage) -> LabPage:
+        """Its page."""
+        return notebook7
+
+
 class TestHostile:
     """An agent that attacks the page."""
 
