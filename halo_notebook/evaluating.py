@@ -123,12 +123,7 @@ def evaluate(
         future = bridge.io_thread.submit(run())
         try:
             while (ended := channel.get()) is not None:
-                for name, check in plan.checks.items():
-                    try:
-                        verdict = bridge.resolve(call_check(check, ended.reply, ended.expect))
-                    except Exception as error:  # noqa: BLE001  # a user's own may raise anything
-                        verdict = error
-                    evaluation.judge(ended.key, ended.turn, name, verdict)
+                evaluation.judge_reply(ended.key, ended.turn, ended.reply, ended.expect)
                 tick()
         except KeyboardInterrupt:
             future.cancel()

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .cases import Case
-    from .intervals import Comparison, Interval, TimeComparison
+    from .intervals import Comparison, TimeComparison
+    from .stream import JSON
 
 _AS_WRITTEN = (
     *("summary", "session_id", "agent_id", "status", "error"),
@@ -149,6 +150,15 @@ class Evaluation:
                 # Between two turns the first of them has reached the agent: it is not begun anew.
                 return INTERRUPTED if status == NOT_RUN and turn else status
         return COMPLETE
+
+    def judge_reply(self, key: str, turn: int, reply: Reply, expect: JSON) -> None:
+        """Hold a turn's reply to each check, from sync code."""
+        for name, check in self._checks.items():
+            try:
+                verdict = bridge.resolve(call_check(check, reply, expect))
+            except Exception as error:  # noqa: BLE001  # a user's own may raise anything
+                verdict = error
+            self.judge(key, turn, name, verdict)
 
     def judge(self, key: str, turn: int, name: str, verdict: Any) -> None:
         """Keep what a check gave for a turn, or the exception that it raised."""
@@ -305,10 +315,13 @@ class Evaluation:
                 f"{counted(states[INTERRUPTED], 'conversation')} may have reached the agent and did not come "
                 "to an end; not asked again by itself, and counted as no pass."
             )
-        for config in self._configs:
-            agents = [row["agent_id"] for row in self.rows() if row["config"] == config and row["agent_id"]]
-            if len(set(agents)) > 1:
-                shown = ", ".join(f"{agent} ({count})" for agent, count in Counter(agents).most_common(5))
+        agents: dict[str, Counter[str]] = {config: Counter() for config in self._configs}
+        for row in self.rows():
+            if row["agent_id"]:
+                agents[row["config"]][row["agent_id"]] += 1
+        for config, answered in agents.items():
+            if len(answered) > 1:
+                shown = ", ".join(f"{agent} ({count})" for agent, count in answered.most_common(5))
                 notes.append(f"More than one agent answered as {config!r}: {one_line(shown)}.")
         for name, count in self._broken.items():
             notes.append(f"{name} could not judge {counted(count, 'turn')}; they count neither way.")
@@ -336,15 +349,6 @@ class Evaluation:
             result[name] = compare_times(times[a], times[b])
         return result
 
-    def pass_rates(self) -> dict[str, dict[str, Interval]]:
-        """Check → configuration → its pass rate."""
-        from .intervals import pass_rate
-
-        return {
-            check: {config: pass_rate(by_case) for config, by_case in self.passed(check).items()}
-            for check in self._checks
-        }
-
     def rescore(self, checks: Sequence[Check] | Mapping[str, Check] | Check) -> Evaluation:
         """Judge the replies anew, by these checks; nobody is asked. Returns itself."""
         self._checks = checked_checks(checks)
@@ -353,14 +357,7 @@ class Evaluation:
         cases = {conversation.key: conversation.case for conversation in self._conversations}
         if self._checks:
             for place, line in self._lines():
-                reply = reply_from(line["reply"])
-                for name, check in self._checks.items():
-                    try:
-                        expect = cases[place[0]].expected(place[1])
-                        verdict = bridge.resolve(call_check(check, reply, expect))
-                    except Exception as error:  # noqa: BLE001  # a user's own may raise anything
-                        verdict = error
-                    self.judge(*place, name, verdict)
+                self.judge_reply(*place, reply_from(line["reply"]), cases[place[0]].expected(place[1]))
         return self
 
     def show(self, row: int) -> None:
@@ -423,9 +420,8 @@ def _shown(value: Any) -> str:
 def reply_from(content: Mapping[str, Any]) -> Reply:
     """A reply as it was written down by `Reply.to_dict`."""
     reply = Reply()
-    reply.add(TextDelta(content["text"]), 0.0)
-    if not content["text"]:
-        reply = Reply()
+    if content["text"]:
+        reply.add(TextDelta(content["text"]), 0.0)
     reply.action_events = [ActionEvent(**event) for event in content["action_events"]]
     reply.malformed = [MalformedRecord(**record) for record in content["malformed"]]
     for name in (

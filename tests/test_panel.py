@@ -886,17 +886,14 @@ class KernelPage:
 
     def of(self, kind: str) -> list[tuple[float, Message]]:
         """When each message of that kind came, and what it was."""
-        every = [*self.kernel.unclaimed]
-        for running in [*self.kernel._running.values()]:
-            every += running.messages
-        found = [
+        return [
             (message.at, message.content["data"]["content"])
-            for message in every
+            for message in self.kernel.messages
             if message.msg_type == "comm_msg"
             and message.content["comm_id"] == self.comm_id
             and message.content["data"]["method"] == "custom"
+            and message.content["data"]["content"]["kind"] == kind
         ]
-        return sorted((each for each in found if each[1]["kind"] == kind), key=lambda each: each[0])
 
     def wait(self, kind: str, count: int = 1, timeout: float = 20) -> list[tuple[float, Message]]:
         self.kernel.wait_until(lambda: len(self.of(kind)) >= count, f"{count} messages {kind!r}", timeout)
@@ -1012,10 +1009,7 @@ def test_the_cell_holds_a_static_twin(kernel: Kernel) -> None:
     page.wait("turn")
 
     def updates() -> list[Message]:
-        every = [*kernel.unclaimed]
-        for running in [*kernel._running.values()]:
-            every += running.messages
-        return [message.content for message in every if message.msg_type == "update_display_data"]
+        return [each.content for each in kernel.messages if each.msg_type == "update_display_data"]
 
     kernel.wait_until(
         lambda: any("word2" in str(update["data"]) for update in updates()), "the twin's update"

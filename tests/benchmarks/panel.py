@@ -76,9 +76,7 @@ def _wire(kernel: Kernel, code: str) -> tuple[int, float, float]:
     """Every message of a turn; the kilobytes while it arrives, and those of its whole at the end."""
     began = time.monotonic()
     _run(kernel, code)
-    with kernel.changed:
-        every = [*kernel.unclaimed, *(each for run in kernel._running.values() for each in run.messages)]
-    messages = [message for message in every if message.at >= began]
+    messages = [message for message in kernel.messages if message.at >= began]
     last = [message for message in messages if _is_whole(message)]
     whole = sum(map(size_of, last))
     return len(messages), (sum(map(size_of, messages)) - whole) / 1e3, whole / 1e3

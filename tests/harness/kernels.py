@@ -313,6 +313,13 @@ class Kernel:
         """What the kernel's process wrote on its own stdout and stderr (not the cells' output)."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
+    @property
+    def messages(self) -> list[Message]:
+        """Every IOPub message so far, whatever it belongs to, by its time of arrival."""
+        with self.changed:
+            every = [*self.unclaimed, *(each for run in self._running.values() for each in run.messages)]
+        return sorted(every, key=lambda message: message.at)
+
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
         """Wait until a condition holds that messages from the kernel can bring about.
 
