@@ -387,9 +387,15 @@ class AsyncHaloClient:
             "last_agent_id": self._last.agent_id if self._last else None,
         }
 
-    def copy(self, **settings: Any) -> AsyncHaloClient:
-        """Another client with these settings changed, and with connections of its own."""
+    def copy(self, transport: httpx.AsyncBaseTransport | None = None, **settings: Any) -> AsyncHaloClient:
+        """Another client with these settings changed, and with connections of its own.
+
+        Args:
+            transport: in place of the network, where this client has no transport of its own.
+            settings: as for the constructor.
+        """
         made = copy.copy(self)
+        made._transport = self._transport or transport
         made._settings = dataclasses.replace(self._settings, **settings)
         made._loops = WeakKeyDictionary()
         return made
@@ -430,7 +436,7 @@ class AsyncHaloClient:
                 # A proxy from the environment must not see what goes to this machine.
                 trust_env=not is_loopback(self._settings.base_url),
             )
-            self._loops[loop] = _OnLoop(http, asyncio.Lock())
+            self._loops[loop] = _OnLoop(http, self._transport, asyncio.Lock())
         return self._loops[loop]
 
     def _made_http(self, **settings: Any) -> httpx.AsyncClient:
@@ -508,8 +514,32 @@ def _headers(key: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _OnLoop:
+    """What sends on one loop: httpx's client, or a transport of the user's or an evaluation's own."""
+
     http: httpx.AsyncClient
+    transport: httpx.AsyncBaseTransport | None
     token_lock: asyncio.Lock
+
+    def request(self, url: str, *, headers: dict[str, str], content: bytes, trace: Any) -> httpx.Request:
+        extensions = {"trace": trace}
+        if self.transport is None:
+            return self.http.build_request(
+                "POST", url, headers=headers, content=content, extensions=extensions
+            )
+        import httpx
+
+        timeout = self.http.timeout.as_dict()
+        return httpx.Request(
+            "POST", url, headers=headers, content=content, extensions={**extensions, "timeout": timeout}
+        )
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        if self.transport is None:
+            return await self.http.send(request, stream=True)
+        # Cookies, redirects and logins, which the client would see to, are not wanted and take their time.
+        response = await self.transport.handle_async_request(request)
+        response.request = request
+        return response
 
 
 def _count(name: str, value: Any, *, least: int) -> int:
@@ -730,23 +760,23 @@ class AsyncReplyStream:
         return backoff_s
 
     async def _send_once(self, token: Secret | None) -> httpx.Response:
-        http = self._client._on_loop().http
+        on_loop = self._client._on_loop()
         body = dict(self.request.body)
         if token is not None:
             body["user_token"] = token.reveal()
             self._secrets.append(token)
         async with self._mapped_errors():
-            request = http.build_request(
-                "POST",
+            request = on_loop.request(
                 self._settings.base_url + self._path,
-                content=json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"),
                 headers=_headers(self._settings.api_key.reveal()),
-                extensions={"trace": self._trace},
+                content=json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"),
+                trace=self._trace,
             )
             self._written_at = time.perf_counter()
             # The network transport tells when it begins to write; of another nothing is known.
-            self.may_have_arrived = self._client._transport is not None
-            response = await http.send(request, stream=True)
+            transport = self._client._transport
+            self.may_have_arrived = transport is not None and not getattr(transport, "traces", False)
+            response = await on_loop.send(request)
         if response.status_code == 200:
             return response
         try:

@@ -7,9 +7,10 @@ What it promises:
 - A turn is noted in the file before it is sent, and whole when it has ended. What had ended is
   not asked again when the evaluation is gone on with; what is known by its content, so an edited
   case is asked anew and an added one alone.
-- A message that may have reached the agent is not sent again: such a turn is recorded as
-  interrupted, also by the next run over the same file. Sent again is only what certainly did not
-  arrive: no connection, 429, 503 with `Retry-After`; and then all slow down together.
+- A message that may have reached the agent is not sent again by itself: such a turn is recorded
+  as interrupted, also by the next run over the same file, until that is asked to. Sent again is
+  only what certainly did not arrive: no connection, 429, 503 with `Retry-After`; and then all
+  slow down together.
 - Times are the agent's: they count from when the message is written. What a conversation waited
   for its place stands beside them.
 
@@ -21,32 +22,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import inspect
 import queue
 import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import bridge
+from .asking import COMPLETE, MAX_TRIES, Asker, LocalAsker, Outcome
 from .cases import Case, CaseSource, digest, read_cases
 from .checks import Check, call_check, checked_checks
 from .client import AsyncHaloClient, HaloClient
 from .connection import shared_by
-from .errors import (
-    ConnectionFailed,
-    HaloError,
-    InvalidRequest,
-    RateLimited,
-    ServerError,
-    StatusError,
-    UsageError,
-)
-from .evaluation import Conversation, Evaluation, status_of
+from .errors import InvalidRequest, UsageError
+from .evaluation import Conversation, Evaluation
 from .journal import Journal, read_lines
 from .request import plain_json
 
@@ -57,10 +51,10 @@ if TYPE_CHECKING:
 Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
 Checks: TypeAlias = "Sequence[Check] | Mapping[str, Check] | Check"
 
-STREAMS_PER_CLIENT = 10
-"""More open streams on one HTTP client distort the times that it takes."""
-MAX_TRIES = 6
-MAX_WAIT_S = 120.0
+MAX_UNJUDGED = 100
+"""Replies that may wait to be judged before no more are asked for: else slow checks would fill the memory."""
+_LAG_EVERY_S = 0.05
+_LAGS_NEEDED = 20  # fewer say nothing of a p95
 
 
 def evaluate(
@@ -72,7 +66,7 @@ def evaluate(
     concurrency: int = 8,
     rate_limit: float | None = None,
     path: str | Path | None = None,
-    resume: bool = True,
+    resume: bool | Literal["interrupted"] = True,
     progress: bool = True,
 ) -> Evaluation:
     """Ask an agent all `cases`, judge its replies, and return what came of it.
@@ -89,7 +83,9 @@ def evaluate(
         concurrency: how many conversations run at a time.
         rate_limit: messages a minute, all together; None for no limit.
         path: the file to keep it in (JSON lines); None for one that ends with the process.
-        resume: whether to go on with what `path` holds; False refuses a file that holds something.
+        resume: True goes on with what `path` holds, and leaves alone what may have reached the agent;
+            ``"interrupted"`` asks that again too, in fresh sessions: for you to say when a message that
+            arrives twice does no harm. False refuses a file that holds something.
         progress: whether to show how far it is.
 
     Returns:
@@ -112,25 +108,30 @@ def evaluate(
     plan = _Plan.made(cases, checks, configs, repeats, concurrency, rate_limit)
     evaluation, journal = plan.opened(path, resume=resume)
     channel: bridge.Channel[_Ended | None] = bridge.Channel()
+    todo = evaluation.unfinished(interrupted=resume == "interrupted")
 
     async def run() -> None:
         try:
-            await _Run(plan, journal, evaluation, channel.put).run()
+            await _Run(plan, todo, journal, evaluation, channel.put).run()
         finally:
             channel.put(None)
 
-    with contextlib.closing(journal), _progress(evaluation, shown=progress) as tick:
-        future = bridge.io_thread.submit(run())
+    with contextlib.closing(journal), _progress(evaluation, todo, shown=progress) as tick:
+        future = None
         try:
+            evaluation.rescore()
+            future = bridge.io_thread.submit(run())
             while (ended := channel.get()) is not None:
                 evaluation.judge_reply(ended.key, ended.turn, ended.reply, ended.expect)
+                ended.judged()
                 tick()
-        except KeyboardInterrupt:
-            future.cancel()
-            _drain(channel)
-            evaluation.interrupted = True
-        else:
             future.result()
+        except KeyboardInterrupt:
+            evaluation.interrupted = True
+            if future is not None:
+                future.cancel()
+                for ended in _drained(channel):
+                    evaluation.judge_reply(ended.key, ended.turn, ended.reply, ended.expect)
     return evaluation
 
 
@@ -143,31 +144,39 @@ async def aevaluate(
     concurrency: int = 8,
     rate_limit: float | None = None,
     path: str | Path | None = None,
-    resume: bool = True,
+    resume: bool | Literal["interrupted"] = True,
     progress: bool = True,
 ) -> Evaluation:
     """As `evaluate`, on the caller's own loop: its async checks may hold what belongs to that loop."""
     plan = _Plan.made(cases, checks, configs, repeats, concurrency, rate_limit)
     evaluation, journal = plan.opened(path, resume=resume)
     judging: asyncio.Queue[_Ended | None] = asyncio.Queue()
-    with contextlib.closing(journal), _progress(evaluation, shown=progress) as tick:
+    todo = evaluation.unfinished(interrupted=resume == "interrupted")
+
+    async def judge(key: str, turn: int, reply: Reply, expect: JSON) -> None:
+        for name, check in plan.checks.items():
+            try:
+                verdict = call_check(check, reply, expect)
+                verdict = await verdict if inspect.isawaitable(verdict) else verdict
+            except Exception as error:  # noqa: BLE001  # a user's own may raise anything
+                verdict = error
+            evaluation.judge(key, turn, name, verdict)
+
+    with contextlib.closing(journal), _progress(evaluation, todo, shown=progress) as tick:
+        for kept in evaluation.kept_replies():
+            await judge(*kept)
 
         async def run() -> None:
             try:
-                await _Run(plan, journal, evaluation, judging.put_nowait).run()
+                await _Run(plan, todo, journal, evaluation, judging.put_nowait).run()
             finally:
                 judging.put_nowait(None)
 
         running = asyncio.ensure_future(run())
         try:
             while (ended := await judging.get()) is not None:
-                for name, check in plan.checks.items():
-                    try:
-                        verdict = call_check(check, ended.reply, ended.expect)
-                        verdict = await verdict if hasattr(verdict, "__await__") else verdict
-                    except Exception as error:  # noqa: BLE001  # a user's own may raise anything
-                        verdict = error
-                    evaluation.judge(ended.key, ended.turn, name, verdict)
+                await judge(ended.key, ended.turn, ended.reply, ended.expect)
+                ended.judged()
                 tick()
             await running
         finally:
@@ -184,6 +193,7 @@ class _Ended:
     turn: int
     reply: Reply
     expect: JSON
+    judged: Callable[[], object]  # to be called when it is
 
 
 @dataclass(frozen=True)
@@ -220,7 +230,7 @@ class _Plan:
         concurrency: int,
         rate_limit: float | None,
     ) -> _Plan:
-        _need("filelock", "pandas", "scipy", "tqdm")
+        _need("aiohttp", "filelock", "pandas", "scipy", "tqdm")
         counts: dict[str, Any] = {"repeats": repeats, "concurrency": concurrency}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -241,20 +251,26 @@ class _Plan:
         """All of them, in the order in which they are begun: configurations take turns."""
         copies: Counter[str] = Counter()
         made = []
+        case_keys = [case.content_key for case in self.cases]
+        targets = [(target, target.content_key) for target in self.targets.values()]
         for repeat in range(1, self.repeats + 1):
-            for case in self.cases:
-                for target in self.targets.values():
-                    content = digest([case.content_key, target.content_key, repeat])
+            for case, case_key in zip(self.cases, case_keys, strict=True):
+                for target, target_key in targets:
+                    content = digest([case_key, target_key, repeat])
                     copies[content] += 1  # two cases, or two configurations, may be the same
                     made.append(Conversation(f"{content}-{copies[content]}", case, target.name, repeat))
         return made
 
-    def opened(self, path: str | Path | None, *, resume: bool) -> tuple[Evaluation, Journal]:
+    def opened(self, path: str | Path | None, *, resume: bool | str) -> tuple[Evaluation, Journal]:
         """The evaluation as its file knows it, and the file to go on in."""
         if path is None:
             file = Path(tempfile.mkdtemp(prefix="halo-evaluation-")) / "evaluation.jsonl"
         else:
             file = Path(path).expanduser()
+        if resume not in (True, False, "interrupted"):
+            raise InvalidRequest(
+                f"resume must be True, False or 'interrupted', not {resume!r}. Nothing was sent."
+            )
         journal = Journal(file)
         try:
             if not resume and file.stat().st_size:
@@ -265,7 +281,6 @@ class _Plan:
             conversations = self.conversations()
             evaluation = Evaluation(file, conversations, self.checks, list(self.targets))
             evaluation.take(read_lines(file))
-            evaluation.rescore(self.checks)
             asked: JSON = [conversation.key for conversation in conversations]
             journal.append(
                 {
@@ -276,7 +291,7 @@ class _Plan:
                     "conversations": len(conversations),
                     "configs": {target.name: target.client.base_url for target in self.targets.values()},
                 }
-            ).result()
+            )
         except BaseException:
             journal.close()
             raise
@@ -348,151 +363,145 @@ class _Run:
     def __init__(
         self,
         plan: _Plan,
+        todo: Sequence[Conversation],
         journal: Journal,
         evaluation: Evaluation,
-        ended: Callable[[_Ended], Any],
+        ended: Callable[[_Ended], object],
     ) -> None:
         self._plan = plan
+        self._todo = deque(todo)
         self._journal = journal
         self._evaluation = evaluation
-        self._todo = deque(evaluation.unfinished())
         self._ended = ended
         self._pace = _Pace(plan.rate_limit)
-        self._began = time.perf_counter()
-        # Sent again is what certainly did not arrive, by us, so that all slow down together.
-        shards = -(-plan.concurrency // STREAMS_PER_CLIENT)
-        self._clients = {
-            name: [target.client.copy(max_retries=0) for _ in range(shards)]
-            for name, target in plan.targets.items()
-        }
+        self._asker: Asker = LocalAsker({name: target.client for name, target in plan.targets.items()})
+        self._given = 0  # replies to be judged, and how many of them have been, by another thread
+        self._judged = 0
 
     async def run(self) -> None:
+        watching = asyncio.ensure_future(self._watch_lag())
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(min(self._plan.concurrency, len(self._todo))):
-                    group.create_task(self._work(number // STREAMS_PER_CLIENT))
+                for _ in range(min(self._plan.concurrency, len(self._todo))):
+                    group.create_task(self._work())
+        except BaseExceptionGroup as errors:
+            # One is enough to say what has to be done: they have the same cause.
+            raise errors.exceptions[0] from None
         finally:
-            for clients in self._clients.values():
-                for client in clients:
-                    await client.aclose()
+            watching.cancel()
+            await self._asker.aclose()
 
-    async def _work(self, shard: int) -> None:
+    async def _watch_lag(self) -> None:
+        """Note how late this loop is: what has arrived waits as long to be read."""
+        lags: deque[float] = deque(maxlen=10_000)
+        try:
+            while True:
+                began = time.perf_counter()
+                await asyncio.sleep(_LAG_EVERY_S)
+                lags.append(time.perf_counter() - began - _LAG_EVERY_S)
+        finally:
+            if len(lags) >= _LAGS_NEEDED:
+                self._note({"kind": "lag", "p95_s": sorted(lags)[int(0.95 * len(lags))]})
+
+    async def _work(self) -> None:
         while self._todo:
-            conversation = self._todo.popleft()
-            await self._converse(conversation, self._clients[conversation.config][shard])
+            await self._converse(self._todo.popleft())
 
-    async def _converse(self, conversation: Conversation, client: AsyncHaloClient) -> None:
+    async def _converse(self, conversation: Conversation) -> None:
         session_id: str | None = None
         fields = self._plan.targets[conversation.config].fields
         for number, turn in enumerate(conversation.case.turns):
+            # Looked at now and then: to be woken for each reply would cost more than it seldom saves.
+            while self._given - self._judged >= MAX_UNJUDGED:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             given = {**fields, **turn.fields, "session_id": session_id}
-            reply = await self._ask(conversation, number, client, given)
+            reply = await self._ask(conversation, number, given)
             expect = conversation.case.expected(number)
-            self._ended(_Ended(conversation.key, number, reply, expect))
+            self._given += 1
+            self._ended(_Ended(conversation.key, number, reply, expect, self._count_judged))
             if reply.status != "complete":
                 return
             session_id = reply.session_id
 
-    async def _ask(
-        self,
-        conversation: Conversation,
-        number: int,
-        client: AsyncHaloClient,
-        fields: Mapping[str, Any],
-    ) -> Reply:
-        """Ask one turn, again only while it certainly did not arrive; it is on the disk when this returns."""
+    def _count_judged(self) -> None:
+        self._judged += 1
+
+    async def _ask(self, conversation: Conversation, number: int, fields: Mapping[str, Any]) -> Reply:
+        """Ask one turn, again only while it certainly did not arrive."""
         ready = time.perf_counter()
         about: dict[str, JSON] = {"key": conversation.key, "turn": number}
         for tries in range(1, MAX_TRIES + 1):
             await self._pace.wait()
             try:
                 # On the disk before it leaves: after any end it is known what may have arrived.
-                await asyncio.wrap_future(self._note({"kind": "sent", **about, "at": _now()}))
-            except asyncio.CancelledError:
+                sent: dict[str, JSON] = {"kind": "sent", **about, "at": _now()}
+                self._evaluation.take([sent])
+                await self._journal.confirmed(sent)
+            except BaseException:
                 self._note({"kind": "refused", **about})
                 raise
-            stream = client.stream(conversation.case.turns[number].say, **cast(Any, fields))
-            reply = stream.reply
             wait_s = time.perf_counter() - ready
-            error: HaloError | None = None
+            outcome = Outcome()
+            message = conversation.case.turns[number].say
             try:
-                async with stream as events:
-                    async for _ in events:
-                        pass
-            except HaloError as caught:
-                error = caught
+                await self._asker.ask(outcome, conversation.config, message, fields, tries)
             finally:
-                reply.retries = tries - 1
-                again_s = _again_in_s(error, tries)
-                record = self._record(about, conversation, reply, error, wait_s)
-                kept = record if again_s is None else {"kind": "refused", **about}
-                written = self._note(kept)
-            if again_s is None:
+                self._note(
+                    self._record(about, conversation, outcome, wait_s)
+                    if outcome.again_s is None
+                    else {"kind": "refused", **about}
+                )
+            if outcome.again_s is None:
                 break
-            self._pace.slow_down(again_s)
-        if reply.status == "complete":
+            self._pace.slow_down(outcome.again_s)
+        if outcome.status == COMPLETE:
             self._pace.taken()
-        await asyncio.wrap_future(written)
-        return reply
+        return outcome.reply
 
-    def _note(self, line: dict[str, JSON]) -> Future[None]:
+    def _note(self, line: dict[str, JSON]) -> None:
         self._evaluation.take([line])
-        return self._journal.append(line)
+        self._journal.append(line)
 
     def _record(
         self,
         about: Mapping[str, JSON],
         conversation: Conversation,
-        reply: Reply,
-        error: HaloError | None,
+        outcome: Outcome,
         wait_s: float,
     ) -> dict[str, JSON]:
-        refused = isinstance(error, StatusError) and 400 <= error.status_code < 500
         return {
             "kind": "turn",
             **about,
             "case": conversation.case.id,
             "config": conversation.config,
             "repeat": conversation.repeat,
-            "status": status_of(reply, refused=refused),
+            "status": outcome.status,
             "queue_wait_s": wait_s,
-            "reply": reply.to_dict(),
+            "reply": outcome.reply.to_dict(),
         }
 
 
-def _again_in_s(error: HaloError | None, tries: int) -> float | None:
-    """How long to wait before a message that certainly did not arrive is sent again; None when it is not."""
-    if tries >= MAX_TRIES:
-        return None
-    backoff_s: float = 0.25 * 2 ** (tries - 1)
-    match error:
-        case ConnectionFailed():
-            return backoff_s
-        case RateLimited() | ServerError(status_code=503):
-            asked = error.retry_after_s
-            if asked is None:
-                return backoff_s if isinstance(error, RateLimited) else None
-            return asked if asked <= MAX_WAIT_S else None
-    return None
-
-
-def _drain(channel: bridge.Channel[_Ended | None]) -> None:
-    """Wait, for a bounded time, until what was cut short has been noted."""
+def _drained(channel: bridge.Channel[_Ended | None]) -> list[_Ended]:
+    """What had ended by now. Waits, for a bounded time, until what was cut short has been noted."""
     deadline = time.monotonic() + 5
+    left = []
     with contextlib.suppress(queue.Empty):
-        while channel.get(max(0.0, deadline - time.monotonic()), calls=False) is not None:
-            pass
+        while (ended := channel.get(max(0.0, deadline - time.monotonic()), calls=False)) is not None:
+            left.append(ended)
+    return left
 
 
 @contextlib.contextmanager
-def _progress(evaluation: Evaluation, *, shown: bool) -> Iterator[Callable[[], None]]:
+def _progress(
+    evaluation: Evaluation, todo: Sequence[Conversation], *, shown: bool
+) -> Iterator[Callable[[], None]]:
     """A bar of turns, with passes and failures counted."""
     if not shown:
         yield lambda: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=evaluation.turns_left(), unit="turn") as bar:
+    with tqdm(total=sum(len(each.case.turns) for each in todo), unit="turn") as bar:
 
         def tick() -> None:
             bar.set_postfix_str(evaluation.tally(), refresh=False)

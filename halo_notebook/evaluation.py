@@ -13,19 +13,21 @@ It calls nobody: to judge anew, or to look at it another way, needs no agent.
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import bridge
+from .asking import COMPLETE, FAILED, INTERRUPTED
 from .checks import Check, Score, as_score, call_check, checked_checks
 from .errors import InvalidRequest
-from .journal import read_lines
+from .journal import line_at, located_lines
 from .render import one_line
 from .reply import ActionEvent, Reply, counted
 from .stream import MalformedRecord, TextDelta
@@ -35,20 +37,17 @@ if TYPE_CHECKING:
 
     from .cases import Case
     from .intervals import Comparison, TimeComparison
+    from .report import Plot
     from .stream import JSON
 
 _AS_WRITTEN = (
     *("summary", "session_id", "agent_id", "status", "error"),
     *("first_text_s", "elapsed_s", "retries", "raw"),
 )
-COMPLETE, FAILED, INTERRUPTED, SKIPPED, NOT_RUN = "complete", "failed", "interrupted", "skipped", "not run"
-
-
-def status_of(reply: Reply, *, refused: bool) -> str:
-    """What became of a turn: ``complete``, ``failed`` (the message was not taken) or ``interrupted``."""
-    if reply.status == "complete":
-        return COMPLETE
-    return FAILED if refused or not reply.may_have_arrived else INTERRUPTED
+ALL_TAGS = "(all)"
+BUSY = 0.1
+"""What a busy process may add to the agent's times, as a share of them, before it has to be said."""
+SKIPPED, NOT_RUN = "skipped", "not run"
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,17 @@ class Comparisons(dict[str, "Comparison | TimeComparison"]):
         return "\n".join(f"{name:{width}}  {comparison}" for name, comparison in self.items())
 
 
+@dataclass(slots=True)
+class _Turn:
+    """What is held in memory of a turn: what the figures are made of, and no text."""
+
+    status: str
+    first_text_s: float | None = None
+    elapsed_s: float | None = None
+    agent_id: str | None = None
+    scores: dict[str, Score] = field(default_factory=dict)
+
+
 class Evaluation:
     """What came of asking many cases.
 
@@ -93,14 +103,12 @@ class Evaluation:
     ) -> None:
         self.path = path
         self.interrupted = False
-        self._conversations = list(conversations)
-        self._keys = {conversation.key for conversation in conversations}
+        self._conversations = {conversation.key: conversation for conversation in conversations}
         self._checks = dict(checks)
         self._configs = list(configs)
-        self._scores: dict[tuple[str, int], dict[str, Score]] = {}
-        self._broken: Counter[str] = Counter()  # how often each check could not judge
-        self._sent: set[tuple[str, int]] = set()
-        self._status: dict[tuple[str, int], str] = {}
+        self._turns: dict[str, dict[int, _Turn]] = {}  # of what has been sent, by key and place
+        self._tally: Counter[bool | None] = Counter()
+        self._lag_s = 0.0
         self._lock = threading.Lock()  # one thread asks, another judges
 
     # --- How it grows: for who runs it ---
@@ -108,47 +116,58 @@ class Evaluation:
     def take(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Take in what a file says of these conversations."""
         for line in lines:
-            key, turn = line.get("key"), line.get("turn")
-            if key in self._keys and isinstance(turn, int):
+            key, turn, kind = line.get("key"), line.get("turn"), line.get("kind")
+            if kind == "lag":
+                self._lag_s = max(self._lag_s, float(line.get("p95_s") or 0))
+            elif key in self._conversations and isinstance(turn, int):
                 with self._lock:
-                    self._take_one(str(line.get("kind")), (str(key), turn), str(line.get("status")))
+                    self._take_one(str(kind), str(key), turn, line)
 
-    def _take_one(self, kind: str, place: tuple[str, int], status: str) -> None:
+    def _take_one(self, kind: str, key: str, place: int, line: Mapping[str, Any]) -> None:
+        turns = self._turns.setdefault(key, {})
         match kind:
             case "sent":
-                if place[1] == 0:
+                if place == 0:
                     # Its conversation is begun, or begun anew: what an earlier one came to is past.
-                    self._forget(place[0])
-                self._sent.add(place)
+                    for turn in turns.values():
+                        self._tally.subtract(score.passed for score in turn.scores.values())
+                    turns.clear()
+                turns[place] = _Turn(INTERRUPTED)  # until it is known to have ended in another way
             case "refused":
-                self._sent.discard(place)
+                turns.pop(place, None)
             case "turn":
-                self._sent.discard(place)
-                self._status[place] = status
+                reply = line.get("reply") or {}
+                turns[place] = _Turn(
+                    str(line.get("status")),
+                    reply.get("first_text_s"),
+                    reply.get("elapsed_s"),
+                    reply.get("agent_id"),
+                )
 
-    def _forget(self, key: str) -> None:
-        for held in (self._status, self._scores):
-            for place in [place for place in held if place[0] == key]:
-                del held[place]
-        self._sent -= {place for place in self._sent if place[0] == key}
-
-    def unfinished(self) -> list[Conversation]:
+    def unfinished(self, *, interrupted: bool = False) -> list[Conversation]:
         """Those to be had: not begun, or ended by a message that certainly was not taken.
 
-        One with a turn that may have reached the agent is not among them, nor one that is whole.
+        One with a turn that may have reached the agent is among them only when `interrupted` is
+        asked for; one that is whole never is.
         """
-        return [each for each in self._conversations if self._state(each) in (NOT_RUN, FAILED)]
+        wanted = {NOT_RUN, FAILED} | ({INTERRUPTED} if interrupted else set())
+        return [each for each in self._conversations.values() if self._state(each) in wanted]
+
+    def _status(self, conversation: Conversation, place: int) -> str:
+        """What became of a turn."""
+        turns = self._turns.get(conversation.key, {})
+        if place in turns:
+            return turns[place].status
+        before = [turns[earlier].status if earlier in turns else NOT_RUN for earlier in range(place)]
+        return SKIPPED if any(status not in (COMPLETE, NOT_RUN) for status in before) else NOT_RUN
 
     def _state(self, conversation: Conversation) -> str:
         """What has become of a conversation so far."""
-        for turn in range(len(conversation.case.turns)):
-            place = (conversation.key, turn)
-            if place in self._sent:
-                return INTERRUPTED
-            status = self._status.get(place, NOT_RUN)
+        for place in range(len(conversation.case.turns)):
+            status = self._status(conversation, place)
             if status != COMPLETE:
                 # Between two turns the first of them has reached the agent: it is not begun anew.
-                return INTERRUPTED if status == NOT_RUN and turn else status
+                return INTERRUPTED if place else status
         return COMPLETE
 
     def judge_reply(self, key: str, turn: int, reply: Reply, expect: JSON) -> None:
@@ -167,61 +186,68 @@ class Evaluation:
                 raise verdict
             score = as_score(verdict)
         except Exception as error:  # noqa: BLE001  # the check's own, of any kind
-            score = Score(None, note=one_line(f"{type(error).__name__}: {error}"))
-            self._broken[name] += 1
+            score = _NoVerdict(None, note=one_line(f"{type(error).__name__}: {error}"))
         with self._lock:
-            self._scores.setdefault((key, turn), {})[name] = score
+            held = self._turns.get(key, {}).get(turn)
+            if held is not None:
+                held.scores[name] = score
+                self._tally[score.passed] += 1
 
-    def turns_left(self) -> int:
-        """How many turns the unfinished conversations have."""
-        return sum(len(each.case.turns) for each in self.unfinished())
+    def kept_replies(self) -> Iterator[tuple[str, int, Reply, JSON]]:
+        """Each turn that has ended: its conversation's key, its place, its reply, what is expected of it."""
+        for line in self._lines():
+            key, place = line["key"], line["turn"]
+            yield key, place, reply_from(line["reply"]), self._conversations[key].case.expected(place)
+
+    def clear_scores(self) -> None:
+        """Take all verdicts back, to judge anew."""
+        with self._lock:
+            self._tally.clear()
+            for turns in self._turns.values():
+                for turn in turns.values():
+                    turn.scores = {}
 
     def tally(self) -> str:
         """Passes and failures so far, in a few words."""
-        with self._lock:
-            found = Counter(score.passed for scores in self._scores.values() for score in scores.values())
-        broken = sum(self._broken.values())
-        unsure = f", {broken} not judged" if broken else ""
-        return f"{found[True]} passed, {found[False]} failed{unsure}"
+        return f"{self._tally[True]:,} passed, {self._tally[False]:,} failed"
 
     # --- Rows ---
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row per case × configuration × repeat × turn, asked or not, as plain values."""
-        replies = self._replies()
-        for conversation in self._conversations:
-            broken = False
-            for turn, asked in enumerate(conversation.case.turns):
-                place = (conversation.key, turn)
-                line = replies(place) if place in self._status else None
-                status = self._status.get(place) or (
-                    INTERRUPTED if place in self._sent else SKIPPED if broken else NOT_RUN
-                )
-                broken = broken or status != COMPLETE
-                reply = (line or {}).get("reply", {})
-                row: dict[str, Any] = {
-                    "case": conversation.case.id,
-                    "config": conversation.config,
-                    "repeat": conversation.repeat,
-                    "turn": turn + 1,
-                    "tags": list(conversation.case.tags),
-                    "status": status,
-                    "say": asked.say,
-                    "text": reply.get("text"),
-                    "actions": reply.get("actions"),
-                    "session_id": reply.get("session_id"),
-                    "agent_id": reply.get("agent_id"),
-                    "first_text_s": reply.get("first_text_s"),
-                    "elapsed_s": reply.get("elapsed_s"),
-                    "queue_wait_s": (line or {}).get("queue_wait_s"),
-                    "retries": reply.get("retries"),
-                    "error": reply.get("error") or None,
-                }
-                for name in self._checks:
-                    score = self._scores.get(place, {}).get(name)
-                    row[name] = self._passed(status, score)
-                    row[f"{name} note"] = score.note if score else ""
-                yield row
+        """A row per case × configuration × repeat × turn, asked or not, as plain values.
+
+        They are read from the file one by one; what is not taken out of them takes no memory.
+        """
+        with contextlib.closing(self._reader()) as read:
+            for conversation in self._conversations.values():
+                for place, asked in enumerate(conversation.case.turns):
+                    line = read.send((conversation.key, place)) or {}
+                    reply = line.get("reply", {})
+                    status = self._status(conversation, place)
+                    turn = self._turns.get(conversation.key, {}).get(place)
+                    row: dict[str, Any] = {
+                        "case": conversation.case.id,
+                        "config": conversation.config,
+                        "repeat": conversation.repeat,
+                        "turn": place + 1,
+                        "tags": list(conversation.case.tags),
+                        "status": status,
+                        "say": asked.say,
+                        "text": reply.get("text"),
+                        "actions": reply.get("actions"),
+                        "session_id": reply.get("session_id"),
+                        "agent_id": reply.get("agent_id"),
+                        "first_text_s": reply.get("first_text_s"),
+                        "elapsed_s": reply.get("elapsed_s"),
+                        "queue_wait_s": line.get("queue_wait_s"),
+                        "retries": reply.get("retries"),
+                        "error": reply.get("error") or None,
+                    }
+                    for name in self._checks:
+                        score = turn.scores.get(name) if turn else None
+                        row[name] = self._passed(status, score)
+                        row[f"{name} note"] = score.note if score else ""
+                    yield row
 
     @staticmethod
     def _passed(status: str, score: Score | None) -> bool | None:
@@ -240,25 +266,66 @@ class Evaluation:
     def failures(self) -> pd.DataFrame:
         """The rows that did not pass every check that judged them, or did not come to their end."""
         frame = self.df
-        failed = (frame["status"] != COMPLETE) | (frame[list(self._checks)] == False).any(axis=1)  # noqa: E712
-        return frame[failed]
+        return frame[[bool(self.why(row)) for row in frame.to_dict("records")]]
 
-    def passed(self, check: str) -> dict[str, dict[str, list[bool]]]:
+    def worst(self, count: int = 5) -> pd.DataFrame:
+        """The rows to look at first, with why, by their number in `df`.
+
+        Those that did not come to their end, then those that failed the most checks, then the slowest.
+        """
+        import pandas as pd
+
+        def badness(numbered: tuple[int, dict[str, Any]]) -> tuple[bool, int, float]:
+            _, row = numbered
+            failed = sum(row[name] is False for name in self._checks)
+            return row["status"] not in (COMPLETE, NOT_RUN), failed, row["elapsed_s"] or 0.0
+
+        rows = heapq.nlargest(count, enumerate(self.rows()), key=badness)
+        shown = [
+            {
+                "row": number,
+                **{name: row[name] for name in ("case", "config", "repeat", "turn")},
+                "why": self.why(row) or "among the slowest",
+                "text": one_line(row["text"] or "", 120),
+                "elapsed_s": row["elapsed_s"],
+            }
+            for number, row in rows
+            if row["status"] != NOT_RUN
+        ]
+        columns = ["row", "case", "config", "repeat", "turn", "why", "text", "elapsed_s"]
+        return pd.DataFrame(shown, columns=columns).set_index("row")
+
+    def why(self, row: Mapping[str, Any]) -> str:
+        """Why a row is no success, in a line; empty when it is one."""
+        if row["status"] != COMPLETE:
+            return f"{row['status']}: {row['error']}" if row["error"] else str(row["status"])
+        failed = [name for name in self._checks if row[name] is False]
+        noted = [f"{name} ({row[f'{name} note']})" if row[f"{name} note"] else name for name in failed]
+        return f"failed {', '.join(noted)}" if noted else ""
+
+    def passed(self, check: str, tag: str | None = None) -> dict[str, dict[str, list[bool]]]:
         """Configuration → case → passes, one a repeat, of the turns that the check judged.
 
         A conversation passes when each of its judged turns does; one that did not come to its
         end does not.
+
+        Args:
+            check: its name.
+            tag: for the cases with this tag alone.
         """
         if check not in self._checks:
             raise InvalidRequest(
                 f"There is no check {check!r}; there are {', '.join(self._checks) or 'none'}."
             )
         result: dict[str, dict[str, list[bool]]] = {name: {} for name in self._configs}
-        for conversation in self._conversations:
-            places = [(conversation.key, turn) for turn in range(len(conversation.case.turns))]
+        for conversation in self._tagged(tag):
+            turns = self._turns.get(conversation.key, {})
             found = [
-                self._passed(self._status.get(place, NOT_RUN), self._scores.get(place, {}).get(check))
-                for place in places
+                self._passed(
+                    self._status(conversation, place),
+                    turns[place].scores.get(check) if place in turns else None,
+                )
+                for place in range(len(conversation.case.turns))
             ]
             judged = [passes for passes in found if passes is not None]
             if judged:
@@ -266,65 +333,102 @@ class Evaluation:
                 by_case.append(all(judged))
         return result
 
-    def _times(self, name: str) -> dict[str, dict[str, list[float]]]:
-        """Configuration → case → seconds, of the turns that came to their end."""
+    def times(self, name: str, tag: str | None = None) -> dict[str, dict[str, list[float]]]:
+        """Configuration → case → seconds, of the turns that came to their end.
+
+        Args:
+            name: ``first_text_s`` or ``elapsed_s``.
+            tag: for the cases with this tag alone.
+        """
         result: dict[str, dict[str, list[float]]] = {config: {} for config in self._configs}
-        for row in self.rows():
-            if row["status"] == COMPLETE and row[name] is not None:
-                result[row["config"]].setdefault(row["case"], []).append(float(row[name]))
+        for conversation in self._tagged(tag):
+            for turn in self._turns.get(conversation.key, {}).values():
+                value = turn.first_text_s if name == "first_text_s" else turn.elapsed_s
+                if turn.status == COMPLETE and value is not None:
+                    result[conversation.config].setdefault(conversation.case.id, []).append(value)
         return result
+
+    def _tagged(self, tag: str | None) -> list[Conversation]:
+        return [each for each in self._conversations.values() if tag is None or tag in each.case.tags]
 
     # --- What it comes to ---
 
-    def summary(self) -> pd.DataFrame:
-        """A row per configuration: how its turns ended, each check's pass rate with its interval, times."""
+    def summary(self, *, by_tag: bool = False) -> pd.DataFrame:
+        """A row per configuration: how its turns ended, each check's pass rate with its interval, times.
+
+        Args:
+            by_tag: a row per configuration and tag; a case with two tags counts in both.
+        """
         import pandas as pd
 
+        tags = [tag for each in self._conversations.values() for tag in each.case.tags]
+        groups = [None, *dict.fromkeys(tags)] if by_tag else [None]
+        rows = {
+            (config, ALL_TAGS if tag is None else tag): self._summed_up(config, tag)
+            for config in self._configs
+            for tag in groups
+        }
+        index = pd.MultiIndex.from_tuples(list(rows), names=["config", "tag"])
+        frame = pd.DataFrame(list(rows.values()), index=index)
+        return frame if by_tag else frame.droplevel("tag")
+
+    def _summed_up(self, config: str, tag: str | None) -> dict[str, Any]:
         from .intervals import pass_rate, quantiles
 
-        frame = self.df
-        rows = []
-        for config in self._configs:
-            part = frame[frame["config"] == config]
-            counts = Counter(part["status"])
-            row: dict[str, Any] = {
-                "config": config,
-                "cases": part["case"].nunique(),
-                "turns": len(part),
-                **{status: counts[status] for status in (COMPLETE, FAILED, INTERRUPTED)},
-                "not asked": counts[SKIPPED] + counts[NOT_RUN],
-            }
-            for check in self._checks:
-                row[check] = pass_rate(self.passed(check)[config])
-            ended = part[part["status"] == COMPLETE]
-            for name in ("first_text_s", "elapsed_s"):
-                half, most = quantiles(list(ended[name].dropna()), (0.5, 0.95))
-                row[f"{name} p50"], row[f"{name} p95"] = half, most
-            row["agents"] = ", ".join(sorted(set(ended["agent_id"].dropna())))
-            rows.append(row)
-        return pd.DataFrame(rows).set_index("config")
+        conversations = [each for each in self._tagged(tag) if each.config == config]
+        places = [(each, place) for each in conversations for place in range(len(each.case.turns))]
+        counts = Counter(self._status(conversation, place) for conversation, place in places)
+        row: dict[str, Any] = {
+            "cases": len({each.case.id for each in conversations}),
+            "turns": len(places),
+            **{status: counts[status] for status in (COMPLETE, FAILED, INTERRUPTED)},
+            "not asked": counts[SKIPPED] + counts[NOT_RUN],
+        }
+        for check in self._checks:
+            row[check] = pass_rate(self.passed(check, tag)[config])
+        for name in ("first_text_s", "elapsed_s"):
+            values = [value for times in self.times(name, tag)[config].values() for value in times]
+            row[f"{name} p50"], row[f"{name} p95"] = quantiles(values, (0.5, 0.95))
+        row["agents"] = ", ".join(sorted(self._agents(conversations)))
+        return row
+
+    def _agents(self, conversations: Iterable[Conversation]) -> Counter[str]:
+        """Who answered, and how often."""
+        turns = (turn for each in conversations for turn in self._turns.get(each.key, {}).values())
+        return Counter(turn.agent_id for turn in turns if turn.agent_id)
 
     def notes(self) -> list[str]:
         """What a reader of the summary must know, a line each; mostly nothing."""
         notes = []
-        states = Counter(map(self._state, self._conversations))
+        states = Counter(map(self._state, self._conversations.values()))
         if self.interrupted:
             notes.append("It was stopped before all had been asked; the same call goes on from here.")
         if states[INTERRUPTED]:
             notes.append(
                 f"{counted(states[INTERRUPTED], 'conversation')} may have reached the agent and did not come "
-                "to an end; not asked again by itself, and counted as no pass."
+                "to an end; not asked again by itself, and counted as no pass. Where asking again does no "
+                "harm, resume='interrupted' does so."
             )
-        agents: dict[str, Counter[str]] = {config: Counter() for config in self._configs}
-        for row in self.rows():
-            if row["agent_id"]:
-                agents[row["config"]][row["agent_id"]] += 1
-        for config, answered in agents.items():
-            if len(answered) > 1:
-                shown = ", ".join(f"{agent} ({count})" for agent, count in answered.most_common(5))
+        for config in self._configs:
+            agents = self._agents(each for each in self._conversations.values() if each.config == config)
+            if len(agents) > 1:
+                shown = ", ".join(f"{agent} ({count})" for agent, count in agents.most_common(5))
                 notes.append(f"More than one agent answered as {config!r}: {one_line(shown)}.")
-        for name, count in self._broken.items():
-            notes.append(f"{name} could not judge {counted(count, 'turn')}; they count neither way.")
+        ended = [turn for turns in self._turns.values() for turn in turns.values() if turn.status == COMPLETE]
+        for name in self._checks:
+            broken = sum(isinstance(turn.scores.get(name), _NoVerdict) for turn in ended)
+            if broken:
+                notes.append(f"{name} could not judge {counted(broken, 'turn')}; they count neither way.")
+            unjudged = sum(name not in turn.scores for turn in ended)
+            if unjudged:
+                notes.append(f"{name} has not judged {counted(unjudged, 'turn')} yet; rescore() does.")
+        times = sorted(turn.first_text_s for turn in ended if turn.first_text_s is not None)
+        if times and self._lag_s > BUSY * times[len(times) // 2]:
+            notes.append(
+                f"This process was the bottleneck: what had arrived waited {self._lag_s:.3f} s (p95) to be "
+                "read, and the times are longer than the agent's by as much. Lower the concurrency, or "
+                "judge afterwards with rescore()."
+            )
         return notes
 
     def compare(self, a: str, b: str) -> Comparisons:
@@ -345,20 +449,25 @@ class Evaluation:
             passes = self.passed(check)
             result[check] = compare_passes(passes[a], passes[b])
         for name in ("first_text_s", "elapsed_s"):
-            times = self._times(name)
+            times = self.times(name)
             result[name] = compare_times(times[a], times[b])
         return result
 
-    def rescore(self, checks: Sequence[Check] | Mapping[str, Check] | Check) -> Evaluation:
-        """Judge the replies anew, by these checks; nobody is asked. Returns itself."""
-        self._checks = checked_checks(checks)
-        self._scores.clear()
-        self._broken.clear()
-        cases = {conversation.key: conversation.case for conversation in self._conversations}
+    def rescore(self, checks: Sequence[Check] | Mapping[str, Check] | Check | None = None) -> Evaluation:
+        """Judge the replies anew; nobody is asked. Returns itself.
+
+        Args:
+            checks: None for those that it has.
+        """
+        if checks is not None:
+            self._checks = checked_checks(checks)
+        self.clear_scores()
         if self._checks:
-            for place, line in self._lines():
-                self.judge_reply(*place, reply_from(line["reply"]), cases[place[0]].expected(place[1]))
+            for kept in self.kept_replies():
+                self.judge_reply(*kept)
         return self
+
+    # --- How it looks ---
 
     def show(self, row: int) -> None:
         """Show the conversation of that row of `df` as it would show in a cell."""
@@ -367,54 +476,115 @@ class Evaluation:
         from .outputs import reply_bundle, turn_bundle
         from .reply import status_words
 
-        chosen = list(self.rows())[row]
-        lines = dict(self._lines())
-        conversation = next(
-            each
-            for each in self._conversations
-            if (each.case.id, each.config, each.repeat)
-            == (chosen["case"], chosen["config"], chosen["repeat"])
-        )
-        for turn, asked in enumerate(conversation.case.turns):
-            line = lines.get((conversation.key, turn))
-            if line is not None:
-                reply = reply_from(line["reply"])
-                bundle = reply_bundle(reply.text, reply.actions, status_words(reply))
-                publish_display_data(data=turn_bundle(asked.say, bundle))
+        for say, reply in self.conversation(row):
+            bundle = reply_bundle(reply.text, reply.actions, status_words(reply))
+            publish_display_data(data=turn_bundle(say, bundle))
+
+    def conversation(self, row: int) -> list[tuple[str, Reply]]:
+        """The turns of that row's conversation that were had: what was said, and the reply."""
+        firsts = [each for each in self._conversations.values() for _ in each.case.turns]
+        try:
+            chosen = firsts[row]
+        except IndexError:
+            raise InvalidRequest(f"There is no row {row}; there are {len(firsts):,}, from 0.") from None
+        return self._turns_had(chosen)
+
+    def conversations(self) -> Iterator[tuple[Conversation, list[tuple[str, Reply]]]]:
+        """Each conversation, with its turns that were had, read from the file one by one."""
+        with contextlib.closing(self._reader()) as read:
+            for conversation in self._conversations.values():
+                yield conversation, self._turns_had(conversation, read)
+
+    def _turns_had(
+        self, conversation: Conversation, read: Generator[Any, tuple[str, int], None] | None = None
+    ) -> list[tuple[str, Reply]]:
+        reader = read or self._reader()
+        lines = [reader.send((conversation.key, place)) for place in range(len(conversation.case.turns))]
+        return [
+            (turn.say, reply_from(line["reply"]))
+            for turn, line in zip(conversation.case.turns, lines, strict=True)
+            if line
+        ]
+
+    def plot(self) -> Plot:
+        """Each check's pass rate with its interval, and how the times are spread, by configuration."""
+        from .report import plot
+
+        return plot(self)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write all of it into one file that stands by itself, to send to a colleague; returns its path.
+
+        It holds what was said, no secrets and no script, and loads nothing.
+
+        Raises:
+            UsageError: when it cannot be written.
+        """
+        from .report import write_page
+
+        return write_page(self, Path(path).expanduser())
+
+    @property
+    def checks(self) -> list[str]:
+        """The checks' names, in order."""
+        return list(self._checks)
+
+    @property
+    def configs(self) -> list[str]:
+        """The configurations' names, in order."""
+        return list(self._configs)
 
     # --- What is on the disk ---
 
-    def _lines(self) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
-        """The turns that count, each once: the last line of each."""
-        last: dict[tuple[str, int], dict[str, Any]] = {}
-        for line in read_lines(self.path):
-            place = (str(line.get("key")), line.get("turn"))
-            if line.get("kind") == "turn" and place in self._status:
-                last[place[0], int(place[1])] = line
-        yield from last.items()
+    def _places(self) -> dict[str, dict[int, int]]:
+        """Where in the file each turn that counts begins, by key and place: the last line of each."""
+        found: dict[str, dict[int, int]] = {}
+        for at, line in located_lines(self.path):
+            key, place = str(line.get("key")), line.get("turn")
+            if line.get("kind") == "sent" and place == 0:
+                found[key] = {}  # begun anew: what an earlier conversation came to is past
+            elif line.get("kind") == "turn" and place in self._turns.get(key, {}):
+                found.setdefault(key, {})[int(place)] = at
+        return found
 
-    def _replies(self) -> Any:
-        lines = dict(self._lines())
-        return lines.get
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """The lines of the turns that count, in the file's order."""
+        with self.path.open("rb") as file:
+            for at in sorted(at for turns in self._places().values() for at in turns.values()):
+                yield line_at(file, at)
+
+    def _reader(self) -> Generator[dict[str, Any] | None, tuple[str, int], None]:
+        """Send it a conversation's key and a place; it gives that turn's line, or None. Close it."""
+
+        def read() -> Generator[dict[str, Any] | None, tuple[str, int], None]:
+            places = self._places()
+            with self.path.open("rb") as file:
+                line = None
+                while True:
+                    key, place = yield line
+                    at = places.get(key, {}).get(place)
+                    line = None if at is None else line_at(file, at)
+
+        reader = read()
+        next(reader)
+        return reader
 
     def __len__(self) -> int:
         return len(self._conversations)
 
     def __repr__(self) -> str:
-        states = Counter(map(self._state, self._conversations))
-        shown = ", ".join(f"{count} {state}" for state, count in states.most_common())
+        states = Counter(map(self._state, self._conversations.values()))
+        shown = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
         return f"Evaluation({counted(len(self), 'conversation')}: {shown or 'none'})"
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><strong>{escape(repr(self))}</strong> {escape(self.tally())}</p>"]
-        summary = self.summary()
-        parts.append(summary.map(_shown).to_html(escape=True))
-        parts += [f"<p>⚠ {escape(note)}</p>" for note in self.notes()]
-        return '<div class="halo-evaluation mathjax_ignore tex2jax_ignore">' + "\n".join(parts) + "</div>"
+        from .report import overview
+
+        return overview(self)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+class _NoVerdict(Score):
+    """A check failed to judge."""
 
 
 def reply_from(content: Mapping[str, Any]) -> Reply:
@@ -424,17 +594,7 @@ def reply_from(content: Mapping[str, Any]) -> Reply:
         reply.add(TextDelta(content["text"]), 0.0)
     reply.action_events = [ActionEvent(**event) for event in content["action_events"]]
     reply.malformed = [MalformedRecord(**record) for record in content["malformed"]]
-    for name in (
-        "summary",
-        "session_id",
-        "agent_id",
-        "status",
-        "error",
-        "first_text_s",
-        "elapsed_s",
-        "retries",
-        "raw",
-    ):
+    for name in _AS_WRITTEN:
         setattr(reply, name, content[name])
     reply.started_at = datetime.fromisoformat(content["started_at"])
     reply.state = ""

@@ -2,7 +2,7 @@
 
 What it promises:
 
-- Lines are only ever added. One that `append` has confirmed is on the disk.
+- Lines are only ever added, in order. One that is `confirmed` is on the disk, with all before it.
 - A message is noted before it is sent, so that after any end it is known what may have reached
   the agent.
 - A line that was torn by the end of its process is passed over, and no later one with it.
@@ -13,14 +13,16 @@ It does not know what a line says, but for its `kind`.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import queue
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from .errors import UsageError
 
@@ -60,23 +62,37 @@ class Journal:
             ) from None
         if path.stat().st_size and not _ends_with_a_line(path):
             self._file.write(b"\n")  # what was torn stays alone on its line
-        self._waiting: queue.SimpleQueue[tuple[bytes, Future[None]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
+        self._error: UsageError | None = None
         self._thread = threading.Thread(target=self._write_all, name="halo-journal", daemon=True)
         self._thread.start()
 
-    def append(self, line: dict[str, JSON]) -> Future[None]:
-        """Add a line; the future is done when it is on the disk."""
-        text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
-        done: Future[None] = Future()
-        self._waiting.put((text.encode("utf-8", "replace") + b"\n", done))
-        return done
+    def append(self, line: dict[str, JSON]) -> None:
+        """Add a line. It is written at once; `close` raises when it could not be."""
+        self._waiting.put(_Line(_encoded(line)))
+
+    async def confirmed(self, line: dict[str, JSON]) -> None:
+        """Add a line and wait until it is on the disk.
+
+        Raises:
+            UsageError: when it cannot be written.
+        """
+        on_disk = asyncio.get_running_loop().create_future()
+        self._waiting.put(_Line(_encoded(line), on_disk))
+        await on_disk
 
     def close(self) -> None:
-        """Wait until every line is on the disk, and let others write."""
+        """Wait until every line is on the disk, and let others write.
+
+        Raises:
+            UsageError: when one could not be written.
+        """
         self._waiting.put(None)
         self._thread.join()
         self._file.close()
         self._lock.release()
+        if self._error is not None:
+            raise self._error
 
     def _write_all(self) -> None:
         ended = False
@@ -86,31 +102,74 @@ class Journal:
                 batch.append(self._waiting.get())
             ended = None in batch
             lines = [each for each in batch if each is not None]
-            try:
-                self._file.write(b"".join(text for text, _ in lines))
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            except OSError as error:
-                for _, done in lines:
-                    done.set_exception(error)
-            else:
-                for _, done in lines:
-                    if done.set_running_or_notify_cancel():
-                        done.set_result(None)
+            if self._error is None:
+                # After a line that failed none is written: it would stand where a reader takes it for whole.
+                try:
+                    self._file.write(b"".join(line.text for line in lines))
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+                except OSError as error:
+                    self._error = UsageError(
+                        f"{self.path.name!r} could not be written ({error.strerror}). No more is asked; what "
+                        "it holds is kept. Make room, and run again to go on."
+                    )
+            self._tell([line.on_disk for line in lines if line.on_disk is not None])
+
+    def _tell(self, waiting: list[asyncio.Future[None]]) -> None:
+        """Let those who wait go on: all of a loop at once, since each call wakes it."""
+        for loop in {future.get_loop() for future in waiting}:
+            with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
+                loop.call_soon_threadsafe(
+                    _settle, [future for future in waiting if future.get_loop() is loop], self._error
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: bytes
+    on_disk: asyncio.Future[None] | None = None
+
+
+def _encoded(line: dict[str, JSON]) -> bytes:
+    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def _settle(waiting: list[asyncio.Future[None]], error: UsageError | None) -> None:
+    for future in waiting:
+        if future.done():  # cancelled meanwhile
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a journal that are whole, in order; nothing when there is no file."""
+    return (line for _, line in located_lines(path))
+
+
+def located_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_lines`, each with the byte at which it begins, for `line_at`."""
     if not path.exists():
         return
     with path.open("rb") as file:
+        at = 0
         for raw in file:
+            begins, at = at, at + len(raw)
             try:
                 line = json.loads(raw)
             except ValueError:
                 continue  # torn, by the end of a process
             if isinstance(line, dict) and raw.endswith(b"\n"):
-                yield line
+                yield begins, line
+
+
+def line_at(file: BinaryIO, at: int) -> dict[str, Any]:
+    """The whole line that begins at that byte."""
+    file.seek(at)
+    return cast("dict[str, Any]", json.loads(file.readline()))
 
 
 def _ends_with_a_line(path: Path) -> bool:

@@ -290,7 +290,7 @@ def test_what_is_not_installed_is_named_at_once(
 ) -> None:
     """Before anything is sent, with the command that brings it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(errors.UsageError, match=r"needs the package filelock.*halo-notebook\[eval\]"):
+    with pytest.raises(errors.UsageError, match=r"needs the package aiohttp.*halo-notebook\[eval\]"):
         evaluate(["one"], configs={"demo": client}, progress=False)
     assert asked(agent) == []
 
@@ -316,7 +316,7 @@ def test_a_second_writer_is_refused(client: HaloClient, kept: Path) -> None:
 def test_a_torn_line_is_passed_over(kept: Path) -> None:
     """And what is written after it is whole."""
     journal = Journal(kept)
-    journal.append({"kind": "one"}).result()
+    journal.append({"kind": "one"})
     journal.close()
     with kept.open("ab") as file:
         file.write(b'{"kind": "tor')
