@@ -54,7 +54,7 @@ Checks: TypeAlias = "Sequence[Check] | Mapping[str, Check] | Check"
 MAX_UNJUDGED = 100
 """Replies that may wait to be judged before no more are asked for: else slow checks would fill the memory."""
 _LAG_EVERY_S = 0.05
-_LAGS_NEEDED = 20  # fewer say nothing of a p95
+_WATCHED_S = 1.0  # a shorter time says nothing of the lag
 
 
 def evaluate(
@@ -400,7 +400,7 @@ class _Run:
                 await asyncio.sleep(_LAG_EVERY_S)
                 lags.append(time.perf_counter() - began - _LAG_EVERY_S)
         finally:
-            if len(lags) >= _LAGS_NEEDED:
+            if len(lags) * _LAG_EVERY_S + sum(lags) >= _WATCHED_S:
                 self._note({"kind": "lag", "p95_s": sorted(lags)[int(0.95 * len(lags))]})
 
     async def _work(self) -> None:

@@ -269,36 +269,40 @@ class Evaluation:
         return frame[[bool(self.why(row)) for row in frame.to_dict("records")]]
 
     def worst(self, count: int = 5) -> pd.DataFrame:
-        """The rows to look at first, with why, by their number in `df`.
+        """The cases to look at first: of each the row that went worst, with why, by its number in `df`.
 
         Those that did not come to their end, then those that failed the most checks, then the slowest.
+        `bad` says how many of the case's rows were no success, and of how many.
         """
         import pandas as pd
 
-        def badness(numbered: tuple[int, dict[str, Any]]) -> tuple[bool, int, float]:
-            _, row = numbered
-            failed = sum(row[name] is False for name in self._checks)
-            return row["status"] not in (COMPLETE, NOT_RUN), failed, row["elapsed_s"] or 0.0
-
-        rows = heapq.nlargest(count, enumerate(self.rows()), key=badness)
-        shown = [
-            {
-                "row": number,
-                **{name: row[name] for name in ("case", "config", "repeat", "turn")},
-                "why": self.why(row) or "among the slowest",
-                "text": one_line(row["text"] or "", 120),
-                "elapsed_s": row["elapsed_s"],
-            }
-            for number, row in rows
-            if row["status"] != NOT_RUN
-        ]
+        worst: dict[str, tuple[tuple[bool, int, float], dict[str, Any]]] = {}
+        bad: Counter[str] = Counter()
+        rows: Counter[str] = Counter()
+        for number, row in enumerate(self.rows()):
+            if row["status"] in (SKIPPED, NOT_RUN):
+                continue  # what kept it from being asked is another row
+            case, failed = row["case"], sum(row[name] is False for name in self._checks)
+            rows[case] += 1
+            bad[case] += bool(self.why(row))
+            rank = (row["status"] != COMPLETE, failed, row["elapsed_s"] or 0.0)
+            if case not in worst or rank > worst[case][0]:
+                shown = {"row": number, **{name: row[name] for name in ("case", "config", "repeat", "turn")}}
+                shown["why"] = self.why(row) or "among the slowest"
+                shown["text"] = one_line(row["text"] or "", 120)
+                worst[case] = rank, {**shown, "elapsed_s": row["elapsed_s"]}
+        chosen = [row for _, row in heapq.nlargest(count, worst.values(), key=lambda ranked: ranked[0])]
         columns = ["row", "case", "config", "repeat", "turn", "why", "text", "elapsed_s"]
-        return pd.DataFrame(shown, columns=columns).set_index("row")
+        frame = pd.DataFrame(chosen, columns=columns).set_index("row")
+        frame.insert(4, "bad", [f"{bad[case]} of {rows[case]}" for case in frame["case"]])
+        return frame
 
     def why(self, row: Mapping[str, Any]) -> str:
-        """Why a row is no success, in a line; empty when it is one."""
+        """Why a row of `rows` is no success, in a line; empty when it is one."""
         if row["status"] != COMPLETE:
-            return f"{row['status']}: {row['error']}" if row["error"] else str(row["status"])
+            # Of an error what failed; what to do about it stands in the row.
+            what = (row["error"] or "").partition(". ")[0].rstrip(".")
+            return f"{row['status']}: {what}" if what else str(row["status"])
         failed = [name for name in self._checks if row[name] is False]
         noted = [f"{name} ({row[f'{name} note']})" if row[f"{name} note"] else name for name in failed]
         return f"failed {', '.join(noted)}" if noted else ""

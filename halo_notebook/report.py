@@ -10,6 +10,7 @@ What it promises:
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
@@ -36,6 +37,7 @@ _TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}
 
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;white-space:normal"
 _NUMBER = "text-align:right;vertical-align:top;padding:4px 10px;white-space:nowrap"
+_RATE = "text-align:left;vertical-align:top;padding:4px 10px;white-space:nowrap"
 _QUIET = "opacity:0.75"
 
 
@@ -65,18 +67,20 @@ def headline(evaluation: Evaluation) -> str:
 def _summary_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """A summary as headings and rows of text, times put together as p50 and p95."""
     checks = list(frame.columns[6:-5])
-    heads = [*frame.index.names, "cases", *checks]
-    heads += [f"{shown}, p50 · p95" for shown in _TIMES.values()]
     odd = [name for name in ("failed", "interrupted", "not asked") if frame[name].any()]
-    heads += [*odd, "agents"]
+    heads = [*frame.index.names, "cases", *odd, *checks]
+    heads += [f"{shown}, p50 · p95" for shown in _TIMES.values()] + ["agents"]
     rows = []
     for key, row in zip(frame.index, frame.to_dict("records"), strict=True):
         cells = [str(part) for part in (key if isinstance(key, tuple) else (key,))]
-        cells += [f"{row['cases']:,}", *(str(row[check]) for check in checks)]
+        cells += [f"{row['cases']:,}", *(f"{row[name]:,}" for name in odd)]
+        for check in checks:
+            shown = str(row[check])
+            # How many cases it rests on is said where it is not all of them.
+            cells.append(shown.removesuffix(f", {counted(row['cases'], 'case')}"))
         for name in _TIMES:
             cells.append(f"{_seconds(row[f'{name} p50'])} · {_seconds(row[f'{name} p95'])}")
-        cells += [f"{row[name]:,}" for name in odd] + [row["agents"] or "–"]
-        rows.append(cells)
+        rows.append([*cells, row["agents"] or "–"])
     return heads, rows
 
 
@@ -84,28 +88,35 @@ def _worst(evaluation: Evaluation) -> str:
     frame = evaluation.worst()
     if frame.empty:
         return ""
-    heads = ["row", "case", *(["config"] if len(evaluation.configs) > 1 else []), "why", "reply", "total"]
+    heads = ["row", "case", *(["config"] if len(evaluation.configs) > 1 else [])]
+    heads += ["bad rows", "why", "reply", "total"]
     rows = []
     for number, row in zip(frame.index, frame.to_dict("records"), strict=True):
-        case = f"{row['case']}, turn {row['turn']}, repeat {row['repeat']}"
         config = [row["config"]] if len(evaluation.configs) > 1 else []
-        rows.append([f"{number}", case, *config, row["why"], row["text"], _seconds(row["elapsed_s"])])
-    words = "The rows to look at first; <code>.show(row)</code> shows one's conversation:"
+        cells = [f"{number}", row["case"], *config, row["bad"], row["why"], row["text"]]
+        rows.append([*cells, _seconds(row["elapsed_s"])])
+    words = (
+        "The cases to look at first, each by its worst row; <code>.show(row)</code> shows the conversation:"
+    )
     return f"<p>{words}</p>" + _table(heads, rows)
 
 
+_NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "bad rows", "total")
+
+
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    numeric = {"cases", "row", "total", "failed", "interrupted", "not asked", "tries"}
-    styles = [_NUMBER if head in numeric or head.endswith("p95") else _CELL for head in heads]
+    # Figures stay on one line; texts may break.
+    figures = [head in _NUMERIC or head.endswith("p95") for head in heads]
     top = "".join(
-        f'<th scope="col" style="{style}">{escape(one_line(head))}</th>'
-        for head, style in zip(heads, styles, strict=True)
+        f'<th scope="col" style="{_NUMBER if figure else _CELL}">{escape(one_line(head))}</th>'
+        for head, figure in zip(heads, figures, strict=True)
     )
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td style="{style}">{escape(one_line(cell, 300))}</td>'
-            for cell, style in zip(row, styles, strict=True)
+            f'<td style="{_NUMBER if figure else _RATE if "%" in cell[:5] else _CELL}">'
+            f"{escape(one_line(cell, 300))}</td>"
+            for cell, figure in zip(row, figures, strict=True)
         )
         + "</tr>"
         for row in rows
@@ -118,7 +129,7 @@ def _folded(title: str, html: str) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} s"
+    return "–" if value is None or math.isnan(value) else f"{value:.2f} s"
 
 
 # --- As a plot --------------------------------------------------------------------------

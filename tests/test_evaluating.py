@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import json
 import os
 import signal
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from halo_notebook import HaloClient, Reply, errors
-from halo_notebook.checks import Score, action, contains
+from halo_notebook.checks import Check, Score, action, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
-from halo_notebook.evaluating import aevaluate, evaluate
+from halo_notebook.evaluating import MAX_UNJUDGED, aevaluate, evaluate
 from halo_notebook.journal import Journal, read_lines
 from halo_notebook.stream import JSON, TextDelta
 
@@ -107,6 +110,26 @@ def test_what_may_have_arrived_is_not_sent_again(
     again = evaluate([["one", "two"]], configs={"demo": client}, path=kept, progress=False)
     assert [row["status"] for row in again.rows()] == ["interrupted", "skipped"]
     assert asked(agent) == ["one"]
+
+
+def test_what_may_have_arrived_is_asked_again_when_told_to(
+    agent: DemoAgent, client: HaloClient, kept: Path
+) -> None:
+    """In a fresh session, its first turn too; what is whole is left alone."""
+    agent.faults.append("cut text")
+    cases = [["one", "two"], "three"]
+    first = evaluate(cases, ALWAYS, configs={"demo": client}, path=kept, concurrency=1, progress=False)
+    assert [row["status"] for row in first.rows()] == ["interrupted", "skipped", "complete"]
+    again = evaluate(cases, ALWAYS, configs={"demo": client}, path=kept, resume="interrupted", progress=False)
+    assert [row["status"] for row in again.rows()] == ["complete"] * 3
+    assert again.passed("ok") == {"demo": {"1": [True], "2": [True]}}
+    assert asked(agent) == ["one", "three", "one", "two"]
+    assert "session_id" not in agent.requests[2].body
+    assert again.notes() == []
+    # What the file says of it later is what came last.
+    later = evaluate(cases, ALWAYS, configs={"demo": client}, path=kept, progress=False)
+    assert [row["text"] for row in later.rows()] == [row["text"] for row in again.rows()]
+    assert len(agent.requests) == 4
 
 
 def test_what_was_refused_is_asked_by_the_next_run(agent: DemoAgent, client: HaloClient, kept: Path) -> None:
@@ -270,6 +293,7 @@ def test_async_checks_run_on_the_callers_loop(client: HaloClient) -> None:
         ({"repeats": 0}, "repeats must be"),
         ({"concurrency": 1.5}, "concurrency must be"),
         ({"rate_limit": 0}, "rate_limit must be"),
+        ({"resume": "all"}, "resume must be True, False or 'interrupted'"),
         ({"configs": {"x": 3}}, "Configuration 'x' is int"),
         ({"configs": {"x": {"session_id": "s"}}}, "has a session_id"),
         ({"configs": {"x": {"modde": "chat"}}}, "There is no field 'modde'"),
@@ -411,6 +435,142 @@ def test_no_secret_is_in_the_file(agent: DemoAgent, kept: Path) -> None:
     result = evaluate(["What do you know about me?"], configs={"demo": client}, path=kept, progress=False)
     assert "confidential" not in kept.read_text() + repr(result)
     assert json.loads(kept.read_text().splitlines()[0])["fingerprint"]
+
+
+def test_a_file_that_cannot_be_written_ends_it_in_one_line(
+    agent: DemoAgent, client: HaloClient, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: no message leaves that could not be noted, and what is there can be gone on with."""
+    evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("halo_notebook.journal.os.fsync", full)
+        with pytest.raises(errors.UsageError, match=r"could not be written \(No space left on device\)"):
+            evaluate(["one", "two", "three"], configs={"demo": client}, path=kept, progress=False)
+    assert asked(agent) == ["one"]
+    result = evaluate(["one", "two", "three"], configs={"demo": client}, path=kept, progress=False)
+    assert {row["status"] for row in result.rows()} == {"complete"}
+
+
+def test_slow_checks_hold_the_agent_back(agent: DemoAgent, client: HaloClient) -> None:
+    """Replies that wait to be judged are few, however many cases there are: memory stays flat."""
+    most = judged = 0
+
+    def slow(reply: Reply) -> bool:
+        nonlocal most, judged
+        most = max(most, len(agent.requests) - judged)
+        judged += 1
+        time.sleep(0.01)
+        return True
+
+    cases = [f"message {number}" for number in range(2 * MAX_UNJUDGED)]
+    result = evaluate(cases, [slow], configs={"demo": client}, concurrency=8, progress=False)
+    assert len(result.passed("slow")["demo"]) == len(cases)
+    assert MAX_UNJUDGED // 2 < most <= MAX_UNJUDGED + 8
+
+
+def test_no_text_is_held_in_memory(client: HaloClient) -> None:
+    """Replies of 100 kB each leave next to nothing behind: they are in the file."""
+
+    def reply(request: dict[str, JSON]) -> Iterator[Step]:
+        yield TextDelta("x" * 100_000)
+
+    with DemoAgent(first_byte_s=0, reply=reply) as agent:
+        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+        evaluate(["warm"], ALWAYS, configs=configs, progress=False)
+        tracemalloc.start()
+        result = evaluate([f"{number}" for number in range(600)], ALWAYS, configs=configs, progress=False)
+        gc.collect()
+        held, most = tracemalloc.get_traced_memory()
+        sizes = [len(row["text"]) for row in result.rows()]
+        most_reading = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert sizes == [100_000] * 600
+    assert held < 3_000_000  # of the 60 MB that came
+    assert max(most, most_reading) < 25_000_000
+
+
+def test_a_busy_process_is_told(client: HaloClient, agent: DemoAgent) -> None:
+    """Checks that hold the caller's loop make the times longer than the agent's, and the result says so."""
+
+    def busy(reply: Reply) -> bool:
+        time.sleep(0.02)
+        return True
+
+    def free(reply: Reply) -> bool:
+        return True
+
+    async def run(check: Check, cases: int) -> list[str]:
+        messages = [f"message {number}" for number in range(cases)]
+        result = await aevaluate(messages, [check], configs={"demo": client}, progress=False)
+        return result.notes()
+
+    assert "This process was the bottleneck" in asyncio.run(run(busy, 100))[0]
+    with DemoAgent(first_byte_s=0.3, chunk_s=0) as slow:
+        client = HaloClient(DEMO_KEY, base_url=slow.url)
+        assert asyncio.run(run(free, 40)) == []
+
+
+def test_what_an_interrupt_left_unjudged_is_told(client: HaloClient) -> None:
+    """A check that was stopped has not judged: the result says of how many turns, and can judge them."""
+    stopped = []
+
+    def stops(reply: Reply) -> bool:
+        if not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        return True
+
+    result = evaluate(["one", "two"], [stops], configs={"demo": client}, concurrency=1, progress=False)
+    assert result.interrupted
+    assert "stops has not judged 1 turn yet; rescore() does." in result.notes()
+    result.rescore()
+    done = [row for row in result.rows() if row["status"] == "complete"]
+    assert done and all(row["stops"] for row in done)
+
+
+def test_kept_replies_are_judged_on_the_callers_loop(client: HaloClient, kept: Path) -> None:
+    """Also those of an earlier run: what a check holds of the loop works for them."""
+
+    async def judged() -> dict[str, Any]:
+        here = asyncio.get_running_loop()
+        waiting = asyncio.Event()
+        here.call_later(0.05, waiting.set)
+
+        async def check(reply: Reply) -> bool:
+            await waiting.wait()
+            return asyncio.get_running_loop() is here
+
+        configs = {"demo": client}
+        result = await aevaluate(["one"], {"here": check}, configs=configs, path=kept, progress=False)
+        return result.passed("here")
+
+    assert [asyncio.run(judged()) for _ in range(2)] == [{"demo": {"1": [True]}}] * 2
+
+
+def test_a_hundred_streams_do_not_wait_for_each_other(kept: Path) -> None:
+    """All of them are open at the agent at once."""
+    waiting = 0
+    most = 0
+
+    def reply(request: dict[str, JSON]) -> Iterator[Step]:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        yield TextDelta("first ")
+        yield 1.0
+        waiting -= 1
+        yield TextDelta("last")
+
+    with DemoAgent(first_byte_s=0, reply=reply) as agent:
+        client = HaloClient(DEMO_KEY, base_url=agent.url)
+        cases = [f"message {number}" for number in range(100)]
+        result = evaluate(cases, configs={"demo": client}, concurrency=100, progress=False)
+    assert {row["text"] for row in result.rows()} == {"first last"}
+    assert most == 100
 
 
 @pytest.mark.kernel
