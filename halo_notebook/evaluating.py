@@ -124,7 +124,7 @@ def evaluate(
             while (ended := channel.get()) is not None:
                 evaluation.judge_reply(ended.key, ended.turn, ended.reply, ended.expect)
                 ended.judged()
-                tick()
+                tick(ended.settles)
             future.result()
         except KeyboardInterrupt:
             evaluation.interrupted = True
@@ -177,7 +177,7 @@ async def aevaluate(
             while (ended := await judging.get()) is not None:
                 await judge(ended.key, ended.turn, ended.reply, ended.expect)
                 ended.judged()
-                tick()
+                tick(ended.settles)
             await running
         finally:
             running.cancel()
@@ -193,6 +193,7 @@ class _Ended:
     turn: int
     reply: Reply
     expect: JSON
+    settles: int  # turns: itself, and those that are not asked for its sake
     judged: Callable[[], object]  # to be called when it is
 
 
@@ -418,8 +419,10 @@ class _Run:
             reply = await self._ask(conversation, number, given)
             expect = conversation.case.expected(number)
             self._given += 1
-            self._ended(_Ended(conversation.key, number, reply, expect, self._count_judged))
-            if reply.status != "complete":
+            goes_on = reply.status == "complete"
+            settles = 1 if goes_on else len(conversation.case.turns) - number
+            self._ended(_Ended(conversation.key, number, reply, expect, settles, self._count_judged))
+            if not goes_on:
                 return
             session_id = reply.session_id
 
@@ -494,18 +497,18 @@ def _drained(channel: bridge.Channel[_Ended | None]) -> list[_Ended]:
 @contextlib.contextmanager
 def _progress(
     evaluation: Evaluation, todo: Sequence[Conversation], *, shown: bool
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[[int], None]]:
     """A bar of turns, with passes and failures counted."""
     if not shown:
-        yield lambda: None
+        yield lambda turns: None
         return
     from tqdm.auto import tqdm
 
     with tqdm(total=sum(len(each.case.turns) for each in todo), unit="turn") as bar:
 
-        def tick() -> None:
+        def tick(turns: int) -> None:
             bar.set_postfix_str(evaluation.tally(), refresh=False)
-            bar.update()
+            bar.update(turns)
 
         yield tick
 

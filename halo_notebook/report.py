@@ -121,7 +121,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         + "</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    # It scrolls where it is wider than the page, so that the keyboard has to reach it.
+    return f"<table tabindex='0'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _folded(title: str, html: str) -> str:
@@ -271,7 +272,7 @@ def _write(evaluation: Evaluation, file: TextIO) -> None:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_NO_SCRIPT}">'
         '<meta name="viewport" content="width=device-width"><title>Evaluation</title>'
-        f"<style>{_PAGE_CSS}</style></head><body>\n<h1>Evaluation</h1>\n{overview(evaluation)}\n"
+        f"<style>{_PAGE_CSS}</style></head><body><main>\n<h1>Evaluation</h1>\n{overview(evaluation)}\n"
         f'<p style="{_QUIET}">Written {escape(when)}</p>\n'
     )
     if any(evaluation.times("elapsed_s").values()):
@@ -283,7 +284,7 @@ def _write(evaluation: Evaluation, file: TextIO) -> None:
     for conversation, turns in evaluation.conversations():
         held = [next(rows) for _ in conversation.case.turns]
         file.write(_conversation(evaluation, conversation, turns, held))
-    file.write("</body></html>\n")
+    file.write("</main></body></html>\n")
 
 
 def _conversation(

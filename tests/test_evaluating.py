@@ -516,7 +516,7 @@ def test_a_busy_process_is_told(client: HaloClient, agent: DemoAgent) -> None:
 
 def test_what_an_interrupt_left_unjudged_is_told(client: HaloClient) -> None:
     """A check that was stopped has not judged: the result says of how many turns, and can judge them."""
-    stopped = []
+    stopped: list[bool] = []
 
     def stops(reply: Reply) -> bool:
         if not stopped:
