@@ -519,18 +519,20 @@ class _OnLoop:
     http: httpx.AsyncClient
     transport: httpx.AsyncBaseTransport | None
     token_lock: asyncio.Lock
+    urls: dict[str, httpx.URL] = dataclasses.field(default_factory=dict)  # parsing one takes its time
 
     def request(self, url: str, *, headers: dict[str, str], content: bytes, trace: Any) -> httpx.Request:
+        import httpx
+
         extensions = {"trace": trace}
         if self.transport is None:
             return self.http.build_request(
                 "POST", url, headers=headers, content=content, extensions=extensions
             )
-        import httpx
-
         timeout = self.http.timeout.as_dict()
+        at = self.urls.get(url) or self.urls.setdefault(url, httpx.URL(url))
         return httpx.Request(
-            "POST", url, headers=headers, content=content, extensions={**extensions, "timeout": timeout}
+            "POST", at, headers=headers, content=content, extensions={**extensions, "timeout": timeout}
         )
 
     async def send(self, request: httpx.Request) -> httpx.Response:

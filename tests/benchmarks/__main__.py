@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from .cells import cell_burst, cell_paced, first_text
+from .evaluation import eval_first_text, eval_throughput
 from .figures import Figure, table
 from .loading import load
 from .panel import panel_paced, panel_page
@@ -25,6 +26,8 @@ BENCHMARKS: dict[str, Callable[[], Sequence[Figure]]] = {
     "first-text": first_text,
     "panel-paced": panel_paced,
     "panel-page": panel_page,
+    "eval-throughput": eval_throughput,
+    "eval-first-text": eval_first_text,
 }
 
 
