@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .cases import Case, CaseTurn
     from .checks import Score
     from .client import AsyncHaloClient, HaloClient
+    from .connection import current_client, current_session
     from .demo import DemoAgent
     from .evaluating import aevaluate, evaluate
     from .evaluation import Evaluation
@@ -66,6 +67,8 @@ _MODULES = {
     "TextDelta": "stream",
     "Turn": "session",
     "aevaluate": "evaluating",
+    "current_client": "connection",
+    "current_session": "connection",
     "evaluate": "evaluating",
 }
 
@@ -108,6 +111,8 @@ __all__ = [
     "UsageError",
     "__version__",
     "aevaluate",
+    "current_client",
+    "current_session",
     "evaluate",
     "load_ipython_extension",
     "unload_ipython_extension",

@@ -7,11 +7,12 @@ not know what is asked, nor how a reply is shown.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from .client import HaloClient
-from .session import SessionRegister
+from .session import Session, SessionRegister
 from .settings import Secret, configured, setting
 
 if TYPE_CHECKING:
@@ -101,3 +102,29 @@ def shared_by(shell: InteractiveShell | None) -> tuple[Connection, SessionRegist
         held.setdefault("_halo_connection", Connection()),
         held.setdefault("_halo_sessions", SessionRegister()),
     )
+
+
+def current_client() -> HaloClient:
+    """The client that `%%halo` and the panels of this kernel use: Halo's, or the demo agent's.
+
+    Outside IPython there is no demo agent unless it is asked for: the settings say whom it talks to.
+
+    Raises:
+        ConfigError: when a setting is missing or unsafe.
+    """
+    shell = _shell()
+    return HaloClient() if shell is None else shared_by(shell)[0].client()[0]
+
+
+def current_session(name: str | None = None) -> Session:
+    """A session of this kernel, as `%halo sessions` lists them; made when there is none of that name.
+
+    Args:
+        name: None for the one that messages go to.
+    """
+    return shared_by(_shell())[1].get(name)
+
+
+def _shell() -> InteractiveShell | None:
+    ipython = sys.modules.get("IPython")  # where it is not loaded there is no shell
+    return ipython.get_ipython() if ipython else None

@@ -38,7 +38,7 @@ from .asking import COMPLETE, MAX_TRIES, Asker, LocalAsker, Outcome
 from .cases import Case, CaseSource, digest, read_cases
 from .checks import Check, call_check, checked_checks
 from .client import AsyncHaloClient, HaloClient
-from .connection import shared_by
+from .connection import current_client
 from .errors import InvalidRequest, UsageError
 from .evaluation import Conversation, Evaluation
 from .journal import Journal, read_lines
@@ -312,9 +312,7 @@ def _target(name: str, config: Config) -> _Target:
                 f"Configuration {name!r} has a session_id. Nothing was sent; each conversation has its own."
             )
         if client is None:
-            from IPython.core.getipython import get_ipython
-
-            client = shared_by(get_ipython())[0].client()[0]
+            client = current_client()
     else:
         raise InvalidRequest(
             f"Configuration {name!r} is {type(config).__name__}. Nothing was sent; give request fields or a "

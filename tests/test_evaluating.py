@@ -309,6 +309,14 @@ def test_what_makes_no_evaluation_is_refused(
         evaluate(["one"], **{"configs": {"demo": client}, "progress": False, **arguments})
 
 
+def test_without_a_kernel_no_demo_agent_answers_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a script a missing key is an error: figures of a demo agent would be taken for the agent's."""
+    for name in ("API_KEY", "BASE_URL"):
+        monkeypatch.delenv(f"HALO_{name}", raising=False)
+    with pytest.raises(errors.ConfigError, match="There is no API key"):
+        evaluate(["one"], progress=False)
+
+
 def test_what_is_not_installed_is_named_at_once(
     agent: DemoAgent, client: HaloClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,69 @@
+"""Runs the tutorials and keeps their outputs: ``python -m tests.tutorials [NAME …]``.
+
+A notebook is committed with its outputs, so that it is worth reading where nothing runs. What
+differs from run to run for no reader's benefit (times in the metadata, progress on its way, the
+ids of widgets that are gone) is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+from nbformat import NotebookNode
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NO_SETTINGS = ("API_KEY", "BASE_URL", "USER_ID", "USER_TOKEN", "AGENT_ID")
+
+
+def paths() -> list[Path]:
+    """The tutorials, in their order."""
+    return sorted(NOTEBOOKS.glob("*.ipynb"))
+
+
+def executed(path: Path) -> NotebookNode:
+    """The notebook as it is after Run All on the demo agent, in a kernel of this Python.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: when a cell fails that is not tagged ``raises-exception``.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=90,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    return client.execute(env={name: value for name, value in os.environ.items() if not _is_setting(name)})
+
+
+def _is_setting(name: str) -> bool:
+    return name.removeprefix("HALO_") in NO_SETTINGS and name.startswith("HALO_")
+
+
+def kept(notebook: NotebookNode) -> NotebookNode:
+    """The notebook as it is committed."""
+    for cell in notebook.cells:
+        outputs = [each for each in cell.get("outputs", []) if each.get("name") != "stderr"]
+        for output in outputs:
+            # A widget is gone with its kernel; beside it stands what it showed.
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        if "outputs" in cell:
+            cell.outputs = [each for each in outputs if each.get("data", True)]
+    return notebook
+
+
+def main(names: list[str]) -> None:
+    """Run those named, or all, and write them with their outputs."""
+    for path in paths():
+        if not names or path.stem in names:
+            nbformat.write(kept(executed(path)), path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
