@@ -115,6 +115,8 @@ class Running:
     wants_reply: bool = True
     outputs: list[Json] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    """What the cell has asked for with `input`; each is answered by `answer`."""
     reply: Json | None = None
     idle: bool = False
     clear_pending: bool = False
@@ -150,6 +152,11 @@ class Running:
     def wait_for_text(self, text: str, timeout: float = 30) -> None:
         """Wait until the cell's plain text holds the given one."""
         self.wait_for(lambda cell: text in cell.text, f"the text {text!r}", timeout)
+
+    def answer(self, text: str, number: int, timeout: float = 30) -> None:
+        """Wait until the cell asks for its `number`-th input, from 1, and type `text`."""
+        self.wait_for(lambda cell: len(cell.prompts) >= number, f"input number {number}", timeout)
+        self.kernel.type_in(text)
 
     def result(self, timeout: float = 30) -> CellResult:
         """Wait for the end of the cell.
@@ -230,15 +237,21 @@ class Kernel:
         """Run one cell and wait for its end."""
         return self.start(code).result(timeout)
 
-    def start(self, code: str, *, silent: bool = False) -> Running:
-        """Send a cell and return at once."""
+    def start(self, code: str, *, silent: bool = False, stdin: bool = False) -> Running:
+        """Send a cell and return at once.
+
+        Args:
+            code: the cell.
+            silent: as the Jupyter protocol has it.
+            stdin: whether the cell may ask for input, which `Running.answer` then gives.
+        """
         first_line = code.strip().split("\n", 1)[0][:60]
         content = {
             "code": code,
             "silent": silent,
             "store_history": not silent,
             "user_expressions": {},
-            "allow_stdin": False,
+            "allow_stdin": stdin,
             "stop_on_error": True,
         }
         return self.send("execute_request", content, what=f"the cell {first_line!r}")
@@ -281,6 +294,12 @@ class Kernel:
             self._running[msg_id] = running
             self._outbox.send_multipart([b"shell", *self._session.serialize(message), *buffers])
         return running
+
+    def type_in(self, text: str) -> None:
+        """Answer the input that the kernel waits for."""
+        with self.changed:
+            message = self._session.msg("input_reply", {"value": text})
+            self._outbox.send_multipart([b"stdin", *self._session.serialize(message)])
 
     def interrupt(self) -> None:
         """Interrupt the running cell, as the front ends' stop button does."""
@@ -379,7 +398,15 @@ class Kernel:
         reading = Session(key=self._session.key, signature_scheme=self._session.signature_scheme)
         self._reader = threading.Thread(
             target=self._carry,
-            args=(reading, inbox, client.connect_shell(), client.connect_control(), client.connect_iopub()),
+            args=(
+                reading,
+                inbox,
+                # The kernel asks for input under the name of the socket that sent the cell.
+                client.connect_shell(identity=self._session.bsession),
+                client.connect_stdin(identity=self._session.bsession),
+                client.connect_control(),
+                client.connect_iopub(),
+            ),
             name="kernel-reader",
             daemon=True,
         )
@@ -423,9 +450,17 @@ class Kernel:
             self._outbox.close(linger=0)
             self._context.term()
 
-    def _carry(self, session: Session, inbox: Socket, shell: Socket, control: Socket, iopub: Socket) -> None:
+    def _carry(
+        self,
+        session: Session,
+        inbox: Socket,
+        shell: Socket,
+        stdin: Socket,
+        control: Socket,
+        iopub: Socket,
+    ) -> None:
         poller = zmq.Poller()
-        for socket in (inbox, shell, control, iopub):
+        for socket in (inbox, shell, stdin, control, iopub):
             poller.register(socket, zmq.POLLIN)
         closing = False
         while not closing:
@@ -437,6 +472,8 @@ class Kernel:
                             closing = True
                         case b"control":
                             control.send_multipart(frames)
+                        case b"stdin":
+                            stdin.send_multipart(frames)
                         case _:
                             shell.send_multipart(frames)
                     continue
@@ -447,11 +484,18 @@ class Kernel:
                 with self.changed:
                     if socket is shell:
                         self._take_reply(message)
+                    elif socket is stdin:
+                        self._take_prompt(message)
                     else:
                         self._take_broadcast(message, at)
                     self.changed.notify_all()
-        for socket in (inbox, shell, control, iopub):
+        for socket in (inbox, shell, stdin, control, iopub):
             socket.close(linger=0)
+
+    def _take_prompt(self, message: Json) -> None:
+        running = self._running.get(message["parent_header"].get("msg_id", ""))
+        if running is not None and message["msg_type"] == "input_request":
+            running.prompts.append(message["content"]["prompt"])
 
     def _take_reply(self, message: Json) -> None:
         running = self._running.get(message["parent_header"].get("msg_id", ""))
