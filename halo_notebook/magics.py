@@ -504,7 +504,7 @@ class HaloMagics(Magics):
         else:
             recorder = self.connection.start_recording(file)
             after = f", after the {counted(recorder.count, 'exchange')} there" if recorder.count else ""
-            print(f"Recording to {str(recorder.path)!r}{after}. %halo record stop ends it.")
+            print(f"Recording to {recorder.path.name!r}{after}. %halo record stop ends it.")
 
     def _do_replay(self, rest: str) -> None:
         words = self._arguments("replay", rest, 1, 2)
@@ -522,7 +522,7 @@ class HaloMagics(Magics):
         replay = self.connection.start_replay(files[0], cast("Pace", paces[0] if paces else "own"))
         if recorder is not None:
             print(f"The recording has ended: {_recorded(recorder)}.")
-        held = f"{str(replay.path)!r} ({counted(len(replay.exchanges), 'exchange')})"
+        held = f"{replay.path.name!r} ({counted(len(replay.exchanges), 'exchange')})"
         print(f"From now on {held} answers, {_PACES[replay.pace]}. %halo replay stop ends it.")
 
     def _do_step(self, rest: str) -> None:
@@ -652,7 +652,7 @@ def _words(line: str) -> list[str]:
 def _recorded(recorder: Recorder) -> str:
     """A recording in a line: its file, what it holds, and what it lacks."""
     lacks = f"; {recorder.error}" if recorder.error else ""
-    return f"{str(recorder.path)!r}, {counted(recorder.count, 'exchange')}{lacks}"
+    return f"{recorder.path.name!r}, {counted(recorder.count, 'exchange')}{lacks}"
 
 
 def _shown(text: str | None) -> str:

@@ -382,7 +382,7 @@ class Recorder:
         self._secrets: dict[str, None] = {}  # all that went with a request; a reply may say one later
         self._lock = threading.Lock()
         try:
-            self.path = Path(path).expanduser()
+            self.path = Path(path).expanduser().absolute()  # wherever the process goes
             if self.path.exists() and self.path.stat().st_size:
                 self.count = len(read_recording(self.path))
                 self._mend_end()
@@ -396,7 +396,8 @@ class Recorder:
 
     def keeps(self, path: str | Path) -> bool:
         """Whether that is the file, and still there."""
-        return str(self.path) == os.path.expanduser(path) and self.path.exists()  # noqa: PTH111  # never raises
+        # Unlike a Path's own, this raises for no name.
+        return self.path == Path(os.path.expanduser(path)).absolute() and self.path.exists()  # noqa: PTH111
 
     async def send(
         self,
@@ -433,6 +434,9 @@ class Recorder:
             going.end(error)
             raise
         going.take_head(response)
+        if response.is_stream_consumed:  # a transport that gives a body whole: it is read, and decoded
+            going.take_whole(response.content)
+            return response
         response.stream = _Noted(cast("httpx.AsyncByteStream", response.stream), going)
         return response
 
@@ -507,6 +511,12 @@ class _Going:
 
     def take_chunk(self, data: bytes) -> None:
         self._chunks.append((self.now_s(), data))
+
+    def take_whole(self, data: bytes) -> None:
+        self._encoding = ""
+        if data:
+            self.take_chunk(data)
+        self.end(None)
 
     def end(self, error: BaseException | None) -> None:
         """Keep it, once: `error` is what ended it, and None is its own end."""
@@ -673,6 +683,7 @@ class Replay(httpx.AsyncBaseTransport):
         self.exchanges = read_recording(self.path)
         if not self.exchanges:
             raise UsageError(f"{self.path.name!r} holds no exchange yet. Nothing was changed; record one.")
+        self._messages = [_alike(each.message) for each in self.exchanges]
         self._conversations = _conversations(self.exchanges)
         self._served: Counter[int] = Counter()  # by their place in the file
         self._lock = threading.Lock()
@@ -729,10 +740,11 @@ class Replay(httpx.AsyncBaseTransport):
 
     def _next(self, path: str, message: str, body: dict[str, JSON]) -> Exchange:
         """The exchange to serve for a request; it counts as served."""
+        alike = _alike(message)
         same = [
             number
-            for number, each in enumerate(self.exchanges)
-            if _alike(each.message) == _alike(message) and path.endswith(each.path)
+            for number, recorded in enumerate(self._messages)
+            if recorded == alike and path.endswith(self.exchanges[number].path)
         ]
         if not same:
             raise self._missing(message)
@@ -758,7 +770,7 @@ class Replay(httpx.AsyncBaseTransport):
     def _missing(self, message: str) -> UsageError:
         from .render import one_line
 
-        asked = {_alike(each.message): each for each in self.exchanges}
+        asked = dict(zip(self._messages, self.exchanges, strict=True))
         if each := asked.get(_alike(message)):
             how = "as a stream" if each.path == "/chat/stream" else "in one piece"
             return UsageError(

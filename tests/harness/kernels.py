@@ -116,7 +116,7 @@ class Running:
     outputs: list[Json] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
-    """What the cell has asked for with `input`; each is answered by `answer`."""
+    """What the cell has asked for with `input`; `Kernel.type_in` answers the last."""
     reply: Json | None = None
     idle: bool = False
     clear_pending: bool = False
@@ -153,10 +153,12 @@ class Running:
         """Wait until the cell's plain text holds the given one."""
         self.wait_for(lambda cell: text in cell.text, f"the text {text!r}", timeout)
 
-    def answer(self, text: str, number: int, timeout: float = 30) -> None:
-        """Wait until the cell asks for its `number`-th input, from 1, and type `text`."""
-        self.wait_for(lambda cell: len(cell.prompts) >= number, f"input number {number}", timeout)
-        self.kernel.type_in(text)
+    def until_asked(self, number: int, timeout: float = 30) -> str:
+        """Wait for the cell's `number`-th `input`, from 1: its prompt, or nothing when it ends first."""
+        self.wait_for(
+            lambda cell: cell.done or len(cell.prompts) >= number, f"input number {number}", timeout
+        )
+        return self.prompts[number - 1] if len(self.prompts) >= number else ""
 
     def result(self, timeout: float = 30) -> CellResult:
         """Wait for the end of the cell.
@@ -243,7 +245,7 @@ class Kernel:
         Args:
             code: the cell.
             silent: as the Jupyter protocol has it.
-            stdin: whether the cell may ask for input, which `Running.answer` then gives.
+            stdin: whether the cell may ask for input, which `type_in` then gives.
         """
         first_line = code.strip().split("\n", 1)[0][:60]
         content = {
@@ -401,11 +403,13 @@ class Kernel:
             args=(
                 reading,
                 inbox,
-                # The kernel asks for input under the name of the socket that sent the cell.
-                client.connect_shell(identity=self._session.bsession),
-                client.connect_stdin(identity=self._session.bsession),
-                client.connect_control(),
-                client.connect_iopub(),
+                {
+                    # The kernel asks for input under the name of the socket that sent the cell.
+                    "shell": client.connect_shell(identity=self._session.bsession),
+                    "stdin": client.connect_stdin(identity=self._session.bsession),
+                    "control": client.connect_control(),
+                    "iopub": client.connect_iopub(),
+                },
             ),
             name="kernel-reader",
             daemon=True,
@@ -450,46 +454,35 @@ class Kernel:
             self._outbox.close(linger=0)
             self._context.term()
 
-    def _carry(
-        self,
-        session: Session,
-        inbox: Socket,
-        shell: Socket,
-        stdin: Socket,
-        control: Socket,
-        iopub: Socket,
-    ) -> None:
+    def _carry(self, session: Session, inbox: Socket, sockets: dict[str, Socket]) -> None:
         poller = zmq.Poller()
-        for socket in (inbox, shell, stdin, control, iopub):
+        names = {socket: name for name, socket in sockets.items()}
+        for socket in (inbox, *names):
             poller.register(socket, zmq.POLLIN)
         closing = False
         while not closing:
             for socket, _ in poller.poll():
                 if socket is inbox:
                     channel, *frames = inbox.recv_multipart()
-                    match channel:
-                        case b"close":
-                            closing = True
-                        case b"control":
-                            control.send_multipart(frames)
-                        case b"stdin":
-                            stdin.send_multipart(frames)
-                        case _:
-                            shell.send_multipart(frames)
+                    if channel == b"close":
+                        closing = True
+                    else:
+                        sockets[channel.decode()].send_multipart(frames)
                     continue
                 at = time.monotonic()
                 _, message = session.recv(socket)
-                if message is None or socket is control:
+                if message is None or names[socket] == "control":
                     continue
                 with self.changed:
-                    if socket is shell:
-                        self._take_reply(message)
-                    elif socket is stdin:
-                        self._take_prompt(message)
-                    else:
-                        self._take_broadcast(message, at)
+                    match names[socket]:
+                        case "shell":
+                            self._take_reply(message)
+                        case "stdin":
+                            self._take_prompt(message)
+                        case _:
+                            self._take_broadcast(message, at)
                     self.changed.notify_all()
-        for socket in (inbox, shell, stdin, control, iopub):
+        for socket in (inbox, *names):
             socket.close(linger=0)
 
     def _take_prompt(self, message: Json) -> None:
