@@ -34,7 +34,7 @@ import os
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ import httpx
 from .errors import ReplyInterrupted, UsageError
 from .reply import counted
 from .settings import REPLAY_HOST
-from .stream import JSON, Action, StreamParser, TextDelta, decode_json
+from .stream import JSON, decode_json
 
 if TYPE_CHECKING:
     from .client import AsyncReplyStream
@@ -86,6 +86,10 @@ _ERRORS: dict[str, type[httpx.RequestError]] = {
 _MAX_TIME_S = 1e6
 _LEAST_TOLD = 8
 """What a cut reply may end with of a secret: ``ab_live_`` is no secret."""
+_BREAK = re.compile(
+    rb"(?P<action>\x1e__ACTION__[^\x1e]*\x1e)|\x1e__ACTIONS__[^\x1e]*\x1e|(?P<blank>\n(?:[ \t\r]*\n)+)|\Z"
+)
+_FENCE = re.compile(rb"^[ \t>]*(?:```|~~~)", re.MULTILINE)
 T = TypeVar("T")
 
 
@@ -868,9 +872,10 @@ class Play:
 
     async def _bytes(self) -> AsyncIterator[bytes]:
         exchange = self._exchange
-        ends = _step_ends(exchange) if self._turn is not None and self._turn.attended else set[int]()
-        for number, (at_s, data) in enumerate(exchange.chunks):
-            if number - 1 in ends and self._replay.pace == "step":
+        by_steps = self._replay.pace == "step" and self._turn is not None and self._turn.attended
+        ends = _step_ends(exchange) if by_steps else []
+        for at_s, data, step_begins in _cut(exchange.chunks, ends):
+            if step_begins and self._replay.pace == "step":
                 await self._next_step()
                 self._began = time.perf_counter() - at_s
             await self._until(at_s)
@@ -926,30 +931,42 @@ class _Played(httpx.AsyncByteStream):
         return self._given()
 
 
-def _step_ends(exchange: Exchange) -> set[int]:
-    """The chunks with which a step ends: an action has come, or a paragraph has come to its end.
+def _step_ends(exchange: Exchange) -> list[int]:
+    """The places in the answer's bytes at which a step ends: behind an action, and behind a paragraph.
 
-    A step is whole chunks, so that the bytes come as they did; it may hold the beginning of the
-    next paragraph.
+    A block of code is not left half open, and after the last place something is still to be shown.
     """
     if exchange.status != 200 or exchange.path != "/chat/stream":
-        return set()
-    parser = StreamParser()
-    ends: set[int] = set()
-    last = 0  # chunk that shows something
-    begun, tail = False, ""  # whether the paragraph has words yet, and the blanks after the last of them
-    for number, (_, data) in enumerate(exchange.chunks):
-        for event in parser.feed(data):
-            match event:
-                case Action():
-                    ends.add(number)
-                    last, begun, tail = number, False, ""
-                case TextDelta(text):
-                    *done, rest = re.split(r"\n[^\S\n]*\n", tail + text)
-                    if any(part.strip() for part in done) or (begun and done):
-                        ends.add(number)
-                        begun = False
-                    begun = begun or bool(rest.strip())
-                    tail = rest[len(rest.rstrip()) :][-100:]
-                    last = number if text.strip() else last
-    return {number for number in ends if number < last}
+        return []
+    data = b"".join(chunk for _, chunk in exchange.chunks)
+    ends: list[int] = []
+    begun, in_code = False, False  # whether words have come since the last end
+    start = shown = 0  # of the text that is looked at, and how far something is to be seen
+    for match in _BREAK.finditer(data):
+        text = data[start : match.start()]
+        in_code ^= len(_FENCE.findall(text)) % 2 == 1
+        if text.strip():
+            begun, shown = True, match.start()
+        if acted := match["action"] is not None:
+            shown = match.end()
+        start = match.end()
+        if acted or (match["blank"] is not None and begun and not in_code):
+            ends.append(match.end())
+            begun = False
+    return [end for end in ends if end < shown]
+
+
+def _cut(chunks: _Chunks, ends: Sequence[int]) -> Iterator[tuple[float, bytes, bool]]:
+    """The chunks, cut at the ends too, of which the parser makes the same; and whether a step begins."""
+    rest = deque(ends)
+    start, begins = 0, False
+    for at_s, data in chunks:
+        stop = start + len(data)
+        while rest and rest[0] <= stop:
+            end = rest.popleft()
+            yield at_s, data[: end - start], begins
+            data, start, begins = data[end - start :], end, True  # noqa: PLW2901  # what is left of it
+        if data:
+            yield at_s, data, begins
+            begins = False
+        start = stop

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import re
 import shutil
 import signal
 import socket
@@ -732,12 +731,12 @@ STEPS = (
     "# Title\n",
     "\nFirst ",
     "paragraph.\n",
-    "\n",
-    "Look",
+    "\n```\nx = 1\n\ny",
+    " = 2\n```\n\nLook",
     ": ",
     encode(Action({"type": "go"})).decode()[:10],
-    encode(Action({"type": "go"})).decode()[10:],
-    "there.",
+    encode(Action({"type": "go"})).decode()[10:] + "there",
+    "\n\n",
     encode(ActionSummary([{"type": "go"}])).decode(),
 )
 
@@ -756,10 +755,11 @@ def test_a_step_is_a_paragraph_or_an_action(path: Path) -> None:
         assert replay.step() == 1
     turn.end()
     assert seen == [
-        ("# Title\n\nFirst ", 0),
+        ("# Title\n\n", 0),
         ("# Title\n\nFirst paragraph.\n\n", 0),
-        ("# Title\n\nFirst paragraph.\n\nLook: ", 1),
-        ("# Title\n\nFirst paragraph.\n\nLook: there.", 1),
+        ("# Title\n\nFirst paragraph.\n\n```\nx = 1\n\ny = 2\n```\n\n", 0),
+        ("# Title\n\nFirst paragraph.\n\n```\nx = 1\n\ny = 2\n```\n\nLook: ", 1),
+        ("# Title\n\nFirst paragraph.\n\n```\nx = 1\n\ny = 2\n```\n\nLook: there\n\n", 1),
     ]
     assert (turn.stream.reply.status, turn.stream.reply.elapsed_s) == ("complete", 1.2)
     assert replay.step() == 0, "nobody waits any more"
@@ -821,17 +821,20 @@ def test_a_turn_that_nobody_attends_to_does_not_wait(path: Path) -> None:
     assert client.ask("Hello").text == "One.\n\nTwo."
 
 
-@given(st.text(alphabet="ab\n ", max_size=60), st.integers(1, 5))
-def test_a_step_ends_with_a_blank_line(text: str, size: int) -> None:
-    """Wherever the chunks are cut: in the chunk with which the line came, and with words on both sides."""
+@given(st.text(alphabet="ab\n `\x1e", max_size=60), st.integers(1, 5))
+def test_steps_lose_nothing(text: str, size: int) -> None:
+    """Wherever the chunks are cut: the same bytes at the same times, and each step shows something."""
     exchange = said("Hello", *(text[start : start + size] for start in range(0, len(text), size)))
-    blank_lines = [match.end() for match in re.finditer(r"\n *\n", text)]
-    before = 0
-    for number in sorted(recording._step_ends(exchange)):
-        start, end = number * size, (number + 1) * size
-        assert any(start < place <= end for place in blank_lines)
-        assert text[before:end].strip() and text[end:].strip()
-        before = end
+    pieces = list(recording._cut(exchange.chunks, recording._step_ends(exchange)))
+    by_time: dict[float, bytes] = {}
+    steps = [b""]
+    for at_s, data, begins in pieces:
+        by_time[at_s] = by_time.get(at_s, b"") + data
+        steps += [b""] if begins else []
+        steps[-1] += data
+    assert list(by_time.items()) == list(exchange.chunks)
+    assert all(step.strip() for step in steps) or not text.strip()
+    assert all(step.replace(b" ", b"").endswith(b"\n\n") for step in steps[:-1])
 
 
 # --- Evaluation ---
