@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .evaluating import aevaluate, evaluate
     from .evaluation import Evaluation
     from .panel import ChatPanel
+    from .recording import Recorder, Replay
     from .reply import ActionEvent, Reply
     from .session import Rating, Session, Turn
     from .stream import Action, ActionSummary, Event, MalformedRecord, StreamParser, TextDelta
@@ -60,6 +61,8 @@ _MODULES = {
     "HaloClient": "client",
     "MalformedRecord": "stream",
     "Rating": "session",
+    "Recorder": "recording",
+    "Replay": "recording",
     "Reply": "reply",
     "Score": "checks",
     "Session": "session",
@@ -95,6 +98,8 @@ __all__ = [
     "NotFound",
     "RateLimited",
     "Rating",
+    "Recorder",
+    "Replay",
     "Reply",
     "ReplyError",
     "ReplyInterrupted",

@@ -73,6 +73,8 @@ from .stream import JSON, MAX_RECORD_BYTES, Event, StreamParser, TextDelta, deco
 if TYPE_CHECKING:
     import httpx
 
+    from .recording import Play, Recorder
+
 CONNECT_TIMEOUT_S = 10.0
 SILENCE_TIMEOUT_S = 120.0
 MAX_RETRIES = 2
@@ -254,7 +256,9 @@ class AsyncHaloClient:
             has no limit.
         max_retries: how often a message that certainly did not arrive is sent again.
         max_record_bytes: a longer record is dropped as malformed.
-        transport: an `httpx.AsyncBaseTransport` to use in place of the network.
+        transport: an `httpx.AsyncBaseTransport` to use in place of the network. One that is `offline`,
+            such as a `Replay`, has a base URL of its own and needs no key, and no user token is asked for.
+        record: a `Recorder` that keeps what passes.
 
     Raises:
         ConfigError: when a setting is missing or unsafe.
@@ -283,8 +287,13 @@ class AsyncHaloClient:
         max_retries: int = MAX_RETRIES,
         max_record_bytes: int = MAX_RECORD_BYTES,
         transport: httpx.AsyncBaseTransport | None = None,
+        record: Recorder | None = None,
     ) -> None:
-        token = setting("user_token", user_token)
+        # What reaches nobody must not fail for want of a key, nor hold one.
+        self._offline = bool(getattr(transport, "offline", False))
+        if self._offline:
+            api_key, base_url = Secret("ab_live_offline"), getattr(transport, "base_url", base_url)
+        token = None if self._offline else setting("user_token", user_token)
         if not (token is None or isinstance(token, Secret) or callable(token)):
             raise ConfigError("user_token must be a string or a callable. Nothing was sent.")
         self._settings = _Settings(
@@ -299,6 +308,7 @@ class AsyncHaloClient:
             max_record_bytes=_count("max_record_bytes", max_record_bytes, least=1),
         )
         self._transport = transport
+        self._record = record
         # Connections and locks belong to a loop; one client may be used on several.
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = WeakKeyDictionary()
         self._token: tuple[TokenSource, Secret] | None = None  # the last one, and the callable that gave it
@@ -371,7 +381,7 @@ class AsyncHaloClient:
         token = settings.user_token
         return {
             "base_url": settings.base_url,
-            "api_key": "set",
+            "api_key": "unset" if self._offline else "set",
             "user_id": settings.user_id,
             "user_token": "set" if token is not None else "unset",
             "user_token_is_callable": callable(token),
@@ -454,7 +464,7 @@ class AsyncHaloClient:
     async def _user_token(self, request: Request, ask: _AskCaller, refused: Secret | None) -> Secret | None:
         """The token to send, asked for anew after `refused` and when it has expired; None for none."""
         source = request.user_token
-        if source is None:
+        if source is None or self._offline:
             return None
         if isinstance(source, Secret):
             if _has_expired(source):
@@ -562,6 +572,9 @@ class AsyncReplyStream:
     Attributes:
         request: what is sent.
         reply: what has arrived; it grows, and is kept whatever ends the stream.
+        attended: whether somebody is there to let a `Replay` by steps go on. Set it before the stream
+            is entered.
+        played: the recorded exchange that a `Replay` serves it from, whose clock it goes by; None else.
     """
 
     def __init__(
@@ -571,8 +584,11 @@ class AsyncReplyStream:
         self.reply = Reply()
         self._client = client
         self._settings = client._settings
+        self.attended = False
+        self.played: Play | None = None
         self._ask = ask
         self._path = path
+        self._tries = 0
         self._events: AsyncGenerator[Event, None] | None = None
         self._written_at = time.perf_counter()
         self._response: httpx.Response | None = None
@@ -669,7 +685,7 @@ class AsyncReplyStream:
         reply.watchers.tell(reply)
 
     def _now(self) -> float:
-        return time.perf_counter() - self._written_at
+        return self.played.now_s() if self.played else time.perf_counter() - self._written_at
 
     async def _read_stream(self, response: httpx.Response) -> AsyncGenerator[Event, None]:
         parser = StreamParser(max_record_bytes=self._settings.max_record_bytes)
@@ -736,7 +752,8 @@ class AsyncReplyStream:
             try:
                 return await self._send_once(token)
             except IdentityError:
-                if refused is not None or not callable(self.request.user_token):
+                asks = callable(self.request.user_token) and not self._client._offline
+                if refused is not None or not asks:
                     raise
                 refused = token
                 self.may_have_arrived = False
@@ -747,7 +764,7 @@ class AsyncReplyStream:
                 self.reply.retries += 1
                 self.may_have_arrived = False
                 self.state = f"not taken yet, trying again in {wait_s:g} s"
-                await asyncio.sleep(wait_s)
+                await (self.played.sleep if self.played else asyncio.sleep)(wait_s)
                 self.state = "connecting"
 
     def _retry_wait_s(self, error: HaloError) -> float | None:
@@ -774,17 +791,36 @@ class AsyncReplyStream:
                 content=json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"),
                 trace=self._trace,
             )
+            if self._client._offline:
+                request.extensions["halo_turn"] = self
+            self._tries += 1
             self._written_at = time.perf_counter()
-            # The network transport tells when it begins to write; of another nothing is known.
+            # What tells when it begins to write is believed; of another transport nothing is known.
             transport = self._client._transport
             self.may_have_arrived = transport is not None and not getattr(transport, "traces", False)
-            response = await on_loop.send(request)
+            response = await self._exchanged(on_loop.send, request)
         if response.status_code == 200:
             return response
         try:
             raise _status_error(response, await _bounded_body(response), self._secrets)
         finally:
             await response.aclose()
+
+    async def _exchanged(
+        self, send: Callable[[httpx.Request], Awaitable[httpx.Response]], request: httpx.Request
+    ) -> httpx.Response:
+        if self._client._record is None:
+            return await send(request)
+        return await self._client._record.send(
+            send,
+            request,
+            shown=self._client.dry_run(self.request, self._path),
+            path=self._path,
+            tries=self._tries,
+            secrets=self._secrets,
+            now_s=self._now,
+            may_have_arrived=lambda: self.may_have_arrived,
+        )
 
     async def _trace(self, name: str, info: Mapping[str, Any]) -> None:
         # Only the network transport tells; for another the time of sending stands.
@@ -813,7 +849,7 @@ class AsyncReplyStream:
         what = what.format(
             host=urlsplit(self._settings.base_url).netloc,
             connect_s=self._settings.connect_timeout_s,
-            silence_s=self._settings.silence_timeout_s,
+            silence_s=(self.played and self.played.silence_s) or self._settings.silence_timeout_s,
             why=_shown(str(error) or type(error).__name__, 120, self._secrets),
         )
         what = what[0].upper() + what[1:]
@@ -934,8 +970,8 @@ def _to_end(stream: ReplyStream) -> Reply:
 class ReplyStream:
     """One turn on the wire, for sync code: a context manager that iterates the reply's events.
 
-    Its `request`, `reply`, `state` and `may_have_arrived` are those of `AsyncReplyStream`. Leaving it early
-    closes the connection and keeps what had arrived.
+    Its `request`, `reply`, `state`, `may_have_arrived` and `attended` are those of `AsyncReplyStream`.
+    Leaving it early closes the connection and keeps what had arrived.
     """
 
     def __init__(self, client: AsyncHaloClient, request: Request, path: str = "/chat/stream") -> None:
@@ -959,6 +995,14 @@ class ReplyStream:
     @property
     def may_have_arrived(self) -> bool:
         return self._stream.may_have_arrived
+
+    @property
+    def attended(self) -> bool:
+        return self._stream.attended
+
+    @attended.setter
+    def attended(self, attended: bool) -> None:
+        self._stream.attended = attended
 
     def open(self) -> None:
         """Start sending, without waiting for an answer. Entering does it too, and waits."""

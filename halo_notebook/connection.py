@@ -1,24 +1,27 @@
-"""Which agent answers in this kernel: Halo, or the demo agent while nothing names another.
+"""Which agent answers in this kernel: Halo, a recording, or the demo agent while nothing names another.
 
 The magics and the chat panel share one `Connection` and one register of sessions, which hang
-on the shell, so that a turn made in either goes to the same agent and shows in both. It does
-not know what is asked, nor how a reply is shown.
+on the shell, so that a turn made in either goes to the same agent and shows in both, is recorded
+or comes from a recording in both. It does not know what is asked, nor how a reply is shown.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .client import HaloClient
+from .errors import UsageError
 from .session import Session, SessionRegister
-from .settings import Secret, configured, setting
+from .settings import Secret, configured, replay_source, setting
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .demo import DemoAgent
+    from .recording import Pace, Recorder, Replay
 
 
 class Connection:
@@ -29,17 +32,21 @@ class Connection:
         demo_wanted: True or False as `%halo demo` and `%halo connect` say; None: as long as
             nothing names another agent.
         demo_urls: of this kernel's demo agents, one after the other.
+        recorder: keeps what passes, or None.
+        replay: answers in place of an agent, or None.
     """
 
     def __init__(self) -> None:
         self.demo: DemoAgent | None = None
         self.demo_wanted: bool | None = None
         self.demo_urls: set[str] = set()
+        self.recorder: Recorder | None = None
+        self.replay: Replay | None = None
         self._made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
         self._lock = threading.Lock()  # panels ask on threads of their own
 
-    def client(self, silence_timeout_s: float | None = None) -> tuple[HaloClient, bool]:
-        """The client for the settings as they are now, and whether it talks to the demo agent.
+    def client(self, silence_timeout_s: float | None = None) -> tuple[HaloClient, str]:
+        """The client for the settings as they are now, and who answers where that is not Halo.
 
         Args:
             silence_timeout_s: in place of the setting.
@@ -47,13 +54,9 @@ class Connection:
         Raises:
             ConfigError: when a setting is missing or unsafe.
         """
-        demo = self.uses_demo
-        key, url = self.start_demo() if demo else (setting("api_key"), setting("base_url"))
         settings: dict[str, Any] = {
-            "api_key": key,
-            "base_url": url,
+            **self._target(),
             "user_id": setting("user_id"),
-            "user_token": setting("user_token"),
             "agent_id": setting("agent_id"),
             "connect_timeout_s": configured("connect_timeout_s"),
             "silence_timeout_s": (
@@ -65,14 +68,82 @@ class Connection:
         with self._lock:
             if self._made is None or self._made[0] != settings:
                 self._made = (settings, HaloClient(**settings))
-            return self._made[1], demo
+            client = self._made[1]
+        return client, self.source_of(client.base_url)
+
+    def _target(self) -> dict[str, Any]:
+        """The settings that say who is asked."""
+        if self.replay is not None:
+            return {"transport": self.replay}
+        key, url = self.start_demo() if self.uses_demo else (setting("api_key"), setting("base_url"))
+        return {
+            "api_key": key,
+            "base_url": url,
+            "user_token": setting("user_token"),
+            "record": self.recorder,
+        }
 
     @property
     def uses_demo(self) -> bool:
         """Whether the demo agent is the one that answers."""
+        if self.replay is not None:
+            return False
         if self.demo_wanted is not None:
             return self.demo_wanted
         return setting("api_key") is None and setting("base_url") is None
+
+    @property
+    def source(self) -> str:
+        """Who answers where that is not Halo: ``demo agent``, ``replay of FILE``; else empty.
+
+        Raises:
+            ConfigError: when a setting is unsafe.
+        """
+        if self.replay is not None:
+            return self.source_of(self.replay.base_url)
+        return "demo agent" if self.uses_demo else ""
+
+    def source_of(self, target: str) -> str:
+        """Who answers at that base URL where that is not Halo."""
+        if target in self.demo_urls:
+            return "demo agent"
+        return replay_source(target)
+
+    def start_recording(self, path: str | Path) -> Recorder:
+        """Keep what passes from now on in that file.
+
+        Raises:
+            UsageError: when it cannot be used, or when a recording is replayed.
+        """
+        from .recording import Recorder
+
+        if self.replay is not None:
+            raise UsageError(
+                f"{self.replay.path.name!r} is being replayed, and a replay is not recorded. Nothing was "
+                "changed; run %halo replay stop first."
+            )
+        if self.recorder is None or not self.recorder.keeps(path):
+            self.recorder = Recorder(path, source=self.source_of)
+        return self.recorder
+
+    def start_replay(self, path: str | Path, pace: Pace = "own") -> Replay:
+        """Have that recording answer from now on, from its beginning, and record no more.
+
+        Raises:
+            UsageError: when it is none; the one that answered before goes on then.
+        """
+        from .recording import Replay
+
+        replay = Replay(path, pace=pace)
+        self.stop_replay()
+        self.recorder, self.replay = None, replay
+        return replay
+
+    def stop_replay(self) -> None:
+        """Have an agent answer again. What a replay is in the midst of comes to its end."""
+        replay, self.replay = self.replay, None
+        if replay is not None:
+            replay.run_on()
 
     def start_demo(self) -> tuple[Secret, str]:
         """Start the demo agent unless it runs; its key and its base URL."""

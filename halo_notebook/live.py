@@ -107,13 +107,22 @@ class Screen(Protocol):
         """Show the whole, and the status line."""
 
 
-def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> Reply:
+def follow(
+    stream: ReplyStream,
+    screen: Screen,
+    pacer: Pacer,
+    *,
+    when_shown: Callable[[], None] = lambda: None,
+    **about: Any,
+) -> Reply:
     """Show `stream` on `screen` until it ends, and return its reply.
 
     Args:
         stream: not yet entered.
         screen: shows the stream's reply.
         pacer: when to repaint.
+        when_shown: called now and then while nothing comes and all that came is shown; it may block
+            this thread, which asks a presenter for the next step.
         about: what else the status line says, see `status_words`.
 
     Raises:
@@ -146,6 +155,8 @@ def follow(stream: ReplyStream, screen: Screen, pacer: Pacer, **about: Any) -> R
                 with bridge.uninterrupted():
                     screen.paint(shown_state)
                 dirty = False
+            elif not dirty and event is None and not stream.ended:
+                when_shown()
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):
             finish()

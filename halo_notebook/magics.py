@@ -29,6 +29,7 @@ from .bridge import resolve
 from .client import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
 from .connection import shared_by
 from .errors import ConfigError, UsageError
+from .reply import counted
 from .request import image_url
 from .settings import Secret, checked_base_url, checked_key, checked_token, setting
 from .template import expand
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from traitlets.config import Config
 
     from .client import HaloClient
+    from .recording import Pace, Recorder
+    from .reply import Reply
     from .stream import JSON
 
 COMMANDS = {
@@ -53,9 +56,15 @@ COMMANDS = {
     "export": "export FILE [NAME]     write a session to FILE (.md or .json)",
     "connect": "connect [BASE_URL]     use Halo; asks for the key when none is set",
     "demo": "demo start|stop        use the demo agent, or stop it",
+    "record": "record FILE|stop       keep what is said from now on in FILE, or end that",
+    "replay": "replay FILE|stop       answer from a recording; --fast without waiting, --step by steps",
+    "step": "step                   let a replay by steps go on, where a turn waits for it",
     "status": "status                 where things stand, in full; secrets as 'set'",
     "help": "help                   this text",
 }
+
+
+_PACES = {"own": "at its own pace", "fast": "without waiting", "step": "by steps"}
 
 
 class _SecretTrait(TraitType[Any, Any]):
@@ -154,11 +163,12 @@ class HaloMagics(Magics):
 
     @classmethod
     def unload(cls, shell: InteractiveShell) -> None:
-        """Take the magics out of `shell` and stop the demo agent."""
+        """Take the magics out of `shell`, and stop the demo agent, a replay and a recording."""
         magics = shell.magics_manager.registry.pop(cls.__name__, None)
         if magics is not None:
             magics.connection.stop_demo()
-            magics.connection.demo_wanted = None
+            magics.connection.stop_replay()
+            magics.connection.recorder = magics.connection.demo_wanted = None
             transformers = shell.input_transformer_manager.token_transformers
             # By name: a class that was reloaded is not the one that was added.
             transformers[:] = [each for each in transformers if each.__name__ != _AskLine.__name__]
@@ -245,7 +255,9 @@ class HaloMagics(Magics):
         if not options.raw:
             message = expand(message, self._value)
         fields = self._fields(options)
-        client, demo = self._client(options.timeout)
+        client, source = self._client(options.timeout)
+        recorder = self.connection.recorder
+        lost = recorder.lost if recorder else 0
         if options.dry_run:
             if not options.new and options.session in (None, *self.sessions):
                 fields["session_id"] = self.sessions.get(options.session).id_for(client.base_url)
@@ -263,11 +275,25 @@ class HaloMagics(Magics):
                 self.shell.user_ns[options.out] = reply
             pacer = Pacer()
             screen = (
-                NotebookScreen(reply, pacer, lambda: session.about(reply, demo=demo), images=self.show_images)
+                NotebookScreen(
+                    reply, pacer, lambda: session.about(reply, source=source), images=self.show_images
+                )
                 if self._in_notebook
                 else TerminalScreen(reply)
             )
-            follow(stream, screen, pacer, demo=demo, session=session.name)
+            stream.attended = True
+            try:
+                follow(
+                    stream,
+                    screen,
+                    pacer,
+                    when_shown=lambda: self._ask_for_step(reply),
+                    source=source,
+                    session=session.name,
+                )
+            finally:
+                if recorder is not None and recorder.lost > lost:
+                    self._show_line(recorder.error)
 
     def _fields(self, options: argparse.Namespace) -> Any:
         fields: dict[str, Any] = {
@@ -309,22 +335,19 @@ class HaloMagics(Magics):
 
     # --- The agent that answers ---
 
-    def _client(self, timeout_s: float | None = None) -> tuple[HaloClient, bool]:
-        """The client for the settings as they are now, and whether it talks to the demo agent."""
-        client, demo = self.connection.client(timeout_s)
-        if demo:
+    def _client(self, timeout_s: float | None = None) -> tuple[HaloClient, str]:
+        """The client for the settings as they are now, and who answers where that is not Halo."""
+        client, source = self.connection.client(timeout_s)
+        if self.connection.uses_demo:
             self._announce_demo()
-        return client, demo
+        return client, source
 
     def _announce_demo(self) -> None:
         if not self._demo_announced and self.connection.demo_wanted is None:
-            from .outputs import status_bundle
-
-            notice = (
+            self._show_line(
                 "No HALO_API_KEY is set, so the demo agent answers: scripted, on this machine. "
                 "%halo connect asks for a key."
             )
-            self._show(status_bundle([notice]))
         self._demo_announced = True
 
     # --- Line commands ---
@@ -343,12 +366,16 @@ class HaloMagics(Magics):
 
     def _do_where(self, rest: str) -> None:
         try:
-            client, demo = self._client()
-            target = f"{'demo agent, ' if demo else ''}{client.base_url}"
+            client, source = self._client()
+            target = client.base_url if not source else f"{source}, {client.base_url}"
+            if self.connection.replay is not None:
+                target = f"{source}, {_PACES[self.connection.replay.pace]}"
         except ConfigError as error:  # to say where things stand is no reason to fail
             target = f"none: {error}"
         session = self.sessions.current
         print(f"target   {target}")
+        if (recorder := self.connection.recorder) is not None:
+            print(f"record   {_recorded(recorder)}")
         print(f"agent    {_shown(session.agent_id) or 'not named yet'}")
         turns = len(session.turns)
         print(
@@ -420,10 +447,10 @@ class HaloMagics(Magics):
         if not session.turns:
             print(f"Session {session.name!r} has no turns yet.")
         for turn in session.turns:
-            reply, demo = turn.reply, turn.target in self.connection.demo_urls
-            words = status_words(reply, demo=demo, session=session.name)
+            reply, source = turn.reply, self.connection.source_of(turn.target)
+            words = status_words(reply, source=source, session=session.name)
             bundle = turn_bundle(turn.message, reply_bundle(reply.text, reply.actions, words))
-            self._show(bundle, {"halo": session.about(reply, demo=demo)})
+            self._show(bundle, {"halo": session.about(reply, source=source)})
 
     def _do_export(self, rest: str) -> None:
         file, *name = self._arguments("export", rest, 1, 2)
@@ -448,12 +475,14 @@ class HaloMagics(Magics):
             self.api_key = key
         self.base_url = base_url
         self.connection.demo_wanted = False
+        self.connection.stop_replay()
         self._do_where("")
 
     def _do_demo(self, rest: str) -> None:
         word = rest.lower()
         if word == "start":
             self.connection.demo_wanted = self._demo_announced = True
+            self.connection.stop_replay()
             print(f"The demo agent answers at {self.connection.start_demo()[1]}.")
         elif word == "stop":
             self.connection.demo_wanted = False
@@ -462,15 +491,86 @@ class HaloMagics(Magics):
         else:
             raise UsageError("It is %halo demo start or %halo demo stop. Nothing was changed.")
 
+    # --- Recordings ---
+
+    def _do_record(self, rest: str) -> None:
+        file = self._arguments("record", rest, 1, 1)[0]
+        recorder = self.connection.recorder
+        if file.lower() == "stop":
+            if recorder is None:
+                raise UsageError("Nothing is being recorded. Nothing was changed; %halo record FILE begins.")
+            self.connection.recorder = None
+            print(f"The recording has ended: {_recorded(recorder)}.")
+        else:
+            recorder = self.connection.start_recording(file)
+            after = f", after the {counted(recorder.count, 'exchange')} there" if recorder.count else ""
+            print(f"Recording to {recorder.path.name!r}{after}. %halo record stop ends it.")
+
+    def _do_replay(self, rest: str) -> None:
+        words = self._arguments("replay", rest, 1, 2)
+        paces = [word.removeprefix("--") for word in words if word in ("--fast", "--step")]
+        files = [word for word in words if not word.startswith("--")]
+        if len(files) != 1 or len(paces) + 1 != len(words):
+            raise UsageError("It is %halo replay FILE, with --fast or --step, or not. Nothing was changed.")
+        if files[0].lower() == "stop":
+            if paces or self.connection.replay is None:
+                raise UsageError("Nothing is being replayed. Nothing was changed; %halo replay FILE begins.")
+            self.connection.stop_replay()
+            print("The replay has ended. %halo says who answers now.")
+            return
+        recorder = self.connection.recorder
+        replay = self.connection.start_replay(files[0], cast("Pace", paces[0] if paces else "own"))
+        if recorder is not None:
+            print(f"The recording has ended: {_recorded(recorder)}.")
+        held = f"{replay.path.name!r} ({counted(len(replay.exchanges), 'exchange')})"
+        print(f"From now on {held} answers, {_PACES[replay.pace]}. %halo replay stop ends it.")
+
+    def _do_step(self, rest: str) -> None:
+        self._no_arguments("step", rest)
+        replay = self.connection.replay
+        if replay is None or replay.pace != "step":
+            raise UsageError(
+                "Nothing is replayed by steps. Nothing was changed; run %halo replay FILE --step."
+            )
+        if not replay.step():
+            print("No turn waits for a step just now.")
+
+    def _ask_for_step(self, reply: Reply) -> None:
+        """Wait for the presenter when the reply in this cell waits for its next step."""
+        replay = self.connection.replay
+        if replay is None or not replay.waits(reply):
+            return
+        try:
+            input("Enter: the next step ")
+        except (StdinNotImplementedError, EOFError):
+            raise UsageError(
+                "A replay by steps waits for Enter, and this front end cannot ask for it. What had arrived "
+                "and the session are kept; use a panel and %halo step, or run %halo replay without --step."
+            ) from None
+        replay.step(reply)
+
     def _do_status(self, rest: str) -> None:
         self._no_arguments("status", rest)
         state: dict[str, JSON] = {"current_session": self.sessions.current.name}
         state["sessions"] = {name: self.sessions[name].summary() for name in self.sessions}
         try:
-            client, state["demo"] = self._client()
+            client, state["source"] = self._client()
             state["client"] = client.debug()
         except ConfigError as error:
             state["client"] = str(error)
+        if (recorder := self.connection.recorder) is not None:
+            state["recording"] = {
+                "file": str(recorder.path),
+                "exchanges": recorder.count,
+                "lost": recorder.lost,
+                "error": recorder.error,
+            }
+        if (replay := self.connection.replay) is not None:
+            state["replay"] = {
+                "file": str(replay.path),
+                "exchanges": len(replay.exchanges),
+                "pace": replay.pace,
+            }
         self._show_json(state, "halo status")
 
     def _do_help(self, rest: str) -> None:
@@ -480,6 +580,11 @@ class HaloMagics(Magics):
         from .outputs import json_bundle
 
         self._show(json_bundle(value, label), {"application/json": {"root": label, "expanded": True}})
+
+    def _show_line(self, text: str) -> None:
+        from .outputs import status_bundle
+
+        self._show(status_bundle([text]))
 
     def _show(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         if self._in_notebook:
@@ -542,6 +647,12 @@ def _words(line: str) -> list[str]:
     lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     return list(lexer)
+
+
+def _recorded(recorder: Recorder) -> str:
+    """A recording in a line: its file, what it holds, and what it lacks."""
+    lacks = f"; {recorder.error}" if recorder.error else ""
+    return f"{recorder.path.name!r}, {counted(recorder.count, 'exchange')}{lacks}"
 
 
 def _shown(text: str | None) -> str:

@@ -38,20 +38,24 @@ _LINE = "font-size:0.9em;margin:8px 0"
 _QUIET = "opacity:0.75"
 _BADGE = "border:1px solid;border-radius:3px;padding:0 5px;font-weight:bold"
 _BADGES = {
-    "demo agent": _BADGE,
     # White on these has enough contrast, and they stand out from a light and a dark page.
     "stopped": f"{_BADGE};color:#ffffff;background-color:#8a5a00;border-color:#8a5a00",
     "failed": f"{_BADGE};color:#ffffff;background-color:#b3261e;border-color:#b3261e",
 }
 """What a status line says of a reply that the reader must not miss."""
+_SOURCES = ("demo agent", "replay of ")
+"""What it begins with where somebody else than Halo answered. No id or name of a server's can: each has
+a word of ours before it."""
 
 
 def status_html(words: Sequence[str]) -> str:
     """A quiet line; what must not be missed in it is framed."""
-    shown = " · ".join(
-        f'<span style="{_BADGES.get(word, _QUIET)}">{escape(one_line(word))}</span>' for word in words
-    )
+    shown = " · ".join(f'<span style="{_word_style(word)}">{escape(one_line(word))}</span>' for word in words)
     return f'<div class="halo-status {NO_FORMULAS}" style="{_LINE}">{shown}</div>'
+
+
+def _word_style(word: str) -> str:
+    return _BADGES.get(word, _BADGE if word.startswith(_SOURCES) else _QUIET)
 
 
 def status_bundle(words: Sequence[str]) -> dict[str, Any]:

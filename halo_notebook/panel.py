@@ -498,7 +498,7 @@ class ChatPanel(anywidget.AnyWidget):
                 "live": self._live_view(follower) if follower else None,
                 "queue": self._told_queue,
                 "agent": self._session.agent_id,
-                "demo": self._uses_demo(),
+                "source": self._source(),
             }
 
     def _views_before(self, number: int) -> tuple[list[View], int]:
@@ -521,7 +521,7 @@ class ChatPanel(anywidget.AnyWidget):
         if turn not in self._views:
             number = self._session.turns.index(turn) + 1
             timeline = timeline or Timeline(turn.reply, images=bool(configured("show_images")))
-            view = turn_view(turn, number, timeline, demo=turn.target in self._connection.demo_urls)
+            view = turn_view(turn, number, timeline, source=self._connection.source_of(turn.target))
             self._views[turn] = view, len(json.dumps(view, ensure_ascii=False).encode("utf-8", "replace"))
         view, size = self._views[turn]
         view = {**view, "rating": _rating(turn), "cid": self._cids.get(turn)}
@@ -537,7 +537,7 @@ class ChatPanel(anywidget.AnyWidget):
             "status": "streaming",
             "state": reply.state,
             "agent": reply.agent_id,
-            "demo": follower.turn.target in self._connection.demo_urls,
+            "source": self._connection.source_of(follower.turn.target),
         }
 
     def _session_list(self) -> list[JSON]:
@@ -547,13 +547,14 @@ class ChatPanel(anywidget.AnyWidget):
         outbox = self._outboxes.get(self._session)
         return [message.view() for message in outbox.messages] if outbox else []
 
-    def _uses_demo(self) -> bool:
+    def _source(self) -> str:
+        """Who answers the next message where that is not Halo."""
         if self._client is not None:
-            return self._client.base_url in self._connection.demo_urls
+            return self._connection.source_of(self._client.base_url)
         try:
-            return self._connection.uses_demo
+            return self._connection.source
         except ConfigError:  # whoever sends a message is told
-            return False
+            return ""
 
     def _show_static(self, *, update: bool) -> None:
         """Bring the output that stands in for the pane up to date."""
@@ -703,6 +704,7 @@ class ChatPanel(anywidget.AnyWidget):
             with bridge.awaiting_on(self._loop), turn as stream:
                 reply = stream.reply
                 self._begun(outbox, outbox.session.turns[-1])
+                stream.attended = True  # by whoever sees the panel say what it waits for
                 if not message.stopped:
                     stream.open()
                 while not stream.ended and not message.stopped:

@@ -201,9 +201,15 @@ def _canonical(payload: JSON) -> str:
     return json.dumps(payload, sort_keys=True)
 
 
-def status_words(reply: Reply, *, demo: bool = False, session: str | None = None) -> list[str]:
-    """What the status line says of a reply, piece by piece."""
-    words = ["demo agent"] if demo else []
+def status_words(reply: Reply, *, source: str = "", session: str | None = None) -> list[str]:
+    """What the status line says of a reply, piece by piece.
+
+    Args:
+        reply: the reply.
+        source: who answered where that is not Halo: ``demo agent``, ``replay of FILE``.
+        session: the session's name.
+    """
+    words = [source] if source else []
     # With 'agent' before it no id can pass for a word of ours, such as 'failed'.
     words += [f"agent {reply.agent_id}"] if reply.agent_id else []
     words += [f"session {session}"] if session else []

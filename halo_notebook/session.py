@@ -192,14 +192,17 @@ class Session:
         """The id to send to `target`: none when another service gave it."""
         return self.session_id if self.target in (None, target) else None
 
-    def about(self, reply: Reply, *, demo: bool = False) -> dict[str, JSON]:
-        """What is written beside a shown reply, so that a saved notebook says what it shows."""
+    def about(self, reply: Reply, *, source: str = "") -> dict[str, JSON]:
+        """What is written beside a shown reply, so that a saved notebook says what it shows.
+
+        `source`: who answered where that is not Halo, see `status_words`.
+        """
         return {
             "session": self.name,
             "session_id": reply.session_id,
             "agent_id": reply.agent_id,
             "status": reply.status,
-            "demo": demo,
+            "source": source,
         }
 
     def summary(self) -> dict[str, JSON]:

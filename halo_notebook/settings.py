@@ -10,11 +10,14 @@ import os
 import sys
 from ipaddress import ip_address
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .errors import ConfigError
 
 DEFAULT_BASE_URL = "https://api.haloagents.ai/api/sdk"
+REPLAY_HOST = "https://replay.invalid"
+"""Where a recording answers: a host that by its name nobody has, so that no id of a recorded
+conversation goes to a service, and none of a service's into a replay."""
 
 
 class Secret:
@@ -80,6 +83,14 @@ def checked_base_url(url: str) -> str:
             "(http is for this machine only, such as http://127.0.0.1:8000)."
         )
     return url.rstrip("/")
+
+
+def replay_source(base_url: str) -> str:
+    """Who answers at a replay's base URL, in words: ``replay of FILE``; empty for another URL."""
+    if not base_url.startswith(f"{REPLAY_HOST}/"):
+        return ""
+    kind, _, name = base_url.removeprefix(f"{REPLAY_HOST}/").partition("/")
+    return f"replay of {unquote(name)}{' (demo agent)' if kind == 'demo' else ''}"
 
 
 def checked_key(key: object) -> Secret:

@@ -224,14 +224,14 @@ def head_view(turn: Turn, number: int) -> View:
     }
 
 
-def turn_view(turn: Turn, number: int, timeline: Timeline, *, demo: bool = False) -> View:
+def turn_view(turn: Turn, number: int, timeline: Timeline, *, source: str = "") -> View:
     """A turn that has ended, whole.
 
     Args:
         turn: the turn.
         number: its place in its session, from 1.
         timeline: its reply's.
-        demo: whether the demo agent answered.
+        source: who answered where that is not Halo, see `status_words`.
     """
     reply = turn.reply
     again = "" if reply.status == "complete" else "twice" if reply.may_have_arrived else "safe"
@@ -241,7 +241,7 @@ def turn_view(turn: Turn, number: int, timeline: Timeline, *, demo: bool = False
         "status": "stopped" if reply.status == "streaming" else reply.status,
         "error": reply.error,
         "agent": reply.agent_id,
-        "demo": demo,
+        "source": source,
         "first_text_s": reply.first_text_s,
         "elapsed_s": reply.elapsed_s,
         "words": list[JSON](odd_words(reply)),
@@ -285,7 +285,7 @@ def _static_turn(turn: Turn, view: View, session: str) -> str:
     if sum(map(len, html)) > MAX_STATIC_BYTES:
         text = bounded(turn.reply.text, MAX_STATIC_BYTES // 6)
         html = [wrap(f"<pre>{escape(text)}</pre>")]
-    words = status_words(turn.reply, demo=bool(view["demo"]), session=session)
+    words = status_words(turn.reply, source=str(view["source"]), session=session)
     words += [turn.reply.error] if turn.reply.error else []
     return "\n".join([message_html(turn.message), *html, status_html(words)])
 

@@ -312,7 +312,7 @@ class TestReplies:
         assert len(about) == 1
         assert about[0]["session_id"].startswith("sess_")
         assert about[0]["agent_id"] == "agent_demo"
-        assert about[0]["demo"] is True
+        assert about[0]["source"] == "demo agent"
         saved = replies.path.read_text()
         assert DEMO_KEY not in saved
         assert replies.lab.token not in saved

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .harness.kernels import Kernel
 
 
+NOBODY = HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1")
 ALWAYS = {"ok": lambda reply: True}
 
 
@@ -296,7 +297,7 @@ def test_async_checks_run_on_the_callers_loop(client: HaloClient) -> None:
         ({"resume": "all"}, "resume must be True, False or 'interrupted'"),
         ({"configs": {"x": 3}}, "Configuration 'x' is int"),
         ({"configs": {"x": {"session_id": "s"}}}, "has a session_id"),
-        ({"configs": {"x": {"modde": "chat"}}}, "There is no field 'modde'"),
+        ({"configs": {"x": {"client": NOBODY, "modde": "chat"}}}, "There is no field 'modde'"),
         ({"checks": {"x": 3}}, "'x' is no function"),
     ],
     ids=lambda each: str(each)[:30],

@@ -17,6 +17,7 @@ SHOWN = {
     "client": {"AsyncHaloClient", "HaloClient"},
     "session": {"Session", "SessionRegister"},
     "reply": {"Reply"},
+    "recording": {"Recorder", "Replay"},
     "live": {"Pacer"},
     "panel": {"ChatPanel"},
     "transcript": {"Timeline"},

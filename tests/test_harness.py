@@ -246,6 +246,19 @@ print('settings:', [name for name in os.environ if name.startswith('HALO_')])
 )
 
 
+@pytest.mark.kernel
+def test_a_cell_may_ask_for_input(kernel: Kernel) -> None:
+    """It gets what is typed in; where nothing can be, it is told so."""
+    running = kernel.start("print(input('name? ') + input('again? '))", stdin=True)
+    assert running.until_asked(1) == "name? "
+    kernel.type_in("Ada")
+    assert running.until_asked(2) == "again? "
+    kernel.type_in("!")
+    assert running.until_asked(3) == ""
+    assert running.result().stdout == "Ada!\n"
+    assert kernel.run("input('name? ')").ename == "StdinNotImplementedError"
+
+
 @pytest.mark.browser
 class TestVoila:
     """Voila in a browser."""

@@ -24,6 +24,7 @@ ORDER = [
     "settings",
     "request",
     "reply",
+    "recording",
     "client",
     "session",
     "connection",

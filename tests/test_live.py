@@ -108,7 +108,7 @@ def shown(reply: Any, fault: str | None = None) -> tuple[Screen, ReplyStream, Ex
         stream = HaloClient(DEMO_KEY, base_url=agent.url, silence_timeout_s=1).stream("Hello")
         screen = Screen(stream.reply, Pacer())
         try:
-            follow(stream, screen, screen.pacer, demo=True)
+            follow(stream, screen, screen.pacer, source="demo agent")
         except errors.HaloError as error:
             return screen, stream, error
     return screen, stream, None

@@ -94,7 +94,8 @@ def test_a_first_reply_without_a_key(kernel: Kernel) -> None:
         assert words in status["text/plain"] and words in status["text/html"]
     metadata = first.outputs[1]["metadata"]["halo"]
     assert metadata["session_id"].startswith("sess_")
-    assert (metadata["agent_id"], metadata["status"], metadata["demo"]) == ("agent_demo", "complete", True)
+    assert (metadata["agent_id"], metadata["status"]) == ("agent_demo", "complete")
+    assert metadata["source"] == "demo agent"
     assert evaluated(kernel, "[_halo.status, _halo.session_id]") == ["complete", metadata["session_id"]]
 
     second = kernel.run("%%halo\nMy name is Zelda")

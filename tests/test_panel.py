@@ -366,7 +366,7 @@ def test_settings_that_are_wrong_show_when_something_is_sent(
     assert message["error"].startswith("An identity secret") and "confidential" not in str(wire.messages)
     monkeypatch.delenv("HALO_API_KEY")
     wire.ask("release", which="mine")
-    assert wire.turns(1)[0]["demo"] is True
+    assert wire.turns(1)[0]["source"] == "demo agent"
     panel.close()
     panel._connection.stop_demo()
 

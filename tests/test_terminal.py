@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -53,6 +54,22 @@ def test_a_reply_streams_as_plain_text(terminal: pexpect.spawn[str]) -> None:
     terminal.expect(r"\[demo agent · agent agent_demo · session default · first text [^\r]*2 actions\]")
     terminal.expect(PROMPT)
     assert "\x1b" not in (terminal.before or "")
+
+
+def test_a_replay_by_steps_waits_for_enter(terminal: pexpect.spawn[str]) -> None:
+    """Each paragraph and action comes when it is asked for; Ctrl-C ends it as any reply."""
+    recording = Path(__file__).parents[1] / "notebooks" / "recordings" / "support.jsonl"
+    terminal.sendline(f"%halo replay '{recording}' --step")
+    terminal.expect("'support.jsonl' \\(4 exchanges\\) answers, by steps")
+    terminal.expect(PROMPT)
+    terminal.sendline("%halo ask How do I set up event tracking?")
+    terminal.expect("four steps:\r\n\r\nEnter: the next step ")
+    terminal.sendline("")
+    terminal.expect("Open the tracking settings[^\0]*action 1: highlight[^\0]*Enter: the next step ")
+    terminal.sendintr()
+    terminal.expect("replay of support.jsonl .*stopped")
+    terminal.expect("ReplyStopped: Stopped after")
+    terminal.expect(PROMPT)
 
 
 def test_an_error_is_one_line(terminal: pexpect.spawn[str]) -> None:

@@ -795,7 +795,7 @@ class Store {
     this.live = null;
     this.queue = [];
     this.agent = null;
-    this.demo = false;
+    this.source = "";
     this.pending = []; // messages that the kernel has not yet shown to have
     this.requests = new Map(); // cid -> { late, timer, done }
     this.drafts = new Map(); // session -> text
@@ -1076,7 +1076,7 @@ class Store {
   begin(turn) {
     this.live = turn;
     this.agent = turn.agent ?? this.agent;
-    this.demo = turn.demo;
+    this.source = turn.source;
     this.stopping = false;
     this.arrived(turn.cid);
     this.say("The agent is answering");
@@ -1173,7 +1173,7 @@ class Store {
     this.sessions = message.sessions ?? [];
     this.live = message.live ?? null;
     this.agent = message.agent ?? null;
-    this.demo = Boolean(message.demo);
+    this.source = message.source ?? "";
     this.takeQueue(message.queue ?? []);
     for (const turn of this.live ? [...turns, this.live] : turns) this.arrived(turn.cid);
     // A message that was taken and is nowhere: taken back in another view.
@@ -1185,7 +1185,7 @@ class Store {
     const turns = this.turns.slice(-MAX_SAVED_TURNS);
     const kept = snapshot ?? {
       epoch: this.epoch, seq: this.seq, session: this.session, sessions: this.sessions, turns,
-      earlier: this.earlier + this.turns.length - turns.length, live: null, queue: [], agent: this.agent, demo: this.demo,
+      earlier: this.earlier + this.turns.length - turns.length, live: null, queue: [], agent: this.agent, source: this.source,
     };
     this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
   }
@@ -1416,7 +1416,8 @@ class TurnView {
     setText(this.time, short);
     this.time.title = full;
     this.time.setAttribute("datetime", turn.started_at);
-    const facts = [turn.agent, turn.demo && !turn.agent && "demo agent",
+    // The head says that it is the demo agent; that a turn came from a recording has to stand at the turn.
+    const facts = [turn.agent, (turn.source !== "demo agent" || !turn.agent) && turn.source,
       Number.isFinite(turn.first_text_s) && `first text ${seconds(turn.first_text_s)}`,
       Number.isFinite(turn.elapsed_s) && `${seconds(turn.elapsed_s)} in all`, ...(turn.words ?? [])].filter(Boolean);
     setText(this.facts, facts.map((fact) => ` · ${fact}`).join(""));
@@ -1520,7 +1521,7 @@ class Panel {
   buildHead() {
     this.title = element("span", { class: "halo-title", dir: "auto" });
     this.agent = element("span", { class: "halo-agent halo-quiet", dir: "auto" });
-    this.badge = element("span", { class: "halo-badge", text: "demo agent" });
+    this.badge = element("span", { class: "halo-badge halo-source", dir: "auto" });
     this.stateText = element("span");
     this.state = element("span", { class: "halo-state" }, element("span", { class: "halo-dot", "aria-hidden": "true" }), this.stateText);
     this.headStop = button("Stop", () => this.store.stop(), { icon: "stop", kind: "halo-small halo-head-stop" });
@@ -1797,7 +1798,9 @@ class Panel {
     }
     setText(this.agent, store.agent ?? "");
     this.agent.hidden = !store.agent || store.agent === title;
-    this.badge.hidden = !store.demo;
+    setText(this.badge, store.source);
+    this.badge.title = store.source;
+    this.badge.hidden = !store.source;
     const [kind, text] = store.status();
     setText(this.stateText, text);
     this.state.title = text;

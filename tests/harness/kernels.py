@@ -115,6 +115,8 @@ class Running:
     wants_reply: bool = True
     outputs: list[Json] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    """What the cell has asked for with `input`; `Kernel.type_in` answers the last."""
     reply: Json | None = None
     idle: bool = False
     clear_pending: bool = False
@@ -150,6 +152,13 @@ class Running:
     def wait_for_text(self, text: str, timeout: float = 30) -> None:
         """Wait until the cell's plain text holds the given one."""
         self.wait_for(lambda cell: text in cell.text, f"the text {text!r}", timeout)
+
+    def until_asked(self, number: int, timeout: float = 30) -> str:
+        """Wait for the cell's `number`-th `input`, from 1: its prompt, or nothing when it ends first."""
+        self.wait_for(
+            lambda cell: cell.done or len(cell.prompts) >= number, f"input number {number}", timeout
+        )
+        return self.prompts[number - 1] if len(self.prompts) >= number else ""
 
     def result(self, timeout: float = 30) -> CellResult:
         """Wait for the end of the cell.
@@ -230,15 +239,21 @@ class Kernel:
         """Run one cell and wait for its end."""
         return self.start(code).result(timeout)
 
-    def start(self, code: str, *, silent: bool = False) -> Running:
-        """Send a cell and return at once."""
+    def start(self, code: str, *, silent: bool = False, stdin: bool = False) -> Running:
+        """Send a cell and return at once.
+
+        Args:
+            code: the cell.
+            silent: as the Jupyter protocol has it.
+            stdin: whether the cell may ask for input, which `type_in` then gives.
+        """
         first_line = code.strip().split("\n", 1)[0][:60]
         content = {
             "code": code,
             "silent": silent,
             "store_history": not silent,
             "user_expressions": {},
-            "allow_stdin": False,
+            "allow_stdin": stdin,
             "stop_on_error": True,
         }
         return self.send("execute_request", content, what=f"the cell {first_line!r}")
@@ -281,6 +296,12 @@ class Kernel:
             self._running[msg_id] = running
             self._outbox.send_multipart([b"shell", *self._session.serialize(message), *buffers])
         return running
+
+    def type_in(self, text: str) -> None:
+        """Answer the input that the kernel waits for."""
+        with self.changed:
+            message = self._session.msg("input_reply", {"value": text})
+            self._outbox.send_multipart([b"stdin", *self._session.serialize(message)])
 
     def interrupt(self) -> None:
         """Interrupt the running cell, as the front ends' stop button does."""
@@ -379,7 +400,17 @@ class Kernel:
         reading = Session(key=self._session.key, signature_scheme=self._session.signature_scheme)
         self._reader = threading.Thread(
             target=self._carry,
-            args=(reading, inbox, client.connect_shell(), client.connect_control(), client.connect_iopub()),
+            args=(
+                reading,
+                inbox,
+                {
+                    # The kernel asks for input under the name of the socket that sent the cell.
+                    "shell": client.connect_shell(identity=self._session.bsession),
+                    "stdin": client.connect_stdin(identity=self._session.bsession),
+                    "control": client.connect_control(),
+                    "iopub": client.connect_iopub(),
+                },
+            ),
             name="kernel-reader",
             daemon=True,
         )
@@ -423,35 +454,41 @@ class Kernel:
             self._outbox.close(linger=0)
             self._context.term()
 
-    def _carry(self, session: Session, inbox: Socket, shell: Socket, control: Socket, iopub: Socket) -> None:
+    def _carry(self, session: Session, inbox: Socket, sockets: dict[str, Socket]) -> None:
         poller = zmq.Poller()
-        for socket in (inbox, shell, control, iopub):
+        names = {socket: name for name, socket in sockets.items()}
+        for socket in (inbox, *names):
             poller.register(socket, zmq.POLLIN)
         closing = False
         while not closing:
             for socket, _ in poller.poll():
                 if socket is inbox:
                     channel, *frames = inbox.recv_multipart()
-                    match channel:
-                        case b"close":
-                            closing = True
-                        case b"control":
-                            control.send_multipart(frames)
-                        case _:
-                            shell.send_multipart(frames)
+                    if channel == b"close":
+                        closing = True
+                    else:
+                        sockets[channel.decode()].send_multipart(frames)
                     continue
                 at = time.monotonic()
                 _, message = session.recv(socket)
-                if message is None or socket is control:
+                if message is None or names[socket] == "control":
                     continue
                 with self.changed:
-                    if socket is shell:
-                        self._take_reply(message)
-                    else:
-                        self._take_broadcast(message, at)
+                    match names[socket]:
+                        case "shell":
+                            self._take_reply(message)
+                        case "stdin":
+                            self._take_prompt(message)
+                        case _:
+                            self._take_broadcast(message, at)
                     self.changed.notify_all()
-        for socket in (inbox, shell, control, iopub):
+        for socket in (inbox, *names):
             socket.close(linger=0)
+
+    def _take_prompt(self, message: Json) -> None:
+        running = self._running.get(message["parent_header"].get("msg_id", ""))
+        if running is not None and message["msg_type"] == "input_request":
+            running.prompts.append(message["content"]["prompt"])
 
     def _take_reply(self, message: Json) -> None:
         running = self._running.get(message["parent_header"].get("msg_id", ""))

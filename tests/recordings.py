@@ -1,0 +1,28 @@
+"""Makes the tutorials' recording anew: ``python -m tests.recordings``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from halo_notebook import HaloClient, Recorder, Session
+from halo_notebook.demo import DEMO_KEY, DemoAgent
+
+RECORDINGS = Path(__file__).parents[1] / "notebooks" / "recordings"
+CONVERSATION = ("How do I set up event tracking?", "My name is Ada", "Open a ticket", "What is my name?")
+
+
+def main() -> None:
+    """Have one conversation with the demo agent at its usual pace, and keep it."""
+    path = RECORDINGS / "support.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    session = Session()
+    with DemoAgent() as agent:
+        recorder = Recorder(path, source=lambda base_url: "demo agent")
+        client = HaloClient(DEMO_KEY, base_url=agent.url, record=recorder)
+        for message in CONVERSATION:
+            session.ask(client, message)
+
+
+if __name__ == "__main__":
+    main()
