@@ -1,31 +1,159 @@
-"""The notebooks run from top to bottom, with no key."""
+"""The tutorials: they run as they are, on the demo agent and on another; as committed they can be read."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-import nbclient
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+from halo_notebook.demo import DemoAgent
+
+from .tutorials import NO_SETTINGS, executed, kept, paths
+
+PATHS = paths()
+FAILS = "raises-exception"
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NO_SETTINGS:
+        monkeypatch.delenv(f"HALO_{name}", raising=False)
+
+
+@pytest.fixture(scope="module")
+def another_agent() -> Iterator[DemoAgent]:
+    """An agent that a key and an address name, as they name a real one."""
+    with DemoAgent(first_byte_s=0, chunk_s=0) as running:
+        yield running
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def fails_by_design(cell: NotebookNode) -> bool:
+    return FAILS in cell.metadata.get("tags", [])
+
+
+def check_ran_well(notebook: NotebookNode) -> None:
+    """Every cell succeeded but those that fail by design, and these did; each message got its reply."""
+    for cell in code_cells(notebook):
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        assert bool(errors) == fails_by_design(cell), cell.source
+        for error in errors:
+            assert len(error.traceback) == 1, "an error is one line"
+        complaints = [output.text for output in cell.outputs if output.get("name") == "stderr"]
+        assert not complaints, cell.source
+        if cell.source.startswith(("%%halo", "%halo ask")) and "--dry-run" not in cell.source:
+            statuses = [
+                output.metadata.halo.status for output in cell.outputs if "halo" in output.get("metadata", {})
+            ]
+            assert statuses == ([] if not statuses and errors else ["failed" if errors else "complete"]), (
+                cell.source
+            )
+
+
+def shape(notebook: NotebookNode) -> list[tuple[str, list[list[str]]]]:
+    """Of each code cell its source and the kinds of its outputs; streams may come in any number of pieces."""
+    shapes = []
+    for cell in code_cells(notebook):
+        kinds = [
+            sorted(output.data) if "data" in output else [output.get("name", output.output_type)]
+            for output in cell.outputs
+        ]
+        shapes.append(
+            (cell.source, [kind for at, kind in enumerate(kinds) if at == 0 or kind != kinds[at - 1]])
+        )
+    return shapes
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every cell succeeds, writes no complaint, and every message gets a complete reply."""
-    for name in ("API_KEY", "BASE_URL", "USER_ID", "USER_TOKEN"):
-        monkeypatch.delenv(f"HALO_{name}", raising=False)
+@pytest.mark.usefixtures("no_settings")
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_runs_with_no_key(path: Path) -> None:
+    """From top to bottom on the demo agent; and what is committed is what it gives."""
+    notebook = executed(path)
+    check_ran_well(notebook)
+    assert "demo agent" in str(notebook)
+    committed = nbformat.read(path, as_version=4)
+    assert shape(kept(notebook)) == shape(committed)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_runs_on_the_agent_that_the_settings_name(
+    path: Path, another_agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unchanged: with a key in the environment its messages go there."""
+    before = len(another_agent.requests)
+    executed(path, HALO_API_KEY="ab_live_of_another", HALO_BASE_URL=another_agent.url)
+    asked = [request.body["message"] for request in list(another_agent.requests)[before:]]
+    # Nobody's own agent is bothered with faults.
+    assert not [message for message in asked if message.startswith("/")]
+    assert bool(asked) == (path.stem != "08-when-things-go-wrong")
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_is_built_as_the_others_are(path: Path) -> None:
+    """It says first what the reader will have, then where to go; cells are short and none was left out."""
     notebook = nbformat.read(path, as_version=4)
-    asked = sum(cell.source.startswith(("%%halo", "%halo ask")) for cell in notebook.cells)
-    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert not [output for output in outputs if output.get("name") == "stderr"]
-    replies = [output.metadata.halo for output in outputs if "halo" in output.get("metadata", {})]
-    assert [reply.status for reply in replies] == ["complete"] * asked
+    first, last = notebook.cells[0], notebook.cells[-1]
+    assert first.source.startswith("# ") and "At the end you have" in first.source
+    assert "## Where to go next" in last.source and last.cell_type == "markdown"
+    for cell in code_cells(notebook):
+        assert len(cell.source.splitlines()) <= 20, cell.source
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1)), "committed as run from top to bottom"
+    assert not re.search(r"/(?:tmp|home|root|work)/", str(notebook))
 
 
-def test_there_are_notebooks() -> None:
-    """The first one is where `make demo` and Binder begin."""
-    assert NOTEBOOKS[0].name == "01-first-reply.ipynb"
+def test_the_first_is_where_one_begins() -> None:
+    """`make demo` and Binder open it; each of the others can be reached from it, by links."""
+    assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(1, len(PATHS) + 1)]
+    reached, found = set[str](), {"01-first-reply.ipynb"}
+    while found - reached:
+        name = min(found - reached)
+        reached.add(name)
+        cells = nbformat.read(PATHS[0].with_name(name), as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        found |= set(re.findall(r"\]\((\d\d-[\w-]+\.ipynb)\)", text))
+    assert reached == {path.name for path in PATHS}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_can_be_read_where_nothing_runs(path: Path, tmp_path: Path) -> None:
+    """As HTML with JavaScript off: each reply's text and each action's tree is there to be seen."""
+    from .harness.lab import ARTEFACTS, CHROMIUM
+
+    notebook = nbformat.read(path, as_version=4)
+    html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)
+    page_file = tmp_path / "notebook.html"
+    page_file.write_text(html, encoding="utf-8")
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs if "data" in output]
+    context = CHROMIUM.browser().new_context(
+        viewport={"width": 1100, "height": 900}, java_script_enabled=False
+    )
+    try:
+        page = context.new_page()
+        page.route(re.compile("^https?:"), lambda route: route.abort())  # as without a network
+        page.goto(page_file.as_uri())
+        replies = page.locator(".halo-reply")
+        assert replies.count() == sum(
+            output.data.get("text/html", "").count('class="halo-reply') for output in outputs
+        )
+        for at in range(replies.count()):
+            assert replies.nth(at).is_visible() and replies.nth(at).inner_text().strip()
+        trees = page.locator("details.halo-json")
+        for at in range(trees.count()):
+            assert trees.nth(at).locator("> summary").is_visible()
+        ARTEFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTEFACTS / f"notebook-{path.stem}.png", full_page=True)
+        assert replies.count() + page.locator(".halo-evaluation").count() >= 1
+    finally:
+        context.close()

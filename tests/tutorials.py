@@ -8,7 +8,9 @@ ids of widgets that are gone) is left out.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import nbclient
@@ -24,22 +26,30 @@ def paths() -> list[Path]:
     return sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
-def executed(path: Path) -> NotebookNode:
-    """The notebook as it is after Run All on the demo agent, in a kernel of this Python.
+def executed(path: Path, **settings: str) -> NotebookNode:
+    """The notebook as it is after Run All, in a kernel of this Python.
+
+    Args:
+        path: the notebook.
+        settings: variables of the kernel's environment; without any it meets the demo agent.
 
     Raises:
         nbclient.exceptions.CellExecutionError: when a cell fails that is not tagged ``raises-exception``.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = nbclient.NotebookClient(
-        notebook,
-        timeout=90,
-        kernel_name="python3",
-        record_timing=False,
-        store_widget_state=False,
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    return client.execute(env={name: value for name, value in os.environ.items() if not _is_setting(name)})
+    with tempfile.TemporaryDirectory() as folder:
+        # What a notebook writes beside itself is not for the next one, nor for the project.
+        beside = shutil.copytree(path.parent, Path(folder) / "notebooks")
+        client = nbclient.NotebookClient(
+            notebook,
+            timeout=90,
+            kernel_name="python3",
+            record_timing=False,
+            store_widget_state=False,
+            resources={"metadata": {"path": str(beside)}},
+        )
+        env = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        return client.execute(env=env | settings)
 
 
 def _is_setting(name: str) -> bool:
@@ -51,8 +61,9 @@ def kept(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         outputs = [each for each in cell.get("outputs", []) if each.get("name") != "stderr"]
         for output in outputs:
-            # A widget is gone with its kernel; beside it stands what it showed.
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            # A widget is gone with its kernel, and its text says nothing; beside it stands what it showed.
+            if output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None):
+                output.data.pop("text/plain", None)
         if "outputs" in cell:
             cell.outputs = [each for each in outputs if each.get("data", True)]
     return notebook
