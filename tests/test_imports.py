@@ -36,6 +36,7 @@ ORDER = [
     "intervals",
     "evaluation",
     "evaluating",
+    "inspect_provider",
     "magics",
     "__init__",
 ]
