@@ -278,8 +278,8 @@ class _Agent:
         """Take the conversation's next turn; nobody else may take it, even while it runs."""
         if newest.session_id is None:
             return
-        so_far = self._turns.get(newest.session_id, newest.turn - 1)
-        if so_far != newest.turn - 1:
+        so_far = self._turns.get(newest.session_id, 0)
+        if so_far > newest.turn - 1:
             raise UsageError(
                 f"The session is at turn {so_far}, and these messages go on from turn {newest.turn - 1}: the "
                 "agent knows more than they say. Nothing was sent; begin a new conversation to branch off or "
@@ -315,13 +315,13 @@ class _Agent:
 
 def _read_model_args(model_args: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What of it is for the client, and the fields that go with each message."""
-    known = [*_CLIENT_SETTINGS, *RequestFields.__annotations__]
+    known = {*_CLIENT_SETTINGS, *RequestFields.__annotations__} - _NO_MODEL_ARG.keys()
     for name, value in model_args.items():
         if name in _NO_MODEL_ARG:
             raise ConfigError(f"{name} is no model arg. Nothing was sent; {_NO_MODEL_ARG[name]}")
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}."
             raise ConfigError(f"There is no model arg {name!r}. Nothing was sent; {hint}")
         if name == "user_token" and isinstance(value, str):
             raise ConfigError(
