@@ -45,7 +45,7 @@ _AS_WRITTEN = (
     *("first_text_s", "elapsed_s", "retries", "raw"),
 )
 ALL_TAGS = "(all)"
-BUSY = 0.1
+BUSY = 0.2
 """What a busy process may add to the agent's times, as a share of them, before it has to be said."""
 SKIPPED, NOT_RUN = "skipped", "not run"
 

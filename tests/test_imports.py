@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import halo_notebook
+from halo_notebook import inspect_provider
 
 PACKAGE = Path(halo_notebook.__file__).parent
 
@@ -40,6 +41,7 @@ ORDER = [
     "report",
     "evaluation",
     "evaluating",
+    "inspect_provider",
     "magics",
     "__init__",
 ]
@@ -104,6 +106,14 @@ def test_loading_the_extension_loads_nothing_heavy() -> None:
     )
     heavy = {"httpx", "ipywidgets", "anywidget", "pandas", "markdown_it", "nh3", "nest_asyncio2"}
     assert not loaded_by(code) & heavy
+
+
+def test_the_inspect_provider_loads_inspect_when_it_is_asked_for() -> None:
+    """Whoever has not installed that extra can import every module; a wrong name is none of it."""
+    assert not {"inspect_ai", "httpx"} & loaded_by("import halo_notebook.inspect_provider")
+    code = "from halo_notebook import inspect_provider as provider; provider.halo"
+    assert "inspect_ai" in loaded_by(code)
+    assert not hasattr(inspect_provider, "nothing_of_that_name")
 
 
 def test_every_public_name_is_there() -> None:
