@@ -8,9 +8,9 @@ not know what is asked, nor how a reply is shown.
 from __future__ import annotations
 
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
+from . import threads
 from .client import HaloClient
 from .session import Session, SessionRegister
 from .settings import Secret, configured, setting
@@ -36,7 +36,8 @@ class Connection:
         self.demo_wanted: bool | None = None
         self.demo_urls: set[str] = set()
         self._made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
-        self._lock = threading.Lock()  # panels ask on threads of their own
+        self._demo_transport: Any = None
+        self._lock = threads.Lock()  # panels ask on threads of their own
 
     def client(self, silence_timeout_s: float | None = None) -> tuple[HaloClient, bool]:
         """The client for the settings as they are now, and whether it talks to the demo agent.
@@ -60,6 +61,8 @@ class Connection:
                 configured("silence_timeout_s") if silence_timeout_s is None else silence_timeout_s
             ),
         }
+        if demo and threads.IN_BROWSER:
+            settings["transport"] = self._demo_transport
         # Without the magics nothing is configured, and the client has times of its own.
         settings = {name: value for name, value in settings.items() if value is not None}
         with self._lock:
@@ -80,7 +83,13 @@ class Connection:
 
         with self._lock:
             if self.demo is None:
-                self.demo = DemoAgent().start()
+                self.demo = DemoAgent()
+                if threads.IN_BROWSER:
+                    from .demo_transport import DemoTransport
+
+                    self._demo_transport = DemoTransport(self.demo)
+                else:
+                    self.demo.start()
                 self.demo_urls.add(self.demo.url)
             return Secret(DEMO_KEY), self.demo.url
 

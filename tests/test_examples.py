@@ -24,6 +24,7 @@ SHOWN = {
     "checks": {"contains"},
     "evaluating": {"evaluate"},
     "demo": {"DemoAgent"},
+    "demo_transport": {"DemoTransport"},
     "render": {"ReplyRenderer"},
 }
 

@@ -17,6 +17,9 @@ ORDER = [
     "stream",
     "demo_script",
     "demo",
+    "demo_transport",
+    "browser",
+    "threads",
     "bridge",
     "render",
     "outputs",
@@ -24,6 +27,7 @@ ORDER = [
     "settings",
     "request",
     "reply",
+    "fetch",
     "client",
     "session",
     "connection",
@@ -42,9 +46,12 @@ ORDER = [
     "magics",
     "__init__",
 ]
-# Needs none of the others, and the demo agent knows of the package its framing alone.
+# Waiting needs none of the others, and the demo agent knows of the package its framing alone.
 ALONE = {
-    "bridge": set[str](),
+    "browser": {"errors"},
+    "threads": {"browser"},
+    "bridge": {"browser", "threads"},
+    "fetch": set[str](),
     "stream": set[str](),
     "demo_script": {"stream"},
     "demo": {"demo_script", "stream"},
