@@ -7,7 +7,7 @@ ARGS ?=
 # Most tests wait, so there may be more at a time than there are cores. ARGS=-n0 runs one after the other.
 WORKERS ?= 3
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo lite test check bench clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -16,7 +16,11 @@ help: ## This list
 demo: .venv/.lab ## Open the first notebook in JupyterLab
 	@.ci/demo
 
-test: .venv/.test tests/node_modules/.made ## Run all tests, with the floors for coverage
+lite: notebooks/lite/_site/.made ## Build notebooks/ as a JupyterLite site, which needs no server
+	@echo "The site is in notebooks/lite/_site. To look at it:"
+	@echo "  python3 -m http.server --bind 127.0.0.1 --directory notebooks/lite/_site"
+
+test: .venv/.test tests/node_modules/.made notebooks/lite/_site/.made ## Run all tests, with the floors for coverage
 	@.ci/browser
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
@@ -33,9 +37,16 @@ check: .venv/.test tests/node_modules/.made ## Lint, format and types
 bench: .venv/.test ## Measure what a user waits for
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+# What the site is made of; what is fetched for it has its versions in notebooks/lite/.
+notebooks/lite/_site/.made: .venv-lite/.made tests/node_modules/.made notebooks/lite/build.py notebooks/lite/package.json $(wildcard \
+		notebooks/lite/nh3/* notebooks/*.ipynb halo_notebook/*.py halo_notebook/static/*) pyproject.toml
+	@echo "Building the JupyterLite site"
+	@.venv-lite/bin/python notebooks/lite/build.py
+	@touch $@
+
 clean: ## Remove the environment and everything that was made
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* artefacts build dist \
-		tests/node_modules
+		tests/node_modules notebooks/lite/_site notebooks/lite/node_modules
 
 # The environment is made once; what is in it follows pyproject.toml.
 .venv/bin/python:
@@ -49,6 +60,13 @@ clean: ## Remove the environment and everything that was made
 .venv/.lab: pyproject.toml | .venv/bin/python
 	@echo "Installing the package with JupyterLab"
 	@.ci/install $(BIN)/python -e '.[lab]'
+	@touch $@
+
+# An environment of its own: the site takes over the page's parts of all that is installed beside it.
+.venv-lite/.made: notebooks/lite/requirements.txt | .venv/bin/python
+	@echo "Installing what builds the JupyterLite site"
+	@$(BIN)/python -m venv .venv-lite
+	@.ci/install .venv-lite/bin/python -r notebooks/lite/requirements.txt
 	@touch $@
 
 tests/node_modules/.made: tests/package.json

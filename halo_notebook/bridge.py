@@ -9,6 +9,8 @@ and patches asyncio for the whole process. Nesting is used for one thing only, i
 `resolve`: a user's own coroutine (an async `user_token`, an awaitable in a prompt), which
 may hold objects bound to the kernel's loop, has to be awaited there. A kernel that never
 needs it is never patched.
+
+In a browser there is one thread and one loop, and `browser` does the waiting.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
+
+from . import browser, threads
 
 T = TypeVar("T")
 
@@ -46,6 +50,8 @@ class IOThread:
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `coroutine` on the I/O thread; cancelling the future cancels it there."""
+        if threads.IN_BROWSER:
+            return browser.submit(coroutine)
         return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -115,6 +121,8 @@ def kernels_loop() -> asyncio.AbstractEventLoop | None:
 
 def wait(future: Future[T]) -> T:
     """Wait for `future`. An interrupt cancels it and goes on up."""
+    if threads.IN_BROWSER:
+        return browser.wait_for(future)
     try:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -155,7 +163,7 @@ class Channel(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[T | _Call] = queue.SimpleQueue()
+        self._queue: threads.SimpleQueue[T | _Call] = threads.SimpleQueue()
 
     def put(self, item: T) -> None:
         """Hand over an item; from any thread."""
@@ -227,6 +235,8 @@ def resolve(value: Any) -> Any:
     """
     if not inspect.isawaitable(value):
         return value
+    if threads.IN_BROWSER:
+        return browser.wait(value)
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

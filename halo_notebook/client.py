@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from . import bridge
+from . import bridge, threads
 from .errors import (
     AuthenticationError,
     BadRequest,
@@ -232,7 +232,7 @@ _AskCaller: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 async def _ask_here(function: Callable[[], Any]) -> Any:
     """Call a user's callback from async code; a blocking one must not hold up the loop."""
-    value = await asyncio.to_thread(function)
+    value = await threads.to_thread(function)
     return await value if inspect.isawaitable(value) else value
 
 
@@ -433,7 +433,7 @@ class AsyncHaloClient:
 
             plain_http = self._settings.base_url.startswith("http:")
             http = self._made_http(
-                transport=self._transport,
+                transport=self._transport or _network(),
                 timeout=httpx.Timeout(
                     self._settings.silence_timeout_s, connect=self._settings.connect_timeout_s, pool=None
                 ),
@@ -511,6 +511,15 @@ class AsyncHaloClient:
                 "let it return a fresh one and run again."
             )
         return token
+
+
+def _network() -> httpx.AsyncBaseTransport | None:
+    """What reaches the network where there are no sockets; None for httpx's own."""
+    if not threads.IN_BROWSER:
+        return None
+    from .fetch import FetchTransport
+
+    return FetchTransport()
 
 
 def _headers(key: str) -> dict[str, str]:

@@ -8,10 +8,10 @@ or comes from a recording in both. It does not know what is asked, nor how a rep
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import threads
 from .client import HaloClient
 from .errors import UsageError
 from .session import Session, SessionRegister
@@ -43,7 +43,8 @@ class Connection:
         self.recorder: Recorder | None = None
         self.replay: Replay | None = None
         self._made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
-        self._lock = threading.Lock()  # panels ask on threads of their own
+        self._demo_transport: Any = None
+        self._lock = threads.Lock()  # panels ask on threads of their own
 
     def client(self, silence_timeout_s: float | None = None) -> tuple[HaloClient, str]:
         """The client for the settings as they are now, and who answers where that is not Halo.
@@ -75,10 +76,12 @@ class Connection:
         """The settings that say who is asked."""
         if self.replay is not None:
             return {"transport": self.replay}
-        key, url = self.start_demo() if self.uses_demo else (setting("api_key"), setting("base_url"))
+        demo = self.uses_demo
+        key, url = self.start_demo() if demo else (setting("api_key"), setting("base_url"))
         return {
             "api_key": key,
             "base_url": url,
+            "transport": self._demo_transport if demo else None,
             "user_token": setting("user_token"),
             "record": self.recorder,
         }
@@ -151,8 +154,15 @@ class Connection:
 
         with self._lock:
             if self.demo is None:
-                self.demo = DemoAgent().start()
-                self.demo_urls.add(self.demo.url)
+                demo = DemoAgent()
+                if threads.IN_BROWSER:
+                    from .demo_transport import DemoTransport
+
+                    self._demo_transport = DemoTransport(demo)
+                else:
+                    demo.start()
+                self.demo = demo
+                self.demo_urls.add(demo.url)
             return Secret(DEMO_KEY), self.demo.url
 
     def stop_demo(self) -> None:

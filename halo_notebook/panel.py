@@ -25,8 +25,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -43,7 +41,7 @@ from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Bool, List, TraitError, Unicode, observe, validate
 
-from . import bridge
+from . import bridge, threads
 from .connection import shared_by
 from .errors import ConfigError, HaloError, InvalidRequest, ReplyStopped, UsageError
 from .live import Pacer
@@ -151,7 +149,7 @@ class _Outbox:
 
     session: Session
     messages: list[_Message] = field(default_factory=list)
-    thread: threading.Thread | None = None
+    thread: threads.Thread | None = None
 
 
 class ChatPanel(anywidget.AnyWidget):
@@ -242,7 +240,7 @@ class ChatPanel(anywidget.AnyWidget):
         self._on_reply: list[Callable[[Reply], Any]] = []
         self._on_action: list[Callable[[ActionEvent], Any]] = []
         # Guards what follows. Held while a message goes out, so that they go out in order.
-        self._lock = threading.RLock()
+        self._lock = threads.RLock()
         self._epoch = 0
         self._seq = 0
         self._session = self._register.get(session)
@@ -438,7 +436,7 @@ class ChatPanel(anywidget.AnyWidget):
         if self._follower is not None:
             self._commit(self._follower)  # it has ended, and its own thread has not got to it yet
         outbox = self._outboxes.get(self._session)
-        if outbox and outbox.thread is threading.current_thread():
+        if outbox and outbox.thread is threads.current_thread():
             self._begun(outbox, turn)
         self._emit("begin", turn=self._live_view(self._follow(turn)))
         self._tell_queue(self._session)
@@ -661,7 +659,7 @@ class ChatPanel(anywidget.AnyWidget):
 
     def _start_sending(self, outbox: _Outbox) -> None:
         if outbox.thread is None:
-            outbox.thread = threading.Thread(
+            outbox.thread = threads.Thread(
                 target=self._send_all, args=(outbox,), name="halo-panel-send", daemon=True
             )
             outbox.thread.start()
@@ -670,7 +668,7 @@ class ChatPanel(anywidget.AnyWidget):
         while (message := self._next_message(outbox)) is not None:
             if not message.taken:
                 # Until it can be sent at once it waits here, where it can be taken back.
-                time.sleep(0.05)
+                threads.sleep(0.05)
                 continue
             complete = self._take_turn(outbox, message)
             with self._lock:
@@ -881,7 +879,7 @@ class _Requests:
         return outbox, found
 
 
-class _Follower(threading.Thread):
+class _Follower(threads.Thread):
     """Tells a panel's page of one turn as it goes, whoever takes it."""
 
     def __init__(self, panel: ChatPanel, turn: Turn) -> None:
@@ -890,7 +888,7 @@ class _Follower(threading.Thread):
         self.turn = turn
         self.number = panel.session.turns.index(turn) + 1
         self.timeline = Timeline(turn.reply, images=bool(configured("show_images")))
-        self.news = threading.Event()
+        self.news = threads.Event()
         self.over = False  # the panel shows something else by now
         self._actions = 0
 
@@ -918,7 +916,7 @@ class _Follower(threading.Thread):
                 continue
             first_text = not painted_text and reply.first_text_s is not None
             if not first_text:
-                time.sleep(pacer.wait_s())
+                threads.sleep(pacer.wait_s())
             self.news.clear()
             if not self._goes_on():
                 return

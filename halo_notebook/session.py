@@ -16,12 +16,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, Unpack, cast
 
+from . import threads
 from .errors import UsageError
 from .reply import Watchers
 
@@ -104,7 +104,7 @@ class Session:
     target: str | None = None
     turns: list[Turn] = field(default_factory=list)
     watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False, compare=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _lock: threads.Lock = field(default_factory=threads.Lock, repr=False, compare=False)
     _owner: int | None = field(default=None, repr=False, compare=False)
     _running: ReplyStream | None = field(default=None, repr=False, compare=False)
 
@@ -176,13 +176,13 @@ class Session:
 
     @contextlib.contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
-        if self._owner == threading.get_ident():
+        if self._owner == threads.get_ident():
             raise UsageError(
                 f"Session {self.name!r} is in the middle of a turn. Nothing was sent; end that turn first, "
                 "or use another session."
             )
         with self._lock:  # nothing between taking it and releasing it: an interrupt may come anywhere
-            self._owner = threading.get_ident()
+            self._owner = threads.get_ident()
             try:
                 yield
             finally:
@@ -302,7 +302,7 @@ class SessionRegister:
     def __init__(self) -> None:
         self._sessions = {DEFAULT_NAME: Session()}
         self._current = DEFAULT_NAME
-        self._lock = threading.RLock()  # a panel's clicks may come on a thread of their own
+        self._lock = threads.RLock()  # a panel's clicks may come on a thread of their own
         self.watchers: Watchers[str] = Watchers()
 
     @property

@@ -81,7 +81,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """End the harness's browser before the first test that does not need it."""
     lab = sys.modules.get("tests.harness.lab")
     wanted = getattr(nextitem, "fixturenames", ())
-    if lab and not {"lab_server", "notebook7_server", "voila_server"}.intersection(wanted):
+    if lab and not {"lab_server", "lite_site", "notebook7_server", "voila_server"}.intersection(wanted):
         lab.CHROMIUM.close()
 
 

@@ -25,6 +25,7 @@ SHOWN = {
     "checks": {"contains"},
     "evaluating": {"evaluate"},
     "demo": {"DemoAgent"},
+    "demo_transport": {"DemoTransport"},
     "render": {"ReplyRenderer"},
 }
 

@@ -18,6 +18,9 @@ ORDER = [
     "stream",
     "demo_script",
     "demo",
+    "demo_transport",
+    "browser",
+    "threads",
     "bridge",
     "render",
     "outputs",
@@ -26,6 +29,7 @@ ORDER = [
     "request",
     "reply",
     "recording",
+    "fetch",
     "client",
     "session",
     "connection",
@@ -45,9 +49,12 @@ ORDER = [
     "magics",
     "__init__",
 ]
-# Needs none of the others, and the demo agent knows of the package its framing alone.
+# Waiting needs none of the others, and the demo agent knows of the package its framing alone.
 ALONE = {
-    "bridge": set[str](),
+    "browser": {"errors"},
+    "threads": {"browser"},
+    "bridge": {"browser", "threads"},
+    "fetch": set[str](),
     "stream": set[str](),
     "demo_script": {"stream"},
     "demo": {"demo_script", "stream"},

@@ -39,7 +39,9 @@ def executed(path: Path, **settings: str) -> NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         # What a notebook writes beside itself is not for the next one, nor for the project.
-        beside = shutil.copytree(path.parent, Path(folder) / "notebooks")
+        beside = shutil.copytree(
+            path.parent, Path(folder) / "notebooks", ignore=shutil.ignore_patterns("lite")
+        )
         client = nbclient.NotebookClient(
             notebook,
             timeout=90,

@@ -473,7 +473,11 @@ class BrowserPage:
         self.page_errors: list[str] = []
         self.console_errors: list[str] = []
         self.browser_dialogs: list[str] = []
-        self._context = CHROMIUM.browser().new_context(viewport={"width": size[0], "height": size[1]})
+        self._context = CHROMIUM.browser().new_context(
+            viewport={"width": size[0], "height": size[1]},
+            # Some pages ask servers of the tests' own for something, which vouch for themselves.
+            ignore_https_errors=True,
+        )
         self._context.add_init_script(PAGE_SCRIPT)
         self.page = self._context.new_page()
         self.page.set_default_timeout(30_000)

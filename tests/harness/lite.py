@@ -1,0 +1,258 @@
+"""The JupyterLite site, and a real Chromium in front of it: Python runs in the page.
+
+The promise is that of `lab`: a browser profile of its own for each page, waits on conditions. The
+site is what `make lite` made; without it a test fails. `Secure` puts an agent on https and HTTP/2,
+for a page of another origin, which is what a browser asks of a service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import http.server
+import json
+import secrets
+import socket
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+from urllib.parse import urlsplit
+
+import httpx
+import hypercorn.asyncio
+import hypercorn.config
+import pytest
+import trustme
+from playwright.sync_api import Error, Route
+
+from .lab import BrowserPage, notebook_of
+
+SITE = Path(__file__).parents[2] / "notebooks/lite/_site"
+OPEN = """
+async ([path, content]) => {
+  const { serviceManager, commands } = window.jupyterapp;
+  await serviceManager.contents.save(path, { type: 'notebook', format: 'json', content });
+  await commands.execute('docmanager:open', { path, factory: 'Notebook' });
+}
+"""
+
+
+class Site:
+    """The files of `notebooks/lite/_site` on a loopback port."""
+
+    def __init__(self) -> None:
+        if not (SITE / "jupyter-lite.json").exists():
+            pytest.fail(f"{SITE} is not there: `make lite` makes it.", pytrace=False)
+        self._server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(_Files, directory=str(SITE))
+        )
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/jupyter-lite.json":
+            super().do_GET()
+            return
+        settings = json.loads((SITE / "jupyter-lite.json").read_text())
+        # What the harness's script in the page answers through.
+        settings["jupyter-config-data"]["exposeAppInBrowser"] = True
+        body = json.dumps(settings).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002  # the base's name
+        pass
+
+
+class LitePage(BrowserPage):
+    """A browser with one notebook open on a `Site`.
+
+    Attributes:
+        strangers: the addresses on other hosts that the page asked for; none is reached.
+    """
+
+    def __init__(self, site: Site, *, size: tuple[int, int] = (1280, 900)) -> None:
+        self.site = site
+        self.strangers: list[str] = []
+        super().__init__(size=size)
+        self._context.route(lambda url: urlsplit(url).hostname not in {None, "127.0.0.1"}, self._refuse)
+
+    def open_notebook(self, notebook: Sequence[str] | dict[str, Any], timeout: float = 90) -> None:
+        """Open a notebook, given as its cells or its JSON, and wait until Python has started."""
+        content = notebook if isinstance(notebook, dict) else notebook_of(notebook)
+        content["metadata"] = {"kernelspec": {"name": "python", "display_name": "Python (Pyodide)"}}
+        self.page.goto(f"{self.site.url}/lab/index.html?reset")
+        self.page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
+        self.page.evaluate("() => window.jupyterapp.restored.then(() => null)")
+        self.page.evaluate(OPEN, [f"{secrets.token_hex(4)}.ipynb", content])
+        self._wait("harness.ready()", "Python to start", timeout)
+
+    def run_all(self, timeout: float = 60) -> None:
+        """Run all cells and wait for the end of the last."""
+        self.page.evaluate("() => harness.start('notebook:run-all-cells', {})")
+        self.wait_until_idle(timeout)
+
+    def wait_until_idle(self, timeout: float = 60) -> None:
+        """Wait for the end of all cells that were started."""
+        self._wait("harness.idle()", "the last cell", timeout)
+
+    def notebook(self) -> dict[str, Any]:
+        """The notebook's JSON as it stands in the page."""
+        read = "() => harness.panel().content.model.toJSON()"
+        return cast("dict[str, Any]", self.page.evaluate(read))
+
+    def printed(self, index: int) -> str:
+        """What the cell of this number has printed, and its error."""
+        outputs = self.notebook()["cells"][index]["outputs"]
+        texts = [output.get("text") or output.get("evalue") or "" for output in outputs]
+        return "".join("".join(text) for text in texts)
+
+    def _wait(self, condition: str, what: str, timeout: float) -> None:
+        try:
+            self.page.wait_for_function(f"() => {condition}", timeout=timeout * 1000)
+        except Error as error:
+            raise AssertionError(
+                f"Waited {timeout:g} s for {what}: {self.page.evaluate('() => harness.state()')}\n"
+                f"  page errors: {self.page_errors}\n  console errors: {self.console_errors}"
+            ) from error
+
+    def _refuse(self, route: Route) -> None:
+        self.strangers.append(route.request.url)
+        route.abort()
+
+
+CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-headers": "authorization, content-type",
+    "access-control-expose-headers": "x-session-id, x-agent-id",
+}
+Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+class Secure:
+    """Whatever an httpx transport answers, on https with HTTP/2, for pages of any origin.
+
+    When it raises, the connection breaks. Attributes:
+        url: its address, without a path.
+        bodies: those of the requests that came, but for the questions whether they may.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self.bodies: list[bytes] = []
+        self._answer = answer
+        self._folder = tempfile.TemporaryDirectory()
+        home = Path(self._folder.name)
+        made = trustme.CA().issue_cert("127.0.0.1")
+        made.private_key_and_cert_chain_pem.write_to_path(home / "pem")
+        self._inner = str(home / "socket")
+        self._config = hypercorn.config.Config.from_mapping(
+            bind=[f"unix:{self._inner}"],
+            certfile=str(home / "pem"),
+            keyfile=str(home / "pem"),
+            alpn_protocols=["h2"],
+            graceful_timeout=0.1,
+            loglevel="CRITICAL",
+        )
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._folder.cleanup()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        outer = await asyncio.start_server(self._connect, sock=self._listener)
+        await hypercorn.asyncio.serve(
+            cast("Any", self._application), self._config, shutdown_trigger=cast("Any", self._stopping.wait)
+        )
+        outer.close()
+        self._break()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what comes: a server of HTTP/2 breaks off a stream, but not the connection."""
+        inner_reader, inner_writer = await asyncio.open_unix_connection(self._inner)
+        self._connections |= {writer, inner_writer}
+        pumps = [
+            asyncio.ensure_future(_pump(reader, inner_writer)),
+            asyncio.ensure_future(_pump(inner_reader, writer)),
+        ]
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for each in (writer, inner_writer):
+            each.transport.abort()
+            self._connections.discard(each)
+        await asyncio.gather(*pumps)
+
+    def _break(self) -> None:
+        for writer in self._connections:
+            writer.transport.abort()
+
+    async def _application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if scope["method"] == "OPTIONS":
+            response = httpx.Response(204)
+        else:
+            self.bodies.append(body)
+            headers = [(name, value) for name, value in scope["headers"] if not name.startswith(b":")]
+            url = f"https://127.0.0.1{scope['path']}"
+            request = httpx.Request(scope["method"], url, headers=headers, content=body)
+            try:
+                response = await self._answer(request)
+            except httpx.TransportError:
+                self._break()
+                return
+        head = [(name.lower(), value) for name, value in response.headers.raw]
+        head += [(name.encode(), value.encode()) for name, value in CORS.items()]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": head})
+        async for chunk in cast("httpx.AsyncByteStream", response.stream):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
