@@ -14,12 +14,27 @@ from halo_notebook import ChatPanel
 panel = ChatPanel("ticket", title="Tidemark support", height="720px")
 panel
 """
+EVALUATION = """\
+from halo_notebook import evaluate
+from halo_notebook.checks import contains, faster_than
+
+cases = [
+    {"id": "tracking", "turns": ["How do I set up event tracking?"], "expect": "write key", "tags": ["docs"]},
+    {"id": "memory", "turns": ["My name is Ada", "What is my name?"], "expect": "Ada", "tags": ["memory"]},
+    {"id": "ticket", "turns": ["Open a ticket"], "expect": "within the hour", "tags": ["actions"]},
+    *[{"id": f"greeting {number}", "turns": [f"Hello, {number}"], "expect": "demo"} for number in range(12)],
+]
+result = evaluate(
+    cases, [contains(), faster_than(total_s=3)], configs={"chat": {}, "voice": {"mode": "voice"}}, repeats=3
+)
+result
+"""
 
 
 def main() -> None:
-    """Ask the demo agent in JupyterLab, by the magic and in a panel, and keep each cell's picture."""
+    """Ask the demo agent in JupyterLab, by magic, panel and `evaluate`, and keep each cell's picture."""
     with Lab() as server, LabPage(server, size=(960, 900)) as page:
-        page.open_notebook([START, "%%halo\nHow do I set up event tracking?", PANEL])
+        page.open_notebook([START, "%%halo\nHow do I set up event tracking?", PANEL, EVALUATION])
         page.run_cell(0)
         page.run_cell(1)
         page.wait_for_text(1, "2 actions")
@@ -35,6 +50,11 @@ def main() -> None:
         panel.get_by_role("log").evaluate("log => { log.scrollTop = 0; }")
         box.hover()
         shutil.copy(page.screenshot("readme-panel", cell=2), PICTURES / "panel.png")
+
+        page.page.set_viewport_size({"width": 1240, "height": 900})
+        page.run_cell(3, timeout=60)
+        page.wait_for_text(3, "checks: ")
+        shutil.copy(page.screenshot("readme-evaluation", cell=3), PICTURES / "evaluation.png")
 
 
 if __name__ == "__main__":
