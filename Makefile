@@ -7,7 +7,7 @@ ARGS ?=
 # Most tests wait, so there may be more at a time than there are cores. ARGS=-n0 runs one after the other.
 WORKERS ?= 3
 
-.PHONY: help demo lite test check bench clean
+.PHONY: help demo lite test check bench binder clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -38,11 +38,17 @@ bench: .venv/.test ## Measure what a user waits for
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # What the site is made of; what is fetched for it has its versions in notebooks/lite/.
-notebooks/lite/_site/.made: .venv-lite/.made tests/node_modules/.made notebooks/lite/build.py notebooks/lite/package.json $(wildcard \
-		notebooks/lite/nh3/* notebooks/*.ipynb halo_notebook/*.py halo_notebook/static/*) pyproject.toml
+notebooks/lite/_site/.made: .venv-lite/.made tests/node_modules/.made notebooks/lite/build.py \
+		notebooks/lite/package.json $(wildcard notebooks/lite/nh3/* notebooks/*.ipynb halo_notebook/*.py halo_notebook/static/*) pyproject.toml
 	@echo "Building the JupyterLite site"
 	@.venv-lite/bin/python notebooks/lite/build.py
 	@touch $@
+
+binder: .venv/.test ## Name Binder's versions anew
+	$(BIN)/python -m pip install --quiet uv
+	{ sed '/==/d' binder/requirements.txt; $(BIN)/uv pip compile --quiet --no-header --no-annotate \
+		--python-version "$$(sed s/python-// binder/runtime.txt)" --extra eval --extra lab pyproject.toml; } \
+		> binder/new && mv binder/new binder/requirements.txt
 
 clean: ## Remove the environment and everything that was made
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* artefacts build dist \
@@ -59,7 +65,7 @@ clean: ## Remove the environment and everything that was made
 
 .venv/.lab: pyproject.toml | .venv/bin/python
 	@echo "Installing the package with JupyterLab"
-	@.ci/install $(BIN)/python -e '.[lab]'
+	@.ci/install $(BIN)/python -e '.[eval,lab]'
 	@touch $@
 
 # An environment of its own: the site takes over the page's parts of all that is installed beside it.
