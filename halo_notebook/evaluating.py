@@ -24,14 +24,16 @@ import contextlib
 import importlib.util
 import inspect
 import queue
+import shutil
 import tempfile
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from . import bridge
 from .asking import COMPLETE, MAX_TRIES, Asker, LocalAsker, Outcome
@@ -82,7 +84,7 @@ def evaluate(
         repeats: how often each case is asked.
         concurrency: how many conversations run at a time.
         rate_limit: messages a minute, all together; None for no limit.
-        path: the file to keep it in (JSON lines); None for one that ends with the process.
+        path: the file to keep it in (JSON lines); None for one that goes with the result.
         resume: True goes on with what `path` holds, and leaves alone what may have reached the agent;
             ``"interrupted"`` asks that again too, in fresh sessions: for you to say when a message that
             arrives twice does no harm. False refuses a file that holds something.
@@ -264,10 +266,8 @@ class _Plan:
 
     def opened(self, path: str | Path | None, *, resume: bool | str) -> tuple[Evaluation, Journal]:
         """The evaluation as its file knows it, and the file to go on in."""
-        if path is None:
-            file = Path(tempfile.mkdtemp(prefix="halo-evaluation-")) / "evaluation.jsonl"
-        else:
-            file = Path(path).expanduser()
+        folder = tempfile.mkdtemp(prefix="halo-evaluation-") if path is None else None
+        file = Path(folder, "evaluation.jsonl") if folder else Path(cast("str | Path", path)).expanduser()
         if resume not in (True, False, "interrupted"):
             raise InvalidRequest(
                 f"resume must be True, False or 'interrupted', not {resume!r}. Nothing was sent."
@@ -281,6 +281,8 @@ class _Plan:
                 )
             conversations = self.conversations()
             evaluation = Evaluation(file, conversations, self.checks, list(self.targets))
+            if folder:
+                weakref.finalize(evaluation, shutil.rmtree, folder, ignore_errors=True)
             evaluation.take(read_lines(file))
             asked: JSON = [conversation.key for conversation in conversations]
             journal.append(

@@ -74,6 +74,11 @@ class Comparisons(dict[str, "Comparison | TimeComparison"]):
         width = max(map(len, self), default=0)
         return "\n".join(f"{name:{width}}  {comparison}" for name, comparison in self.items())
 
+    def _repr_html_(self) -> str:
+        from .report import comparison_table
+
+        return comparison_table(self)
+
 
 @dataclass(slots=True)
 class _Turn:
@@ -130,7 +135,7 @@ class Evaluation:
                 if place == 0:
                     # Its conversation is begun, or begun anew: what an earlier one came to is past.
                     for turn in turns.values():
-                        self._tally.subtract(score.passed for score in turn.scores.values())
+                        self._tally.subtract(self._passed(turn.status, each) for each in turn.scores.values())
                     turns.clear()
                 turns[place] = _Turn(INTERRUPTED)  # until it is known to have ended in another way
             case "refused":
@@ -191,7 +196,7 @@ class Evaluation:
             held = self._turns.get(key, {}).get(turn)
             if held is not None:
                 held.scores[name] = score
-                self._tally[score.passed] += 1
+                self._tally[self._passed(held.status, score)] += 1
 
     def kept_replies(self) -> Iterator[tuple[str, int, Reply, JSON]]:
         """Each turn that has ended: its conversation's key, its place, its reply, what is expected of it."""

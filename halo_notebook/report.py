@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .evaluation import Conversation, Evaluation
+    from .intervals import Comparison, TimeComparison
     from .reply import Reply
 
 MAX_POINTS = 5_000
@@ -99,6 +100,21 @@ def _worst(evaluation: Evaluation) -> str:
         "The cases to look at first, each by its worst row; <code>.show(row)</code> shows the conversation:"
     )
     return f"<p>{words}</p>" + _table(heads, rows)
+
+
+def comparison_table(comparisons: Mapping[str, Comparison | TimeComparison]) -> str:
+    """A row per figure that was compared: the difference, how sure it is, what to read it with."""
+    from .intervals import TimeComparison
+
+    rows = []
+    for name, found in comparisons.items():
+        shown = _TIMES.get(name, name)
+        if isinstance(found, TimeComparison):
+            rows += [(f"{shown}, median", found.median), (f"{shown}, p95", found.p95)]
+        else:
+            rows.append((shown, found))
+    cells = [[name, str(found).removesuffix(f" ({found.note})"), found.note] for name, found in rows]
+    return f'<div class="halo-evaluation {NO_FORMULAS}">{_table(["", "difference", "note"], cells)}</div>'
 
 
 _NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "bad rows", "total")

@@ -310,6 +310,24 @@ def test_what_makes_no_evaluation_is_refused(
         evaluate(["one"], **{"configs": {"demo": client}, "progress": False, **arguments})
 
 
+def test_a_file_without_a_path_goes_with_its_result(client: HaloClient) -> None:
+    """Nothing is left behind for each evaluation that was tried."""
+    result = evaluate(["one"], configs={"demo": client}, progress=False)
+    folder = result.path.parent
+    assert result.path.exists()
+    del result
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_what_broke_off_counts_as_failed_in_the_tally(agent: DemoAgent, client: HaloClient) -> None:
+    """Also where what had arrived would have passed: the bar says what the table will say."""
+    agent.faults.append("cut text")
+    result = evaluate(["one"], [contains("This reply")], configs={"demo": client}, progress=False)
+    assert result.tally() == "0 passed, 1 failed"
+    assert result.passed("contains(This reply)") == {"demo": {"1": [False]}}
+
+
 def test_without_a_kernel_no_demo_agent_answers_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a script a missing key is an error: figures of a demo agent would be taken for the agent's."""
     for name in ("API_KEY", "BASE_URL"):

@@ -73,6 +73,13 @@ def test_tags_group_the_summary(result: Evaluation) -> None:
     assert result.passed("contains", tag="memory")["voice"] == {"memory": [True, True]}
 
 
+def test_a_comparison_is_a_table(result: Evaluation) -> None:
+    """A row per check and per time, with what it has to be read with."""
+    shown = text_of(result.compare("chat", "voice")._repr_html_())
+    assert re.search(r"contains [+-]\d+ points \[.*?\], p = 1, 3 cases too few cases", shown)
+    assert "first text, median" in shown and "whole reply, p95" in shown
+
+
 def test_the_worst_come_first(result: Evaluation) -> None:
     """What broke off, then what failed the most, then the slowest; each case once."""
     worst = result.worst()
