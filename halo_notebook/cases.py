@@ -124,6 +124,8 @@ def read_cases(source: CaseSource) -> list[Case]:
 
 
 def _from_file(path: Path) -> Iterator[Any]:
+    if path.suffix.lower() not in (".jsonl", ".csv"):
+        raise InvalidRequest(f"{path.name!r} ends in neither .jsonl nor .csv. Nothing was sent; rename it.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -136,8 +138,6 @@ def _from_file(path: Path) -> Iterator[Any]:
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         yield from _from_rows([{key: value or None for key, value in row.items()} for row in rows], path.name)
         return
-    if path.suffix.lower() != ".jsonl":
-        raise InvalidRequest(f"{path.name!r} ends in neither .jsonl nor .csv. Nothing was sent; rename it.")
     # Not splitlines, which parts at characters that JSON may hold.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

@@ -6,6 +6,7 @@ What it promises:
 - A message is noted before it is sent, so that after any end it is known what may have reached
   the agent.
 - A line that was torn by the end of its process is passed over, and no later one with it.
+- It goes on with what begins as a journal does, and touches no other file.
 - There is one writer: a second is refused, in this process or another.
 
 It does not know what a line says, but for its `kind`.
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .stream import JSON
 
 
+_BEGINNING = b'{"kind":"run"'
+
+
 class Journal:
     """Adds lines to a file, on a thread of its own; several at once are synced together.
 
@@ -37,13 +41,18 @@ class Journal:
         path: is made when there is none.
 
     Raises:
-        UsageError: when the file cannot be written, or another evaluation is writing it.
+        UsageError: when the file is another's or cannot be written, or another evaluation is writing it.
     """
 
     def __init__(self, path: Path) -> None:
         from filelock import FileLock, Timeout
 
         self.path = path
+        if path.exists() and not _is_journal(path):
+            raise UsageError(
+                f"{str(path)!r} is something else than an evaluation's file. Nothing was sent, and it was "
+                "not changed; give another path."
+            )
         self._lock = FileLock(f"{path}.lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +179,17 @@ def line_at(file: BinaryIO, at: int) -> dict[str, Any]:
     """The whole line that begins at that byte."""
     file.seek(at)
     return cast("dict[str, Any]", json.loads(file.readline()))
+
+
+def _is_journal(path: Path) -> bool:
+    """Whether a file may be gone on with: one that begins as a journal does, or holds nothing."""
+    if not path.is_file():  # a device may have no end
+        return False
+    try:
+        with path.open("rb") as file:
+            return _BEGINNING.startswith(file.read(len(_BEGINNING)))
+    except OSError:
+        return True  # whoever opens it to write says why not
 
 
 def _ends_with_a_line(path: Path) -> bool:

@@ -364,10 +364,36 @@ def test_a_second_writer_is_refused(client: HaloClient, kept: Path) -> None:
         evaluate(["one"], configs={"demo": client}, path=kept, resume=False, progress=False)
 
 
+@pytest.mark.parametrize(
+    "content", ["my dear diary\n", '{"cells": [', "no newline", "\n", '{"kind":"turn"}\n']
+)
+def test_a_file_of_another_kind_is_not_touched(content: str, client: HaloClient, kept: Path) -> None:
+    """A notebook or a diary that a path was taken for."""
+    kept.write_text(content)
+    with pytest.raises(errors.UsageError, match="something else than an evaluation's file"):
+        evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
+    assert kept.read_text() == content
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/dev/null", "."])
+def test_what_is_no_file_is_refused(path: str, client: HaloClient) -> None:
+    """A device may have no end to read to."""
+    with pytest.raises(errors.UsageError, match="something else than an evaluation's file"):
+        evaluate(["one"], configs={"demo": client}, path=path, progress=False)
+
+
+def test_a_first_line_that_was_torn_is_gone_on_from(client: HaloClient, kept: Path) -> None:
+    """A process that was killed at once leaves a file that can be used."""
+    kept.write_bytes(b'{"kind":"run","form')
+    result = evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
+    assert [row["status"] for row in result.rows()] == ["complete"]
+
+
 def test_a_torn_line_is_passed_over(kept: Path) -> None:
     """And what is written after it is whole."""
     journal = Journal(kept)
-    journal.append({"kind": "one"})
+    journal.append({"kind": "run"})
     journal.close()
     with kept.open("ab") as file:
         file.write(b'{"kind": "tor')
@@ -376,7 +402,7 @@ def test_a_torn_line_is_passed_over(kept: Path) -> None:
         journal.append({"kind": "two", "number": number})
     journal.close()
     lines = list(read_lines(kept))
-    assert lines == [{"kind": "one"}, *({"kind": "two", "number": number} for number in range(100))]
+    assert lines == [{"kind": "run"}, *({"kind": "two", "number": number} for number in range(100))]
     assert list(read_lines(kept.with_name("none"))) == []
 
 
