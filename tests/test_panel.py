@@ -834,6 +834,8 @@ def test_no_secret_reaches_the_page(agent: DemoAgent, wires: dict[int, Wire]) ->
     panel.send("Hello")
     wires[id(panel)].panel = panel
     wires[id(panel)].turns(1)
+    # What is sent before the panel has taken in the end of that turn would be held back with it.
+    wires[id(panel)].wait(lambda: not panel.busy)
     panel.send("What do you know about me?").result(10)
     wires[id(panel)].turns(2)
     state = json.dumps(panel.get_state(), default=str)
