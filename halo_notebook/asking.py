@@ -10,11 +10,14 @@ It does not know what a conversation is, nor who waits for whom.
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from .errors import ConnectionFailed, HaloError, RateLimited, ServerError, StatusError
+from .errors import ConnectionFailed, HaloError, IdentityError, RateLimited, ServerError, StatusError
 from .reply import Reply
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 COMPLETE, FAILED, INTERRUPTED = "complete", "failed", "interrupted"
 MAX_TRIES = 6
 MAX_WAIT_S = 120.0
+_LAG_EVERY_S = 0.05
+_MEASURED_S = 1.0  # a shorter time says nothing of the lag
 
 
 def _nothing_known() -> Reply:
@@ -39,15 +44,21 @@ class Outcome:
         reply: what had arrived.
         status: ``complete``, ``failed`` (the message was not taken) or ``interrupted``.
         again_s: seconds after which it may be sent again, since it did not arrive; else None.
+        user_refused: whether it was not taken because of its user token.
     """
 
     reply: Reply = field(default_factory=_nothing_known)
     status: str = INTERRUPTED
     again_s: float | None = None
+    user_refused: bool = False
 
 
 class Asker(Protocol):
     """Sends messages, by whichever way."""
+
+    async def ready(self) -> None:
+        """Wait until a message can be sent. Raises `UsageError` when there is nothing that will send one."""
+        ...
 
     async def ask(
         self, outcome: Outcome, config: str, message: str, fields: Mapping[str, Any], tries: int
@@ -55,7 +66,9 @@ class Asker(Protocol):
         """Send a message and fill in `outcome`, also when cancelled. `tries` counts from 1."""
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> float | None:
+        """End. Returns how long what had arrived waited to be read: see `Lag`."""
+        ...
 
 
 class LocalAsker:
@@ -67,15 +80,42 @@ class LocalAsker:
 
     def __init__(self, clients: Mapping[str, AsyncHaloClient]) -> None:
         self._clients = {name: for_many_streams(client) for name, client in clients.items()}
+        self._lag = Lag()
+
+    async def ready(self) -> None:
+        pass
 
     async def ask(
         self, outcome: Outcome, config: str, message: str, fields: Mapping[str, Any], tries: int
     ) -> None:
         await ask_once(self._clients[config], outcome, message, fields, tries)
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> float | None:
+        lag_s = self._lag.ended()
         for client in self._clients.values():
             await client.aclose()
+        return lag_s
+
+
+class Lag:
+    """Measures from now on how late the running loop is: what has arrived waits as long to be read."""
+
+    def __init__(self) -> None:
+        self._lags: deque[float] = deque(maxlen=10_000)
+        self._measuring = asyncio.ensure_future(self._measure())
+
+    async def _measure(self) -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(_LAG_EVERY_S)
+            self._lags.append(time.perf_counter() - began - _LAG_EVERY_S)
+
+    def ended(self) -> float | None:
+        """Measure no more. Returns the p95 in seconds, None when it was too short to say."""
+        self._measuring.cancel()
+        if len(self._lags) * _LAG_EVERY_S + sum(self._lags) < _MEASURED_S:
+            return None
+        return sorted(self._lags)[int(0.95 * len(self._lags))]
 
 
 def for_many_streams(client: AsyncHaloClient) -> AsyncHaloClient:
@@ -106,6 +146,7 @@ async def ask_once(
         else:
             outcome.status = FAILED if refused or not reply.may_have_arrived else INTERRUPTED
         outcome.again_s = _again_in_s(error, tries)
+        outcome.user_refused = isinstance(error, IdentityError)
 
 
 def _again_in_s(error: HaloError | None, tries: int) -> float | None:

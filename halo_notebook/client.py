@@ -230,7 +230,7 @@ def _has_expired(token: Secret) -> bool:
 _AskCaller: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
-async def _ask_here(function: Callable[[], Any]) -> Any:
+async def ask_here(function: Callable[[], Any]) -> Any:
     """Call a user's callback from async code; a blocking one must not hold up the loop."""
     value = await threads.to_thread(function)
     return await value if inspect.isawaitable(value) else value
@@ -334,7 +334,7 @@ class AsyncHaloClient:
             HaloError: on entering, when the message was not taken; while iterating, when
                 the reply broke off.
         """
-        return AsyncReplyStream(self, self.prepare(message, **fields), _ask_here)
+        return AsyncReplyStream(self, self.prepare(message, **fields), ask_here)
 
     async def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` and return the streamed reply once it has ended. See `stream`."""
@@ -352,7 +352,7 @@ class AsyncHaloClient:
         Raises:
             ReplyUnreadable: when the answer is no JSON object.
         """
-        async with AsyncReplyStream(self, self.prepare(message, **fields), _ask_here, path="/chat") as whole:
+        async with AsyncReplyStream(self, self.prepare(message, **fields), ask_here, path="/chat") as whole:
             async for _ in whole:
                 pass
         return whole.reply
@@ -475,7 +475,7 @@ class AsyncHaloClient:
             return source
         # Many turns may find it expired at once, and one asks. Not where asking needs the thread that
         # reads the turn: it may be busy with another of them.
-        lock = self._on_loop().token_lock if ask is _ask_here else contextlib.nullcontext()
+        lock = self._on_loop().token_lock if ask is ask_here else contextlib.nullcontext()
         async with lock:
             token = self._token[1] if self._token and self._token[0] == source else None
             if token is None or token == refused or _has_expired(token):

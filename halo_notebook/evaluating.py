@@ -40,6 +40,7 @@ from .asking import COMPLETE, MAX_TRIES, Asker, LocalAsker, Outcome
 from .cases import Case, CaseSource, digest, read_cases
 from .checks import Check, call_check, checked_checks
 from .client import AsyncHaloClient, HaloClient
+from .cluster import ClusterAsker, check_use, check_workers
 from .connection import current_client
 from .errors import InvalidRequest, UsageError
 from .evaluation import Conversation, Evaluation
@@ -47,6 +48,8 @@ from .journal import Journal, read_lines
 from .request import plain_json
 
 if TYPE_CHECKING:
+    from distributed import Client as DaskClient
+
     from .reply import Reply
     from .stream import JSON
 
@@ -55,8 +58,6 @@ Checks: TypeAlias = "Sequence[Check] | Mapping[str, Check] | Check"
 
 MAX_UNJUDGED = 100
 """Replies that may wait to be judged before no more are asked for: else slow checks would fill the memory."""
-_LAG_EVERY_S = 0.05
-_WATCHED_S = 1.0  # a shorter time says nothing of the lag
 
 
 def evaluate(
@@ -70,6 +71,7 @@ def evaluate(
     path: str | Path | None = None,
     resume: bool | Literal["interrupted"] = True,
     progress: bool = True,
+    on: DaskClient | None = None,
 ) -> Evaluation:
     """Ask an agent all `cases`, judge its replies, and return what came of it.
 
@@ -89,13 +91,17 @@ def evaluate(
             ``"interrupted"`` asks that again too, in fresh sessions: for you to say when a message that
             arrives twice does no harm. False refuses a file that holds something.
         progress: whether to show how far it is.
+        on: a synchronous `distributed.Client`: its cluster's workers send the messages and read the replies
+            (`halo-notebook[dask]`, installed there too). All the rest is as without it, here in this process:
+            one rate limit for all workers, the file, which either way goes on with, and the checks. Key and
+            user token go to the workers: a cluster on more than this machine should have TLS.
 
     Returns:
         an `Evaluation`.
 
     Raises:
         InvalidRequest: naming the case, check or configuration that makes no sense.
-        UsageError: when the file cannot be used.
+        UsageError: when the file cannot be used, or the cluster.
         ConfigError: when there is no agent to ask.
 
     >>> from halo_notebook.checks import contains
@@ -108,13 +114,16 @@ def evaluate(
     (['complete', 'complete'], {'demo': {'1': [True]}})
     """
     plan = _Plan.made(cases, checks, configs, repeats, concurrency, rate_limit)
+    if on is not None:
+        plan.check_on(on)
+        bridge.io_thread.run(check_workers(on))
     evaluation, journal = plan.opened(path, resume=resume)
     channel: bridge.Channel[_Ended | None] = bridge.Channel()
     todo = evaluation.unfinished(interrupted=resume == "interrupted")
 
     async def run() -> None:
         try:
-            await _Run(plan, todo, journal, evaluation, channel.put).run()
+            await _Run(plan, todo, journal, evaluation, channel.put, on=on).run()
         finally:
             channel.put(None)
 
@@ -148,9 +157,13 @@ async def aevaluate(
     path: str | Path | None = None,
     resume: bool | Literal["interrupted"] = True,
     progress: bool = True,
+    on: DaskClient | None = None,
 ) -> Evaluation:
     """As `evaluate`, on the caller's own loop: its async checks may hold what belongs to that loop."""
     plan = _Plan.made(cases, checks, configs, repeats, concurrency, rate_limit)
+    if on is not None:
+        plan.check_on(on)
+        await check_workers(on)
     evaluation, journal = plan.opened(path, resume=resume)
     judging: asyncio.Queue[_Ended | None] = asyncio.Queue()
     todo = evaluation.unfinished(interrupted=resume == "interrupted")
@@ -170,7 +183,7 @@ async def aevaluate(
 
         async def run() -> None:
             try:
-                await _Run(plan, todo, journal, evaluation, judging.put_nowait).run()
+                await _Run(plan, todo, journal, evaluation, judging.put_nowait, on=on).run()
             finally:
                 judging.put_nowait(None)
 
@@ -233,7 +246,7 @@ class _Plan:
         concurrency: int,
         rate_limit: float | None,
     ) -> _Plan:
-        _need("aiohttp", "filelock", "pandas", "scipy", "tqdm")
+        _need("An evaluation", "eval", "aiohttp", "filelock", "pandas", "scipy", "tqdm")
         counts: dict[str, Any] = {"repeats": repeats, "concurrency": concurrency}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -249,6 +262,16 @@ class _Plan:
                 for turn in case.turns:
                     target.client.prepare(turn.say, **{**target.fields, **turn.fields})
         return cls(read, checked_checks(checks), targets, repeats, concurrency, rate_limit)
+
+    @property
+    def clients(self) -> dict[str, AsyncHaloClient]:
+        """Who is asked, by the configuration's name."""
+        return {name: target.client for name, target in self.targets.items()}
+
+    def check_on(self, on: DaskClient) -> None:
+        """Refuse what cannot run on that cluster; its workers are another matter."""
+        _need("An evaluation on a Dask cluster", "dask", "distributed")
+        check_use(on, self.clients, self.concurrency)
 
     def conversations(self) -> list[Conversation]:
         """All of them, in the order in which they are begun: configurations take turns."""
@@ -331,6 +354,7 @@ class _Pace:
     per_minute: float | None
     _next: float = 0.0
     _paused_until: float = 0.0
+    _slowed_at: float = 0.0
     _gap_s: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -348,10 +372,19 @@ class _Pace:
             if self._paused_until <= time.perf_counter():
                 return
 
-    def slow_down(self, wait_s: float) -> None:
-        """The server takes no more: all wait, and go on at half the pace."""
-        self._paused_until = max(self._paused_until, time.perf_counter() + wait_s)
-        self._gap_s = min(max(2 * self._gap_s, 0.02), 10.0)
+    def slow_down(self, wait_s: float, sent_at: float) -> None:
+        """The server takes no more: all wait, and go on at half the pace.
+
+        Args:
+            wait_s: for how long.
+            sent_at: when the message left that was not taken, on `time.perf_counter`. Those that were on
+                their way together are refused together, which halves the pace once.
+        """
+        now = time.perf_counter()
+        self._paused_until = max(self._paused_until, now + wait_s)
+        if sent_at >= self._slowed_at:
+            self._slowed_at = now
+            self._gap_s = min(max(2 * self._gap_s, 0.02), 10.0)
 
     def taken(self) -> None:
         """A message was taken: somewhat faster again, down to what the user wants."""
@@ -368,6 +401,8 @@ class _Run:
         journal: Journal,
         evaluation: Evaluation,
         ended: Callable[[_Ended], object],
+        *,
+        on: DaskClient | None,
     ) -> None:
         self._plan = plan
         self._todo = deque(todo)
@@ -375,12 +410,11 @@ class _Run:
         self._evaluation = evaluation
         self._ended = ended
         self._pace = _Pace(plan.rate_limit)
-        self._asker: Asker = LocalAsker({name: target.client for name, target in plan.targets.items()})
+        self._asker: Asker = LocalAsker(plan.clients) if on is None else ClusterAsker(on, plan.clients)
         self._given = 0  # replies to be judged, and how many of them have been, by another thread
         self._judged = 0
 
     async def run(self) -> None:
-        watching = asyncio.ensure_future(self._watch_lag())
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._plan.concurrency, len(self._todo))):
@@ -389,20 +423,9 @@ class _Run:
             # One is enough to say what has to be done: they have the same cause.
             raise errors.exceptions[0] from None
         finally:
-            watching.cancel()
-            await self._asker.aclose()
-
-    async def _watch_lag(self) -> None:
-        """Note how late this loop is: what has arrived waits as long to be read."""
-        lags: deque[float] = deque(maxlen=10_000)
-        try:
-            while True:
-                began = time.perf_counter()
-                await asyncio.sleep(_LAG_EVERY_S)
-                lags.append(time.perf_counter() - began - _LAG_EVERY_S)
-        finally:
-            if len(lags) * _LAG_EVERY_S + sum(lags) >= _WATCHED_S:
-                self._note({"kind": "lag", "p95_s": sorted(lags)[int(0.95 * len(lags))]})
+            lag_s = await self._asker.aclose()
+            if lag_s is not None:
+                self._note({"kind": "lag", "p95_s": lag_s})
 
     async def _work(self) -> None:
         while self._todo:
@@ -434,6 +457,7 @@ class _Run:
         ready = time.perf_counter()
         about: dict[str, JSON] = {"key": conversation.key, "turn": number}
         for tries in range(1, MAX_TRIES + 1):
+            await self._asker.ready()
             await self._pace.wait()
             try:
                 # On the disk before it leaves: after any end it is known what may have arrived.
@@ -443,7 +467,8 @@ class _Run:
             except BaseException:
                 self._note({"kind": "refused", **about})
                 raise
-            wait_s = time.perf_counter() - ready
+            sent_at = time.perf_counter()
+            wait_s = sent_at - ready
             outcome = Outcome()
             message = conversation.case.turns[number].say
             try:
@@ -456,7 +481,7 @@ class _Run:
                 )
             if outcome.again_s is None:
                 break
-            self._pace.slow_down(outcome.again_s)
+            self._pace.slow_down(outcome.again_s, sent_at)
         if outcome.status == COMPLETE:
             self._pace.taken()
         return outcome.reply
@@ -513,13 +538,13 @@ def _progress(
         yield tick
 
 
-def _need(*names: str) -> None:
+def _need(what: str, extra: str, *names: str) -> None:
     """Say at once what is not installed, and not when all has been asked."""
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise UsageError(
-                f"An evaluation needs the package {name}. Nothing was sent; run "
-                "python -m pip install 'halo-notebook[eval]' where the kernel runs."
+                f"{what} needs the package {name}. Nothing was sent; run "
+                f"python -m pip install 'halo-notebook[{extra}]' where the kernel runs."
             )
 
 

@@ -19,7 +19,6 @@ import threading
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,7 @@ from .checks import Check, Score, as_score, call_check, checked_checks
 from .errors import InvalidRequest
 from .journal import line_at, located_lines
 from .render import one_line
-from .reply import ActionEvent, Reply, counted
-from .stream import MalformedRecord, TextDelta
+from .reply import Reply, counted, reply_from
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,10 +38,6 @@ if TYPE_CHECKING:
     from .report import Plot
     from .stream import JSON
 
-_AS_WRITTEN = (
-    *("summary", "session_id", "agent_id", "status", "error"),
-    *("first_text_s", "elapsed_s", "retries", "raw"),
-)
 ALL_TAGS = "(all)"
 BUSY = 0.2
 """What a busy process may add to the agent's times, as a share of them, before it has to be said."""
@@ -434,8 +428,8 @@ class Evaluation:
         times = sorted(turn.first_text_s for turn in ended if turn.first_text_s is not None)
         if times and self._lag_s > BUSY * times[len(times) // 2]:
             notes.append(
-                f"This process was the bottleneck: what had arrived waited {self._lag_s:.3f} s (p95) to be "
-                "read, and the times are longer than the agent's by as much. Lower the concurrency, or "
+                f"The sending side was the bottleneck: what had arrived waited {self._lag_s:.3f} s (p95) to "
+                "be read, and the times are longer than the agent's by as much. Lower the concurrency, or "
                 "judge afterwards with rescore()."
             )
         return notes
@@ -594,17 +588,3 @@ class Evaluation:
 
 class _NoVerdict(Score):
     """A check failed to judge."""
-
-
-def reply_from(content: Mapping[str, Any]) -> Reply:
-    """A reply as it was written down by `Reply.to_dict`."""
-    reply = Reply()
-    if content["text"]:
-        reply.add(TextDelta(content["text"]), 0.0)
-    reply.action_events = [ActionEvent(**event) for event in content["action_events"]]
-    reply.malformed = [MalformedRecord(**record) for record in content["malformed"]]
-    for name in _AS_WRITTEN:
-        setattr(reply, name, content[name])
-    reply.started_at = datetime.fromisoformat(content["started_at"])
-    reply.state = ""
-    return reply

@@ -57,7 +57,8 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            self._file = path.open("ab")
+            # Unbuffered: what could not be written is not tried again behind our back.
+            self._file = path.open("ab", buffering=0)
         except Timeout:
             raise UsageError(
                 f"Another evaluation is writing {path.name!r}. Nothing was sent; wait for its end, or give "
@@ -113,16 +114,24 @@ class Journal:
             lines = [each for each in batch if each is not None]
             if self._error is None:
                 # After a line that failed none is written: it would stand where a reader takes it for whole.
+                before = self._file.seek(0, os.SEEK_END)
                 try:
-                    self._file.write(b"".join(line.text for line in lines))
-                    self._file.flush()
-                    os.fsync(self._file.fileno())
+                    self._write(b"".join(line.text for line in lines))
                 except OSError as error:
+                    # What nobody was told to be there must not be found there: those messages do not leave.
+                    with contextlib.suppress(OSError):
+                        self._file.truncate(before)
                     self._error = UsageError(
                         f"{self.path.name!r} could not be written ({error.strerror}). No more is asked; what "
                         "it holds is kept. Make room, and run again to go on."
                     )
             self._tell([line.on_disk for line in lines if line.on_disk is not None])
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+        os.fsync(self._file.fileno())
 
     def _tell(self, waiting: list[asyncio.Future[None]]) -> None:
         """Let those who wait go on: all of a loop at once, since each call wakes it."""

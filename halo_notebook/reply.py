@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
@@ -18,6 +18,10 @@ from .stream import JSON, Action, ActionSummary, Event, MalformedRecord, TextDel
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 Status: TypeAlias = Literal["streaming", "complete", "stopped", "failed"]
+_AS_WRITTEN = (
+    *("summary", "session_id", "agent_id", "status", "error"),
+    *("first_text_s", "elapsed_s", "retries", "raw"),
+)
 
 
 class Watchers(Generic[T]):
@@ -194,6 +198,20 @@ class Reply:
         from .outputs import reply_bundle  # heavy, and needed only where a reply is shown
 
         return reply_bundle(self.text, self.actions, status_words(self))
+
+
+def reply_from(content: Mapping[str, Any]) -> Reply:
+    """A reply as it was written down by `Reply.to_dict`."""
+    reply = Reply()
+    if content["text"]:
+        reply.add(TextDelta(content["text"]), 0.0)
+    reply.action_events = [ActionEvent(**event) for event in content["action_events"]]
+    reply.malformed = [MalformedRecord(**record) for record in content["malformed"]]
+    for name in _AS_WRITTEN:
+        setattr(reply, name, content[name])
+    reply.started_at = datetime.fromisoformat(content["started_at"])
+    reply.state = ""
+    return reply
 
 
 def _canonical(payload: JSON) -> str:

@@ -22,7 +22,7 @@ import pytest
 from halo_notebook import HaloClient, Reply, errors
 from halo_notebook.checks import Check, Score, action, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
-from halo_notebook.evaluating import MAX_UNJUDGED, aevaluate, evaluate
+from halo_notebook.evaluating import MAX_UNJUDGED, _Pace, aevaluate, evaluate
 from halo_notebook.journal import Journal, read_lines
 from halo_notebook.stream import JSON, TextDelta
 
@@ -172,6 +172,20 @@ def test_a_storm_of_429_slows_all_down_together(agent: DemoAgent, client: HaloCl
     assert len(agent.requests) == 17
     waited = [row for row in rows if row["retries"]]
     assert all(row["queue_wait_s"] >= 1 and row["elapsed_s"] < 1 for row in waited)
+
+
+def test_those_refused_together_halve_the_pace_once() -> None:
+    """A burst of 429 is one sign that it was too fast, not one for each."""
+    pace = _Pace(600)  # one every 0.1 s
+    together = time.perf_counter()
+    for _ in range(12):
+        pace.slow_down(0.0, together)
+    assert pace._gap_s == pytest.approx(0.2)
+    pace.slow_down(0.0, time.perf_counter())
+    assert pace._gap_s == pytest.approx(0.4)
+    for _ in range(50):
+        pace.taken()
+    assert pace._gap_s == pytest.approx(0.1)
 
 
 def test_the_rate_limit_is_for_all_together(agent: DemoAgent, client: HaloClient) -> None:
@@ -561,7 +575,7 @@ def test_a_busy_process_is_told(client: HaloClient, agent: DemoAgent) -> None:
         result = await aevaluate(messages, [check], configs={"demo": client}, progress=False)
         return result.notes()
 
-    assert "This process was the bottleneck" in asyncio.run(run(busy, 100))[0]
+    assert "The sending side was the bottleneck" in asyncio.run(run(busy, 100))[0]
     with DemoAgent(first_byte_s=0.3, chunk_s=0) as slow:
         client = HaloClient(DEMO_KEY, base_url=slow.url)
         assert asyncio.run(run(free, 40)) == []

@@ -41,6 +41,7 @@ ORDER = [
     "journal",
     "transport",
     "asking",
+    "cluster",
     "intervals",
     "report",
     "evaluation",
@@ -121,6 +122,11 @@ def test_the_inspect_provider_loads_inspect_when_it_is_asked_for() -> None:
     code = "from halo_notebook import inspect_provider as provider; provider.halo"
     assert "inspect_ai" in loaded_by(code)
     assert not hasattr(inspect_provider, "nothing_of_that_name")
+
+
+def test_evaluating_loads_dask_when_it_is_asked_for() -> None:
+    """Whoever has not installed that extra can evaluate without it."""
+    assert not {"distributed", "dask"} & loaded_by("import halo_notebook.evaluating, halo_notebook.cluster")
 
 
 def test_every_public_name_is_there() -> None:
