@@ -73,6 +73,10 @@ _STATIC = Path(__file__).parent / "static"
 _log = logging.getLogger(__name__)
 
 
+_TOLD_WAIT_S = 2.0
+"""For as long a reply that has ended waits for the panel to call for its callbacks."""
+
+
 class Sent(Future["Reply"]):
     """A message on its way: its `result()` is the reply, and so is what it gives when awaited.
 
@@ -712,10 +716,11 @@ class ChatPanel(anywidget.AnyWidget):
         if reply is None:
             self._not_taken(outbox, message, error)
             return False
-        # First what the panel says of itself, then whoever waits for the reply.
+        # First what the panel says of itself and its callbacks, then whoever waits for the reply.
         follower = self._follower
         if follower is not None and follower.turn.reply is reply:
             self._commit(follower)
+            follower.told.wait(_TOLD_WAIT_S)
         self._note_status()
         if error is not None:
             message.sent.set_exception(error)
@@ -889,6 +894,7 @@ class _Follower(threads.Thread):
         self.number = panel.session.turns.index(turn) + 1
         self.timeline = Timeline(turn.reply, images=bool(configured("show_images")))
         self.news = threads.Event()
+        self.told = threads.Event()  # the callbacks have been called for, or never will be
         self.over = False  # the panel shows something else by now
         self._actions = 0
 
@@ -899,12 +905,16 @@ class _Follower(threads.Thread):
             self._until_ended(reply)
         finally:
             unwatch()
-        self._acted()
+        try:
+            self._acted()
+            if not self.over:
+                for payload in reply.summary_only:
+                    self.panel._acted(ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
+                self.panel._commit(self)
+                self.panel._replied(reply)
+        finally:
+            self.told.set()
         if not self.over:
-            for payload in reply.summary_only:
-                self.panel._acted(ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
-            self.panel._commit(self)
-            self.panel._replied(reply)
             self.panel._show_static(update=True)
 
     def _until_ended(self, reply: Reply) -> None:

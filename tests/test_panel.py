@@ -702,6 +702,25 @@ def test_callbacks_run_on_the_kernels_loop(client: HaloClient, wires: dict[int, 
     assert {what[2] for what in called} == {threading.main_thread()}
 
 
+def test_who_awaits_a_reply_comes_after_its_callbacks(client: HaloClient) -> None:
+    """What they have noted is there, turn after turn; nothing of an earlier turn comes late."""
+    seen: list[list[str]] = []
+
+    async def notebook() -> None:
+        panel = ChatPanel("docs", client=client)
+        noted: list[str] = []
+        panel.on_reply(lambda reply: noted.append(reply.text))
+        for number in range(5):
+            reply = await panel.send(f"Message {number}")
+            await asyncio.sleep(0)
+            assert noted[-1] == reply.text
+            seen.append(list(noted))
+        panel.close()
+
+    asyncio.run(notebook())
+    assert [len(noted) for noted in seen] == [1, 2, 3, 4, 5]
+
+
 def test_a_click_may_come_on_a_thread_with_a_loop_of_its_own(
     client: HaloClient, wires: dict[int, Wire]
 ) -> None:
