@@ -31,6 +31,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 from weakref import WeakKeyDictionary
@@ -71,10 +72,6 @@ _MAX_KNOWN = 1_000
 
 _STATIC = Path(__file__).parent / "static"
 _log = logging.getLogger(__name__)
-
-
-_TOLD_WAIT_S = 2.0
-"""For as long a reply that has ended waits for the panel to call for its callbacks."""
 
 
 class Sent(Future["Reply"]):
@@ -720,12 +717,14 @@ class ChatPanel(anywidget.AnyWidget):
         follower = self._follower
         if follower is not None and follower.turn.reply is reply:
             self._commit(follower)
-            follower.told.wait(_TOLD_WAIT_S)
         self._note_status()
-        if error is not None:
-            message.sent.set_exception(error)
+        tell = (
+            partial(message.sent.set_exception, error) if error else partial(message.sent.set_result, reply)
+        )
+        if follower is not None and follower.turn.reply is reply:
+            follower.when_told(tell)
         else:
-            message.sent.set_result(reply)
+            tell()
         return reply.status == "complete"
 
     def _fields_of(self, message: _Message) -> dict[str, Any]:
@@ -894,7 +893,9 @@ class _Follower(threads.Thread):
         self.number = panel.session.turns.index(turn) + 1
         self.timeline = Timeline(turn.reply, images=bool(configured("show_images")))
         self.news = threads.Event()
-        self.told = threads.Event()  # the callbacks have been called for, or never will be
+        self._told = False  # the callbacks have been called for, or never will be
+        self._waiting: list[Callable[[], object]] = []
+        self._lock = threads.Lock()
         self.over = False  # the panel shows something else by now
         self._actions = 0
 
@@ -913,9 +914,20 @@ class _Follower(threads.Thread):
                 self.panel._commit(self)
                 self.panel._replied(reply)
         finally:
-            self.told.set()
+            with self._lock:
+                self._told = True
+            for waiting in self._waiting:
+                waiting()
         if not self.over:
             self.panel._show_static(update=True)
+
+    def when_told(self, call: Callable[[], object]) -> None:
+        """Have `call` called, once, when the user's callbacks have been called for."""
+        with self._lock:
+            if not self._told:
+                self._waiting.append(call)
+                return
+        call()
 
     def _until_ended(self, reply: Reply) -> None:
         pacer = Pacer(interval_s=MIN_INTERVAL_S, bytes_per_s=MAX_BYTES_PER_S)
