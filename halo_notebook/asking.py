@@ -11,14 +11,15 @@ It does not know what a conversation is, nor who waits for whom.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .errors import ConnectionFailed, HaloError, IdentityError, RateLimited, ServerError, StatusError
-from .reply import Reply
+from .reply import Reply, reply_from
 
 if TYPE_CHECKING:
     from .client import AsyncHaloClient
@@ -27,7 +28,8 @@ COMPLETE, FAILED, INTERRUPTED = "complete", "failed", "interrupted"
 MAX_TRIES = 6
 MAX_WAIT_S = 120.0
 _LAG_EVERY_S = 0.05
-_MEASURED_S = 1.0  # a shorter time says nothing of the lag
+_MEASURED_S = 2.0  # a shorter time says nothing of the lag
+_LAG_AT = 0.9  # where a stall or two, as at the start, is not what most replies met
 
 
 def _nothing_known() -> Reply:
@@ -111,11 +113,11 @@ class Lag:
             self._lags.append(time.perf_counter() - began - _LAG_EVERY_S)
 
     def ended(self) -> float | None:
-        """Measure no more. Returns the p95 in seconds, None when it was too short to say."""
+        """Measure no more. Returns the 90th percentile in seconds, None when it was too short to say."""
         self._measuring.cancel()
         if len(self._lags) * _LAG_EVERY_S + sum(self._lags) < _MEASURED_S:
             return None
-        return sorted(self._lags)[int(0.95 * len(self._lags))]
+        return sorted(self._lags)[int(_LAG_AT * len(self._lags))]
 
 
 def for_many_streams(client: AsyncHaloClient) -> AsyncHaloClient:
@@ -140,13 +142,30 @@ async def ask_once(
         error = caught
     finally:
         reply.retries = tries - 1
-        refused = isinstance(error, StatusError) and 400 <= error.status_code < 500
+        refused = isinstance(error, StatusError) and (
+            400 <= error.status_code < 500 or (error.status_code == 503 and error.retry_after_s is not None)
+        )
         if reply.status == "complete":
             outcome.status = COMPLETE
         else:
             outcome.status = FAILED if refused or not reply.may_have_arrived else INTERRUPTED
+        outcome.reply = _without(reply, [secret.reveal() for secret in stream._secrets])
         outcome.again_s = _again_in_s(error, tries)
         outcome.user_refused = isinstance(error, IdentityError)
+
+
+def _without(reply: Reply, secrets: Sequence[str]) -> Reply:
+    """The reply, with stars for what was sent in confidence where the agent has said it back."""
+    content = reply.to_dict()
+    text = json.dumps(content, ensure_ascii=False)
+    told = [secret for secret in secrets if secret in text]
+    if not told:
+        return reply
+    for secret in told:
+        text = text.replace(secret, "*" * len(secret))
+    masked = reply_from(json.loads(text))
+    masked.may_have_arrived = reply.may_have_arrived
+    return masked
 
 
 def _again_in_s(error: HaloError | None, tries: int) -> float | None:

@@ -107,8 +107,12 @@ def read_cases(source: CaseSource) -> list[Case]:
         items = _from_rows(plain_json(source, "the cases"), "the DataFrame")
     elif isinstance(source, Mapping):
         items = [source]
-    else:
+    elif isinstance(source, Iterable):
         items = source
+    else:
+        raise InvalidRequest(
+            f"The cases are {type(source).__name__}. Nothing was sent; give a list or a file."
+        )
     cases = [_case(item, number) for number, item in enumerate(items, 1)]
     if not cases:
         raise InvalidRequest("There are no cases. Nothing was sent; give some.")
@@ -225,4 +229,4 @@ def _known(given: Iterable[str], known: Sequence[str], name: str, what: str) -> 
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known[:5])} and others."
-            raise InvalidRequest(f"{name} has no {what} {key!r}. Nothing was sent; {hint}")
+            raise InvalidRequest(f"{name}: {key!r} is no {what}. Nothing was sent; {hint}")

@@ -12,7 +12,6 @@ nothing of an action's payload but what they are told.
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,12 @@ if TYPE_CHECKING:
 Verdict: TypeAlias = "bool | float | Score | None"
 Check: TypeAlias = Callable[..., "Verdict | Awaitable[Verdict]"]
 PASSING = 0.5
+COLUMNS = (
+    *("case", "config", "repeat", "turn", "tags", "status", "say", "text", "actions", "session_id"),
+    *("agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries", "error"),
+    *("cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
+)
+"""What tables have beside the checks."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,12 @@ def as_score(verdict: Any) -> Score:
             return Score(None)
         case bool():
             return Score(verdict, float(verdict))
-        case int() | float() if math.isfinite(verdict):
-            return Score(verdict >= PASSING, float(verdict))
+        case int() | float() if 0 <= verdict <= 1:
+            return Score(verdict >= PASSING, float(verdict), f"score {verdict:.3g}")
         case _ if type(verdict).__module__ == "numpy" and hasattr(verdict, "item"):
             return as_score(verdict.item())
-    raise TypeError(f"a check gives a bool, a number or a Score, not {type(verdict).__name__}")
+    given = verdict if isinstance(verdict, int | float) else type(verdict).__name__
+    raise TypeError(f"a check gives a bool, a number from 0 to 1 or a Score, not {given}")
 
 
 def check_name(check: Check) -> str:
@@ -103,6 +109,10 @@ def checked_checks(checks: Sequence[Check] | Mapping[str, Check] | Check) -> dic
                 )
             named[name] = check
     for name, check in named.items():
+        if name in COLUMNS or name.endswith(" note") or not name:
+            raise InvalidRequest(
+                f"A check cannot be called {name!r}, as a column is. Nothing was sent; give it another name."
+            )
         if not callable(check):
             raise InvalidRequest(f"The check {name!r} is no function. Nothing was sent; give a function.")
     return named
@@ -156,7 +166,8 @@ def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # 
         found = any(_fits(payload, type, where) for payload in reply.actions)
         return Score(found, float(found), "" if found else f"{len(reply.actions)} other actions")
 
-    return _named(check, "action", [type, *where] if type else list(where))
+    held = [f"{key}={getattr(value, '__name__', repr(value))}" for key, value in where.items()]
+    return _named(check, "action", [type, *held] if type else held)
 
 
 def no_action(type: str | None = None, /) -> Check:  # noqa: A002  # as payloads call it
@@ -192,7 +203,8 @@ def faster_than(*, first_text_s: float | None = None, total_s: float | None = No
         ]
         return Score(not slow, float(not slow), ", ".join(slow))
 
-    return _named(check, "faster_than", [str(limit) for limit in (first_text_s, total_s) if limit])
+    limits = {"first_text_s": first_text_s, "total_s": total_s}
+    return _named(check, "faster_than", [f"{name}={limit}" for name, limit in limits.items() if limit])
 
 
 def json_schema(schema: Mapping[str, Any], type: str | None = None) -> Check:  # noqa: A002  # as above

@@ -25,6 +25,7 @@ import base64
 import contextlib
 import copy
 import dataclasses
+import hashlib
 import inspect
 import json
 import math
@@ -318,6 +319,13 @@ class AsyncHaloClient:
     def base_url(self) -> str:
         """Where requests go."""
         return self._settings.base_url
+
+    @property
+    def identity(self) -> list[JSON]:
+        """Who is asked, and as whom, as far as the settings say: equal for equal, and without secrets."""
+        settings = self._settings
+        account = hashlib.sha256(settings.api_key.reveal().encode("utf-8", "replace")).hexdigest()[:8]
+        return [settings.base_url, account, settings.agent_id, settings.user_id]
 
     def stream(self, message: str, **fields: Unpack[RequestFields]) -> AsyncReplyStream:
         """Send `message`; the result is an async context manager that iterates the events.

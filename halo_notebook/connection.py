@@ -15,7 +15,7 @@ from . import threads
 from .client import HaloClient
 from .errors import UsageError
 from .session import Session, SessionRegister
-from .settings import Secret, configured, replay_source, setting
+from .settings import Secret, configured, is_loopback, replay_source, setting
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -183,6 +183,11 @@ def shared_by(shell: InteractiveShell | None) -> tuple[Connection, SessionRegist
         held.setdefault("_halo_connection", Connection()),
         held.setdefault("_halo_sessions", SessionRegister()),
     )
+
+
+def source_of(base_url: str) -> str:
+    """Who answers at that base URL, where that is a replay or this machine; else empty."""
+    return replay_source(base_url) or ("on this machine" if is_loopback(base_url) else "")
 
 
 def current_client() -> HaloClient:

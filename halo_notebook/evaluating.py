@@ -23,6 +23,7 @@ import asyncio
 import contextlib
 import importlib.util
 import inspect
+import operator
 import queue
 import shutil
 import tempfile
@@ -41,7 +42,7 @@ from .cases import Case, CaseSource, digest, read_cases
 from .checks import Check, call_check, checked_checks
 from .client import AsyncHaloClient, HaloClient
 from .cluster import ClusterAsker, check_use, check_workers
-from .connection import current_client
+from .connection import current_client, source_of
 from .errors import InvalidRequest, UsageError
 from .evaluation import Conversation, Evaluation
 from .journal import Journal, read_lines
@@ -222,7 +223,8 @@ class _Target:
 
     @property
     def content_key(self) -> str:
-        return digest([self.client.base_url, plain_json(self.fields, f"configuration {self.name!r}")])
+        """Whom its messages go to, and what goes with each."""
+        return digest([self.client.identity, plain_json(self.fields, f"configuration {self.name!r}")])
 
 
 @dataclass(frozen=True)
@@ -247,16 +249,17 @@ class _Plan:
         rate_limit: float | None,
     ) -> _Plan:
         _need("An evaluation", "eval", "aiohttp", "filelock", "pandas", "scipy", "tqdm")
-        counts: dict[str, Any] = {"repeats": repeats, "concurrency": concurrency}
-        for name, value in counts.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidRequest(
-                    f"{name} must be a whole number from 1, not {value!r}. Nothing was sent."
-                )
+        repeats, concurrency = _count("repeats", repeats), _count("concurrency", concurrency)
         if rate_limit is not None and not rate_limit > 0:
             raise InvalidRequest(f"rate_limit must be above 0, not {rate_limit!r}. Nothing was sent.")
         read = read_cases(cases)
-        targets = {name: _target(name, config) for name, config in (configs or {"default": None}).items()}
+        if not isinstance(configs, Mapping | None):
+            raise InvalidRequest(
+                f"configs is {type(configs).__name__}. Nothing was sent; give a dict, from names to request "
+                "fields or clients."
+            )
+        named = {str(name): config for name, config in (configs or {"default": None}).items()}
+        targets = {name: _target(name, config) for name, config in named.items()}
         for target in targets.values():
             for case in read:
                 for turn in case.turns:
@@ -303,7 +306,8 @@ class _Plan:
                     "give another path."
                 )
             conversations = self.conversations()
-            evaluation = Evaluation(file, conversations, self.checks, list(self.targets))
+            sources = {name: source_of(client.base_url) for name, client in self.clients.items()}
+            evaluation = Evaluation(file, conversations, self.checks, sources)
             if folder:
                 weakref.finalize(evaluation, shutil.rmtree, folder, ignore_errors=True)
             evaluation.take(read_lines(file))
@@ -332,9 +336,15 @@ def _target(name: str, config: Config) -> _Target:
     elif config is None or isinstance(config, Mapping):
         fields = dict(config or {})
         client = fields.pop("client", None)
-        if "session_id" in fields:
+        for own in ("message", "session_id"):
+            if own in fields:
+                raise InvalidRequest(
+                    f"Configuration {name!r} has a {own}. Nothing was sent; each conversation has its own."
+                )
+        if not isinstance(client, HaloClient | AsyncHaloClient | None):
             raise InvalidRequest(
-                f"Configuration {name!r} has a session_id. Nothing was sent; each conversation has its own."
+                f"Configuration {name!r} has a client that is {type(client).__name__}. Nothing was sent; "
+                "give a HaloClient."
             )
         if client is None:
             client = current_client()
@@ -425,7 +435,7 @@ class _Run:
         finally:
             lag_s = await self._asker.aclose()
             if lag_s is not None:
-                self._note({"kind": "lag", "p95_s": lag_s})
+                self._note({"kind": "lag", "p90_s": lag_s})
 
     async def _work(self) -> None:
         while self._todo:
@@ -536,6 +546,17 @@ def _progress(
             bar.update(turns)
 
         yield tick
+
+
+def _count(name: str, value: Any) -> int:
+    """A whole number from 1, of whatever kind, as Python's own."""
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise InvalidRequest(f"{name} must be a whole number from 1, not {value!r}. Nothing was sent.")
+    return count
 
 
 def _need(what: str, extra: str, *names: str) -> None:

@@ -98,13 +98,14 @@ class Evaluation:
         path: Path,
         conversations: Sequence[Conversation],
         checks: Mapping[str, Check],
-        configs: Sequence[str],
+        configs: Mapping[str, str],
     ) -> None:
         self.path = path
         self.interrupted = False
         self._conversations = {conversation.key: conversation for conversation in conversations}
         self._checks = dict(checks)
         self._configs = list(configs)
+        self._sources = dict(configs)  # who answers, where it is not a service elsewhere
         self._turns: dict[str, dict[int, _Turn]] = {}  # of what has been sent, by key and place
         self._tally: Counter[bool | None] = Counter()
         self._lag_s = 0.0
@@ -117,7 +118,7 @@ class Evaluation:
         for line in lines:
             key, turn, kind = line.get("key"), line.get("turn"), line.get("kind")
             if kind == "lag":
-                self._lag_s = max(self._lag_s, float(line.get("p95_s") or 0))
+                self._lag_s = float(line.get("p90_s") or 0)
             elif key in self._conversations and isinstance(turn, int):
                 with self._lock:
                     self._take_one(str(kind), str(key), turn, line)
@@ -149,8 +150,13 @@ class Evaluation:
         One with a turn that may have reached the agent is among them only when `interrupted` is
         asked for; one that is whole never is.
         """
-        wanted = {NOT_RUN, FAILED} | ({INTERRUPTED} if interrupted else set())
-        return [each for each in self._conversations.values() if self._state(each) in wanted]
+        found = []
+        for conversation in self._conversations.values():
+            status, place = self._cut_at(conversation)
+            begins = status in (NOT_RUN, FAILED) and place == 0
+            if begins or (interrupted and status != COMPLETE):
+                found.append(conversation)
+        return found
 
     def _status(self, conversation: Conversation, place: int) -> str:
         """What became of a turn."""
@@ -160,14 +166,19 @@ class Evaluation:
         before = [turns[earlier].status if earlier in turns else NOT_RUN for earlier in range(place)]
         return SKIPPED if any(status not in (COMPLETE, NOT_RUN) for status in before) else NOT_RUN
 
-    def _state(self, conversation: Conversation) -> str:
-        """What has become of a conversation so far."""
+    def _cut_at(self, conversation: Conversation) -> tuple[str, int]:
+        """What became of the first turn that is not complete, and its place; else ``complete``."""
         for place in range(len(conversation.case.turns)):
             status = self._status(conversation, place)
             if status != COMPLETE:
-                # Between two turns the first of them has reached the agent: it is not begun anew.
-                return INTERRUPTED if place else status
-        return COMPLETE
+                return status, place
+        return COMPLETE, len(conversation.case.turns)
+
+    def _state(self, conversation: Conversation) -> str:
+        """What has become of a conversation so far."""
+        status, place = self._cut_at(conversation)
+        # Its process ended between two turns, of which the first has reached the agent.
+        return INTERRUPTED if status == NOT_RUN and place else status
 
     def judge_reply(self, key: str, turn: int, reply: Reply, expect: JSON) -> None:
         """Hold a turn's reply to each check, from sync code."""
@@ -250,9 +261,16 @@ class Evaluation:
 
     @staticmethod
     def _passed(status: str, score: Score | None) -> bool | None:
-        """A turn that did not come to its end passes nothing; what a check had nothing to say of is None."""
+        """Whether a turn passes; None where nothing can be said.
+
+        One that did not come to its end passes nothing, unless the check has nothing to say of such
+        a turn in any case; one that was not begun has no result yet.
+        """
+        if status == NOT_RUN:
+            return None
+        says_nothing = score is not None and score.passed is None and not isinstance(score, _NoVerdict)
         if status != COMPLETE:
-            return False
+            return None if says_nothing else False
         return score.passed if score else None
 
     @property
@@ -264,8 +282,11 @@ class Evaluation:
 
     def failures(self) -> pd.DataFrame:
         """The rows that did not pass every check that judged them, or did not come to their end."""
-        frame = self.df
-        return frame[[bool(self.why(row)) for row in frame.to_dict("records")]]
+        import pandas as pd
+
+        rows = list(self.rows())
+        failed = [row["status"] != NOT_RUN and bool(self.why(row)) for row in rows]
+        return pd.DataFrame(rows)[failed]
 
     def worst(self, count: int = 5) -> pd.DataFrame:
         """The cases to look at first: of each the row that went worst, with why, by its number in `df`.
@@ -306,11 +327,11 @@ class Evaluation:
         noted = [f"{name} ({row[f'{name} note']})" if row[f"{name} note"] else name for name in failed]
         return f"failed {', '.join(noted)}" if noted else ""
 
-    def passed(self, check: str, tag: str | None = None) -> dict[str, dict[str, list[bool]]]:
+    def passed(self, check: str, tag: str | None = None) -> dict[str, dict[str, list[bool | None]]]:
         """Configuration → case → passes, one a repeat, of the turns that the check judged.
 
         A conversation passes when each of its judged turns does; one that did not come to its
-        end does not.
+        end does not, and one that was not begun has None.
 
         Args:
             check: its name.
@@ -320,8 +341,11 @@ class Evaluation:
             raise InvalidRequest(
                 f"There is no check {check!r}; there are {', '.join(self._checks) or 'none'}."
             )
-        result: dict[str, dict[str, list[bool]]] = {name: {} for name in self._configs}
+        result: dict[str, dict[str, list[bool | None]]] = {name: {} for name in self._configs}
         for conversation in self._tagged(tag):
+            if self._state(conversation) == NOT_RUN:
+                result[conversation.config].setdefault(conversation.case.id, []).append(None)
+                continue
             turns = self._turns.get(conversation.key, {})
             found = [
                 self._passed(
@@ -337,7 +361,7 @@ class Evaluation:
         return result
 
     def times(self, name: str, tag: str | None = None) -> dict[str, dict[str, list[float]]]:
-        """Configuration → case → seconds, of the turns that came to their end.
+        """Configuration → case → seconds, of the turns that came to their end; none for a case without.
 
         Args:
             name: ``first_text_s`` or ``elapsed_s``.
@@ -345,10 +369,11 @@ class Evaluation:
         """
         result: dict[str, dict[str, list[float]]] = {config: {} for config in self._configs}
         for conversation in self._tagged(tag):
+            held = result[conversation.config].setdefault(conversation.case.id, [])
             for turn in self._turns.get(conversation.key, {}).values():
                 value = turn.first_text_s if name == "first_text_s" else turn.elapsed_s
                 if turn.status == COMPLETE and value is not None:
-                    result[conversation.config].setdefault(conversation.case.id, []).append(value)
+                    held.append(value)
         return result
 
     def _tagged(self, tag: str | None) -> list[Conversation]:
@@ -392,7 +417,8 @@ class Evaluation:
         for name in ("first_text_s", "elapsed_s"):
             values = [value for times in self.times(name, tag)[config].values() for value in times]
             row[f"{name} p50"], row[f"{name} p95"] = quantiles(values, (0.5, 0.95))
-        row["agents"] = ", ".join(sorted(self._agents(conversations)))
+        agents = ", ".join(sorted(self._agents(conversations)))
+        row["agents"] = f"{agents} ({source})" if agents and (source := self._sources[config]) else agents
         return row
 
     def _agents(self, conversations: Iterable[Conversation]) -> Counter[str]:
@@ -403,12 +429,13 @@ class Evaluation:
     def notes(self) -> list[str]:
         """What a reader of the summary must know, a line each; mostly nothing."""
         notes = []
-        states = Counter(map(self._state, self._conversations.values()))
         if self.interrupted:
             notes.append("It was stopped before all had been asked; the same call goes on from here.")
-        if states[INTERRUPTED]:
+        cut = [self._cut_at(each) for each in self._conversations.values()]
+        open_ended = sum(status == INTERRUPTED or (place > 0 and status != COMPLETE) for status, place in cut)
+        if open_ended:
             notes.append(
-                f"{counted(states[INTERRUPTED], 'conversation')} may have reached the agent and did not come "
+                f"{counted(open_ended, 'conversation')} may have reached the agent and did not come "
                 "to an end; not asked again by itself, and counted as no pass. Where asking again does no "
                 "harm, resume='interrupted' does so."
             )
@@ -428,7 +455,7 @@ class Evaluation:
         times = sorted(turn.first_text_s for turn in ended if turn.first_text_s is not None)
         if times and self._lag_s > BUSY * times[len(times) // 2]:
             notes.append(
-                f"The sending side was the bottleneck: what had arrived waited {self._lag_s:.3f} s (p95) to "
+                f"The sending side was the bottleneck: what had arrived waited {self._lag_s:.3f} s (p90) to "
                 "be read, and the times are longer than the agent's by as much. Lower the concurrency, or "
                 "judge afterwards with rescore()."
             )
@@ -457,7 +484,7 @@ class Evaluation:
         return result
 
     def rescore(self, checks: Sequence[Check] | Mapping[str, Check] | Check | None = None) -> Evaluation:
-        """Judge the replies anew; nobody is asked. Returns itself.
+        """Judge the replies anew, in place of what was found before; nobody is asked. Returns itself.
 
         Args:
             checks: None for those that it has.
@@ -518,7 +545,7 @@ class Evaluation:
     def to_html(self, path: str | Path) -> Path:
         """Write all of it into one file that stands by itself, to send to a colleague; returns its path.
 
-        It holds what was said, no secrets and no script, and loads nothing.
+        It holds what was said, with stars for what was sent in confidence, no script, and loads nothing.
 
         Raises:
             UsageError: when it cannot be written.

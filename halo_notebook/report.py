@@ -60,9 +60,8 @@ def overview(evaluation: Evaluation) -> str:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """One line: how many conversations, what became of them, how many verdicts of each kind."""
-    states = repr(evaluation).removeprefix("Evaluation(").removesuffix(")")
-    return f"{states} · checks: {evaluation.tally()}" if evaluation.checks else states
+    """One line: how many conversations, and what became of them."""
+    return repr(evaluation).removeprefix("Evaluation(").removesuffix(")")
 
 
 def _summary_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -291,7 +290,7 @@ def _write(evaluation: Evaluation, file: TextIO) -> None:
         f"<style>{_PAGE_CSS}</style></head><body><main>\n<h1>Evaluation</h1>\n{overview(evaluation)}\n"
         f'<p style="{_QUIET}">Written {escape(when)}</p>\n'
     )
-    if any(evaluation.times("elapsed_s").values()):
+    if any(values for by_case in evaluation.times("elapsed_s").values() for values in by_case.values()):
         picture = base64.b64encode(plot(evaluation).svg().encode()).decode("ascii")
         alt = "Pass rates with intervals, and times, by configuration: the figures of the table above"
         file.write(f'<img alt="{alt}" src="data:image/svg+xml;base64,{picture}">\n')
@@ -311,9 +310,12 @@ def _conversation(
 ) -> str:
     """A conversation that folds; its line says whether it is worth opening."""
     whys = [evaluation.why(row) for row in rows]
-    why = next(filter(None, whys), "")
+    # What ended it says more than what failed on the way.
+    ended = [why for why, row in zip(whys, rows, strict=True) if why and row["status"] != "complete"]
+    why = next(filter(None, [*ended, *whys]), "")
     about = [conversation.case.id, conversation.config, f"repeat {conversation.repeat}"]
-    verdict = f'<span class="bad">✗ {escape(one_line(why, 200))}</span>' if why else "✓"
+    judged = any(row[name] is not None for row in rows for name in evaluation.checks)
+    verdict = f'<span class="bad">✗ {escape(one_line(why, 200))}</span>' if why else "✓" if judged else "–"
     line = f"{escape(one_line(' · '.join(about)))} {verdict}"
     parts = []
     for (say, reply), row in zip(turns, rows, strict=False):

@@ -95,13 +95,13 @@ def test_ready_checks(check: Check, about: Reply, expect: JSON, passes: bool | N
     [
         (True, Score(True, 1.0)),
         (False, Score(False, 0.0)),
-        (0.5, Score(True, 0.5)),
-        (0.49, Score(False, 0.49)),
-        (1, Score(True, 1.0)),
+        (0.5, Score(True, 0.5, "score 0.5")),
+        (0.49, Score(False, 0.49, "score 0.49")),
+        (1, Score(True, 1.0, "score 1")),
         (None, Score(None)),
         (Score(False, 0.2, "why"), Score(False, 0.2, "why")),
         (np.bool_(True), Score(True, 1.0)),
-        (np.float32(0.25), Score(False, 0.25)),
+        (np.float32(0.25), Score(False, 0.25, "score 0.25")),
     ],
 )
 def test_what_a_check_may_give(verdict: Any, score: Score) -> None:
@@ -109,10 +109,10 @@ def test_what_a_check_may_give(verdict: Any, score: Score) -> None:
     assert as_score(verdict) == score
 
 
-@pytest.mark.parametrize("verdict", ["yes", float("nan"), [True], object()])
+@pytest.mark.parametrize("verdict", ["yes", float("nan"), [True], object(), 85, -0.1])
 def test_what_a_check_may_not_give(verdict: Any) -> None:
     """It is no pass and no fail."""
-    with pytest.raises(TypeError, match="a bool, a number or a Score"):
+    with pytest.raises(TypeError, match="a bool, a number from 0 to 1 or a Score"):
         as_score(verdict)
 
 
@@ -140,7 +140,8 @@ def test_checks_have_names() -> None:
     assert list(checked_checks([contains("a"), contains("b"), len])) == ["contains(a)", "contains(b)", "len"]
     assert list(checked_checks({"short": len})) == ["short"]
     assert list(checked_checks(len)) == ["len"]
-    assert check_name(action("go", a=1)) == "action(go, a)"
+    assert check_name(action("go", a=1)) == "action(go, a=1)"
+    assert check_name(faster_than(total_s=2)) == "faster_than(total_s=2)"
     with pytest.raises(InvalidRequest, match="Two checks are called 'contains'"):
         checked_checks([contains(), contains()])
     with pytest.raises(InvalidRequest, match="'x' is no function"):

@@ -24,7 +24,7 @@ from halo_notebook.checks import Check, Score, action, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluating import MAX_UNJUDGED, _Pace, aevaluate, evaluate
 from halo_notebook.journal import Journal, read_lines
-from halo_notebook.stream import JSON, TextDelta
+from halo_notebook.stream import JSON, Action, TextDelta
 
 if TYPE_CHECKING:
     from .harness.kernels import Kernel
@@ -82,6 +82,87 @@ def test_what_is_kept_is_not_asked_again(agent: DemoAgent, client: HaloClient, k
     assert sorted(asked(agent)[2:]) == ["three", "two!"]
     assert [row["case"] for row in result.rows()] == ["renamed", "2", "3", "4"]
     assert result.passed("contains") == {"demo": {"renamed": [False]}}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"api_key": "ab_live_other"}, {"agent_id": "agent_b"}, {"user_id": "u_2"}], ids=str
+)
+def test_another_agent_or_user_is_asked_anew(settings: dict[str, str], agent: DemoAgent, kept: Path) -> None:
+    """What one has said is never taken for the other's, in whatever order they are named."""
+
+    def client(**settings: str) -> HaloClient:
+        return HaloClient(
+            **{"api_key": DEMO_KEY, "agent_id": "agent_a", "user_id": "u_1", **settings}, base_url=agent.url
+        )
+
+    first = evaluate(["one"], configs={"a": client()}, path=kept, progress=False)
+    configs = {"b": client(**settings), "a": client()}
+    both = evaluate(["one"], configs=configs, path=kept, progress=False)
+    assert len(agent.requests) == 2
+    said = {row["config"]: row["session_id"] for row in both.rows()}
+    assert said["a"] == next(first.rows())["session_id"] != said["b"]
+    again = evaluate(["one"], configs=dict(reversed(configs.items())), path=kept, progress=False)
+    assert {row["config"]: row["session_id"] for row in again.rows()} == said
+    assert len(agent.requests) == 2
+
+
+def test_what_was_put_off_to_the_end_was_not_taken(agent: DemoAgent, client: HaloClient, kept: Path) -> None:
+    """A 503 that says when to come back is as good as a 429: the next run asks again."""
+    agent.faults.extend(["503 retry-after 0"] * 6)
+    first = evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
+    assert [row["status"] for row in first.rows()] == ["failed"]
+    assert first.notes() == []
+    again = evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
+    assert [row["status"] for row in again.rows()] == ["complete"]
+    assert len(agent.requests) == 7
+
+
+def test_a_later_turn_that_was_refused_is_no_riddle(agent: DemoAgent, client: HaloClient, kept: Path) -> None:
+    """It failed, in every table; its first turn had arrived, so that it is not begun anew by itself."""
+    agent.faults.extend(["drip", "401"])
+    cases = [["one", "two", "three"]]
+    result = evaluate(cases, ALWAYS, configs={"demo": client}, path=kept, progress=False)
+    assert [row["status"] for row in result.rows()] == ["complete", "failed", "skipped"]
+    assert repr(result) == "Evaluation(1 conversation: 1 failed)"
+    assert list(result.summary()[["complete", "failed", "interrupted", "not asked"]].loc["demo"]) == [
+        1,
+        1,
+        0,
+        1,
+    ]
+    assert "1 conversation may have reached the agent" in result.notes()[0]
+    assert list(result.failures()["turn"]) == [2, 3]
+    evaluate(cases, configs={"demo": client}, path=kept, progress=False)
+    assert asked(agent) == ["one", "two"]
+
+
+def test_what_was_not_begun_has_no_result_yet(client: HaloClient) -> None:
+    """A run that was stopped says of how many cases it speaks; what was not asked did not fail."""
+
+    def stops(reply: Reply) -> bool:
+        if reply.text:
+            raise KeyboardInterrupt
+        return False
+
+    cases = [f"message {number}" for number in range(400)]
+    result = evaluate(cases, {"ok": stops}, configs={"demo": client}, concurrency=1, progress=False)
+    states = [row["status"] for row in result.rows()]
+    assert states.count("not run") > 300
+    result.rescore(ALWAYS)
+    rate = result.summary()["ok"]["demo"]
+    assert rate.n == 400 - rate.empty == states.count("complete") + states.count("interrupted")
+    assert f"{rate.n} of 400 cases" in str(rate)
+    assert len(result.failures()) == states.count("interrupted")
+
+
+def test_a_check_that_has_nothing_to_say_says_so_of_a_cut_reply_too(
+    agent: DemoAgent, client: HaloClient
+) -> None:
+    """Its cases are those it has something to say of, however they ended."""
+    agent.faults.append("cut text")
+    cases = ["cut", {"id": "b", "turns": ["My name is Ada"], "expect": "Ada"}]
+    result = evaluate(cases, [contains()], configs={"demo": client}, concurrency=1, progress=False)
+    assert result.passed("contains") == {"demo": {"b": [True]}}
 
 
 def test_rescoring_asks_nobody(agent: DemoAgent, client: HaloClient, kept: Path) -> None:
@@ -214,7 +295,7 @@ def test_a_check_that_fails_is_neither_pass_nor_fail(client: HaloClient) -> None
     result = evaluate(["one"], checks, configs={"demo": client}, progress=False)
     row = next(result.rows())
     assert row["breaks"] is None and row["breaks note"] == "KeyError: 'nope'"
-    assert row["odd"] is None and "a bool, a number or a Score" in row["odd note"]
+    assert row["odd"] is None and "a bool, a number from 0 to 1 or a Score" in row["odd note"]
     assert result.passed("breaks") == {"demo": {}}
     assert "breaks could not judge 1 turn; they count neither way." in result.notes()
 
@@ -235,7 +316,7 @@ def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient) -> None
     assert list(summary["interrupted"]) == [1, 0]
     rate = summary["contains(said)"]["a"]
     assert rate.n == 8 and rate.low <= rate.estimate <= rate.high
-    assert summary["agents"]["b"] == "agent_demo"
+    assert summary["agents"]["b"] == "agent_demo (on this machine)"
     assert summary["elapsed_s p95"]["b"] >= summary["elapsed_s p50"]["b"] > 0
     assert len(result.df) == 16
     assert len(result.failures()) == len(result.df) - sum(result.df["contains(said)"])
@@ -313,6 +394,12 @@ def test_async_checks_run_on_the_callers_loop(client: HaloClient) -> None:
         ({"configs": {"x": {"session_id": "s"}}}, "has a session_id"),
         ({"configs": {"x": {"client": NOBODY, "modde": "chat"}}}, "There is no field 'modde'"),
         ({"checks": {"x": 3}}, "'x' is no function"),
+        ({"checks": ALWAYS | {"text": bool}}, "A check cannot be called 'text'"),
+        ({"checks": {"ok note": bool}}, "A check cannot be called 'ok note'"),
+        ({"configs": [NOBODY]}, "configs is list"),
+        ({"configs": {"x": {"client": "x"}}}, "has a client that is str"),
+        ({"configs": {"x": {"client": NOBODY, "message": "m"}}}, "has a message"),
+        ({"cases": None}, "The cases are NoneType"),
     ],
     ids=lambda each: str(each)[:30],
 )
@@ -321,7 +408,7 @@ def test_what_makes_no_evaluation_is_refused(
 ) -> None:
     """Before anything is sent."""
     with pytest.raises(errors.InvalidRequest, match=words):
-        evaluate(["one"], **{"configs": {"demo": client}, "progress": False, **arguments})
+        evaluate(**{"cases": ["one"], "configs": {"demo": client}, "progress": False, **arguments})
 
 
 def test_a_file_without_a_path_goes_with_its_result(client: HaloClient) -> None:
@@ -501,6 +588,19 @@ def test_no_secret_is_in_the_file(agent: DemoAgent, kept: Path) -> None:
     client = HaloClient("ab_live_confidential", base_url=agent.url, user_token="a.b.confidential")
     result = evaluate(["What do you know about me?"], configs={"demo": client}, path=kept, progress=False)
     assert "confidential" not in kept.read_text() + repr(result)
+
+    def says_back(request: dict[str, JSON]) -> Iterator[Step]:
+        yield TextDelta("I know ab_live_confidential and ")
+        yield TextDelta("a.b.confi")
+        yield TextDelta("dential.")
+        yield Action({"a.b.confidential": ["ab_live_confidential"]})
+
+    with DemoAgent(first_byte_s=0, reply=says_back) as telling:
+        client = HaloClient("ab_live_confidential", base_url=telling.url, user_token="a.b.confidential")
+        told = evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
+    assert "confidential" not in kept.read_text() + str(list(told.rows()))
+    page = told.to_html(kept.with_name("page.html")).read_text()
+    assert "confidential" not in page and "I know ********************" in page
     assert json.loads(kept.read_text().splitlines()[0])["fingerprint"]
 
 
@@ -575,7 +675,7 @@ def test_a_busy_process_is_told(client: HaloClient, agent: DemoAgent) -> None:
         result = await aevaluate(messages, [check], configs={"demo": client}, progress=False)
         return result.notes()
 
-    assert "The sending side was the bottleneck" in asyncio.run(run(busy, 100))[0]
+    assert "The sending side was the bottleneck" in asyncio.run(run(busy, 150))[0]
     with DemoAgent(first_byte_s=0.3, chunk_s=0) as slow:
         client = HaloClient(DEMO_KEY, base_url=slow.url)
         assert asyncio.run(run(free, 40)) == []
