@@ -53,7 +53,7 @@ def main() -> None:
 
         page.page.set_viewport_size({"width": 1240, "height": 900})
         page.run_cell(3, timeout=60)
-        page.wait_for_text(3, "checks: ")
+        page.wait_for_text(3, "The cases to look at first")
         shutil.copy(page.screenshot("readme-evaluation", cell=3), PICTURES / "evaluation.png")
 
 
