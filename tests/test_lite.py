@@ -59,7 +59,7 @@ def secure() -> Iterator[Secure]:
 
 @pytest.mark.browser
 def test_the_notebooks_run_without_a_server(lite: LitePage) -> None:
-    """Every cell of them succeeds with the demo agent in the page, and no other host is asked for anything."""
+    """Each cell succeeds with the demo agent in the page, and no other host is asked for anything."""
     # One after the other in one kernel: a page takes its time to start another.
     together, *others = [json.loads(path.read_text()) for path in NOTEBOOKS]
     together["cells"] += [cell for notebook in others for cell in notebook["cells"]]
