@@ -121,6 +121,8 @@ class _Message:
         taken: it is being sent, and can be taken back no more.
         stopped: stop was asked for when it had been taken and its turn had not begun.
         exact: it goes with its own fields alone, not with the panel's.
+        after_stop: it was sent, or told to be, when the turn before it had been stopped and was not
+            over yet: it does not wait for being told again.
     """
 
     cid: str
@@ -132,6 +134,7 @@ class _Message:
     taken: bool = False
     stopped: bool = False
     exact: bool = False
+    after_stop: bool = False
 
     def hold(self, error: HaloError | None = None) -> None:
         """Keep it back, and let whoever waits for its reply know."""
@@ -151,6 +154,7 @@ class _Outbox:
     session: Session
     messages: list[_Message] = field(default_factory=list)
     thread: threads.Thread | None = None
+    stopping: bool = False  # the turn that runs has been stopped, and is not over yet
 
 
 class ChatPanel(anywidget.AnyWidget):
@@ -310,6 +314,8 @@ class ChatPanel(anywidget.AnyWidget):
                     message.stopped = True
                 elif not message.held:
                     message.hold()
+            if outbox:
+                outbox.stopping = True
             self._tell_queue(self._session)
             self._session.stop()
         self._note_status()
@@ -645,6 +651,7 @@ class ChatPanel(anywidget.AnyWidget):
         with self._lock:
             session = self._session
             outbox = self._outboxes.setdefault(session, _Outbox(session))
+            message.after_stop = outbox.stopping
             outbox.messages.append(message)
             if session.busy or len(outbox.messages) > 1:
                 self._tell_queue(session)
@@ -674,8 +681,10 @@ class ChatPanel(anywidget.AnyWidget):
             complete = self._take_turn(outbox, message)
             with self._lock:
                 for waiting in () if complete else outbox.messages:
-                    if not waiting.held:
+                    if not (waiting.held or waiting.after_stop):
                         waiting.hold()
+                    waiting.after_stop = False
+                outbox.stopping = False
                 self._tell_queue(outbox.session)
             self._note_status()
 
@@ -688,6 +697,7 @@ class ChatPanel(anywidget.AnyWidget):
             elif not outbox.session.busy:
                 if message.sent.set_running_or_notify_cancel():
                     message.taken = True
+                    outbox.stopping = False
                 else:  # a program has cancelled it
                     outbox.messages.remove(message)
                     self._tell_queue(outbox.session)
@@ -815,6 +825,7 @@ class _Requests:
             if message.sent.done():  # refused once; this is another try
                 message.sent = Sent(message.text)
             message.held, message.stopped, message.error = False, False, ""
+            message.after_stop = outbox.stopping
             panel._tell_queue(outbox.session)
             panel._start_sending(outbox)
         panel._note_status()

@@ -334,6 +334,31 @@ def test_what_waits_is_held_back_when_a_turn_is_stopped(
     assert page.turns(2)[1]["asked"] == "two"
 
 
+def test_what_is_told_to_go_after_a_stop_goes(
+    panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before the stopped turn is quite over: it does not have to be told twice."""
+    over = threading.Event()
+    commit = ChatPanel._commit
+
+    def late(self: ChatPanel, follower: Any) -> None:
+        if threading.current_thread().name == "halo-panel-send":
+            over.wait(10)
+        commit(self, follower)
+
+    page.send("one")
+    page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
+    page.send("two", "c2")
+    monkeypatch.setattr(ChatPanel, "_commit", late)
+    page.ask("stop")
+    held.release.set()
+    assert "error" not in page.ask("release", which="c2")
+    third = panel.send("three")
+    over.set()
+    assert third.result(10).status == "complete"
+    assert [request.body["message"] for request in agent.requests] == ["one", "two", "three"]
+
+
 def test_a_message_that_is_refused_stays_with_the_reason(
     panel: ChatPanel, page: Wire, agent: DemoAgent
 ) -> None:
