@@ -24,7 +24,7 @@ test: .venv/.test tests/node_modules/.made notebooks/lite/_site/.made ## Run all
 	@.ci/browser
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder \
-		--cov --cov-report= --cov-fail-under=0 $(ARGS)
+		--cov --cov-report= --cov-fail-under=0 --durations=25 $(ARGS)
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='*/stream.py' --fail-under=100
 
