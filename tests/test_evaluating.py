@@ -23,11 +23,12 @@ from halo_notebook import HaloClient, Reply, errors
 from halo_notebook.checks import Score, action, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluating import MAX_UNJUDGED, _Pace, aevaluate, evaluate
-from halo_notebook.evaluation import Evaluation
 from halo_notebook.journal import Journal, read_lines
 from halo_notebook.stream import JSON, Action, TextDelta
 
 if TYPE_CHECKING:
+    from halo_notebook.evaluation import Evaluation
+
     from .harness.kernels import Kernel
 
 
