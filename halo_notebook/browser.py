@@ -27,6 +27,7 @@ from .errors import UsageError
 
 T = TypeVar("T")
 
+_LEAST_S = 0.01
 _running: set[asyncio.Task[None]] = set()
 """The loop itself holds no task."""
 _idents = itertools.count(2)
@@ -210,10 +211,12 @@ def _parked(waiting: deque[asyncio.Future[None]], timeout_s: float | None) -> bo
     """Wait to be woken; whether one was, before the time was up."""
     place = asyncio.get_event_loop().create_future()
     waiting.append(place)
+    # Pyodide's loop raises for a time that has passed when it comes to it.
+    least_s = None if timeout_s is None else max(timeout_s, _LEAST_S)
 
     async def woken() -> bool:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(least_s):
                 await place
         except TimeoutError:
             return False

@@ -707,12 +707,14 @@ class ChatPanel(anywidget.AnyWidget):
         """Send one message and wait for the end of its reply; whether that is complete."""
         error: Exception | None = None
         reply: Reply | None = None
+        begun: _Follower | None = None
         try:
             client = self._client or self._connection.client()[0]
             turn = outbox.session.turn(client, message.text, **self._fields_of(message))
             with bridge.awaiting_on(self._loop), turn as stream:
                 reply = stream.reply
                 self._begun(outbox, outbox.session.turns[-1])
+                begun = self._follower  # it may be done with the turn, and gone, before we are
                 stream.attended = True  # by whoever sees the panel say what it waits for
                 if not message.stopped:
                     stream.open()
@@ -731,8 +733,8 @@ class ChatPanel(anywidget.AnyWidget):
         tell = (
             partial(message.sent.set_exception, error) if error else partial(message.sent.set_result, reply)
         )
-        if follower is not None and follower.turn.reply is reply:
-            follower.when_told(tell)
+        if begun is not None and begun.turn.reply is reply:
+            begun.when_told(tell)
         else:
             tell()
         return reply.status == "complete"

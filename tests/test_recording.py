@@ -914,7 +914,7 @@ def test_a_recorded_demo_is_replayed_in_a_new_kernel(kernel: Kernel) -> None:
             now[0]
             .displays[-1]["text/plain"]
             .startswith(
-                "[replay of demo.jsonl (demo agent) · agent agent_demo · session default · first text 0.1"
+                "[replay of demo.jsonl (demo agent) · agent agent_demo · session default · first text 0."
             )
         )
         assert "font-weight:bold" in now[0].displays[-1]["text/html"], "the badge is framed"
