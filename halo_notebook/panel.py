@@ -121,6 +121,8 @@ class _Message:
         taken: it is being sent, and can be taken back no more.
         stopped: stop was asked for when it had been taken and its turn had not begun.
         exact: it goes with its own fields alone, not with the panel's.
+        behind: it was sent while a turn ran, or behind another message that waits for one: it is held
+            back with it. One that comes when a turn has ended does not depend on how.
         after_stop: it was sent, or told to be, when the turn before it had been stopped and was not
             over yet: it does not wait for being told again.
     """
@@ -134,6 +136,7 @@ class _Message:
     taken: bool = False
     stopped: bool = False
     exact: bool = False
+    behind: bool = False
     after_stop: bool = False
 
     def hold(self, error: HaloError | None = None) -> None:
@@ -652,6 +655,10 @@ class ChatPanel(anywidget.AnyWidget):
             session = self._session
             outbox = self._outboxes.setdefault(session, _Outbox(session))
             message.after_stop = outbox.stopping
+            runs = bool(session.turns) and session.turns[-1].reply.status == "streaming"
+            message.behind = runs or any(
+                each.taken or (each.behind and not each.held) for each in outbox.messages
+            )
             outbox.messages.append(message)
             if session.busy or len(outbox.messages) > 1:
                 self._tell_queue(session)
@@ -681,7 +688,7 @@ class ChatPanel(anywidget.AnyWidget):
             complete = self._take_turn(outbox, message)
             with self._lock:
                 for waiting in () if complete else outbox.messages:
-                    if not (waiting.held or waiting.after_stop):
+                    if waiting.behind and not (waiting.held or waiting.after_stop):
                         waiting.hold()
                     waiting.after_stop = False
                 outbox.stopping = False
