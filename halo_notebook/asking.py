@@ -156,8 +156,10 @@ async def ask_once(
 
 def _without(reply: Reply, secrets: Sequence[str]) -> Reply:
     """The reply, with stars for what was sent in confidence where the agent has said it back."""
-    content = reply.to_dict()
-    text = json.dumps(content, ensure_ascii=False)
+    records = reply.action_events or reply.summary or reply.malformed
+    if not records and not any(secret in reply.text for secret in secrets):
+        return reply  # which is most of them, and quickly known
+    text = json.dumps(reply.to_dict(), ensure_ascii=False)
     told = [secret for secret in secrets if secret in text]
     if not told:
         return reply
