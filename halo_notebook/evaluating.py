@@ -179,7 +179,7 @@ async def aevaluate(
             evaluation.judge(key, turn, name, verdict)
 
     with contextlib.closing(journal), _progress(evaluation, todo, shown=progress) as tick:
-        for kept in evaluation.kept_replies():
+        for kept in evaluation.kept_replies() if plan.checks else ():
             await judge(*kept)
 
         async def run() -> None:

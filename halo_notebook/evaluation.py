@@ -104,8 +104,7 @@ class Evaluation:
         self.interrupted = False
         self._conversations = {conversation.key: conversation for conversation in conversations}
         self._checks = dict(checks)
-        self._configs = list(configs)
-        self._sources = dict(configs)  # who answers, where it is not a service elsewhere
+        self._configs = dict(configs)  # and who answers, where it is not a service elsewhere
         self._turns: dict[str, dict[int, _Turn]] = {}  # of what has been sent, by key and place
         self._tally: Counter[bool | None] = Counter()
         self._lag_s = 0.0
@@ -418,7 +417,7 @@ class Evaluation:
             values = [value for times in self.times(name, tag)[config].values() for value in times]
             row[f"{name} p50"], row[f"{name} p95"] = quantiles(values, (0.5, 0.95))
         agents = ", ".join(sorted(self._agents(conversations)))
-        row["agents"] = f"{agents} ({source})" if agents and (source := self._sources[config]) else agents
+        row["agents"] = f"{agents} ({source})" if agents and (source := self._configs[config]) else agents
         return row
 
     def _agents(self, conversations: Iterable[Conversation]) -> Counter[str]:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 5_000
 """A plot draws at most so many times of each kind, evenly chosen."""
-MAX_LISTED = 20
 _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
 """Told apart by the colour-blind, too (Okabe and Ito's)."""
 _TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}
@@ -47,13 +46,15 @@ _QUIET = "opacity:0.75"
 
 def overview(evaluation: Evaluation) -> str:
     """What a cell shows: how it went, what to know, a row per configuration, the worst rows."""
+    tagged = evaluation.summary(by_tag=True)
+    has_tags = len(tagged) > len(evaluation.configs)
+    summary = evaluation.summary() if has_tags else tagged.droplevel("tag")
     parts = [
         f"<p><strong>{escape(headline(evaluation))}</strong></p>",
         *(f"<p>⚠ {escape(one_line(note, 500))}</p>" for note in evaluation.notes()),
-        _table(*_summary_cells(evaluation.summary())),
+        _table(*_summary_cells(summary)),
     ]
-    tagged = evaluation.summary(by_tag=True)
-    if len(tagged) > len(evaluation.configs):
+    if has_tags:
         parts.append(_folded("By tag", _table(*_summary_cells(tagged))))
     parts.append(_worst(evaluation))
     return f'<div class="halo-evaluation {NO_FORMULAS}">' + "\n".join(parts) + "</div>"
