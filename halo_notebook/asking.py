@@ -14,7 +14,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -87,10 +87,10 @@ class LocalAsker:
     async def ready(self) -> None:
         pass
 
-    async def ask(
+    def ask(
         self, outcome: Outcome, config: str, message: str, fields: Mapping[str, Any], tries: int
-    ) -> None:
-        await ask_once(self._clients[config], outcome, message, fields, tries)
+    ) -> Coroutine[Any, Any, None]:
+        return ask_once(self._clients[config], outcome, message, fields, tries)
 
     async def aclose(self) -> float | None:
         lag_s = self._lag.ended()
@@ -135,9 +135,8 @@ async def ask_once(
     outcome.reply = reply = stream.reply
     error: HaloError | None = None
     try:
-        async with stream as events:
-            async for _ in events:
-                pass
+        async with stream:
+            await stream.to_end()
     except HaloError as caught:
         error = caught
     finally:

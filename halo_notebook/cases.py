@@ -35,7 +35,7 @@ _CASE_KEYS = ("id", "turns", "expect", "tags")
 _COLUMNS = ("id", "say", "turns", "expect", "tags")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseTurn:
     """One message of a case.
 
@@ -50,7 +50,7 @@ class CaseTurn:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Case:
     """A conversation to have with an agent.
 

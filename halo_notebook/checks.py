@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = "bool | float | Score | None"
 Check: TypeAlias = Callable[..., "Verdict | Awaitable[Verdict]"]
+Judge: TypeAlias = "Callable[[Reply, JSON], Verdict | Awaitable[Verdict]]"
 PASSING = 0.5
 COLUMNS = (
     *("case", "config", "repeat", "turn", "tags", "status", "say", "text", "actions", "session_id"),
@@ -34,7 +35,7 @@ COLUMNS = (
 """What tables have beside the checks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """What a check found.
 
@@ -75,9 +76,10 @@ def check_name(check: Check) -> str:
     return str(getattr(check, "__name__", None) or type(check).__name__)
 
 
-def call_check(check: Check, reply: Reply, expect: JSON) -> Any:
-    """What `check` says of `reply`, which may be awaitable; with `expect` when it takes two arguments."""
-    return check(reply, expect) if _takes_two(check) else check(reply)
+def judge_of(check: Check) -> Judge:
+    """What gives a check's verdict, which may be awaitable, of a reply and what is expected of it."""
+    # Looked at once: a signature takes longer to read than most checks to judge.
+    return check if _takes_two(check) else lambda reply, expect: check(reply)
 
 
 def _takes_two(check: Check) -> bool:
@@ -90,8 +92,8 @@ def _takes_two(check: Check) -> bool:
     return len(required) >= 2 or (len(places) >= 2 and places[1].name == "expect")
 
 
-def checked_checks(checks: Sequence[Check] | Mapping[str, Check] | Check) -> dict[str, Check]:
-    """The checks under their names.
+def checked_checks(checks: Sequence[Check] | Mapping[str, Check] | Check) -> dict[str, Judge]:
+    """Who judges, under the checks' names.
 
     Raises:
         InvalidRequest: when one is no function, or two have the same name.
@@ -115,7 +117,7 @@ def checked_checks(checks: Sequence[Check] | Mapping[str, Check] | Check) -> dic
             )
         if not callable(check):
             raise InvalidRequest(f"The check {name!r} is no function. Nothing was sent; give a function.")
-    return named
+    return {name: judge_of(check) for name, check in named.items()}
 
 
 # --- Ready checks -----------------------------------------------------------------------
@@ -128,7 +130,7 @@ def contains(*texts: str, ignore_case: bool = True) -> Check:
     >>> from halo_notebook.stream import TextDelta
     >>> reply = Reply()
     >>> reply.add(TextDelta("Your invoices are under Billing."), at_s=0.1)
-    >>> call_check(contains("billing"), reply, None).passed
+    >>> contains("billing")(reply).passed
     True
     """
 

@@ -36,8 +36,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Unpack, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -59,7 +60,7 @@ from .errors import (
     UsageError,
 )
 from .reply import Reply, kept
-from .request import Request, RequestFields, TokenSource, UserToken, checked_request
+from .request import Answer, Request, RequestFields, TokenSource, UserToken, checked_request
 from .settings import (
     DEFAULT_BASE_URL,
     Secret,
@@ -82,6 +83,7 @@ MAX_RETRIES = 2
 MAX_RETRY_WAIT_S = 60.0
 """A longer `Retry-After` is reported, not waited for."""
 
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _MAX_ID_CHARS = 1_000
 _ERROR_BODY_S = 5.0
@@ -151,10 +153,10 @@ _MAY_HAVE_ARRIVED = (
 )
 
 
-def _status_error(response: httpx.Response, body: bytes, secrets: Sequence[Secret]) -> StatusError:
-    code = response.status_code
-    detail, docs_url = _error_detail(response, body, secrets)
-    retry_after_s = _retry_after_s(response)
+def _status_error(answer: Answer, body: bytes, secrets: Sequence[Secret]) -> StatusError:
+    code = answer.status_code
+    detail, docs_url = _error_detail(body, secrets)
+    retry_after_s = _retry_after_s(answer)
     wait = f" {retry_after_s:,.0f} s" if retry_after_s is not None else ""
     shown = f" ({code}: {detail})" if detail else f" ({code})"
     if code in _STATUS_ERRORS:
@@ -176,7 +178,7 @@ def _status_error(response: httpx.Response, body: bytes, secrets: Sequence[Secre
     return kind(message, status_code=code, detail=detail, docs_url=docs_url, retry_after_s=retry_after_s)
 
 
-def _error_detail(response: httpx.Response, body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | None]:
+def _error_detail(body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | None]:
     """The server's own words: its JSON `error`; not a page of HTML, which says nothing in one line."""
     try:
         content = decode_json(body.decode("utf-8", "replace"))
@@ -202,8 +204,8 @@ def _shown(text: str, limit: int, secrets: Sequence[Secret]) -> str:
     return one_line(line, limit)
 
 
-def _retry_after_s(response: httpx.Response) -> float | None:
-    value = response.headers.get("Retry-After", "").strip()
+def _retry_after_s(answer: Answer) -> float | None:
+    value = answer.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit() and len(value) < 20:
         return float(value)
     try:
@@ -257,8 +259,9 @@ class AsyncHaloClient:
             has no limit.
         max_retries: how often a message that certainly did not arrive is sent again.
         max_record_bytes: a longer record is dropped as malformed.
-        transport: an `httpx.AsyncBaseTransport` to use in place of the network. One that is `offline`,
-            such as a `Replay`, has a base URL of its own and needs no key, and no user token is asked for.
+        transport: an `httpx.AsyncBaseTransport` (or a `Sender`) to use in place of the network. One that
+            is `offline`, such as a `Replay`, has a base URL of its own and needs no key, and no user token
+            is asked for.
         record: a `Recorder` that keeps what passes.
 
     Raises:
@@ -287,7 +290,7 @@ class AsyncHaloClient:
         silence_timeout_s: float = SILENCE_TIMEOUT_S,
         max_retries: int = MAX_RETRIES,
         max_record_bytes: int = MAX_RECORD_BYTES,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
         record: Recorder | None = None,
     ) -> None:
         # What reaches nobody must not fail for want of a key, nor hold one.
@@ -346,10 +349,8 @@ class AsyncHaloClient:
 
     async def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` and return the streamed reply once it has ended. See `stream`."""
-        async with self.stream(message, **fields) as events:
-            async for _ in events:
-                pass
-        return events.reply
+        async with self.stream(message, **fields) as stream:
+            return await stream.to_end()
 
     async def chat(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` to the endpoint that answers in one piece. See `stream`.
@@ -361,9 +362,7 @@ class AsyncHaloClient:
             ReplyUnreadable: when the answer is no JSON object.
         """
         async with AsyncReplyStream(self, self.prepare(message, **fields), ask_here, path="/chat") as whole:
-            async for _ in whole:
-                pass
-        return whole.reply
+            return await whole.to_end()
 
     def prepare(self, message: str, **fields: Unpack[RequestFields]) -> Request:
         """Check a request without sending it. Raises as `stream` does at once."""
@@ -405,7 +404,7 @@ class AsyncHaloClient:
             "last_agent_id": self._last.agent_id if self._last else None,
         }
 
-    def copy(self, transport: httpx.AsyncBaseTransport | None = None, **settings: Any) -> AsyncHaloClient:
+    def copy(self, transport: Transport | None = None, **settings: Any) -> AsyncHaloClient:
         """Another client with these settings changed, and with connections of its own.
 
         Args:
@@ -422,7 +421,7 @@ class AsyncHaloClient:
         """Close the connections on this loop. The client can be used again; it opens new ones."""
         on_loop = self._loops.pop(asyncio.get_running_loop(), None)
         if on_loop is not None:
-            await on_loop.http.aclose()
+            await on_loop.aclose()
 
     async def __aenter__(self) -> AsyncHaloClient:
         return self
@@ -436,32 +435,37 @@ class AsyncHaloClient:
     def _on_loop(self) -> _OnLoop:
         """What belongs to the running loop, made when first asked for."""
         loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            import httpx
+        on_loop = self._loops.get(loop)
+        if on_loop is None:
+            transport = self._transport or _network()
+            if hasattr(transport, "post"):
+                on_loop = _OnLoop(None, cast("Sender", transport), asyncio.Lock())
+            else:
+                on_loop = _OnLoop(self._made_http(cast(Any, transport)), None, asyncio.Lock())
+            self._loops[loop] = on_loop
+        return on_loop
 
-            plain_http = self._settings.base_url.startswith("http:")
-            http = self._made_http(
-                transport=self._transport or _network(),
+    def _made_http(self, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+        import httpx
+
+        settings = self._settings
+        try:
+            return httpx.AsyncClient(
+                transport=transport,
                 timeout=httpx.Timeout(
-                    self._settings.silence_timeout_s, connect=self._settings.connect_timeout_s, pool=None
+                    settings.silence_timeout_s, connect=settings.connect_timeout_s, pool=None
                 ),
                 # Each turn has a connection of its own: a kept one may be closed by the server just as
                 # the message goes out, and a message that may have arrived cannot be sent again.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
                 follow_redirects=False,
                 # Without https no certificates are needed, and loading them takes its time.
-                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain_http else True,
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                if settings.base_url.startswith("http:")
+                else True,
                 # A proxy from the environment must not see what goes to this machine.
-                trust_env=not is_loopback(self._settings.base_url),
+                trust_env=not is_loopback(settings.base_url),
             )
-            self._loops[loop] = _OnLoop(http, self._transport, asyncio.Lock())
-        return self._loops[loop]
-
-    def _made_http(self, **settings: Any) -> httpx.AsyncClient:
-        import httpx
-
-        try:
-            return httpx.AsyncClient(**settings)
         except Exception as error:  # an odd proxy or certificate in the environment raises many kinds
             why = _shown(str(error), 120, [self._settings.api_key])
             raise ConfigError(
@@ -539,36 +543,50 @@ def _headers(key: str) -> dict[str, str]:
     }
 
 
+class Sender(Protocol):
+    """Carries messages without httpx's objects, which take their time; see `AiohttpTransport`."""
+
+    async def post(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes,
+        *,
+        connect_s: float,
+        silence_s: float,
+        leaves: Callable[[], object],
+        has_left: Callable[[], object],
+    ) -> Answer:
+        """Send `content`; returns when the answer's head has come. Raises httpx's errors.
+
+        Args:
+            url, headers, content: what is sent.
+            connect_s, silence_s: seconds to wait for a connection, and for the first byte and between chunks.
+            leaves: to be called just before the first byte may leave.
+            has_left: to be called when all has.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+Transport: TypeAlias = "httpx.AsyncBaseTransport | Sender"
+
+
 @dataclass(frozen=True)
 class _OnLoop:
-    """What sends on one loop: httpx's client, or a transport of the user's or an evaluation's own."""
+    """What sends on one loop: httpx's client, or who does without it."""
 
-    http: httpx.AsyncClient
-    transport: httpx.AsyncBaseTransport | None
+    http: httpx.AsyncClient | None
+    sender: Sender | None
     token_lock: asyncio.Lock
-    urls: dict[str, httpx.URL] = dataclasses.field(default_factory=dict)  # parsing one takes its time
 
-    def request(self, url: str, *, headers: dict[str, str], content: bytes, trace: Any) -> httpx.Request:
-        import httpx
-
-        extensions = {"trace": trace}
-        if self.transport is None:
-            return self.http.build_request(
-                "POST", url, headers=headers, content=content, extensions=extensions
-            )
-        timeout = self.http.timeout.as_dict()
-        at = self.urls.get(url) or self.urls.setdefault(url, httpx.URL(url))
-        return httpx.Request(
-            "POST", at, headers=headers, content=content, extensions={**extensions, "timeout": timeout}
-        )
-
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        if self.transport is None:
-            return await self.http.send(request, stream=True)
-        # Cookies, redirects and logins, which the client would see to, are not wanted and take their time.
-        response = await self.transport.handle_async_request(request)
-        response.request = request
-        return response
+    async def aclose(self) -> None:
+        for each in (self.http, self.sender):
+            if each is not None:
+                await each.aclose()
 
 
 def _count(name: str, value: Any, *, least: int) -> int:
@@ -606,9 +624,10 @@ class AsyncReplyStream:
         self._ask = ask
         self._path = path
         self._tries = 0
+        self._batches: AsyncGenerator[list[Event], None] | None = None
         self._events: AsyncGenerator[Event, None] | None = None
         self._written_at = time.perf_counter()
-        self._response: httpx.Response | None = None
+        self._answer: Answer | None = None
         self._secrets: list[Secret] = [self._settings.api_key]
 
     @property
@@ -636,16 +655,17 @@ class AsyncReplyStream:
             raise UsageError(
                 "This stream has been opened before. Nothing was sent; make another for each turn."
             )
-        self._events = self._run()
+        self._batches = self._run()
+        self._events = self._each(self._batches)
         self._client._last = self.reply
         try:
-            self._response = await self._send_until_taken()
+            self._answer = await self._send_until_taken()
         except BaseException as error:
             self._end(error)
             raise
         sent_id = self.request.body.get("session_id")
-        self.reply.session_id = _checked_id(_header(self._response, "X-Session-Id") or sent_id)
-        self.reply.agent_id = _checked_id(_header(self._response, "X-Agent-Id"))
+        self.reply.session_id = _checked_id(_header(self._answer, "X-Session-Id") or sent_id)
+        self.reply.agent_id = _checked_id(_header(self._answer, "X-Agent-Id"))
         self.state = "waiting for the agent"
         return self
 
@@ -654,31 +674,85 @@ class AsyncReplyStream:
             raise UsageError(_NOT_ENTERED)
         return self._events
 
+    async def to_end(self) -> Reply:
+        """Read what is left of the reply and return it: for one who needs no event. Raises as iterating."""
+        if self._batches is None:
+            raise UsageError(_NOT_ENTERED)
+        async for _ in self._batches:
+            pass
+        return self.reply
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Left early, by a break or an exception of the caller's own: the user stopped it.
         try:
-            if self._events is not None:
-                await self._events.aclose()
+            for generator in (self._events, self._batches):
+                if generator is not None:
+                    await generator.aclose()
         finally:
             self._end(None)
-            if self._response is not None:
-                await self._response.aclose()
+            if self._answer is not None:
+                await self._answer.aclose()
 
-    async def _run(self) -> AsyncGenerator[Event, None]:
-        assert self._response is not None, "entering the stream made it"
+    async def _run(self) -> AsyncGenerator[list[Event], None]:
+        answer = self._answer
+        assert answer is not None, "entering the stream made it"
+        in_one = None if self._path == "/chat/stream" else _InOnePiece()
+        parser = in_one or StreamParser(max_record_bytes=self._settings.max_record_bytes)
         try:
-            reader = self._read_stream if self._path == "/chat/stream" else self._read_whole
-            # Closed here and now: what it still held belongs to the reply before that ends.
-            async with contextlib.aclosing(reader(self._response)) as events:
-                async for event in events:
-                    self.state = "streaming"
-                    yield event
+            try:
+                with self._mapped_errors():
+                    async for chunk in answer.aiter_bytes():
+                        yield self._taken_in(parser.feed(chunk))
+            finally:
+                # What a broken stream still held is part of what had arrived.
+                rest = self._taken_in(parser.close())
+            if in_one is not None:
+                self._take_fields(in_one.content)
+            yield rest
+            self._check_kind(answer, in_one)
         except BaseException as error:
             self._end(error)
             raise
         self._end(None, complete=True)
+
+    async def _each(self, batches: AsyncGenerator[list[Event], None]) -> AsyncGenerator[Event, None]:
+        async for events in batches:
+            for event in events:
+                yield event
+
+    def _taken_in(self, events: list[Event]) -> list[Event]:
+        """The events, all of which the reply has by then: a caller may leave after any."""
+        if events:
+            self.state = "streaming"
+            at_s = self._now()
+            for event in events:
+                self.reply.add(event, at_s)
+        return events
+
+    def _take_fields(self, content: Mapping[str, JSON] | None) -> None:
+        if content is not None:
+            self.reply.raw = dict(content)
+            self.reply.session_id = _checked_id(content.get("session_id")) or self.reply.session_id
+            self.reply.agent_id = _checked_id(content.get("agent_id")) or self.reply.agent_id
+
+    def _check_kind(self, answer: Answer, in_one: _InOnePiece | None) -> None:
+        """Raise when what has come to its end cannot be a reply."""
+        if in_one is not None:
+            if in_one.content is None:
+                raise ReplyUnreadable(
+                    "The answer is not a JSON object. Its text and the session are kept. "
+                    f"{_MAY_HAVE_ARRIVED}."
+                )
+            return
+        declared = _header(answer, "Content-Type")
+        if declared is not None and not declared.lower().startswith("text/plain"):
+            raise ReplyUnreadable(
+                f"The answer is declared as {_shown(declared, 60, self._secrets)}, not as the text/plain of "
+                "a reply, so it may not be the agent's. Its text and the session are kept; check "
+                f"HALO_BASE_URL. {_MAY_HAVE_ARRIVED}."
+            )
 
     def _end(self, error: BaseException | None, *, complete: bool = False) -> None:
         """Say once why the reply has ended."""
@@ -704,64 +778,7 @@ class AsyncReplyStream:
     def _now(self) -> float:
         return self.played.now_s() if self.played else time.perf_counter() - self._written_at
 
-    async def _read_stream(self, response: httpx.Response) -> AsyncGenerator[Event, None]:
-        parser = StreamParser(max_record_bytes=self._settings.max_record_bytes)
-        try:
-            async with self._mapped_errors():
-                async for chunk in response.aiter_bytes():
-                    at_s = self._now()
-                    events = parser.feed(chunk)
-                    for event in events:  # all of them first: a caller may leave after any
-                        self.reply.add(event, at_s)
-                    for event in events:
-                        yield event
-        finally:
-            # What a broken stream still held is part of what had arrived.
-            rest = parser.close()
-            for event in rest:
-                self.reply.add(event, self._now())
-        for event in rest:
-            yield event
-        declared = _header(response, "Content-Type")
-        if declared is not None and not declared.lower().startswith("text/plain"):
-            raise ReplyUnreadable(
-                f"The answer is declared as {_shown(declared, 60, self._secrets)}, not as the text/plain of "
-                "a reply, so it may not be the agent's. Its text and the session are kept; check "
-                f"HALO_BASE_URL. {_MAY_HAVE_ARRIVED}."
-            )
-
-    async def _read_whole(self, response: httpx.Response) -> AsyncGenerator[Event, None]:
-        body = bytearray()
-        try:
-            async with self._mapped_errors():
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-        except BaseException:
-            if body:  # half an answer is no JSON, and is kept as it came
-                self.reply.add(TextDelta(body.decode("utf-8", "replace")), self._now())
-            raise
-        at_s = self._now()
-        text = body.decode("utf-8", "replace")
-        try:
-            content = decode_json(text)
-        except ValueError:
-            content = None
-        if not isinstance(content, dict):
-            if text:
-                self.reply.add(TextDelta(text), at_s)
-            raise ReplyUnreadable(
-                f"The answer is not a JSON object. Its text and the session are kept. {_MAY_HAVE_ARRIVED}."
-            )
-        self.reply.raw = content
-        self.reply.session_id = _checked_id(content.get("session_id")) or self.reply.session_id
-        self.reply.agent_id = _checked_id(content.get("agent_id")) or self.reply.agent_id
-        answer = next((content[name] for name in _TEXT_FIELDS if isinstance(content.get(name), str)), "")
-        if isinstance(answer, str) and answer:
-            event = TextDelta(answer)
-            self.reply.add(event, at_s)
-            yield event
-
-    async def _send_until_taken(self) -> httpx.Response:
+    async def _send_until_taken(self) -> Answer:
         """Send the request, again only while it certainly has not arrived; return the 200."""
         refused: Secret | None = None
         while True:
@@ -795,60 +812,78 @@ class AsyncReplyStream:
             return backoff_s if isinstance(error, RateLimited) else None
         return backoff_s
 
-    async def _send_once(self, token: Secret | None) -> httpx.Response:
-        on_loop = self._client._on_loop()
+    async def _send_once(self, token: Secret | None) -> Answer:
         body = dict(self.request.body)
         if token is not None:
             body["user_token"] = token.reveal()
             self._secrets.append(token)
-        async with self._mapped_errors():
-            request = on_loop.request(
-                self._settings.base_url + self._path,
-                headers=_headers(self._settings.api_key.reveal()),
-                content=json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"),
-                trace=self._trace,
-            )
-            if self._client._offline:
-                request.extensions["halo_turn"] = self
-            self._tries += 1
-            self._written_at = time.perf_counter()
-            # What tells when it begins to write is believed; of another transport nothing is known.
-            transport = self._client._transport
-            self.may_have_arrived = transport is not None and not getattr(transport, "traces", False)
-            response = await self._exchanged(on_loop.send, request)
-        if response.status_code == 200:
-            return response
+        content = _as_json(body).encode("utf-8", "replace")
+        self._tries += 1
+        self._written_at = time.perf_counter()
+        # What tells when it begins to write is believed; of another transport nothing is known.
+        transport = self._client._transport
+        self.may_have_arrived = transport is not None and not getattr(transport, "traces", False)
+        with self._mapped_errors():
+            answer = await self._answered(content)
+        if answer.status_code == 200:
+            return answer
         try:
-            raise _status_error(response, await _bounded_body(response), self._secrets)
+            raise _status_error(answer, await _bounded_body(answer), self._secrets)
         finally:
-            await response.aclose()
+            await answer.aclose()
 
-    async def _exchanged(
-        self, send: Callable[[httpx.Request], Awaitable[httpx.Response]], request: httpx.Request
-    ) -> httpx.Response:
+    async def _answered(self, content: bytes) -> Answer:
         if self._client._record is None:
-            return await send(request)
+            return await self._post(content)
         return await self._client._record.send(
-            send,
-            request,
+            partial(self._post, content),
             shown=self._client.dry_run(self.request, self._path),
             path=self._path,
             tries=self._tries,
             secrets=self._secrets,
             now_s=self._now,
             may_have_arrived=lambda: self.may_have_arrived,
+            silence_s=self._settings.silence_timeout_s,
         )
+
+    async def _post(self, content: bytes) -> Answer:
+        settings, on_loop = self._settings, self._client._on_loop()
+        url, headers = settings.base_url + self._path, _headers(settings.api_key.reveal())
+        if on_loop.sender is not None:
+            return await on_loop.sender.post(
+                url,
+                headers,
+                content,
+                connect_s=settings.connect_timeout_s,
+                silence_s=settings.silence_timeout_s,
+                leaves=self._leaves,
+                has_left=self._has_left,
+            )
+        assert on_loop.http is not None, "one of the two sends"
+        extensions: dict[str, Any] = {"trace": self._trace}
+        if self._client._offline:
+            extensions["halo_turn"] = self
+        request = on_loop.http.build_request(
+            "POST", url, headers=headers, content=content, extensions=extensions
+        )
+        return await on_loop.http.send(request, stream=True)
 
     async def _trace(self, name: str, info: Mapping[str, Any]) -> None:
         # Only the network transport tells; for another the time of sending stands.
         if name.endswith("send_request_headers.started"):
-            self.may_have_arrived = True
+            self._leaves()
         if name.endswith("send_request_body.complete"):
-            self._written_at = time.perf_counter()
-            self.state = "waiting for the agent"
+            self._has_left()
 
-    @contextlib.asynccontextmanager
-    async def _mapped_errors(self) -> AsyncIterator[None]:
+    def _leaves(self) -> None:
+        self.may_have_arrived = True
+
+    def _has_left(self) -> None:
+        self._written_at = time.perf_counter()
+        self.state = "waiting for the agent"
+
+    @contextlib.contextmanager
+    def _mapped_errors(self) -> Iterator[None]:
         """Turn what the transport raises into this package's errors."""
         try:
             yield
@@ -880,9 +915,35 @@ class AsyncReplyStream:
         return kind(f"{what} before the reply had ended. {kept(self.reply)}. {_MAY_HAVE_ARRIVED}.")
 
 
-def _header(response: httpx.Response, name: str) -> str | None:
+class _InOnePiece:
+    """Reads an answer that comes in one piece, in the way in which a `StreamParser` reads a stream.
+
+    Attributes:
+        content: its JSON, once it is closed; None when it is no object.
+    """
+
+    def __init__(self) -> None:
+        self.content: dict[str, JSON] | None = None
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> list[Event]:
+        self._body += data
+        return []
+
+    def close(self) -> list[Event]:
+        text: JSON = self._body.decode("utf-8", "replace")
+        # Half of one, or something else, is kept as it came.
+        with contextlib.suppress(ValueError):
+            content = decode_json(str(text))
+            if isinstance(content, dict):
+                self.content = content
+                text = next((said for name in _TEXT_FIELDS if isinstance(said := content.get(name), str)), "")
+        return [TextDelta(str(text))] if text else []
+
+
+def _header(answer: Answer, name: str) -> str | None:
     """A header's value, or None when it is missing or empty."""
-    return response.headers.get(name) or None
+    return answer.headers.get(name) or None
 
 
 def _checked_id(value: JSON) -> str | None:
@@ -891,13 +952,13 @@ def _checked_id(value: JSON) -> str | None:
     return cast(str, value) if usable else None
 
 
-async def _bounded_body(response: httpx.Response) -> bytes:
+async def _bounded_body(answer: Answer) -> bytes:
     """The start of an error's body; what cannot be read of it is left out."""
     body = bytearray()
     # Whatever ends it, and a body that never ends: the status says what has to be said.
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_ERROR_BODY_S):
-            async for chunk in response.aiter_bytes():
+            async for chunk in answer.aiter_bytes():
                 body += chunk
                 if len(body) >= _MAX_ERROR_BODY_BYTES:
                     break

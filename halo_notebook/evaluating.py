@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from . import bridge
 from .asking import COMPLETE, MAX_TRIES, Asker, LocalAsker, Outcome
 from .cases import Case, CaseSource, digest, read_cases
-from .checks import Check, call_check, checked_checks
+from .checks import Check, Judge, checked_checks
 from .client import AsyncHaloClient, HaloClient
 from .cluster import ClusterAsker, check_use, check_workers
 from .connection import current_client, source_of
@@ -170,9 +170,9 @@ async def aevaluate(
     todo = evaluation.unfinished(interrupted=resume == "interrupted")
 
     async def judge(key: str, turn: int, reply: Reply, expect: JSON) -> None:
-        for name, check in plan.checks.items():
+        for name, asked in plan.checks.items():
             try:
-                verdict = call_check(check, reply, expect)
+                verdict: Any = asked(reply, expect)
                 verdict = await verdict if inspect.isawaitable(verdict) else verdict
             except Exception as error:  # noqa: BLE001  # a user's own may raise anything
                 verdict = error
@@ -201,7 +201,7 @@ async def aevaluate(
     return evaluation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Ended:
     """A turn that has ended, to be judged."""
 
@@ -232,7 +232,7 @@ class _Plan:
     """What is to be asked, checked before anything is sent."""
 
     cases: list[Case]
-    checks: dict[str, Check]
+    checks: dict[str, Judge]
     targets: dict[str, _Target]
     repeats: int
     concurrency: int

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import bridge
 from .asking import COMPLETE, FAILED, INTERRUPTED
-from .checks import Check, Score, as_score, call_check, checked_checks
+from .checks import Check, Judge, Score, as_score, checked_checks
 from .errors import InvalidRequest
 from .journal import line_at, located_lines
 from .render import one_line
@@ -44,7 +44,7 @@ BUSY = 0.2
 SKIPPED, NOT_RUN = "skipped", "not run"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """A case as it is asked once.
 
@@ -97,7 +97,7 @@ class Evaluation:
         self,
         path: Path,
         conversations: Sequence[Conversation],
-        checks: Mapping[str, Check],
+        checks: Mapping[str, Judge],
         configs: Mapping[str, str],
     ) -> None:
         self.path = path
@@ -181,9 +181,9 @@ class Evaluation:
 
     def judge_reply(self, key: str, turn: int, reply: Reply, expect: JSON) -> None:
         """Hold a turn's reply to each check, from sync code."""
-        for name, check in self._checks.items():
+        for name, asked in self._checks.items():
             try:
-                verdict = bridge.resolve(call_check(check, reply, expect))
+                verdict = bridge.resolve(asked(reply, expect))
             except Exception as error:  # noqa: BLE001  # a user's own may raise anything
                 verdict = error
             self.judge(key, turn, name, verdict)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .stream import JSON
 
 
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BEGINNING = b'{"kind":"run"'
 
 
@@ -149,8 +150,7 @@ class _Line:
 
 
 def _encoded(line: dict[str, JSON]) -> bytes:
-    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace") + b"\n"
+    return _as_json(line).encode("utf-8", "replace") + b"\n"
 
 
 def _settle(waiting: list[asyncio.Future[None]], error: UsageError | None) -> None:

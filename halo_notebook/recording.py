@@ -52,6 +52,7 @@ from .stream import JSON, decode_json
 if TYPE_CHECKING:
     from .client import AsyncReplyStream
     from .reply import Reply
+    from .request import Answer
     from .settings import Secret
 
 FORMAT = 1
@@ -405,8 +406,7 @@ class Recorder:
 
     async def send(
         self,
-        send: Callable[[httpx.Request], Awaitable[httpx.Response]],
-        request: httpx.Request,
+        send: Callable[[], Awaitable[Answer]],
         *,
         shown: dict[str, JSON],
         path: str,
@@ -414,35 +414,32 @@ class Recorder:
         secrets: Sequence[Secret],
         now_s: Callable[[], float],
         may_have_arrived: Callable[[], bool],
-    ) -> httpx.Response:
-        """Send `request` and return the answer, whose bytes are noted as they are read.
+        silence_s: float,
+    ) -> Answer:
+        """Send a request and return the answer, whose bytes are noted as they are read.
 
         Args:
             send: sends it, and returns when the answer's head has come.
-            request: what is sent.
             shown: the request without its secrets, as `dry_run` gives it.
             path: its path below the base URL.
             tries: how often its turn has been sent, with this.
             secrets: what went with it in confidence.
             now_s: seconds from its being written.
             may_have_arrived: whether it, or a part of it, has left.
+            silence_s: how long a silence is waited for.
         """
         self._secrets |= dict.fromkeys(secret.reveal() for secret in secrets)
         base_url = str(shown["url"]).removesuffix(path)
         going = _Going(self, cast("dict[str, JSON]", shown["body"]), path, tries, self._source(base_url))
         going.now_s, going.may_have_arrived = now_s, may_have_arrived
-        going.silence_s = request.extensions.get("timeout", {}).get("read")
+        going.silence_s = silence_s
         try:
-            response = await send(request)
+            answer = await send()
         except BaseException as error:
             going.end(error)
             raise
-        going.take_head(response)
-        if response.is_stream_consumed:  # a transport that gives a body whole: it is read, and decoded
-            going.take_whole(response.content)
-            return response
-        response.stream = _Noted(cast("httpx.AsyncByteStream", response.stream), going)
-        return response
+        going.take_head(answer)
+        return _Noted(answer, going)
 
     def keep(self, exchange: Exchange) -> None:
         """Add an exchange to the file, without its secrets. One that cannot be written is `lost`."""
@@ -495,6 +492,7 @@ class _Going:
 
     now_s: Callable[[], float]
     may_have_arrived: Callable[[], bool]
+    silence_s: float
 
     def __init__(self, recorder: Recorder, body: dict[str, JSON], path: str, tries: int, source: str) -> None:
         self._recorder = recorder
@@ -502,33 +500,22 @@ class _Going:
         self._at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._status: int | None = None
         self._headers: dict[str, str] = {}
-        self._encoding = ""
         self._head_at_s = 0.0
         self._chunks: list[tuple[float, bytes]] = []
         self._over = False
-        self.silence_s: float | None = None
 
-    def take_head(self, response: httpx.Response) -> None:
-        self._status, self._head_at_s = response.status_code, self.now_s()
-        self._headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-        self._encoding = response.headers.get("Content-Encoding", "")
+    def take_head(self, answer: Answer) -> None:
+        self._status, self._head_at_s = answer.status_code, self.now_s()
+        self._headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
 
     def take_chunk(self, data: bytes) -> None:
         self._chunks.append((self.now_s(), data))
-
-    def take_whole(self, data: bytes) -> None:
-        self._encoding = ""
-        if data:
-            self.take_chunk(data)
-        self.end(None)
 
     def end(self, error: BaseException | None) -> None:
         """Keep it, once: `error` is what ended it, and None is its own end."""
         if self._over:
             return
         self._over = True
-        chunks, decoding_error = _decoded(self._encoding, self._chunks)
-        error = decoding_error or error
         broken = isinstance(error, Exception)
         kind = next((cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _ERRORS), "ReadError")
         self._recorder.keep(
@@ -538,7 +525,7 @@ class _Going:
                 status=self._status,
                 headers=self._headers,
                 head_at_s=self._head_at_s,
-                chunks=chunks,
+                chunks=tuple(self._chunks),
                 how="broken" if broken else "whole" if error is None else "stopped",
                 ended_at_s=self.now_s(),
                 error=kind if broken else "",
@@ -552,16 +539,17 @@ class _Going:
         )
 
 
-class _Noted(httpx.AsyncByteStream):
-    """An answer's bytes, noted as they are read."""
+class _Noted:
+    """An answer whose bytes are noted as they are read: as its reader has them, without a compression."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, going: _Going) -> None:
-        self._stream = stream
+    def __init__(self, answer: Answer, going: _Going) -> None:
+        self.status_code, self.headers = answer.status_code, answer.headers
+        self._answer = answer
         self._going = going
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
         try:
-            async for data in self._stream:
+            async for data in self._answer.aiter_bytes():
                 self._going.take_chunk(data)
                 yield data
         except BaseException as error:
@@ -571,31 +559,9 @@ class _Noted(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         try:
-            await self._stream.aclose()
+            await self._answer.aclose()
         finally:
             self._going.end(GeneratorExit())  # its reader has left, unless it had ended
-
-
-def _decoded(
-    encoding: str, chunks: Sequence[tuple[float, bytes]]
-) -> tuple[_Chunks, httpx.DecodingError | None]:
-    """The chunks without a compression that nobody asked for: a secret must not hide in it."""
-    if encoding.lower() in ("", "identity"):
-        return tuple(chunks), None
-    at_s = 0.0
-
-    def compressed() -> Iterator[bytes]:
-        nonlocal at_s
-        for at_s, data in chunks:  # noqa: B007  # read below, as each comes out
-            yield data
-
-    plain: list[tuple[float, bytes]] = []
-    try:
-        answer = httpx.Response(200, headers={"Content-Encoding": encoding}, content=compressed())
-        plain += ((at_s, data) for data in answer.iter_bytes())
-    except httpx.DecodingError as error:
-        return tuple(plain), error
-    return tuple(plain), None
 
 
 def _masked(value: JSON, secrets: Sequence[str]) -> JSON:

@@ -11,13 +11,13 @@ import difflib
 import io
 import json
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, cast
 from uuid import UUID
 
 from .errors import InvalidRequest
@@ -35,6 +35,26 @@ MODES = ("chat", "voice", "video", "livehelp")
 UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
 TokenSource: TypeAlias = Secret | Callable[[], "str | Awaitable[str]"]
 """A user token as it is held: hidden, or asked for when needed."""
+
+
+class Answer(Protocol):
+    """What is read of an HTTP answer; an `httpx.Response` is one."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By their names, in whichever case."""
+        ...
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """Its body, as it comes, decoded. Raises httpx's errors."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it, also when it was not read to its end."""
+        ...
 
 
 class ContextEntry(TypedDict, total=False):

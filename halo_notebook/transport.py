@@ -1,9 +1,9 @@
-"""An httpx transport for many streams at once, over aiohttp.
+"""Messages over aiohttp, for many streams at once.
 
 What it promises:
 
-- It tells, by httpx's `trace` extension, when a request begins to leave and when all of it has,
-  so that a message that may have arrived is known as such.
+- It tells when a message begins to leave and when all of it has, so that one that may have arrived
+  is known as such.
 - What it raises is httpx's: `ConnectError`, `ConnectTimeout` and `ProxyError` when nothing was
   sent, and only then.
 - Bytes are passed on as they come.
@@ -17,23 +17,23 @@ goes without this one: it needs no further package and knows every proxy.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import httpx
 
 from .settings import is_loopback
 
 if TYPE_CHECKING:
-    import aiohttp
+    from .request import Answer
 
 REUSED_WITHIN_S = 2.0
 
-Trace = Callable[[str, dict[str, Any]], Awaitable[None]]
 
-
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """See the module.
+class AiohttpTransport:
+    """See the module; a `Sender` for a client.
 
     Args:
         base_url: where all requests will go: it decides on certificates and proxies.
@@ -49,43 +49,44 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     def _opened(self) -> aiohttp.ClientSession:
-        import aiohttp
-
         if self._session is None:
-            told = aiohttp.TraceConfig()
-            # With a connection in hand, the request is what comes next.
-            told.on_connection_create_end.append(_leaves)
-            told.on_connection_reuseconn.append(_leaves)
-            told.on_request_chunk_sent.append(_has_left)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl, keepalive_timeout=REUSED_WITHIN_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=self._trust_env,
-                trace_configs=[told],
             )
         return self._session
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`; returns when the answer's head has come. Raises httpx's errors."""
-        import aiohttp
-
-        wait_s = request.extensions.get("timeout", {})
+    async def post(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes,
+        *,
+        connect_s: float,
+        silence_s: float,
+        leaves: Callable[[], object],
+        has_left: Callable[[], object],
+    ) -> Answer:
+        """See `Sender`."""
         try:
-            response = await self._opened().request(
-                request.method,
-                str(request.url),
-                headers=request.headers.multi_items(),
-                data=await request.aread(),
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=wait_s.get("connect"), sock_read=wait_s.get("read")
-                ),
-                trace_request_ctx=request.extensions.get("trace"),
-            )
+            # Its own time for a silence would be set anew by each piece of a chunk that comes.
+            async with asyncio.timeout(None) as silence:
+                message = _Message(content, leaves, has_left, silence, silence_s)
+                answer = await self._opened().post(
+                    url,
+                    headers=headers,
+                    data=message,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+                )
         except Exception as error:
             raise _as_httpx(error) from error
-        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+        if "Content-Encoding" in answer.headers:  # which nobody asked for, and httpx undoes
+            stream = _Body(answer, silence_s)
+            return httpx.Response(answer.status, headers=answer.raw_headers, stream=stream)
+        return _Answer(answer, silence_s)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -94,42 +95,115 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await session.close()
 
 
-class _Body(httpx.AsyncByteStream):
-    """The bytes of an answer, as they come."""
+class _Message(aiohttp.Payload):
+    """What is sent; it tells when it leaves, and from when on an answer is waited for.
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+    aiohttp's own kind for bytes warns of a large one, which would hold up the loop only for a moment.
+    """
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    _value: bytes
+
+    def __init__(
+        self,
+        content: bytes,
+        leaves: Callable[[], object],
+        has_left: Callable[[], object],
+        silence: asyncio.Timeout,
+        silence_s: float,
+    ) -> None:
+        super().__init__(content)
+        self._size = len(content)
+        self._leaves = leaves
+        self._has_left = has_left
+        self._silence = silence
+        self._silence_s = silence_s
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: Any) -> None:
+        self._leaves()
+        self._silence.reschedule(asyncio.get_running_loop().time() + self._silence_s)
+        connection = writer.transport
         try:
-            async for chunk in self._response.content.iter_any():
+            await writer.write(self._value)
+        except BaseException:
+            # Closed in the usual way, it would go on sending what it still holds.
+            if connection is not None:
+                connection.abort()
+            raise
+        self._has_left()
+
+
+class _Answer:
+    """An answer's head, and its body as it comes."""
+
+    def __init__(self, answer: aiohttp.ClientResponse, silence_s: float) -> None:
+        self.status_code: int = answer.status
+        self.headers: Mapping[str, str] = answer.headers
+        self._answer = answer
+        self._silence_s = silence_s
+
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+        silence = _Silence(self._answer, self._silence_s)
+        try:
+            async for chunk in self._answer.content.iter_any():
+                silence.broken()
                 yield chunk
         except Exception as error:
-            raise _as_httpx(error) from error
+            raise _as_httpx(TimeoutError("silence") if silence.too_long else error) from error
+        finally:
+            silence.end()
 
     async def aclose(self) -> None:
         # One that was read to its end has given its connection back by then.
-        self._response.close()
+        self._answer.close()
 
 
-async def _leaves(session: Any, context: Any, params: Any) -> None:
-    await _tell(context, "send_request_headers.started")
+class _Silence:
+    """Closes an answer of which nothing has come for `limit_s`.
+
+    Its clock is looked at when it may be too late, and not set anew by each chunk.
+    """
+
+    def __init__(self, answer: aiohttp.ClientResponse, limit_s: float) -> None:
+        self.too_long = False
+        self._answer = answer
+        self._limit_s = limit_s
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._timer = self._loop.call_at(self._since + limit_s, self._look)
+
+    def broken(self) -> None:
+        self._since = self._loop.time()
+
+    def _look(self) -> None:
+        ends = self._since + self._limit_s
+        if ends > self._loop.time():
+            self._timer = self._loop.call_at(ends, self._look)
+        else:
+            self.too_long = True
+            self._answer.close()
+
+    def end(self) -> None:
+        self._timer.cancel()
 
 
-async def _has_left(session: Any, context: Any, params: Any) -> None:
-    await _tell(context, "send_request_body.complete")
+class _Body(httpx.AsyncByteStream):
+    """The bytes of an answer, for httpx to decode."""
 
+    def __init__(self, answer: aiohttp.ClientResponse, silence_s: float) -> None:
+        self._answer = _Answer(answer, silence_s)
 
-async def _tell(context: Any, name: str) -> None:
-    trace: Trace | None = context.trace_request_ctx
-    if trace is not None:
-        await trace(name, {})
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._answer.aiter_bytes()
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
 
 
 def _as_httpx(error: Exception) -> Exception:
     """What aiohttp raised, as what it means to a sender. Another kind is returned as it is."""
-    import aiohttp
-
     why = str(error) or type(error).__name__
     match error:
         case aiohttp.ConnectionTimeoutError():

@@ -16,12 +16,12 @@ from halo_notebook.checks import (
     agent_is,
     as_score,
     autoevals_scorer,
-    call_check,
     check_name,
     checked_checks,
     contains,
     faster_than,
     json_schema,
+    judge_of,
     matches,
     no_action,
 )
@@ -87,7 +87,7 @@ GO: JSON = {"name": "navigate"}
 )
 def test_ready_checks(check: Check, about: Reply, expect: JSON, passes: bool | None) -> None:
     """Each passes what it says, and nothing else."""
-    assert as_score(call_check(check, about, expect)).passed is passes
+    assert as_score(judge_of(check)(about, expect)).passed is passes
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_check_may_take_what_is_expected() -> None:
         return limit == 3
 
     for check in (one, two, named, own):
-        assert call_check(check, reply(), "x") is True
+        assert judge_of(check)(reply(), "x") is True
 
 
 def test_checks_have_names() -> None:
@@ -157,5 +157,5 @@ def test_an_autoevals_scorer_is_a_check() -> None:
 
     check = autoevals_scorer(Levenshtein())
     assert check_name(check) == "Levenshtein"
-    assert call_check(check, reply("same"), "same") == Score(True, 1.0)
-    assert call_check(check, reply("same"), "other") == Score(False, 0.2)
+    assert judge_of(check)(reply("same"), "same") == Score(True, 1.0)
+    assert judge_of(check)(reply("same"), "other") == Score(False, 0.2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +20,9 @@ from halo_notebook.transport import REUSED_WITHIN_S, AiohttpTransport
 from .faults import FAULTS, Fault
 
 
-def asked(url: str, message: str = "Hello", **settings: Any) -> tuple[Reply, errors.HaloError | None]:
+def asked(
+    url: str, message: str = "Hello", images: Sequence[str] | None = None, **settings: Any
+) -> tuple[Reply, errors.HaloError | None]:
     """What came of one message over the transport, and the error that it ended with."""
 
     async def ask() -> tuple[Reply, errors.HaloError | None]:
@@ -27,7 +30,7 @@ def asked(url: str, message: str = "Hello", **settings: Any) -> tuple[Reply, err
         async with AsyncHaloClient(
             DEMO_KEY, base_url=url, transport=AiohttpTransport(url), max_retries=0, **settings
         ) as client:
-            stream = client.stream(message)
+            stream = client.stream(message, images=images)
             try:
                 async with stream as events:
                     async for _ in events:
@@ -235,6 +238,69 @@ def test_a_reply_that_is_left_closes_its_connection() -> None:
 
     with server(serve) as url:
         asyncio.run(leave(url))
+
+
+def test_a_silence_is_measured_from_the_last_that_came() -> None:
+    """An answer that takes longer than a silence may last is read to its end; one that stops is not."""
+    pause = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n")
+        for letter in b"piecemeal":
+            connection.sendall(bytes([letter]))
+            pause.wait(0.1)
+
+    def stops(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\npiece")
+        while connection.recv(65536):  # until the other side leaves
+            pass
+
+    with server(serve) as url:
+        reply, error = asked(url, silence_timeout_s=0.5)
+    assert error is None and reply.text == "piecemeal"
+    assert reply.elapsed_s is not None and reply.elapsed_s > 0.5
+    with server(stops) as url:
+        reply, error = asked(url, silence_timeout_s=0.5)
+    assert isinstance(error, errors.ReplyTimeout) and "silent for 0.5 s" in str(error)
+    assert reply.text == "piece" and reply.may_have_arrived
+    assert reply.elapsed_s is not None and reply.elapsed_s < 5
+
+
+def test_a_message_that_is_not_taken_in_is_a_silence() -> None:
+    """A server that reads nothing holds up no turn for ever; of the message a part may have arrived."""
+    never = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        never.wait(20)
+
+    with server(serve) as url:
+        reply, error = asked(url, silence_timeout_s=0.5, images=["data:image/png;base64," + 16_000_000 * "A"])
+        never.set()
+    assert isinstance(error, errors.ReplyTimeout), error
+    assert reply.may_have_arrived
+
+
+def test_a_compression_that_nobody_asked_for_is_undone() -> None:
+    """As by the network's own transport: whole, and what cannot be read is said so."""
+    whole = zlib.compress("grüße".encode())
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n"
+
+    def serve(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(head % len(whole) + whole)
+
+    def babbles(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(head % 5 + b"plain")
+
+    with server(serve) as url:
+        reply, error = asked(url)
+    assert error is None and reply.text == "grüße"
+    with server(babbles) as url:
+        reply, error = asked(url)
+    assert isinstance(error, errors.ReplyUnreadable) and "compression" in str(error)
 
 
 def test_a_transport_that_says_nothing_of_what_left_is_not_believed() -> None:
