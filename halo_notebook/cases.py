@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
 """Cases as a user has them, see `read_cases`."""
 
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _CASE_KEYS = ("id", "turns", "expect", "tags")
 _COLUMNS = ("id", "say", "turns", "expect", "tags")
 
@@ -80,8 +81,7 @@ class Case:
 
 def digest(content: JSON) -> str:
     """A short name for JSON content, the same on every machine."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:20]
+    return hashlib.sha256(_canonical(content).encode("utf-8", "replace")).hexdigest()[:20]
 
 
 def read_cases(source: CaseSource) -> list[Case]:

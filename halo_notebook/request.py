@@ -32,6 +32,8 @@ MAX_HISTORY_ITEMS = 50
 MAX_BEHAVIOR_CHARS = 5_000
 MODES = ("chat", "voice", "video", "livehelp")
 
+_check_json = json.JSONEncoder(allow_nan=False).encode
+
 UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
 TokenSource: TypeAlias = Secret | Callable[[], "str | Awaitable[str]"]
 """A user token as it is held: hidden, or asked for when needed."""
@@ -129,7 +131,7 @@ def plain_json(value: Any, place: str) -> JSON:
     """
     try:
         plain = _plain(value)
-        json.dumps(plain, allow_nan=False)
+        _check_json(plain)
     except (TypeError, ValueError, RecursionError) as error:
         why = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise InvalidRequest(
@@ -226,7 +228,9 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
         defaults: the fields to send where `fields` has none.
     """
     known = RequestFields.__annotations__
-    for name in fields.keys() - known.keys():
+    for name in fields:
+        if name in known:
+            continue
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
         raise InvalidRequest(f"There is no field {name!r}. Nothing was sent; {hint}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -606,19 +606,20 @@ def test_no_secret_is_in_the_file(agent: DemoAgent, kept: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_ends_it_in_one_line(
-    agent: DemoAgent, client: HaloClient, kept: Path, monkeypatch: pytest.MonkeyPatch
+    agent: DemoAgent, client: HaloClient, kept: Path
 ) -> None:
     """A full disk: no message leaves that could not be noted, and what is there can be gone on with."""
     evaluate(["one"], configs={"demo": client}, path=kept, progress=False)
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("halo_notebook.journal.os.fsync", full)
-        with pytest.raises(errors.UsageError, match=r"could not be written \(No space left on device\)"):
+    before = kept.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))  # a part of a line finds room
+    try:
+        with pytest.raises(errors.UsageError, match=r"could not be written \(File too large\)"):
             evaluate(["one", "two", "three"], configs={"demo": client}, path=kept, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert asked(agent) == ["one"]
+    assert kept.read_bytes() == before
     result = evaluate(["one", "two", "three"], configs={"demo": client}, path=kept, progress=False)
     assert {row["status"] for row in result.rows()} == {"complete"}
 
