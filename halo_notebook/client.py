@@ -731,9 +731,9 @@ class AsyncReplyStream:
                 self.reply.add(event, at_s)
         return events
 
-    def _take_fields(self, content: Mapping[str, JSON] | None) -> None:
+    def _take_fields(self, content: dict[str, JSON] | None) -> None:
         if content is not None:
-            self.reply.raw = dict(content)
+            self.reply.raw = content
             self.reply.session_id = _checked_id(content.get("session_id")) or self.reply.session_id
             self.reply.agent_id = _checked_id(content.get("agent_id")) or self.reply.agent_id
 
@@ -818,13 +818,14 @@ class AsyncReplyStream:
             body["user_token"] = token.reveal()
             self._secrets.append(token)
         content = _as_json(body).encode("utf-8", "replace")
+        post = partial(self._post, self._client._on_loop(), content)
         self._tries += 1
         self._written_at = time.perf_counter()
         # What tells when it begins to write is believed; of another transport nothing is known.
         transport = self._client._transport
         self.may_have_arrived = transport is not None and not getattr(transport, "traces", False)
         with self._mapped_errors():
-            answer = await self._answered(content)
+            answer = await self._answered(post)
         if answer.status_code == 200:
             return answer
         try:
@@ -832,11 +833,11 @@ class AsyncReplyStream:
         finally:
             await answer.aclose()
 
-    async def _answered(self, content: bytes) -> Answer:
+    async def _answered(self, post: Callable[[], Awaitable[Answer]]) -> Answer:
         if self._client._record is None:
-            return await self._post(content)
+            return await post()
         return await self._client._record.send(
-            partial(self._post, content),
+            post,
             shown=self._client.dry_run(self.request, self._path),
             path=self._path,
             tries=self._tries,
@@ -846,8 +847,8 @@ class AsyncReplyStream:
             silence_s=self._settings.silence_timeout_s,
         )
 
-    async def _post(self, content: bytes) -> Answer:
-        settings, on_loop = self._settings, self._client._on_loop()
+    async def _post(self, on_loop: _OnLoop, content: bytes) -> Answer:
+        settings = self._settings
         url, headers = settings.base_url + self._path, _headers(settings.api_key.reveal())
         if on_loop.sender is not None:
             return await on_loop.sender.post(
@@ -931,14 +932,15 @@ class _InOnePiece:
         return []
 
     def close(self) -> list[Event]:
-        text: JSON = self._body.decode("utf-8", "replace")
+        text = self._body.decode("utf-8", "replace")
         # Half of one, or something else, is kept as it came.
         with contextlib.suppress(ValueError):
-            content = decode_json(str(text))
+            content = decode_json(text)
             if isinstance(content, dict):
                 self.content = content
-                text = next((said for name in _TEXT_FIELDS if isinstance(said := content.get(name), str)), "")
-        return [TextDelta(str(text))] if text else []
+                said = (content.get(name) for name in _TEXT_FIELDS)
+                text = next((each for each in said if isinstance(each, str)), "")
+        return [TextDelta(text)] if text else []
 
 
 def _header(answer: Answer, name: str) -> str | None:

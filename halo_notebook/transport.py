@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .request import Answer
 
 REUSED_WITHIN_S = 2.0
+_TO_READ_S = 0.05
 
 
 class AiohttpTransport:
@@ -70,23 +72,28 @@ class AiohttpTransport:
         has_left: Callable[[], object],
     ) -> Answer:
         """See `Sender`."""
+        silence = _Silence(silence_s)
         try:
-            # Its own time for a silence would be set anew by each piece of a chunk that comes.
-            async with asyncio.timeout(None) as silence:
-                message = _Message(content, leaves, has_left, silence, silence_s)
+            async with asyncio.timeout(None) as waiting:
+                silence.too_long = partial(waiting.reschedule, 0)
                 answer = await self._opened().post(
                     url,
                     headers=headers,
-                    data=message,
+                    data=_Message(content, leaves, has_left, silence),
                     allow_redirects=False,
+                    # Its own time for a silence is set anew by each packet, which is too dear.
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
                 )
-        except Exception as error:
-            raise _as_httpx(error) from error
+        except BaseException as error:
+            silence.end()
+            if isinstance(error, Exception):
+                raise _as_httpx(error) from error
+            raise
+        silence.too_long = answer.close
         if "Content-Encoding" in answer.headers:  # which nobody asked for, and httpx undoes
-            stream = _Body(answer, silence_s)
+            stream = _Body(_Answer(answer, silence))
             return httpx.Response(answer.status, headers=answer.raw_headers, stream=stream)
-        return _Answer(answer, silence_s)
+        return _Answer(answer, silence)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -96,7 +103,7 @@ class AiohttpTransport:
 
 
 class _Message(aiohttp.Payload):
-    """What is sent; it tells when it leaves, and from when on an answer is waited for.
+    """What is sent; it tells when it leaves.
 
     aiohttp's own kind for bytes warns of a large one, which would hold up the loop only for a moment.
     """
@@ -108,22 +115,20 @@ class _Message(aiohttp.Payload):
         content: bytes,
         leaves: Callable[[], object],
         has_left: Callable[[], object],
-        silence: asyncio.Timeout,
-        silence_s: float,
+        silence: _Silence,
     ) -> None:
         super().__init__(content)
         self._size = len(content)
         self._leaves = leaves
         self._has_left = has_left
         self._silence = silence
-        self._silence_s = silence_s
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self._value.decode(encoding, errors)
 
     async def write(self, writer: Any) -> None:
         self._leaves()
-        self._silence.reschedule(asyncio.get_running_loop().time() + self._silence_s)
+        self._silence.broken()
         connection = writer.transport
         try:
             await writer.write(self._value)
@@ -132,68 +137,85 @@ class _Message(aiohttp.Payload):
             if connection is not None:
                 connection.abort()
             raise
+        self._silence.broken()
         self._has_left()
 
 
 class _Answer:
     """An answer's head, and its body as it comes."""
 
-    def __init__(self, answer: aiohttp.ClientResponse, silence_s: float) -> None:
+    def __init__(self, answer: aiohttp.ClientResponse, silence: _Silence) -> None:
         self.status_code: int = answer.status
         self.headers: Mapping[str, str] = answer.headers
         self._answer = answer
-        self._silence_s = silence_s
+        self._silence = silence
 
     async def aiter_bytes(self) -> AsyncIterator[bytes]:
-        silence = _Silence(self._answer, self._silence_s)
+        silence = self._silence
+        silence.broken()
         try:
             async for chunk in self._answer.content.iter_any():
                 silence.broken()
                 yield chunk
         except Exception as error:
-            raise _as_httpx(TimeoutError("silence") if silence.too_long else error) from error
+            raise _as_httpx(TimeoutError("silence") if silence.was_too_long else error) from error
         finally:
             silence.end()
 
     async def aclose(self) -> None:
+        self._silence.end()
         # One that was read to its end has given its connection back by then.
         self._answer.close()
 
 
 class _Silence:
-    """Closes an answer of which nothing has come for `limit_s`.
+    """Ends what is waited for when nothing has come for `limit_s`, from the first time that it is broken.
 
-    Its clock is looked at when it may be too late, and not set anew by each chunk.
+    Its clock is looked at when it may be too late, and not set anew each time.
+
+    Attributes:
+        too_long: ends it.
+        was_too_long: whether it has.
     """
 
-    def __init__(self, answer: aiohttp.ClientResponse, limit_s: float) -> None:
-        self.too_long = False
-        self._answer = answer
+    too_long: Callable[[], object]
+
+    def __init__(self, limit_s: float) -> None:
+        self.was_too_long = False
         self._limit_s = limit_s
         self._loop = asyncio.get_running_loop()
-        self._since = self._loop.time()
-        self._timer = self._loop.call_at(self._since + limit_s, self._look)
+        self._since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._doubted = False
 
     def broken(self) -> None:
         self._since = self._loop.time()
+        if self._timer is None:
+            self._look()
 
     def _look(self) -> None:
         ends = self._since + self._limit_s
         if ends > self._loop.time():
+            self._doubted = False
             self._timer = self._loop.call_at(ends, self._look)
+        elif not self._doubted:
+            # A loop that something else held up has yet to read what has come meanwhile.
+            self._doubted = True
+            self._timer = self._loop.call_later(_TO_READ_S, self._look)
         else:
-            self.too_long = True
-            self._answer.close()
+            self.was_too_long = True
+            self.too_long()
 
     def end(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Body(httpx.AsyncByteStream):
     """The bytes of an answer, for httpx to decode."""
 
-    def __init__(self, answer: aiohttp.ClientResponse, silence_s: float) -> None:
-        self._answer = _Answer(answer, silence_s)
+    def __init__(self, answer: _Answer) -> None:
+        self._answer = answer
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._answer.aiter_bytes()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -18,6 +19,9 @@ from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.transport import REUSED_WITHIN_S, AiohttpTransport
 
 from .faults import FAULTS, Fault
+
+if TYPE_CHECKING:
+    from halo_notebook.client import AsyncReplyStream
 
 
 def asked(
@@ -266,6 +270,31 @@ def test_a_silence_is_measured_from_the_last_that_came() -> None:
     assert isinstance(error, errors.ReplyTimeout) and "silent for 0.5 s" in str(error)
     assert reply.text == "piece" and reply.may_have_arrived
     assert reply.elapsed_s is not None and reply.elapsed_s < 5
+
+
+@pytest.mark.parametrize("fault", [None, "drip"], ids=["before its head", "in its midst"])
+def test_a_loop_that_is_held_up_is_no_silence_of_the_agents(fault: str | None, agent: DemoAgent) -> None:
+    """A check may compute for long on the notebook's own loop; what came meanwhile is there when it ends."""
+    if fault:
+        agent.faults.append(fault)
+
+    async def ask() -> Reply:
+        transport = AiohttpTransport(agent.url)
+        async with AsyncHaloClient(
+            DEMO_KEY, base_url=agent.url, transport=transport, silence_timeout_s=0.3
+        ) as client:
+            stream = client.stream("Hello")
+            asking = asyncio.ensure_future(read(stream))
+            while not (stream.reply.text if fault else stream.may_have_arrived):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            time.sleep(0.6)  # noqa: ASYNC251  # which is what it is about
+            return await asking
+
+    async def read(stream: AsyncReplyStream) -> Reply:
+        async with stream:
+            return await stream.to_end()
+
+    assert asyncio.run(ask()).status == "complete"
 
 
 def test_a_message_that_is_not_taken_in_is_a_silence() -> None:
