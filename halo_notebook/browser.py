@@ -27,7 +27,6 @@ from .errors import UsageError
 
 T = TypeVar("T")
 
-_LEAST_S = 0.01
 _running: set[asyncio.Task[None]] = set()
 """The loop itself holds no task."""
 _idents = itertools.count(2)
@@ -127,7 +126,7 @@ class Event:
     """As `threading.Event`."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
         self._is_set = False
 
     def set(self) -> None:
@@ -146,7 +145,7 @@ class Lock:
     """As `threading.Lock`; whoever waits first has it first."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
         self._taken = False
 
     def locked(self) -> bool:
@@ -189,7 +188,7 @@ class SimpleQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
 
     def put(self, item: T) -> None:
         self._items.append(item)
@@ -207,29 +206,35 @@ class SimpleQueue(Generic[T]):
             raise queue.Empty from None
 
 
-def _parked(waiting: deque[asyncio.Future[None]], timeout_s: float | None) -> bool:
+def _parked(waiting: deque[asyncio.Future[bool]], timeout_s: float | None) -> bool:
     """Wait to be woken; whether one was, before the time was up."""
-    place = asyncio.get_event_loop().create_future()
+    loop = asyncio.get_event_loop()
+    place: asyncio.Future[bool] = loop.create_future()
     waiting.append(place)
-    # Pyodide's loop raises for a time that has passed when it comes to it.
-    least_s = None if timeout_s is None else max(timeout_s, _LEAST_S)
+    # Not by asyncio's own timeout, which names a moment: Pyodide's loop raises for one that has passed
+    # by the time that it is asked to wait for it.
+    timer = None if timeout_s is None else loop.call_later(max(timeout_s, 0), _settle, place, False)
 
     async def woken() -> bool:
         try:
-            async with asyncio.timeout(least_s):
-                await place
-        except TimeoutError:
-            return False
-        return True
+            return await place
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     return wait(woken())
 
 
-def _wake(waiting: deque[asyncio.Future[None]]) -> bool:
+def _settle(place: asyncio.Future[bool], woken: bool) -> bool:
+    if place.done():
+        return False
+    place.set_result(woken)
+    return True
+
+
+def _wake(waiting: deque[asyncio.Future[bool]]) -> bool:
     """Wake the first that still waits; whether there was one."""
     while waiting:
-        place = waiting.popleft()
-        if not place.done():
-            place.set_result(None)
+        if _settle(waiting.popleft(), True):
             return True
     return False
