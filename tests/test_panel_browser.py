@@ -843,6 +843,19 @@ class TestLife:
         lab.run_cell(1)
         PanelPage(lab, lab.cell_output(1)).ask("again", 1, "You said: again")
 
+
+class TestLifeInNotebook7(TestLife):
+    """The same in Notebook 7."""
+
+    @pytest.fixture
+    def lab(self, notebook7: LabPage) -> LabPage:
+        """Its page."""
+        return notebook7
+
+
+class TestMessages:
+    """What goes between the kernel and the page, which is the same in every front end."""
+
     @pytest.mark.timeout(240)
     def test_many_panels_do_not_cross(self, lab: LabPage) -> None:
         """Ten on a page stream at once, two of them on one session; closed, they leave nothing."""
@@ -882,15 +895,6 @@ class TestLife:
         assert panel.reply(4).split() == words
         assert "'frame'" in printed(lab, 4)
         assert lab.page_errors == []
-
-
-class TestLifeInNotebook7(TestLife):
-    """The same in Notebook 7."""
-
-    @pytest.fixture
-    def lab(self, notebook7: LabPage) -> LabPage:
-        """Its page."""
-        return notebook7
 
 
 class TestHostile:
