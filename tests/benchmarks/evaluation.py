@@ -88,7 +88,7 @@ def eval_throughput() -> list[Figure]:
     with _agent(0, 0) as url:
         run = partial(_measured, url=url, cases=CASES, concurrency=32)
         ours, bare = in_turns([partial(run, _OURS), partial(run, _BARE)], MANY_TURNS)
-        few = [_measured(_OURS, url=url, cases=FEW, concurrency=32) for _ in range(TURNS)]
+        few = [_measured(_OURS, url=url, cases=FEW, concurrency=32) for _ in range(MANY_TURNS)]
     return [
         compared(
             f"evaluate: {CASES:,} cases",
