@@ -753,18 +753,6 @@ class TestLooks:
     def test_it_can_be_used_by_keyboard_alone(self, shown: Chat) -> None:
         """Tab reaches every control in view, each shows its focus, and each has a name."""
         panel, _ = shown
-        for _ in range(3):  # the page around it may take the focus meanwhile; then it is walked again
-            seen, ended = self.walked(panel)
-            names = [name for name, _ in seen]
-            if names[-1] == "Message":
-                break
-        assert names[-1] == "Message", (names, ended)
-        assert "Conversation" in names and "Copy reply" in names
-        assert [name for name in names if not name] == []
-        assert [name for name, visible in seen if not visible] == []
-
-    def walked(self, panel: PanelPage) -> tuple[list[tuple[str, bool]], object]:
-        """The name of each control on the way of Tab, and whether it shows the focus; and where it ended."""
         panel.button(re.compile("^Session")).focus()
         # By key, so that the browser shows where the focus is.
         panel.page.keyboard.press("Tab")
@@ -776,7 +764,11 @@ class TestLooks:
                 break
             seen.append((here[1], here[2]))
             panel.page.keyboard.press("Tab")
-        return seen, here
+        names = [name for name, _ in seen]
+        assert names[-1] == "Message", (names, here)
+        assert "Conversation" in names and "Copy reply" in names
+        assert [name for name in names if not name] == []
+        assert [name for name, visible in seen if not visible] == []
 
     def test_a_screen_reader_hears_the_reply_once(self, shown: Chat) -> None:
         """The transcript is a log that is not read out by itself; a quiet voice says what matters."""
