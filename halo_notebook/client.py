@@ -38,7 +38,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Unpack, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Unpack, cast, runtime_checkable
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -438,10 +438,10 @@ class AsyncHaloClient:
         on_loop = self._loops.get(loop)
         if on_loop is None:
             transport = self._transport or _network()
-            if hasattr(transport, "post"):
-                on_loop = _OnLoop(None, cast("Sender", transport), asyncio.Lock())
+            if isinstance(transport, Sender):
+                on_loop = _OnLoop(None, transport, asyncio.Lock())
             else:
-                on_loop = _OnLoop(self._made_http(cast(Any, transport)), None, asyncio.Lock())
+                on_loop = _OnLoop(self._made_http(transport), None, asyncio.Lock())
             self._loops[loop] = on_loop
         return on_loop
 
@@ -543,6 +543,7 @@ def _headers(key: str) -> dict[str, str]:
     }
 
 
+@runtime_checkable
 class Sender(Protocol):
     """Carries messages without httpx's objects, which take their time; see `AiohttpTransport`."""
 

@@ -170,9 +170,9 @@ async def aevaluate(
     todo = evaluation.unfinished(interrupted=resume == "interrupted")
 
     async def judge(key: str, turn: int, reply: Reply, expect: JSON) -> None:
-        for name, asked in plan.checks.items():
+        for name, check in plan.checks.items():
             try:
-                verdict: Any = asked(reply, expect)
+                verdict: Any = check(reply, expect)
                 verdict = await verdict if inspect.isawaitable(verdict) else verdict
             except Exception as error:  # noqa: BLE001  # a user's own may raise anything
                 verdict = error

@@ -181,9 +181,9 @@ class Evaluation:
 
     def judge_reply(self, key: str, turn: int, reply: Reply, expect: JSON) -> None:
         """Hold a turn's reply to each check, from sync code."""
-        for name, asked in self._checks.items():
+        for name, check in self._checks.items():
             try:
-                verdict = bridge.resolve(asked(reply, expect))
+                verdict = bridge.resolve(check(reply, expect))
             except Exception as error:  # noqa: BLE001  # a user's own may raise anything
                 verdict = error
             self.judge(key, turn, name, verdict)
