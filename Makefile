@@ -32,14 +32,14 @@ check: .venv/.test tests/node_modules/.made ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(ESLINT) tests halo_notebook/static
+	$(ESLINT) tests halo_notebook/panel/static
 
 bench: .venv/.test ## Measure what a user waits for
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # What the site is made of; what is fetched for it has its versions in notebooks/lite/.
 notebooks/lite/_site/.made: .venv-lite/.made tests/node_modules/.made notebooks/lite/build.py \
-		notebooks/lite/package.json $(wildcard notebooks/lite/nh3/* notebooks/*.ipynb halo_notebook/*.py halo_notebook/static/*) pyproject.toml
+		notebooks/lite/package.json $(wildcard notebooks/lite/nh3/* notebooks/*.ipynb halo_notebook/*.py halo_notebook/*/*.py halo_notebook/*/*/*) pyproject.toml
 	@echo "Building the JupyterLite site"
 	@.venv-lite/bin/python notebooks/lite/build.py
 	@touch $@

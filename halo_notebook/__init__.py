@@ -32,15 +32,15 @@ from .errors import (
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .cases import Case, CaseTurn
     from .checks import Score
-    from .client import AsyncHaloClient, HaloClient
-    from .connection import current_client, current_session
-    from .demo import DemoAgent
-    from .evaluating import aevaluate, evaluate
-    from .evaluation import Evaluation
-    from .panel import ChatPanel
-    from .recording import Recorder, Replay
+    from .client.exchange import AsyncHaloClient, HaloClient
+    from .demo.server import DemoAgent
+    from .evaluation.cases import Case, CaseTurn
+    from .evaluation.result import Evaluation
+    from .evaluation.run import aevaluate, evaluate
+    from .kernel import current_client, current_session
+    from .panel.widget import ChatPanel
+    from .recording.recorder import Recorder, Replay
     from .reply import ActionEvent, Reply
     from .session import Rating, Session, Turn
     from .stream import Action, ActionSummary, Event, MalformedRecord, StreamParser, TextDelta
@@ -51,28 +51,28 @@ _MODULES = {
     "Action": "stream",
     "ActionEvent": "reply",
     "ActionSummary": "stream",
-    "AsyncHaloClient": "client",
-    "Case": "cases",
-    "CaseTurn": "cases",
-    "ChatPanel": "panel",
-    "DemoAgent": "demo",
-    "Evaluation": "evaluation",
+    "AsyncHaloClient": "client.exchange",
+    "Case": "evaluation.cases",
+    "CaseTurn": "evaluation.cases",
+    "ChatPanel": "panel.widget",
+    "DemoAgent": "demo.server",
+    "Evaluation": "evaluation.result",
     "Event": "stream",
-    "HaloClient": "client",
+    "HaloClient": "client.exchange",
     "MalformedRecord": "stream",
     "Rating": "session",
-    "Recorder": "recording",
-    "Replay": "recording",
+    "Recorder": "recording.recorder",
+    "Replay": "recording.recorder",
     "Reply": "reply",
     "Score": "checks",
     "Session": "session",
     "StreamParser": "stream",
     "TextDelta": "stream",
     "Turn": "session",
-    "aevaluate": "evaluating",
-    "current_client": "connection",
-    "current_session": "connection",
-    "evaluate": "evaluating",
+    "aevaluate": "evaluation.run",
+    "current_client": "kernel",
+    "current_session": "kernel",
+    "evaluate": "evaluation.run",
 }
 
 __all__ = [
@@ -138,13 +138,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Add `%halo` and `%%halo` to the shell. Loading it again keeps its sessions."""
-    from .magics import HaloMagics
+    from .magics.magic import HaloMagics
 
     HaloMagics.load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take the magics out of the shell and stop its demo agent."""
-    from .magics import HaloMagics
+    from .magics.magic import HaloMagics
 
     HaloMagics.unload(shell)

@@ -195,7 +195,7 @@ class Reply:
         return f"Reply({self.status}, {shown!r}, {len(self.actions)} actions, session {self.session_id})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from .outputs import reply_bundle  # heavy, and needed only where a reply is shown
+        from .display.bundles import reply_bundle  # heavy, and needed only where a reply is shown
 
         return reply_bundle(self.text, self.actions, status_words(self))
 

@@ -21,14 +21,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, Unpack, cast
 
-from . import threads
+from .concurrency import threads
 from .errors import UsageError
 from .reply import Watchers
 
 if TYPE_CHECKING:
-    from .client import HaloClient, ReplyStream
+    from .client.exchange import HaloClient, ReplyStream
+    from .client.request import RequestFields
     from .reply import Reply
-    from .request import RequestFields
     from .stream import JSON
 
 DEFAULT_NAME = "default"
@@ -88,7 +88,7 @@ class Session:
         turns: in the order they were asked.
         watchers: told of a turn when it begins, when it has ended and when it is rated.
 
-    >>> from halo_notebook.client import HaloClient
+    >>> from halo_notebook.client.exchange import HaloClient
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> session = Session()
     >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:

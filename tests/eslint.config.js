@@ -5,7 +5,7 @@ import js from "@eslint/js";
 import globals from "globals";
 
 // `innerHTML` may be right here and there, for HTML that the kernel has made safe. Then a directive says
-// so; tests/test_static.py reads those, because one that is too wide could switch off a rule about it.
+// so; tests/panel/test_static.py reads those, because one that is too wide could switch off a rule about it.
 const MARKUP = "It makes markup of a string. Build nodes, or use textContent.";
 
 export default [

@@ -10,32 +10,32 @@ import pytest
 
 import halo_notebook
 
-MODULES = [module.name for module in pkgutil.iter_modules(halo_notebook.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(halo_notebook.__path__, "halo_notebook.")]
 # The public classes, each of which shows how it is used.
 SHOWN = {
     "stream": {"StreamParser", "encode"},
-    "client": {"AsyncHaloClient", "HaloClient"},
+    "client.exchange": {"AsyncHaloClient", "HaloClient"},
     "session": {"Session", "SessionRegister"},
     "reply": {"Reply"},
-    "recording": {"Recorder", "Replay"},
-    "live": {"Pacer"},
-    "panel": {"ChatPanel"},
-    "transcript": {"Timeline"},
-    "cases": {"read_cases"},
+    "recording.recorder": {"Recorder", "Replay"},
+    "magics.cell": {"Pacer"},
+    "panel.widget": {"ChatPanel"},
+    "display.timeline": {"Timeline"},
+    "evaluation.cases": {"read_cases"},
     "checks": {"contains"},
-    "evaluating": {"evaluate"},
-    "demo": {"DemoAgent"},
-    "demo_transport": {"DemoTransport"},
-    "render": {"ReplyRenderer"},
+    "evaluation.run": {"evaluate"},
+    "demo.server": {"DemoAgent"},
+    "demo.inprocess": {"DemoTransport"},
+    "display.markdown": {"ReplyRenderer"},
 }
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
     """Each example gives what it says, and the public classes have one."""
-    module = importlib.import_module(f"halo_notebook.{name}")
+    module = importlib.import_module(name)
     examples = {
         test.name.rpartition(".")[2] for test in doctest.DocTestFinder().find(module) if test.examples
     }
-    assert SHOWN.get(name, set()) <= examples
+    assert SHOWN.get(name.removeprefix("halo_notebook."), set()) <= examples
     assert doctest.testmod(module).failed == 0

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import halo_notebook
-from halo_notebook import inspect_provider
+from halo_notebook.evaluation import inspect as inspect_provider
 
 PACKAGE = Path(halo_notebook.__file__).parent
 
@@ -16,72 +16,86 @@ PACKAGE = Path(halo_notebook.__file__).parent
 ORDER = [
     "errors",
     "stream",
-    "demo_script",
-    "demo",
-    "demo_transport",
-    "browser",
-    "threads",
-    "bridge",
-    "render",
-    "outputs",
-    "template",
-    "settings",
-    "request",
+    "demo.script",
+    "demo.server",
+    "demo.__main__",
+    "demo.inprocess",
+    "concurrency.browser",
+    "concurrency.threads",
+    "concurrency.loop",
+    "display.markdown",
+    "display.bundles",
+    "magics.template",
+    "client.settings",
+    "client.request",
     "reply",
-    "recording",
-    "fetch",
-    "client",
+    "recording.recorder",
+    "client.transports.fetch",
+    "client.exchange",
     "session",
-    "connection",
-    "live",
-    "transcript",
-    "panel",
-    "cases",
+    "kernel",
+    "magics.cell",
+    "display.timeline",
+    "panel.widget",
+    "evaluation.cases",
     "checks",
-    "journal",
-    "transport",
-    "asking",
-    "cluster",
-    "intervals",
-    "report",
-    "evaluation",
-    "evaluating",
-    "inspect_provider",
-    "magics",
+    "evaluation.journal",
+    "client.transports.aiohttp",
+    "evaluation.sender",
+    "evaluation.dask",
+    "evaluation.intervals",
+    "evaluation.report",
+    "evaluation.result",
+    "evaluation.run",
+    "evaluation.inspect",
+    "magics.magic",
     "__init__",
 ]
 # Waiting needs none of the others, and the demo agent knows of the package its framing alone.
 ALONE = {
-    "browser": {"errors"},
-    "threads": {"browser"},
-    "bridge": {"browser", "threads"},
-    "fetch": set[str](),
+    "concurrency.browser": {"errors"},
+    "concurrency.threads": {"concurrency.browser"},
+    "concurrency.loop": {"concurrency.browser", "concurrency.threads"},
+    "client.transports.fetch": set[str](),
     "stream": set[str](),
-    "demo_script": {"stream"},
-    "demo": {"demo_script", "stream"},
+    "demo.script": {"stream"},
+    "demo.server": {"demo.script", "stream"},
 }
 
 
-def imported(module: str) -> set[str]:
-    """The package's modules that `module` imports; those for the type checker alone are left out."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+def imported(file: Path) -> set[str]:
+    """The package's modules that `file` imports; those for the type checker only are left out."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.body = []
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            names |= {node.module} if node.module else {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = file.relative_to(PACKAGE).parts[:-1]
+            base = [*folder[: len(folder) - node.level + 1], *(node.module or "").split(".")]
+            for name in [".".join(filter(None, base))] + [
+                ".".join(filter(None, [*base, alias.name])) for alias in node.names
+            ]:
+                if name in ORDER:
+                    names.add(name)
     return names
 
 
 def test_imports_point_one_way() -> None:
     """No module imports one that stands after it."""
-    assert {file.stem for file in PACKAGE.glob("*.py")} == set(ORDER)
+    files = {module_of(file): file for file in PACKAGE.rglob("*.py")}
+    modules = {name for name, file in files.items() if file.name != "__init__.py"}
+    assert modules | {"__init__"} == set(ORDER)
     for place, module in enumerate(ORDER):
-        assert imported(module) <= set(ORDER[:place]), module
+        assert imported(files[module]) <= set(ORDER[:place]), module
     for module, allowed in ALONE.items():
-        assert imported(module) <= allowed, module
+        assert imported(files[module]) <= allowed, module
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts if parts[-1] != "__init__" else parts[:-1]) or "__init__"
 
 
 def loaded_by(code: str) -> set[str]:
@@ -118,15 +132,17 @@ def test_loading_the_extension_loads_nothing_heavy() -> None:
 
 def test_the_inspect_provider_loads_inspect_when_it_is_asked_for() -> None:
     """Whoever has not installed that extra can import every module; a wrong name is none of it."""
-    assert not {"inspect_ai", "httpx"} & loaded_by("import halo_notebook.inspect_provider")
-    code = "from halo_notebook import inspect_provider as provider; provider.halo"
+    assert not {"inspect_ai", "httpx"} & loaded_by("import halo_notebook.evaluation.inspect")
+    code = "from halo_notebook.evaluation import inspect as provider; provider.halo"
     assert "inspect_ai" in loaded_by(code)
     assert not hasattr(inspect_provider, "nothing_of_that_name")
 
 
 def test_evaluating_loads_dask_when_it_is_asked_for() -> None:
     """Whoever has not installed that extra can evaluate without it."""
-    assert not {"distributed", "dask"} & loaded_by("import halo_notebook.evaluating, halo_notebook.cluster")
+    assert not {"distributed", "dask"} & loaded_by(
+        "import halo_notebook.evaluation.run, halo_notebook.evaluation.dask"
+    )
 
 
 def test_every_public_name_is_there() -> None:

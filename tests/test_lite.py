@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halo_notebook import render
 from halo_notebook.demo import DemoAgent
-from halo_notebook.demo_transport import DemoTransport
+from halo_notebook.demo.inprocess import DemoTransport
+from halo_notebook.display import markdown as render
 
-from .hostile import TEXTS
+from .harness.hostile import TEXTS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator

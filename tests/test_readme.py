@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 
 from halo_notebook import HaloClient, Replay, errors, evaluate
 from halo_notebook.demo import DEMO_KEY, DemoAgent
-from halo_notebook.journal import Journal
+from halo_notebook.evaluation.journal import Journal
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -55,7 +55,7 @@ took = time.perf_counter() - at
 
 # What either side imports is loaded before the clock starts.
 _OURS = """
-import halo_notebook.transport
+import halo_notebook.client.transports.aiohttp
 from halo_notebook import HaloClient, evaluate
 from halo_notebook.checks import contains
 

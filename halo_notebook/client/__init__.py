@@ -1,0 +1,1 @@
+"""One message to an agent, one streamed reply."""

@@ -1,0 +1,393 @@
+"""One request: the API's fields, checked against its documented limits before anything is sent.
+
+What the API leaves open is left open here: ids are opaque, and a context entry may have any
+type.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import io
+import json
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, cast
+from uuid import UUID
+
+from ..errors import InvalidRequest
+from .settings import Secret, checked_token
+
+if TYPE_CHECKING:
+    from ..stream import JSON
+
+MAX_MESSAGE_CHARS = 10_000
+MAX_CUSTOM_FIELDS_CHARS = 10_000
+MAX_HISTORY_ITEMS = 50
+MAX_BEHAVIOR_CHARS = 5_000
+MODES = ("chat", "voice", "video", "livehelp")
+
+_check_json = json.JSONEncoder(allow_nan=False).encode
+
+UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
+TokenSource: TypeAlias = Secret | Callable[[], "str | Awaitable[str]"]
+"""A user token as it is held: hidden, or asked for when needed."""
+
+
+class Answer(Protocol):
+    """What is read of an HTTP answer; an `httpx.Response` is one."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By their names, in whichever case."""
+        ...
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """Its body, as it comes, decoded. Raises httpx's errors."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it, also when it was not read to its end."""
+        ...
+
+
+class ContextEntry(TypedDict, total=False):
+    """One entry of the request's `context`."""
+
+    label: str
+    type: str
+    value: Any
+
+
+class RequestFields(TypedDict, total=False):
+    """The request's fields beside the message; None is as good as absent.
+
+    user_id: the user's id in the caller's system; absent or ``"anonymous"`` for nobody.
+    user_token: a JWT for that user, or a callable (sync or async) that returns one.
+    session_id: continues a conversation; opaque.
+    company_id: used when the user has no linked company.
+    mode: ``chat`` (the default), ``voice``, ``video`` or ``livehelp``.
+    context: key → `ContextEntry`, or any JSON value or DataFrame, labelled with its key.
+    custom_fields: user traits; at most 10,000 characters as JSON.
+    conversation_history: at most 50 items with `role` (or `speaker`) and `content` (or `text`).
+    behavior_context: at most 5,000 characters.
+    agent_id: pins one agent.
+    images: http(s) or ``data:`` URLs.
+    """
+
+    user_id: str | None
+    user_token: UserToken | None
+    session_id: str | None
+    company_id: str | None
+    mode: str | None
+    context: Mapping[str, Any] | None
+    custom_fields: Mapping[str, Any] | None
+    conversation_history: Sequence[Mapping[str, Any]] | None
+    behavior_context: str | None
+    agent_id: str | None
+    images: Sequence[str] | None
+
+
+def context_entry(key: str, value: Any) -> dict[str, JSON]:
+    """Return `value` as an entry of the request's context.
+
+    A mapping with `label` and `value` is an entry already. A pandas DataFrame becomes a
+    ``list`` of its rows; any other value is labelled with its key.
+    """
+    if isinstance(value, Mapping) and {"label", "value"} <= value.keys() <= {"label", "type", "value"}:
+        entry = {**value, "value": plain_json(value["value"], f"context[{key!r}]")}
+        if not all(isinstance(entry.get(name, ""), str) for name in ("label", "type")):
+            raise InvalidRequest(
+                f"context[{key!r}] needs its label and type as strings. Nothing was sent; mend that entry."
+            )
+        return cast("dict[str, JSON]", entry)
+    rows = plain_json(value, f"context[{key!r}]")
+    if _is_dataframe(value):
+        return {"label": key, "type": "list", "value": rows}
+    return {"label": key, "value": rows}
+
+
+def plain_json(value: Any, place: str) -> JSON:
+    """Return `value` as plain JSON, exactly, or raise.
+
+    Args:
+        value: JSON values; mappings, sequences and sets of them; dates, times, UUIDs, paths,
+            enumerations and decimals, which become text or their value; dataclasses; numpy's and
+            pandas' values. A DataFrame becomes a list of its rows, with a named index as columns;
+            a Series with a plain index becomes a list, another an object. In both, what is
+            missing is null.
+        place: what the value is called in an error.
+
+    Raises:
+        InvalidRequest: naming `place`, when it holds something that JSON cannot say.
+    """
+    try:
+        plain = _plain(value)
+        _check_json(plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        why = "it is nested too deep" if isinstance(error, RecursionError) else error
+        raise InvalidRequest(
+            f"{place} cannot be sent as JSON ({why}). Nothing was sent; mend that value."
+        ) from None
+    return plain
+
+
+def _plain(value: Any, *, missing: bool = False) -> JSON:
+    """`value` as JSON; with `missing`, NaN and its like are null rather than an error."""
+    match value:
+        case None | bool() | str():
+            return value
+        case Enum():
+            return _plain(value.value, missing=missing)
+        case int():
+            return int(value)
+        case float():
+            return None if missing and math.isnan(value) else float(value)
+        case Decimal() | UUID() | PurePath():
+            return str(value)
+        case date() | time():
+            return None if type(value).__name__ == "NaTType" else value.isoformat()
+        case Mapping():
+            return _plain_object(value.items(), missing)
+        case list() | tuple() | set() | frozenset() | range():
+            return [_plain(item, missing=missing) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain_object(((each.name, getattr(value, each.name)) for each in fields(value)), missing)
+    kinds = _kinds(value)
+    if ("pandas", "DataFrame") in kinds:
+        if not value.columns.is_unique:
+            raise TypeError("its column names are not unique")
+        # Bare numbers say which rows they were; names and dates say what they are.
+        index = value.index
+        told = index.dtype.kind not in "iu" or any(name is not None for name in index.names)
+        frame = value.reset_index() if told else value
+        return [_plain_object(row.items(), missing=True) for row in frame.to_dict(orient="records")]
+    if ("pandas", "Series") in kinds:
+        if list(value.index) == list(range(len(value))):
+            return _plain(value.tolist(), missing=True)
+        return _plain_object(value.items(), missing=True)
+    if kinds & {("pandas", "NAType"), ("pandas", "NaTType")}:
+        return None
+    if ("numpy", "datetime64") in kinds:
+        return None if str(value) == "NaT" else str(value)
+    if ("numpy", "ndarray") in kinds:
+        # One by one where a list would turn dates into numbers.
+        return _plain(list(value) if value.dtype.kind in "mM" else value.tolist(), missing=missing)
+    if ("numpy", "generic") in kinds and not isinstance(value.item(), type(value)):
+        return _plain(value.item(), missing=missing)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _plain_object(items: Iterable[tuple[Any, Any]], missing: bool) -> JSON:
+    plain: dict[str, JSON] = {}
+    for key, value in items:
+        name = key if isinstance(key, str) else str(_plain(key) if not isinstance(key, tuple) else key)
+        if name in plain:
+            raise TypeError(f"two of its keys are {name!r} as text")
+        plain[name] = _plain(value, missing=missing)
+    return plain
+
+
+def _is_dataframe(value: Any) -> bool:
+    return ("pandas", "DataFrame") in _kinds(value)
+
+
+def _kinds(value: Any) -> set[tuple[str, str]]:
+    """The library and name of each class of `value`. None is imported for this: a value of
+    pandas' or numpy's means that it already is."""
+    return {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(value).__mro__}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One checked request. `body` is what is sent, but for the user token."""
+
+    body: dict[str, JSON]
+    user_token: TokenSource | None
+
+    @property
+    def message(self) -> str:
+        """The message as sent."""
+        return str(self.body["message"])
+
+
+def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Request:
+    """Return the request to send, or raise `InvalidRequest`.
+
+    Args:
+        message: at most `MAX_MESSAGE_CHARS` characters.
+        fields: see `RequestFields`.
+        defaults: the fields to send where `fields` has none.
+    """
+    known = RequestFields.__annotations__
+    for name in fields:
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
+        raise InvalidRequest(f"There is no field {name!r}. Nothing was sent; {hint}")
+    given = {name: value for name, value in fields.items() if value is not None}
+    if not isinstance(message, str) or not message.strip():
+        raise InvalidRequest("The message is empty. Nothing was sent; write one.")
+    _check_length("The message", len(message), MAX_MESSAGE_CHARS)
+
+    token = given.pop("user_token", None)
+    if isinstance(token, str):
+        token = checked_token(token) if token.strip() else None
+    elif token is not None and not callable(token):
+        raise InvalidRequest("user_token must be a string or a callable. Nothing was sent.")
+    body: dict[str, JSON] = {"message": message}
+    default_token = defaults.get("user_token")
+    given = {**{name: v for name, v in defaults.items() if v is not None and name != "user_token"}, **given}
+    for name, value in given.items():
+        body[name] = _FIELD_CHECKS[name](name, value)
+    return Request(body, token if token is not None else default_token)
+
+
+def _check_length(what: str, length: int, limit: int, unit: str = "characters") -> None:
+    if length > limit:
+        raise InvalidRequest(
+            f"{what} has {length:,} {unit}; the API takes {limit:,}. Nothing was sent; shorten it."
+        )
+
+
+def _string(name: str, value: Any) -> JSON:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be a string, not {type(value).__name__}. Nothing was sent.")
+    if not value:
+        raise InvalidRequest(f"{name} is empty. Nothing was sent; give one, or leave it out.")
+    return value
+
+
+def _mode(name: str, value: Any) -> JSON:
+    if value not in MODES:
+        close = difflib.get_close_matches(str(value), MODES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(MODES)}."
+        raise InvalidRequest(f"There is no mode {value!r}. Nothing was sent; {hint}")
+    return str(value)
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidRequest(f"{name} must be a dict with string keys. Nothing was sent.")
+    return value
+
+
+def _context(name: str, value: Any) -> JSON:
+    return {key: context_entry(key, entry) for key, entry in _mapping(name, value).items()}
+
+
+def _custom_fields(name: str, value: Any) -> JSON:
+    traits = plain_json(_mapping(name, value), name)
+    length = len(json.dumps(traits, ensure_ascii=False, separators=(",", ":")))
+    _check_length("custom_fields as JSON", length, MAX_CUSTOM_FIELDS_CHARS)
+    return traits
+
+
+def _history(name: str, value: Any) -> JSON:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise InvalidRequest(f"{name} must be a list of dicts. Nothing was sent.")
+    _check_length(name, len(value), MAX_HISTORY_ITEMS, "items")
+    for number, item in enumerate(value):
+        if not (
+            isinstance(item, Mapping)
+            and isinstance(item.get("role", item.get("speaker")), str)
+            and isinstance(item.get("content", item.get("text")), str)
+        ):
+            raise InvalidRequest(
+                f"{name}[{number}] needs 'role' (or 'speaker') and 'content' (or 'text') as strings. "
+                "Nothing was sent; mend that item."
+            )
+    return plain_json(list(value), name)
+
+
+def _behavior(name: str, value: Any) -> JSON:
+    text = _string(name, value)
+    _check_length(name, len(str(text)), MAX_BEHAVIOR_CHARS)
+    return text
+
+
+_IMAGE_STARTS = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+}
+
+
+def image_url(image: Any) -> str:
+    """Return an image as a URL that can be sent.
+
+    Args:
+        image: an http(s) or ``data:`` URL; the bytes of an image; a `pathlib.Path` to one; or
+            what a notebook shows as a PNG (PIL, matplotlib, `IPython.display.Image`).
+
+    Raises:
+        InvalidRequest: when it is none of these, so that no other file is sent by mistake.
+    """
+    url = image if isinstance(image, str) else getattr(image, "url", None)
+    if isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:image/")):
+        return url
+    data, name = _image_bytes(image)
+    kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), None)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        kind = "image/webp"
+    if kind is None:
+        raise InvalidRequest(
+            f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP). Nothing was sent; give an image or "
+            "its URL."
+        )
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _image_bytes(image: Any) -> tuple[bytes, str]:
+    if isinstance(image, Path):
+        try:
+            return image.expanduser().read_bytes(), repr(str(image))
+        except (OSError, ValueError, RuntimeError) as error:  # a bad name, a user without a home
+            why = getattr(error, "strerror", None) or error
+            raise InvalidRequest(
+                f"The image {str(image)!r} could not be read ({why}). Nothing was sent; check the path."
+            ) from None
+    if hasattr(image, "savefig"):  # a matplotlib figure
+        file = io.BytesIO()
+        image.savefig(file, format="png")
+        return file.getvalue(), "the figure"
+    if not isinstance(image, (bytes, bytearray)):
+        image_data = getattr(image, "data", None)
+        png = image._repr_png_() if hasattr(image, "_repr_png_") else None
+        image = image_data if isinstance(image_data, bytes) else png if isinstance(png, bytes) else b""
+    return bytes(image), "what was given"
+
+
+def _images(name: str, value: Any) -> JSON:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidRequest(f"{name} must be a list of URLs. Nothing was sent.")
+    for number, url in enumerate(value):
+        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://", "data:")):
+            raise InvalidRequest(
+                f"{name}[{number}] is not an http, https or data: URL. Nothing was sent; mend that item."
+            )
+    return list(value)
+
+
+_FIELD_CHECKS: dict[str, Callable[[str, Any], JSON]] = {
+    "user_id": _string,
+    "session_id": _string,
+    "company_id": _string,
+    "mode": _mode,
+    "context": _context,
+    "custom_fields": _custom_fields,
+    "conversation_history": _history,
+    "behavior_context": _behavior,
+    "agent_id": _string,
+    "images": _images,
+}

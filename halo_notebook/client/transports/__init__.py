@@ -1,0 +1,1 @@
+"""What carries a message: the network, a page's fetch, aiohttp."""

@@ -1,0 +1,1 @@
+"""How synchronous code waits for asynchronous code."""

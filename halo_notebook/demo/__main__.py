@@ -1,0 +1,60 @@
+"""The command `python -m halo_notebook.demo`: serve the demo agent until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+import time
+from collections.abc import Sequence
+
+from .server import DEMO_KEY, DemoAgent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the demo agent until Ctrl-C; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m halo_notebook.demo", description="Serve the scripted demo agent on 127.0.0.1."
+    )
+    parser.add_argument(
+        "--port", type=_port, default=8765, help="where to listen; 0 takes a free port (default: 8765)"
+    )
+    parser.add_argument(
+        "--first-byte-s", type=float, default=0.15, help="seconds to an answer's first byte (default: 0.15)"
+    )
+    parser.add_argument("--chunk-s", type=float, default=0.03, help="seconds between chunks (default: 0.03)")
+    options = parser.parse_args(argv)
+    agent = DemoAgent(port=options.port, first_byte_s=options.first_byte_s, chunk_s=options.chunk_s)
+    try:
+        agent.start()
+        sys.stdout.write(
+            f"The demo agent listens on {agent.url}\n\n"
+            "Set these where your notebook runs, then load the extension:\n\n"
+            f"    HALO_BASE_URL={agent.url}\n"
+            f"    HALO_API_KEY={DEMO_KEY}\n\n"
+            "Ctrl-C stops it.\n"
+        )
+        sys.stdout.flush()
+        while True:
+            # Not a wait without end on a lock: on Windows Ctrl-C would not end that.
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return 0
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        why = "is in use" if in_use else f"cannot be had ({error.strerror})"
+        sys.stderr.write(f"Port {options.port} {why}: choose another with --port N, or --port 0.\n")
+        return 1
+    finally:
+        agent.stop()
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {port}")
+    return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,569 @@
+"""The demo agent's script: the support agent of Tidemark, an analytics product that does not exist.
+
+The first pattern found in a message answers it. The payloads of its actions are the script's
+own; no shape is documented. It does not know how its replies are sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..stream import JSON, Action, ActionSummary, TextDelta, encode
+
+FAULTS = (
+    "400",
+    "401",
+    "403",
+    "404",
+    "413",
+    "422",
+    "429",
+    "500",
+    "502",
+    "503",
+    "504",
+    "429 retry-after",
+    "503 retry-after",
+    "redirect",
+    "cut text",
+    "cut record",
+    "stall",
+    "stall first",
+    "drip",
+    "empty",
+    "content type",
+    "json",
+    "no headers",
+    "utf-8",
+    "malformed",
+    "many actions",
+    "close",
+)
+"""The faults that can be had.
+
+``retry-after`` takes a number of seconds, 1 without: ``429 retry-after 3``."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """A conversation; `name` is what its user said to be called."""
+
+    session_id: str
+    turns: int = 0
+    name: str | None = None
+
+
+_Part: TypeAlias = str | Action
+
+
+def new_session_id() -> str:
+    return f"sess_{int(time.time())}_{secrets.token_hex(3)}"
+
+
+def scripted_reply(message: str, request: dict[str, JSON], session: Conversation) -> bytes:
+    parts: Iterable[_Part]
+    if named := re.search(r"\bmy name is\s+([^\n.,;!?]+)", message, re.IGNORECASE):
+        parts = _meet(named.group(1), session)
+    else:
+        for pattern, answer in _SCRIPT:
+            if re.search(pattern, message, re.IGNORECASE):
+                parts = answer(request, session)
+                break
+        else:
+            parts = _FALLBACK
+    parts = list(parts)
+    reply = b"".join(encode(TextDelta(part) if isinstance(part, str) else part) for part in parts)
+    payloads = [part.payload for part in parts if isinstance(part, Action)]
+    return reply + encode(ActionSummary(payloads)) if payloads else reply
+
+
+def _meet(name: str, session: Conversation) -> list[_Part]:
+    # Only what can be printed: a separator in a name would frame a record.
+    session.name = (
+        "".join(character for character in name if character.isprintable()).strip()[:60] or "friend"
+    )
+    return [f"Nice to meet you, {session.name}. I will remember that for the rest of this conversation."]
+
+
+def _recall(request: dict[str, JSON], session: Conversation) -> list[_Part]:
+    if session.name is None:
+        return ["You have not told me in this conversation. Say, for example: *My name is Ada*."]
+    return [f"Your name is {session.name}. You told me earlier in this conversation."]
+
+
+def _know(request: dict[str, JSON], session: Conversation) -> list[_Part]:
+    def sized(name: str) -> int:
+        value = request.get(name)
+        return len(value) if isinstance(value, (str, list, dict)) else 0
+
+    def keys(name: str) -> list[JSON]:
+        value = request.get(name)
+        return list(value) if isinstance(value, dict) else []
+
+    known: dict[str, JSON] = {
+        "user_id": request.get("user_id"),
+        "user_token": "set" if "user_token" in request else "unset",
+        "company_id": request.get("company_id"),
+        "mode": request.get("mode", "chat"),
+        "context": keys("context"),
+        "custom_fields": keys("custom_fields"),
+        "behavior_context_characters": sized("behavior_context"),
+        "conversation_history_items": sized("conversation_history"),
+        "images": sized("images"),
+        "name": session.name,
+        "turn": session.turns,
+    }
+    listed = json.dumps(known, ensure_ascii=False, indent=2)
+    return [
+        f"""\
+This is all I know about you. It came with your message, but for the name and the turn, which I \
+remember from this conversation:
+
+```json
+{listed}
+```
+
+To tell me more, send context or custom fields with your next message.
+"""
+    ]
+
+
+def _say(*parts: _Part) -> Callable[[dict[str, JSON], Conversation], Iterable[_Part]]:
+    return lambda request, session: parts
+
+
+_EVENT_TRACKING: tuple[_Part, ...] = (
+    """\
+Happy to help! Setting up event tracking in Tidemark takes about five minutes – four steps:
+
+1. **Open the tracking settings.** I have highlighted them for you in the side bar.
+""",
+    Action(
+        {
+            "type": "highlight",
+            "selector": "#event-tracking",
+            "label": "Event tracking",
+            "style": {"outline": "2px solid", "pulse": True},
+        }
+    ),
+    """\
+2. **Copy your write key.** It starts with `tm_write_` and may be used in a browser.
+3. **Install the snippet** on each page, before your own code:
+
+   ```html
+   <script src="https://cdn.example.com/tidemark.js" data-key="tm_write_…"></script>
+   ```
+
+4. **Send your first event**, for instance when somebody signs up:
+
+   ```js
+   tidemark.track("signed_up", { plan: "team", seats: 5 });
+   ```
+
+""",
+    Action(
+        {
+            "type": "navigate",
+            "path": "/settings/tracking",
+            "title": "Settings → Event tracking",
+            "open_in": "same tab",
+        }
+    ),
+    """\
+I have opened **Settings → Event tracking** for you. The *Live* tab shows the event within \
+some seconds; until then the page says “Waiting for the first event…”.
+
+> **Tip:** name events in the past tense (`signed_up`, not `sign_up`) – a funnel then reads \
+like a story.
+
+Shall I show you how to build a funnel from it?
+""",
+)
+
+_MARKDOWN: tuple[_Part, ...] = (
+    r"""# Markdown of every kind
+
+Plain text with **bold**, *italic*, ***both***, ~~struck out~~, `inline code`, a
+[link](https://example.com/docs) and a bare one: https://example.com.
+
+## Lists
+
+- First
+  - nested
+    - and deeper
+- Second
+
+1. One
+2. Two
+   1. Two and a half
+3. Three
+
+- [x] a task that is done
+- [ ] a task that is not
+
+## A table
+
+| Plan | Seats | Price |
+|:-----|:-----:|------:|
+| Free | 1 | $0 |
+| Team | 5 | $10 |
+| Business | 50 | $250 |
+
+Prices stay prices: from $5 to $10 a month, or US$ 100 a year.
+
+## A quotation
+
+> What gets measured gets managed.
+>
+> > Not all that counts can be counted.
+
+## Code
+
+```python
+def conversion(signed_up: int, visited: int) -> float:
+    # Nobody visited: nobody converted.
+    return signed_up / visited if visited else 0.0
+```
+
+```json
+{"event": "signed_up", "properties": {"plan": "team", "seats": 5}}
+```
+
+## Mathematics
+
+The rate is $r = \frac{s}{v}$, and its standard error
+
+$$
+\sigma_r = \sqrt{\frac{r\,(1 - r)}{v}}
+$$
+
+## Scripts and signs
+
+Grüße · naïve café · Привет, мир · 你好,世界 · こんにちは · 안녕하세요 · שלום · مرحبا · हिन्दी
+· 🚀 👩‍💻 🇺🇳 · ≈ ∑ → €
+
+## An image
+
+![A chart of sign-ups by week](https://example.com/charts/sign-ups.png)
+
+---
+
+Raw HTML is text: <b>not bold</b>. That is all.
+""",
+)
+
+_TICKET: tuple[_Part, ...] = (
+    "I am opening a ticket with our support team, with what we know so far…\n\n",
+    Action(
+        {
+            "type": "create_ticket",
+            "ticket": {
+                "id": "TM-4217",
+                "subject": "Events arrive twice since the last release",
+                "priority": "high",
+                "status": "open",
+                "tags": ["tracking", "duplicates", "sdk-js"],
+                "requester": {
+                    "id": "user_102",
+                    "name": "Zoë Müller",
+                    "company": {"id": "company_17", "name": "Kaffeehaus & Söhne", "plan": "team"},
+                },
+                "timeline": [
+                    {"at": "2025-04-26T09:12:04Z", "actor": "user", "event": "reported"},
+                    {
+                        "at": "2025-04-26T09:12:31Z",
+                        "actor": "agent",
+                        "event": "diagnosed",
+                        "confidence": 0.82,
+                    },
+                    {"at": "2025-04-26T09:12:40Z", "actor": "agent", "event": "ticket created", "note": None},
+                ],
+                "sla": {"first_response_minutes": 60, "business_hours_only": True},
+            },
+        }
+    ),
+    """\
+**Ticket TM-4217** is open, with priority *high*. What happens next:
+
+- A colleague answers within **one hour** in business hours.
+- You get an e-mail at each step, and can answer it to add to the ticket.
+- Meanwhile no event is lost: duplicates can be removed after the fact.
+
+Is there anything you would like me to add to it?
+""",
+)
+
+_BILLING: tuple[_Part, ...] = (
+    "Invoices live under **Settings → Billing**. ",
+    Action(
+        {"type": "navigate", "path": "/settings/billing", "title": "Settings → Billing", "tab": "invoices"}
+    ),
+    """\
+I have opened the page for you:
+
+- *Invoices* lists every invoice as PDF, the newest first.
+- *Payment method* is where to change the card.
+- *Plan* shows your seats: 5 at $10 each, so $50 a month.
+
+Only owners and admins see it. If the page is empty, ask an owner for the role **Billing admin**.
+""",
+)
+
+_HELP: tuple[_Part, ...] = (
+    f"""\
+I am a scripted demo agent: I know these questions, and match them loosely.
+
+- **How do I set up event tracking?** – steps, code, two actions and a summary
+- **Show me Markdown** – headings, tables, code, mathematics and more
+- **Open a ticket** – an action with a nested payload
+- **Where are my invoices?** – a navigate action
+- **Write a long answer** – some 2,000 words
+- **My name is Ada**, then **What is my name?** – the session remembers
+- **What do you know about me?** – what came with your message
+- **Help** – this list
+
+To see what goes wrong, ask for a fault with `/fault NAME` (`/error 401` is short for \
+`/fault 401`). The names: {", ".join(f"`{name}`" for name in FAULTS)}.
+""",
+)
+
+_FALLBACK: tuple[_Part, ...] = (
+    """\
+I am a scripted demo agent, so I cannot answer that – no model is behind me. But I stream, act and \
+remember as a real one does. Try one of these:
+
+- How do I set up event tracking?
+- Show me Markdown
+- Open a ticket
+- What do you know about me?
+
+`help` lists all that I know, and the faults that you can ask me for.
+""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chapter:
+    """A chapter of the long answer: what the `team` looks at, what for, and our advice."""
+
+    title: str
+    subject: str
+    question: str
+    team: str
+    advice: str
+
+
+_CHAPTERS = (
+    _Chapter(
+        title="Start with one question",
+        subject="the question itself",
+        question="what they will do differently tomorrow",
+        team="product team",
+        advice="Analytics goes wrong long before the first event is sent. Teams list everything that could "
+        "be measured, wire it all up, and drown. A better start is a single question whose answer "
+        "would change a decision, written down where all can read it, with a date on which it will "
+        "be answered.",
+    ),
+    _Chapter(
+        title="Name events well",
+        subject="the list of event names",
+        question="which actions of a user are worth a name",
+        team="engineering team",
+        advice="A name outlives the person who chose it. Use a noun and a verb in the past tense, keep to "
+        "lower case, and never put a value into the name: the plan belongs in a property, not in an "
+        "event called after it. Review names like code, since renaming them later splits every chart "
+        "in two.",
+    ),
+    _Chapter(
+        title="Decide what a user is",
+        subject="the count of distinct users",
+        question="whether two visits were made by one person",
+        team="data team",
+        advice="Somebody reads your site on a phone, signs up on a laptop and comes back at work. That is "
+        "one user or three, depending on how identities are joined. Choose one rule, apply it at the "
+        "moment of sign-up, and accept that visits before it stay anonymous.",
+    ),
+    _Chapter(
+        title="Measure activation",
+        subject="the activation rate",
+        question="how many newcomers reach the point where the product helps them",
+        team="growth team",
+        advice="Activation is the first moment at which a newcomer gets what they came for: a first chart "
+        "shared, a first invoice sent. It should happen within days, and it should predict who "
+        "stays. If it does neither, you have picked a step that is easy to count and not the one "
+        "that matters.",
+    ),
+    _Chapter(
+        title="Read a funnel from the end",
+        subject="the largest drop in the funnel",
+        question="where people give up",
+        team="design team",
+        advice="Most people read funnels from the top, where the numbers are large. The steps near the end "
+        "hold those who wanted your product most, so a loss there is the dearest. Begin with the "
+        "last step, fix what is broken, and walk upwards only when nothing more can be gained.",
+    ),
+    _Chapter(
+        title="Look at cohorts, not averages",
+        subject="retention by sign-up week",
+        question="whether newer customers stay longer than older ones",
+        team="leadership",
+        advice="An average mixes people who came yesterday with those who have been here for years, so it "
+        "moves for reasons that have nothing to do with the product. Group customers by the week in "
+        "which they came, draw a line for each, and see whether the lines flatten higher than "
+        "before.",
+    ),
+    _Chapter(
+        title="Segment with restraint",
+        subject="the few segments that behave differently",
+        question="who gets value and who does not",
+        team="marketing team",
+        advice="With enough segments something always looks striking. Decide in advance which three you "
+        "believe in, such as company size, channel and role, and leave the rest alone. A difference "
+        "that you did not expect is a question for the next quarter, not a finding for this one.",
+    ),
+    _Chapter(
+        title="Run honest experiments",
+        subject="the difference between two variants",
+        question="whether a change caused what followed it",
+        team="experimentation group",
+        advice="An experiment needs a size, a length and one measure, all fixed before it starts. Stopping "
+        "as soon as the result looks good finds effects that are not there. When traffic is too thin "
+        "for a test, say so, ship the change on judgement, and watch what happens.",
+    ),
+    _Chapter(
+        title="Keep the data clean",
+        subject="the share of events that fail validation",
+        question="how far the numbers can be trusted",
+        team="platform team",
+        advice="Bad data rarely announces itself. A release renames a property, a bot signs up four hundred "
+        "times, a clock in a test device runs a year ahead. Check events against their plan as they "
+        "arrive, count what fails, and let someone be woken when that count jumps.",
+    ),
+    _Chapter(
+        title="Respect privacy",
+        subject="the list of fields that can identify a person",
+        question="what they could not explain to a customer",
+        team="legal and security team",
+        advice="Collect less than you are allowed to. Leave out names, free text and precise places unless "
+        "a decision depends on them, delete raw events on a schedule, and write down who may look. "
+        "Trust is slow to earn, and no chart is worth losing it.",
+    ),
+    _Chapter(
+        title="Share what you learn",
+        subject="the short note that goes out on Monday",
+        question="what the rest of the company should know",
+        team="whole company",
+        advice="A dashboard that nobody opens is a cost. Send a note instead: one chart, three sentences, "
+        "one decision. Say what surprised you and what you still do not know. People who read such a "
+        "note each week begin to ask better questions, which is the point of the exercise.",
+    ),
+    _Chapter(
+        title="Prune every quarter",
+        subject="the list of events and dashboards without readers",
+        question="what can be switched off",
+        team="owner of the tracking plan",
+        advice="Plans only grow unless someone cuts them. Once a quarter list the events that no chart has "
+        "used and the dashboards that no one has opened, announce the date of their end, and remove "
+        "them. What is left is easier to find, cheaper to keep and more likely to be right.",
+    ),
+)
+
+_LONG_PRACTICE = (
+    (
+        "In practice the {team} looks at {subject} once a week and asks {question}. Half an hour is "
+        "enough when the chart is ready beforehand, and when the meeting ends with a name and a date "
+        "rather than a wish."
+    ),
+    (
+        "To put this to work, let the {team} own {subject}. They need not build it, but they should "
+        "be able to say, from memory and without a slide, {question}, and what they changed because "
+        "of it."
+    ),
+    (
+        "A useful habit for the {team}: print {subject} as it stood three months ago and lay it "
+        "beside today's. The comparison shows {question} far more plainly than any single number "
+        "can."
+    ),
+)
+
+_LONG_WARNINGS = (
+    (
+        "Beware of comfort. When {subject} looks better each week, ask first whether the way of "
+        "counting has changed. Only then ask the pleasant question of who deserves the credit."
+    ),
+    (
+        "The usual mistake is to stop here. Having found {subject}, teams report it faithfully for "
+        "years without once acting on it; a number that changes nothing may as well not be known."
+    ),
+    (
+        "A small example: a company of thirty people put off the work on {subject} for a year, then "
+        "did it in two afternoons. They found one broken form, repaired it, and gained more than "
+        "from any campaign."
+    ),
+    (
+        "If time is short, do a rough version by hand. Twenty rows about {subject} in a spreadsheet, "
+        "gathered this afternoon, beat a perfect pipeline that is promised for the spring."
+    ),
+)
+
+
+_LONG_CHECKS = (
+    (
+        "A check before you go on: show {subject} to someone who was not there, say nothing, and ask "
+        "what they read in it."
+    ),
+    (
+        "You will know that this step is done when two people, asked separately about {subject}, give "
+        "the same answer."
+    ),
+    (
+        "Write down today what you expect of {subject} a month from now; being wrong is the cheapest way "
+        "to learn how the product works."
+    ),
+    (
+        "If you can change only one thing this week, let it be who sees {subject} first: the person who "
+        "can act, and then everybody else."
+    ),
+    (
+        "Keep a short log beside {subject} of what was released and when, since nobody remembers the "
+        "date of a change once its effect shows."
+    ),
+)
+
+
+def _long_answer(request: dict[str, JSON], session: Conversation) -> Iterable[_Part]:
+    yield (
+        "# A field guide to product analytics\n\n"
+        f"You asked for a long answer, so here are {len(_CHAPTERS)} short chapters. Each says what to do, "
+        "how it looks in practice, and what tends to go wrong.\n\n"
+    )
+    for number, chapter in enumerate(_CHAPTERS):
+        practice = _LONG_PRACTICE[number % len(_LONG_PRACTICE)].format(
+            subject=chapter.subject, question=chapter.question, team=chapter.team
+        )
+        warning = _LONG_WARNINGS[number % len(_LONG_WARNINGS)].format(subject=chapter.subject)
+        check = _LONG_CHECKS[number % len(_LONG_CHECKS)].format(subject=chapter.subject)
+        yield f"## {number + 1}. {chapter.title}\n\n{chapter.advice}\n\n{practice}\n\n{warning} {check}\n\n"
+    yield (
+        "## In short\n\nAsk one question, name things well, count people with care, read from the end, and "
+        "tell others what you found. Everything else is detail, and detail can be looked up.\n"
+    )
+
+
+# The first pattern that is found in the message answers it.
+_SCRIPT: tuple[tuple[str, Callable[[dict[str, JSON], Conversation], Iterable[_Part]]], ...] = (
+    (r"\b(what('s| is)|do you (know|remember)|remember) my name\b|\bwho am i\b", _recall),
+    (r"\bknow about me\b|\bwhat (do|can) you (know|see)\b", _know),
+    (r"\blong (answer|reply|text)\b|\b2[,.]?000 words\b", _long_answer),
+    (r"\btracking\b|\btrack\b.*\bevents?\b", _say(*_EVENT_TRACKING)),
+    (r"\bmarkdown\b", _say(*_MARKDOWN)),
+    (r"\btickets?\b", _say(*_TICKET)),
+    (r"\bbilling\b|\binvoices?\b", _say(*_BILLING)),
+    (r"\bhelp\b|\bwhat can (you|i)\b", _say(*_HELP)),
+)

@@ -1,0 +1,133 @@
+"""What goes into a cell: text, actions and status lines as MIME bundles.
+
+Each bundle holds `text/html` that is safe in every front end, with `text/plain` beside it for
+terminals; an action adds `application/json`, which JupyterLab shows as its own tree. Styles
+are inline, few and plain, and colours are the page's own: so a notebook reads well in light
+and dark, and when it is reopened untrusted or shown where style elements are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from .markdown import (
+    NO_FORMULAS,
+    bounded,
+    json_display,
+    json_html,
+    json_text,
+    markdown_to_html,
+    one_line,
+    payload_label,
+    plain,
+    terminal_text,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from ..stream import JSON
+
+MAX_TREES = 50
+"""More actions of one reply than this are shown as one tree."""
+MAX_TREES_BYTES = 500_000
+"""Beyond this a reply's further actions are counted, so that the whole fits a message."""
+
+_LINE = "font-size:0.9em;margin:8px 0"
+_QUIET = "opacity:0.75"
+_BADGE = "border:1px solid;border-radius:3px;padding:0 5px;font-weight:bold"
+_BADGES = {
+    # White on these has enough contrast, and they stand out from a light and a dark page.
+    "stopped": f"{_BADGE};color:#ffffff;background-color:#8a5a00;border-color:#8a5a00",
+    "failed": f"{_BADGE};color:#ffffff;background-color:#b3261e;border-color:#b3261e",
+}
+"""What a status line says of a reply that the reader must not miss."""
+_SOURCES = ("demo agent", "replay of ")
+"""What it begins with where somebody else than Halo answered. No id or name of a server's can: each has
+a word of ours before it."""
+
+
+def status_html(words: Sequence[str]) -> str:
+    """A quiet line; what must not be missed in it is framed."""
+    shown = " · ".join(f'<span style="{_word_style(word)}">{escape(one_line(word))}</span>' for word in words)
+    return f'<div class="halo-status {NO_FORMULAS}" style="{_LINE}">{shown}</div>'
+
+
+def _word_style(word: str) -> str:
+    return _BADGES.get(word, _BADGE if word.startswith(_SOURCES) else _QUIET)
+
+
+def status_bundle(words: Sequence[str]) -> dict[str, Any]:
+    """A status line as an output."""
+    return {"text/html": status_html(words), "text/plain": status_text(words)}
+
+
+def status_text(words: Sequence[str]) -> str:
+    """A status line for a terminal."""
+    return f"[{' · '.join(one_line(word) for word in words)}]"
+
+
+def json_bundle(payload: JSON, label: str) -> dict[str, Any]:
+    """A payload as a tree: the front end's own, nested HTML, or indented text."""
+    return {
+        "application/json": json_display(payload),
+        "text/html": json_html(payload, label),
+        "text/plain": action_text(payload, label),
+    }
+
+
+def action_text(payload: JSON, label: str) -> str:
+    """A payload for a terminal: its label, then indented JSON."""
+    return f"[{one_line(label)}]\n{json_text(payload)}"
+
+
+def reply_bundle(text: str, actions: Sequence[JSON], words: Sequence[str]) -> dict[str, Any]:
+    """A whole reply as one output: its text, each action as a tree, its status line."""
+    html = [wrap(markdown_to_html(text))] if text else []
+    lines = [plain(text)] if text else []
+    room = MAX_TREES_BYTES
+    for shown, (payload, label) in enumerate(labelled_payloads(actions, most=MAX_TREES)):
+        tree, words_of_it = json_html(payload, label), action_text(payload, label)
+        room -= len(tree) + len(words_of_it)
+        if room < 0 and shown:
+            rest = f"{len(actions) - shown:,} more actions are in the reply's .actions"
+            html.append(status_html([rest]))
+            lines.append(rest)
+            break
+        html.append(tree)
+        lines.append(words_of_it)
+    return {
+        "text/html": "\n".join([*html, status_html(words)]),
+        "text/plain": "\n\n".join([*lines, status_text(words)]),
+    }
+
+
+def labelled_payloads(payloads: Sequence[JSON], *, most: int, before: int = 0) -> list[tuple[JSON, str]]:
+    """Each payload with its label, numbered after `before`; more than `most` as one list."""
+    if len(payloads) > most:
+        return [(list(payloads), f"actions {before + 1}–{before + len(payloads)}")]
+    return [(payload, payload_label(payload, before + number)) for number, payload in enumerate(payloads, 1)]
+
+
+def message_html(message: str) -> str:
+    """What was asked, as plain text that stands out."""
+    style = (
+        "white-space:pre-wrap;font-weight:bold;margin:16px 0 8px;padding-left:10px;"
+        "border-left:3px solid rgba(128,128,128,0.5)"
+    )
+    asked = escape(shown_message(message))
+    return f'<div class="halo-message {NO_FORMULAS}" dir="auto" style="{style}">{asked}</div>'
+
+
+def shown_message(message: str) -> str:
+    """What was asked, as far as it is shown."""
+    return bounded(terminal_text(message), 50_000)
+
+
+def turn_bundle(message: str, reply: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn as one output: what was asked, as plain text, above the bundle of its reply."""
+    return {
+        "text/html": f"{message_html(message)}\n{reply['text/html']}",
+        "text/plain": f"> {shown_message(message)}\n\n{reply['text/plain']}",
+    }

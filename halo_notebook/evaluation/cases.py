@@ -1,0 +1,232 @@
+"""What an agent is asked in an evaluation: cases, each a conversation of one or more turns.
+
+What it promises:
+
+- Whatever cases come as (texts, dicts, a DataFrame, a file), each becomes one `Case`, or the
+  error names the case and what is wrong with it. Nothing is sent before all have been read.
+- A case is known by its content: what is said and which fields go with it. Its id, its place
+  and what is expected of the reply can change without its being asked again.
+
+It does not know who is asked, nor how a reply is judged.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..client.request import RequestFields, checked_request, plain_json
+from ..errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from ..stream import JSON
+
+CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
+"""Cases as a user has them, see `read_cases`."""
+
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+_CASE_KEYS = ("id", "turns", "expect", "tags")
+_COLUMNS = ("id", "say", "turns", "expect", "tags")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseTurn:
+    """One message of a case.
+
+    Attributes:
+        say: the message.
+        expect: what a check may hold the reply to; any JSON, None for nothing.
+        fields: request fields that go with this message, see `RequestFields`.
+    """
+
+    say: str
+    expect: JSON = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A conversation to have with an agent.
+
+    Attributes:
+        id: what it is called in tables.
+        turns: the messages, in order, in one session.
+        expect: what the last reply may be held to; any JSON, None for nothing.
+        tags: for grouping.
+    """
+
+    id: str
+    turns: tuple[CaseTurn, ...]
+    expect: JSON = None
+    tags: tuple[str, ...] = ()
+
+    def expected(self, turn: int) -> JSON:
+        """What is expected of the reply to that turn (from 0): its own, or the case's for the last."""
+        own = self.turns[turn].expect
+        return self.expect if own is None and turn == len(self.turns) - 1 else own
+
+    @property
+    def content_key(self) -> str:
+        """A digest of what is sent: equal for equal content, whatever the id."""
+        sent: JSON = [{"say": turn.say, "fields": plain_json(turn.fields, "a field")} for turn in self.turns]
+        return digest(sent)
+
+
+def digest(content: JSON) -> str:
+    """A short name for JSON content, the same on every machine."""
+    return hashlib.sha256(_canonical(content).encode("utf-8", "replace")).hexdigest()[:20]
+
+
+def read_cases(source: CaseSource) -> list[Case]:
+    """Return the cases in `source`.
+
+    Args:
+        source: a list whose items are a message, a list of messages (turns of one conversation),
+            a dict ``{id, turns, expect, tags}``, in which a turn is a message or
+            ``{"say": …, "expect": …}`` with request fields, or a `Case`; a pandas DataFrame with a
+            column `say` or `turns`, and `id`, `expect`, `tags` as wanted; or the path of a file:
+            ``.jsonl`` with one such item a line, ``.csv`` with these columns. In a CSV, tags are
+            parted by ``;`` and `turns` is a JSON list.
+
+    Raises:
+        InvalidRequest: naming the case, before anything is sent.
+
+    >>> [case.id for case in read_cases(["Hello", ["My name is Ada", "What is my name?"]])]
+    ['1', '2']
+    """
+    if isinstance(source, (str, Path)):
+        items: Iterable[Any] = _from_file(Path(source).expanduser())
+    elif hasattr(source, "to_dict") and hasattr(source, "columns"):
+        items = _from_rows(plain_json(source, "the cases"), "the DataFrame")
+    elif isinstance(source, Mapping):
+        items = [source]
+    elif isinstance(source, Iterable):
+        items = source
+    else:
+        raise InvalidRequest(
+            f"The cases are {type(source).__name__}. Nothing was sent; give a list or a file."
+        )
+    cases = [_case(item, number) for number, item in enumerate(items, 1)]
+    if not cases:
+        raise InvalidRequest("There are no cases. Nothing was sent; give some.")
+    seen: dict[str, int] = {}
+    for number, case in enumerate(cases, 1):
+        if case.id in seen:
+            raise InvalidRequest(
+                f"Cases {seen[case.id]} and {number} have the same id {case.id!r}. Nothing was sent; "
+                "give each its own."
+            )
+        seen[case.id] = number
+    return cases
+
+
+def _from_file(path: Path) -> Iterator[Any]:
+    if path.suffix.lower() not in (".jsonl", ".csv"):
+        raise InvalidRequest(f"{path.name!r} ends in neither .jsonl nor .csv. Nothing was sent; rename it.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest(
+            f"The cases in {str(path)!r} could not be read ({why}). Nothing was sent; give a .jsonl or "
+            ".csv file, or a list of messages."
+        ) from None
+    if path.suffix.lower() == ".csv":
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        yield from _from_rows([{key: value or None for key, value in row.items()} for row in rows], path.name)
+        return
+    # Not splitlines, which parts at characters that JSON may hold.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise InvalidRequest(
+                    f"Line {number} of {path.name!r} is not JSON. Nothing was sent; mend that line."
+                ) from None
+
+
+def _from_rows(rows: Any, where: str) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows, 1):
+        given = {str(name): value for name, value in row.items() if value is not None}
+        _known(given, (*_COLUMNS, *RequestFields.__annotations__), f"{where}, row {number}", "column")
+        turns = given.pop("turns", None)
+        if isinstance(turns, str):
+            try:
+                turns = json.loads(turns)
+            except ValueError:
+                turns = [turns]
+        fields = {name: given.pop(name) for name in list(given) if name in RequestFields.__annotations__}
+        if turns is None:
+            turns = [{"say": given.pop("say", None), **fields}]
+        elif fields or "say" in given:
+            raise InvalidRequest(
+                f"{where}, row {number} has turns and {', '.join(fields) or 'say'}. Nothing was sent; put "
+                "what goes with a turn into it."
+            )
+        tags = given.get("tags")
+        if isinstance(tags, str):
+            given["tags"] = [tag.strip() for tag in tags.split(";") if tag.strip()]
+        yield {**given, "turns": turns}
+
+
+def _case(item: Any, number: int) -> Case:
+    if isinstance(item, Case):
+        return item
+    if isinstance(item, str):
+        item = {"turns": [item]}
+    elif isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray)):
+        item = {"turns": item}
+    if not isinstance(item, Mapping):
+        raise InvalidRequest(
+            f"Case {number} is {type(item).__name__}. Nothing was sent; give a message, a list of messages "
+            "or a dict."
+        )
+    name = f"Case {str(item.get('id', number))!r}"
+    _known(item, _CASE_KEYS, name, "key")
+    turns = item.get("turns")
+    if isinstance(turns, (str, Mapping)):
+        turns = [turns]
+    if not isinstance(turns, Sequence) or not turns:
+        raise InvalidRequest(f"{name} has no turns. Nothing was sent; give at least one message.")
+    tags = item.get("tags") or ()
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        raise InvalidRequest(f"{name}: tags must be a list of strings. Nothing was sent; mend that case.")
+    return Case(
+        id=str(item.get("id", number)),
+        turns=tuple(_turn(turn, name) for turn in turns),
+        expect=plain_json(item.get("expect"), f"{name}: expect"),
+        tags=tuple(tags),
+    )
+
+
+def _turn(turn: Any, name: str) -> CaseTurn:
+    if isinstance(turn, CaseTurn):
+        return turn
+    given = {"say": turn} if isinstance(turn, str) else dict(turn) if isinstance(turn, Mapping) else {}
+    _known(given, ("say", "expect", *RequestFields.__annotations__), name, "key of a turn")
+    say, expect = given.pop("say", None), given.pop("expect", None)
+    if "session_id" in given:
+        raise InvalidRequest(
+            f"{name}: a case has a session of its own. Nothing was sent; leave session_id out."
+        )
+    try:
+        checked_request(say, given, {})
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{name}: {error}") from None
+    return CaseTurn(say, plain_json(expect, f"{name}: expect"), given)
+
+
+def _known(given: Iterable[str], known: Sequence[str], name: str, what: str) -> None:
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known[:5])} and others."
+            raise InvalidRequest(f"{name}: {key!r} is no {what}. Nothing was sent; {hint}")

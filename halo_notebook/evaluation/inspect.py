@@ -1,0 +1,494 @@
+"""A Halo agent as a model of inspect_ai: `model="halo/<agent id>"`.
+
+What it promises:
+
+- A list of messages is a conversation. Its first `generate` starts a session; the assistant's
+  message says which under ``metadata["halo"]``, and a later `generate` whose messages hold it
+  goes on in that session and sends only what came after. Messages that no session holds go along
+  as `conversation_history`. A session that has gone on elsewhere is not gone on in: it knows
+  more than the messages say.
+- What the agent did, and how long it took, stands beside the session's id.
+- What cannot be sent as it is meant (a system message, tools, audio) is an error, and nothing is
+  sent; a setting that Halo does not know (temperature) is warned of.
+- A message that may have arrived is not sent again, whatever inspect makes of the error. inspect
+  tries again what certainly was not taken: 429, 503 with `Retry-After`, and no connection where
+  there has been one.
+- The key and the user token are in no log.
+
+It does not know samples. So inspect's cache, when it is asked for, gives a reply of an earlier
+session, which is then gone on in; and `retry_on_error` has a failed conversation anew.
+
+inspect_ai finds the provider by its entry point; importing this does not import inspect_ai.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import difflib
+import functools
+import json
+import logging
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+from ..client.exchange import AsyncHaloClient, AsyncReplyStream
+from ..client.request import RequestFields
+from ..client.settings import setting
+from ..errors import (
+    ConfigError,
+    ConnectionFailed,
+    HaloError,
+    RateLimited,
+    ReplyInterrupted,
+    ServerError,
+    StatusError,
+    UsageError,
+)
+from ..reply import Reply, kept
+from .sender import MAX_WAIT_S
+
+if TYPE_CHECKING:
+    from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelCall, ModelOutput
+    from inspect_ai.tool import ToolChoice, ToolInfo
+    from tenacity import RetryCallState
+
+    from ..stream import JSON
+
+DEFAULT_AGENT = "default"
+"""In ``halo/default``: the agent of HALO_AGENT_ID, else the one that Halo chooses."""
+
+STREAMS_PER_CLIENT = 10
+"""More open streams on one of httpx's clients distort the times that it takes."""
+
+METADATA_KEY = "halo"
+"""Where a message's metadata holds what is ours."""
+
+MAX_LOGGED_NESTING = 100
+"""What is nested deeper is logged as JSON text: inspect cannot write a log of some 250 levels."""
+
+_CLIENT_SETTINGS = ("user_id", "user_token", "connect_timeout_s", "silence_timeout_s", "max_record_bytes")
+_NO_MODEL_ARG = {
+    "agent_id": "name the agent in the model, as halo/<agent id>.",
+    "session_id": "each list of messages is a conversation of its own.",
+}
+_NOT_IN_METADATA = {
+    "agent_id": "name the agent in the model, as halo/<agent id>.",
+    "session_id": "it is read from the assistant's message.",
+    "user_token": "it would be in inspect's log; set HALO_USER_TOKEN.",
+}
+# What inspect acts on by itself; the rest of a GenerateConfig is meant for the model.
+_OF_INSPECT = {
+    "adaptive_connections",
+    "attempt_timeout",
+    "cache",
+    "fail_on_refusal",
+    "max_connections",
+    "max_retries",
+    "max_tool_output",
+    "reasoning_history",
+    "stream_idle_timeout",
+    "system_message",
+    "timeout",
+}
+_BACKOFF_S = 0.5
+_MAX_BACKOFF_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+# The list of messages of which the newest may have arrived in vain. inspect tries again with the same
+# list, in the same context; whoever calls `generate` anew gives a list of their own.
+_sent_in_vain: ContextVar[object] = ContextVar("halo_sent_in_vain", default=None)
+
+
+def __getattr__(name: str) -> Any:
+    """Give `halo`, which is registered with inspect_ai when its entry point first asks for it."""
+    if name != "halo":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from inspect_ai.model import modelapi
+
+    globals()[name] = provider = modelapi(name="halo")(_model_api)
+    return provider
+
+
+def _model_api() -> type[ModelAPI]:
+    """The class that inspect_ai knows. What it does is `_Agent`'s."""
+    from inspect_ai._util.error import PrerequisiteError
+    from inspect_ai.model import GenerateConfig, ModelAPI, RetryDecision
+
+    class NotSetUp(PrerequisiteError, ConfigError):
+        """A `ConfigError` that inspect's command shows as its one line, without a traceback."""
+
+    class HaloModelAPI(ModelAPI):
+        def __init__(
+            self,
+            model_name: str,
+            base_url: str | None = None,
+            api_key: str | None = None,
+            config: GenerateConfig | None = None,
+            **model_args: Any,
+        ) -> None:
+            super().__init__(model_name, base_url, api_key, ["HALO_API_KEY"], config or GenerateConfig())
+            try:
+                self._agent = _Agent(model_name, self.api_key, base_url, model_args)
+            except HaloError as error:
+                raise NotSetUp(str(error)) from None
+            self.base_url = self._agent.base_url  # one service's cached replies are not another's
+
+        async def generate(
+            self,
+            input: list[ChatMessage],  # noqa: A002  # inspect's name
+            tools: list[ToolInfo],
+            tool_choice: ToolChoice,
+            config: GenerateConfig,
+        ) -> tuple[ModelOutput, ModelCall]:
+            if tools:
+                raise UsageError(
+                    "Halo's agent has tools of its own and can be given none. Nothing was sent; leave the "
+                    "tools out of the task. What the agent did is in its message's metadata."
+                )
+            given = config.model_dump(exclude_none=True)
+            ignored = [name for name in given.keys() - _OF_INSPECT if given[name] is not False]
+            if ignored:
+                self._agent.warn_once(f"Halo has no setting for {', '.join(sorted(ignored))}: left out.")
+            return await self._agent.generate(input)
+
+        def should_retry(self, ex: Exception) -> RetryDecision:
+            # Where nobody was ever reached, the address is wrong or nobody is there.
+            if isinstance(ex, ConnectionFailed) and self._agent.has_been_reached:
+                return RetryDecision.transient()
+            if _was_put_off(ex) and (ex.retry_after_s or 0) <= MAX_WAIT_S:
+                return RetryDecision.rate_limit(ex.retry_after_s)
+            return RetryDecision.no()
+
+        def retry_wait(self) -> Any:
+            return _wait_s
+
+        def collapse_user_messages(self) -> bool:
+            return True  # Halo takes one message at a time
+
+        def connection_key(self) -> str:
+            return self._agent.account
+
+    return HaloModelAPI
+
+
+def _was_put_off(error: BaseException) -> TypeGuard[StatusError]:
+    """Whether the server did not take the message, and may later."""
+    return isinstance(error, RateLimited) or (
+        isinstance(error, ServerError) and error.status_code == 503 and error.retry_after_s is not None
+    )
+
+
+def _wait_s(state: RetryCallState) -> float:
+    """How long inspect waits before it tries again."""
+    error = state.outcome.exception() if state.outcome else None
+    backoff_s = min(_BACKOFF_S * 2.0 ** min(state.attempt_number - 1, 10), _MAX_BACKOFF_S)
+    asked_s = error.retry_after_s or 0.0 if isinstance(error, StatusError) else 0.0
+    # Those that were turned away together are not to come back together.
+    return max(backoff_s, asked_s) + random.uniform(0, backoff_s / 2)  # noqa: S311
+
+
+class _Agent:
+    """The agent that a model's name stands for, and how far each conversation with it has gone."""
+
+    def __init__(
+        self, name: str, api_key: str | None, base_url: str | None, model_args: Mapping[str, Any]
+    ) -> None:
+        if not name.strip():
+            raise ConfigError(
+                "The model names no agent. Nothing was sent; write halo/<agent id>, or "
+                f"halo/{DEFAULT_AGENT} for the one that Halo chooses."
+            )
+        if setting("api_key", api_key) is None:
+            raise ConfigError(
+                "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…). To ask "
+                "the demo agent, run 'python -m halo_notebook.demo' and set what it prints."
+            )
+        self.name = name
+        settings, self._fields = _read_model_args(model_args)
+        self._new_client = functools.partial(
+            AsyncHaloClient,
+            api_key,
+            base_url=base_url,
+            agent_id=None if name == DEFAULT_AGENT else name,
+            max_retries=0,  # inspect tries again, as the user has set it, and all samples slow down together
+            **settings,
+        )
+        self._client = client = self._new_client()
+        client.prepare("Hello", **cast(Any, self._fields))  # what no message can be sent with is said now
+        self.base_url = client.base_url
+        self.account = f"{client.base_url}:{hash(client._settings.api_key)}"
+        self.has_been_reached = False
+        self._streams = {client: 0}  # how many each client has open
+        self._turns: dict[str, int] = {}  # by session: the last turn that it may know of
+        self._warned: set[str] = set()
+
+    def warn_once(self, text: str) -> None:
+        """Log what a user should know once, and not for each sample."""
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning(text)
+
+    async def generate(self, messages: Sequence[ChatMessage]) -> tuple[ModelOutput, ModelCall]:
+        """Send what is new in `messages`; return the reply, and the call as inspect logs it.
+
+        Raises:
+            UsageError, InvalidRequest: when the messages cannot be sent; nothing was.
+            HaloError: as `AsyncHaloClient.ask` does.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError(
+                "The Halo provider needs asyncio, and inspect does not run on it. Nothing was sent; unset "
+                "INSPECT_ASYNC_BACKEND."
+            ) from None
+        if _sent_in_vain.get() is messages:
+            raise ReplyInterrupted(
+                "No whole reply came within attempt_timeout, after which inspect tries again. The message "
+                "may have arrived and was not sent again; give no attempt_timeout, or a longer one."
+            )
+        if self._new_client()._settings != self._client._settings:
+            raise UsageError(
+                "The key, the base URL or another Halo setting has changed since inspect made this model, "
+                "which it keeps by name. Nothing was sent; give get_model(…, memoize=False) as the model."
+            )
+        newest = _newest(messages)
+        with self._least_busy() as client:
+            stream = client.stream(newest.message, **cast(Any, {**self._fields, **newest.fields}))
+            self._go_on(newest)
+            try:
+                await _read(stream)
+            except BaseException as error:
+                refused = isinstance(error, StatusError) and error.status_code < 500
+                if stream.may_have_arrived and not refused and not _was_put_off(error):
+                    _sent_in_vain.set(messages)
+                elif newest.session_id:
+                    self._turns[newest.session_id] = newest.turn - 1
+                _note_what_arrived(stream.reply, newest.turn)
+                raise
+            finally:
+                self.has_been_reached |= stream.may_have_arrived
+        if stream.reply.session_id:
+            self._turns[stream.reply.session_id] = newest.turn
+        return self._output(stream, newest.turn), _call(client, stream)
+
+    def _go_on(self, newest: _Newest) -> None:
+        """Take the conversation's next turn; nobody else may take it, even while it runs."""
+        if newest.session_id is None:
+            return
+        so_far = self._turns.get(newest.session_id, 0)
+        if so_far > newest.turn - 1:
+            raise UsageError(
+                f"The session is at turn {so_far}, and these messages go on from turn {newest.turn - 1}: the "
+                "agent knows more than they say. Nothing was sent; begin a new conversation to branch off or "
+                "to try again."
+            )
+        self._turns[newest.session_id] = newest.turn
+
+    @contextlib.contextmanager
+    def _least_busy(self) -> Iterator[AsyncHaloClient]:
+        """A client with few streams open: many on one distort its times."""
+        client = min(self._streams, key=self._streams.__getitem__)
+        if self._streams[client] >= STREAMS_PER_CLIENT:
+            client = client.copy()
+        self._streams[client] = self._streams.get(client, 0) + 1
+        try:
+            yield client
+        finally:
+            self._streams[client] -= 1
+
+    def _output(self, stream: AsyncReplyStream, turn: int) -> ModelOutput:
+        from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput
+
+        reply = stream.reply
+        asked = stream.request.body.get("agent_id")
+        if asked and reply.agent_id not in (None, asked):
+            self.warn_once(f"The agent {asked!r} was asked for, and {reply.agent_id!r} answered.")
+        model = reply.agent_id or self.name
+        message = ChatMessageAssistant(
+            content=reply.text, model=model, source="generate", metadata={METADATA_KEY: _about(reply, turn)}
+        )
+        return ModelOutput(model=model, choices=[ChatCompletionChoice(message=message, stop_reason="stop")])
+
+
+def _read_model_args(model_args: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of it is for the client, and the fields that go with each message."""
+    known = {*_CLIENT_SETTINGS, *RequestFields.__annotations__} - _NO_MODEL_ARG.keys()
+    for name, value in model_args.items():
+        if name in _NO_MODEL_ARG:
+            raise ConfigError(f"{name} is no model arg. Nothing was sent; {_NO_MODEL_ARG[name]}")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}."
+            raise ConfigError(f"There is no model arg {name!r}. Nothing was sent; {hint}")
+        if name == "user_token" and isinstance(value, str):
+            raise ConfigError(
+                "A user_token that is a model arg would be in inspect's log. Nothing was sent; set "
+                "HALO_USER_TOKEN, or give a callable that returns one."
+            )
+    settings = {name: value for name, value in model_args.items() if name in _CLIENT_SETTINGS}
+    return settings, {name: value for name, value in model_args.items() if name not in settings}
+
+
+# --- Messages ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """What is to be sent.
+
+    Attributes:
+        fields: those of this message alone, with what tells the agent what came before.
+        session_id: the session it goes on in; None for a new one.
+        turn: which turn of the session it is, from 1.
+    """
+
+    message: str
+    fields: dict[str, Any]
+    session_id: str | None
+    turn: int
+
+
+def _newest(messages: Sequence[ChatMessage]) -> _Newest:
+    for message in messages:
+        if message.role == "system":
+            raise UsageError(
+                "Halo's API takes no system message. Nothing was sent; leave it out of the task. What the "
+                "agent should know of its user can go along as context, in the user message's metadata."
+            )
+        if message.role == "tool":
+            raise UsageError(
+                "The result of a tool is among the messages, and Halo's agent uses tools of its own alone. "
+                "Nothing was sent; leave it out of the task."
+            )
+    if not messages or messages[-1].role != "user":
+        raise UsageError("The messages do not end with a user's. Nothing was sent; append one.")
+    *before, newest = messages
+    session_id, turn, known = None, 0, 0
+    for place, message in enumerate(before, 1):
+        about = _ours(message)
+        if message.role == "assistant" and isinstance(about.get("session_id"), str):
+            turns = about.get("turn")
+            session_id, turn, known = about["session_id"], turns if isinstance(turns, int) else 0, place
+    unknown = before[known:]
+    fields = _ours(newest)
+    for name, why in _NOT_IN_METADATA.items():
+        if name in fields:
+            raise UsageError(f"{name} is no field for a message's metadata. Nothing was sent; {why}")
+    if session_id is not None:
+        if unknown:
+            raise UsageError(
+                "Messages stand between the agent's last reply and the newest message, and its session does "
+                "not hold them. Nothing was sent; end each turn with the agent's own reply."
+            )
+        fields["session_id"] = session_id
+    elif unknown:
+        history = [{"role": message.role, "content": _text(message)} for message in unknown]
+        fields["conversation_history"] = [*(fields.get("conversation_history") or []), *history]
+    if images := _images(newest):
+        fields["images"] = [*(fields.get("images") or []), *images]
+    return _Newest(newest.text, fields, session_id, turn + 1)
+
+
+def _ours(message: ChatMessage) -> dict[str, Any]:
+    ours = (message.metadata or {}).get(METADATA_KEY, {})
+    if not isinstance(ours, Mapping):
+        raise UsageError(
+            f"A message's metadata has {type(ours).__name__} under {METADATA_KEY!r}. Nothing was sent; give "
+            "a dict of request fields there."
+        )
+    return dict(ours)
+
+
+def _text(message: ChatMessage) -> str:
+    """The text of a message that the agent is told of, which can be nothing else."""
+    if _images(message):
+        raise UsageError(
+            "An image stands in an earlier message, and Halo's conversation history takes text alone. "
+            "Nothing was sent; put the image in the newest message."
+        )
+    return message.text
+
+
+def _images(message: ChatMessage) -> list[str]:
+    images = []
+    for content in [] if isinstance(message.content, str) else message.content:
+        if content.type == "image":
+            images.append(content.image)
+        elif content.type != "text":
+            raise UsageError(
+                f"A message has content of the type {content.type!r}, and Halo takes text and images. "
+                "Nothing was sent; leave it out."
+            )
+    return images
+
+
+# --- Replies ----------------------------------------------------------------------------
+
+
+async def _read(stream: AsyncReplyStream) -> None:
+    """Read the reply to its end. Raises no other than this package's errors."""
+    try:
+        async with stream as events:
+            async for _ in events:
+                pass
+    except HaloError as error:
+        # Its line says it all. The frames below hold the user token, and inspect logs them: on demand
+        # with their variables.
+        raise error.with_traceback(None) from None
+    except Exception as error:
+        # Some kinds inspect takes for a transport's hiccup, and would send the message again.
+        if stream.reply.status != "complete":
+            raise ReplyInterrupted(
+                f"The exchange failed ({type(error).__name__}). {kept(stream.reply)}. The message may have "
+                "arrived and is not sent again by itself; run it again only if that does no harm."
+            ) from error
+
+
+def _about(reply: Reply, turn: int) -> dict[str, JSON]:
+    """What a message's metadata says of the reply."""
+    return {
+        "session_id": reply.session_id,
+        "agent_id": reply.agent_id,
+        "turn": turn,
+        "actions": _loggable(reply.actions),
+        "malformed": len(reply.malformed),
+        "first_text_s": reply.first_text_s,
+        "elapsed_s": reply.elapsed_s,
+    }
+
+
+def _call(client: AsyncHaloClient, stream: AsyncReplyStream) -> ModelCall:
+    """The exchange, as inspect's log has it: whole, without secrets."""
+    from inspect_ai.model import ModelCall
+
+    whole = stream.reply.to_dict()
+    whole.pop("actions")  # they are among the events
+    return ModelCall.create(
+        client.dry_run(stream.request)["body"], _loggable(whole), time=stream.reply.elapsed_s
+    )
+
+
+def _note_what_arrived(reply: Reply, turn: int) -> None:
+    """Keep in the sample's transcript what came of a reply that failed."""
+    if reply.session_id or reply.text or reply.actions or reply.malformed:
+        from inspect_ai.log import transcript
+
+        said: dict[str, JSON] = {"status": reply.status, "error": reply.error, "text": reply.text}
+        transcript().info({**said, **_about(reply, turn)}, source=METADATA_KEY)
+
+
+def _loggable(value: JSON, levels: int = MAX_LOGGED_NESTING) -> JSON:
+    """`value` with what is nested too deep for inspect's log as JSON text."""
+    if not isinstance(value, (list, dict)):
+        return value
+    if levels == 0:
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return [_loggable(item, levels - 1) for item in value]
+    return {key: _loggable(item, levels - 1) for key, item in value.items()}

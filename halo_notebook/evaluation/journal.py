@@ -1,0 +1,217 @@
+"""The file of an evaluation: what was asked and what came, a JSON line each, as it happens.
+
+What it promises:
+
+- Lines are only ever added, in order. One that is `confirmed` is on the disk, with all before it.
+- A message is noted before it is sent, so that after any end it is known what may have reached
+  the agent.
+- A line that was torn by the end of its process is passed over, and no later one with it.
+- It goes on with what begins as a journal does, and touches no other file.
+- There is one writer: a second is refused, in this process or another.
+
+It does not know what a line says, but for its `kind`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..stream import JSON
+
+
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_SYNCED = getattr(os, "O_DSYNC", 0)
+"""With it writing waits for the disk. To sync in a second call is for the thread to queue for the
+interpreter once more, behind those that compute: milliseconds, where a disk takes a fifth of one."""
+_BEGINNING = b'{"kind":"run"'
+
+
+class Journal:
+    """Adds lines to a file, on a thread of its own; several at once are synced together.
+
+    Args:
+        path: is made when there is none.
+
+    Raises:
+        UsageError: when the file is another's or cannot be written, or another evaluation is writing it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from filelock import FileLock, Timeout
+
+        self.path = path
+        if path.exists() and not _is_journal(path):
+            raise UsageError(
+                f"{str(path)!r} is something else than an evaluation's file. Nothing was sent, and it was "
+                "not changed; give another path."
+            )
+        self._lock = FileLock(f"{path}.lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            # Unbuffered: what could not be written is not tried again behind our back.
+            self._file = io.FileIO(path, "a", opener=_synced)
+        except Timeout:
+            raise UsageError(
+                f"Another evaluation is writing {path.name!r}. Nothing was sent; wait for its end, or give "
+                "another path."
+            ) from None
+        except OSError as error:
+            self._lock.release()
+            raise UsageError(
+                f"{str(path)!r} could not be written ({error.strerror}). Nothing was sent; choose another "
+                "path."
+            ) from None
+        if path.stat().st_size and not _ends_with_a_line(path):
+            self._file.write(b"\n")  # what was torn stays alone on its line
+        self._size = path.stat().st_size
+        self._waiting: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
+        self._error: UsageError | None = None
+        self._thread = threading.Thread(target=self._write_all, name="halo-journal", daemon=True)
+        self._thread.start()
+
+    def append(self, line: dict[str, JSON]) -> None:
+        """Add a line. It is written at once; `close` raises when it could not be."""
+        self._waiting.put(_Line(_encoded(line)))
+
+    async def confirmed(self, line: dict[str, JSON]) -> None:
+        """Add a line and wait until it is on the disk.
+
+        Raises:
+            UsageError: when it cannot be written.
+        """
+        on_disk = asyncio.get_running_loop().create_future()
+        self._waiting.put(_Line(_encoded(line), on_disk))
+        await on_disk
+
+    def close(self) -> None:
+        """Wait until every line is on the disk, and let others write.
+
+        Raises:
+            UsageError: when one could not be written.
+        """
+        self._waiting.put(None)
+        self._thread.join()
+        self._file.close()
+        self._lock.release()
+        if self._error is not None:
+            raise self._error
+
+    def _write_all(self) -> None:
+        ended = False
+        while not ended:
+            batch = [self._waiting.get()]
+            while not self._waiting.empty():
+                batch.append(self._waiting.get())
+            ended = None in batch
+            lines = [each for each in batch if each is not None]
+            if self._error is None:
+                # After a line that failed none is written: it would stand where a reader takes it for whole.
+                try:
+                    self._write(b"".join(line.text for line in lines))
+                except OSError as error:
+                    # What nobody was told to be there must not be found there: those messages do not leave.
+                    with contextlib.suppress(OSError):
+                        self._file.truncate(self._size)
+                    self._error = UsageError(
+                        f"{self.path.name!r} could not be written ({error.strerror}). No more is asked; what "
+                        "it holds is kept. Make room, and run again to go on."
+                    )
+            self._tell([line.on_disk for line in lines if line.on_disk is not None])
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+        if not _SYNCED:
+            os.fsync(self._file.fileno())
+        self._size += len(data)
+
+    def _tell(self, waiting: list[asyncio.Future[None]]) -> None:
+        """Let those who wait go on: all of a loop at once, since each call wakes it."""
+        for loop in {future.get_loop() for future in waiting}:
+            with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
+                loop.call_soon_threadsafe(
+                    _settle, [future for future in waiting if future.get_loop() is loop], self._error
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: bytes
+    on_disk: asyncio.Future[None] | None = None
+
+
+def _synced(path: str, flags: int) -> int:
+    return os.open(path, flags | _SYNCED, 0o666)
+
+
+def _encoded(line: dict[str, JSON]) -> bytes:
+    return _as_json(line).encode("utf-8", "replace") + b"\n"
+
+
+def _settle(waiting: list[asyncio.Future[None]], error: UsageError | None) -> None:
+    for future in waiting:
+        if future.done():  # cancelled meanwhile
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a journal that are whole, in order; nothing when there is no file."""
+    return (line for _, line in located_lines(path))
+
+
+def located_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_lines`, each with the byte at which it begins, for `line_at`."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        at = 0
+        for raw in file:
+            begins, at = at, at + len(raw)
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                continue  # torn, by the end of a process
+            if isinstance(line, dict) and raw.endswith(b"\n"):
+                yield begins, line
+
+
+def line_at(file: BinaryIO, at: int) -> dict[str, Any]:
+    """The whole line that begins at that byte."""
+    file.seek(at)
+    return cast("dict[str, Any]", json.loads(file.readline()))
+
+
+def _is_journal(path: Path) -> bool:
+    """Whether a file may be gone on with: one that begins as a journal does, or holds nothing."""
+    if not path.is_file():  # a device may have no end
+        return False
+    try:
+        with path.open("rb") as file:
+            return _BEGINNING.startswith(file.read(len(_BEGINNING)))
+    except OSError:
+        return True  # whoever opens it to write says why not
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

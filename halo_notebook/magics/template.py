@@ -1,0 +1,88 @@
+"""A prompt's `{{ expression }}` → its value from the notebook.
+
+Single braces are left alone, so code and JSON in a prompt stay as typed, and so is a double
+brace with nothing in it or without an end. The first closing pair that makes a whole
+expression ends it, so that an expression may hold braces of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from ..errors import UsageError
+
+
+def expand(prompt: str, evaluate: Callable[[CodeType], Any]) -> str:
+    """Return `prompt` with each `{{ expression }}` replaced by its value as text.
+
+    Args:
+        prompt: the text as typed.
+        evaluate: gives the value of compiled code.
+
+    Raises:
+        UsageError: naming what is unknown, or the expression that failed.
+
+    >>> expand("Plan {{ plan }}, {not this}", lambda code: eval(code, {"plan": "pro"}))
+    'Plan pro, {not this}'
+    """
+    parts = []
+    at = 0
+    while (start := prompt.find("{{", at)) >= 0:
+        found = _expression(prompt, start)
+        if found is None:
+            parts.append(prompt[at : start + 2])
+            at = start + 2
+            continue
+        source, code, end = found
+        parts += [prompt[at:start], _value(source, code, evaluate)]
+        at = end
+    parts.append(prompt[at:])
+    return "".join(parts)
+
+
+def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
+    """The expression that begins at `start`: its source, code and end; None when there is none."""
+    problem: Exception | None = None
+    first = end = prompt.find("}}", start)
+    while end >= 0:
+        source = prompt[start + 2 : end].strip()
+        if not source and end == first:
+            return None
+        try:
+            return source, compile(source, "<prompt>", "eval"), end + 2
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            problem = problem or error
+        end = prompt.find("}}", end + 1)
+        if end - start > 2_000:  # nobody's expression; and each try compiles it anew
+            break
+    if problem is None:
+        return None
+    source = prompt[start + 2 : first].strip()
+    raise UsageError(
+        f"{{{{ {_shown(source)} }}}} is not a Python expression. Nothing was sent; mend it, or use --raw to "
+        "send braces as typed."
+    )
+
+
+def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> str:
+    try:
+        return str(evaluate(code))
+    except Exception as error:  # noqa: BLE001  # the user's own expression may raise anything
+        name = getattr(error, "name", None)
+        if isinstance(error, NameError) and name in code.co_names:
+            raise UsageError(
+                f"There is no {name!r} in this notebook, which the prompt names in "
+                f"{{{{ {_shown(source)} }}}}. Nothing was sent; define it, or use --raw to send braces as "
+                "typed."
+            ) from None
+        raise UsageError(
+            f"{{{{ {_shown(source)} }}}} raised {type(error).__name__}: {_shown(str(error), 200)}. "
+            "Nothing was sent; mend the expression."
+        ) from None
+
+
+def _shown(text: str, limit: int = 60) -> str:
+    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,1 @@
+"""Exchanges recorded in a file and replayed from one."""

@@ -1,0 +1,361 @@
+"""The transport of many streams against real servers: it says what httpx's own says, also of failures."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from halo_notebook import AsyncHaloClient, Reply, errors
+from halo_notebook.client.transports.aiohttp import REUSED_WITHIN_S, AiohttpTransport
+from halo_notebook.demo import DEMO_KEY, DemoAgent
+
+from ..harness.faults import FAULTS, Fault
+
+if TYPE_CHECKING:
+    from halo_notebook.client.exchange import AsyncReplyStream
+
+
+def asked(
+    url: str, message: str = "Hello", images: Sequence[str] | None = None, **settings: Any
+) -> tuple[Reply, errors.HaloError | None]:
+    """What came of one message over the transport, and the error that it ended with."""
+
+    async def ask() -> tuple[Reply, errors.HaloError | None]:
+        settings.setdefault("silence_timeout_s", 1)
+        async with AsyncHaloClient(
+            DEMO_KEY, base_url=url, transport=AiohttpTransport(url), max_retries=0, **settings
+        ) as client:
+            stream = client.stream(message, images=images)
+            try:
+                async with stream as events:
+                    async for _ in events:
+                        pass
+            except errors.HaloError as error:
+                return stream.reply, error
+            return stream.reply, None
+
+    return asyncio.run(ask())
+
+
+@contextmanager
+def server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A server that does with each connection what `serve` does, one after the other; its base URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                serve(connection)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/sdk"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def received(connection: socket.socket) -> bytes:
+    """One request, read to its end."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+    )
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_fault_is_told_as_by_the_network_transport(fault: Fault, agent: DemoAgent) -> None:
+    """The same error, the same text kept, sent once."""
+    agent.faults.append(fault.name)
+    reply, error = asked(agent.url)
+    if fault.error is None:
+        assert error is None and reply.status == "complete"
+    else:
+        assert type(error) is fault.error, error
+        assert all(words in str(error) for words in fault.words), error
+    assert fault.text in reply.text
+    assert len(agent.requests) == 1
+
+
+def test_text_is_passed_on_as_it_comes(agent: DemoAgent) -> None:
+    """The first text is there long before the last, and times count from the request's leaving."""
+    agent.faults.append("drip")
+    reply, error = asked(agent.url)
+    assert error is None
+    assert reply.first_text_s is not None and reply.elapsed_s is not None
+    assert 0 < reply.first_text_s < reply.elapsed_s / 4
+
+
+def test_without_a_connection_nothing_was_sent() -> None:
+    """Refused, not found, or too slow: each is known as not having arrived."""
+    reply, error = asked("http://127.0.0.1:1/api/sdk")
+    assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
+    reply, error = asked("https://halo.invalid/api/sdk")
+    assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        held = [socket.socket() for _ in range(4)]
+        for each in held:  # the queue of those who wait to be accepted is full
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/api/sdk"
+        reply, error = asked(url, connect_timeout_s=0.2)
+        for each in held:
+            each.close()
+    assert isinstance(error, errors.ConnectionFailed) and "within 0.2 s" in str(error)
+    assert not reply.may_have_arrived
+
+
+def test_a_server_that_closes_may_have_the_message() -> None:
+    """Closed before an answer, reset, or with an answer that is no HTTP: none is taken for 'not sent'."""
+
+    def closes(connection: socket.socket) -> None:
+        received(connection)
+
+    def resets(connection: socket.socket) -> None:
+        received(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    def babbles(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(b"NOT HTTP AT ALL\r\n\r\n")
+
+    for serve in (closes, resets, babbles):
+        with server(serve) as url:
+            reply, error = asked(url)
+        assert type(error) is errors.ReplyInterrupted, (serve, error)
+        assert reply.may_have_arrived
+
+
+def test_a_kept_connection_that_the_server_has_closed_loses_nothing_twice() -> None:
+    """The message that meets it may have arrived: it is told so, and not sent by another connection."""
+    requests = []
+
+    def serve(connection: socket.socket) -> None:
+        requests.append(received(connection))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi")
+        requests.append(received(connection))  # and closes without a word
+
+    async def ask_twice(url: str) -> tuple[Reply, Reply]:
+        async with AsyncHaloClient(DEMO_KEY, base_url=url, transport=AiohttpTransport(url)) as client:
+            first = await client.ask("one")
+            stream = client.stream("two")
+            with pytest.raises(errors.ReplyInterrupted, match="not sent again by itself"):
+                async with stream:
+                    pass
+            return first, stream.reply
+
+    with server(serve) as url:
+        first, second = asyncio.run(ask_twice(url))
+    assert first.text == "hi"
+    assert second.may_have_arrived and second.status == "failed"
+    assert len(requests) == 2
+
+
+def test_an_idle_connection_is_not_used_again() -> None:
+    """After `REUSED_WITHIN_S` a server may be closing it."""
+    connections = 0
+
+    def serve(connection: socket.socket) -> None:
+        nonlocal connections
+        connections += 1
+        received(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi")
+        while connection.recv(65536):  # until the other side leaves
+            pass
+
+    async def ask_twice(url: str) -> None:
+        async with AsyncHaloClient(DEMO_KEY, base_url=url, transport=AiohttpTransport(url)) as client:
+            await client.ask("one")
+            await asyncio.sleep(REUSED_WITHIN_S + 0.3)
+            assert (await client.ask("two")).text == "hi"
+
+    with server(serve) as url:
+        asyncio.run(ask_twice(url))
+    assert connections == 2
+
+
+def test_connections_are_used_again(agent: DemoAgent) -> None:
+    """Message after message goes by the one that is there, which spares a handshake each."""
+
+    async def ask() -> None:
+        transport = AiohttpTransport(agent.url)
+        async with AsyncHaloClient(DEMO_KEY, base_url=agent.url, transport=transport) as client:
+            for number in range(5):
+                assert (await client.ask(f"message {number}")).status == "complete"
+            assert transport._session is not None and transport._session.connector is not None
+            connector: Any = transport._session.connector
+            assert sum(len(kept) for kept in connector._conns.values()) == 1
+
+    asyncio.run(ask())
+    assert len(agent.requests) == 5
+
+
+def test_the_key_goes_nowhere_but_to_its_server(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy from the environment does not see what goes to this machine; elsewhere it is used."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert asked(agent.url)[1] is None
+    reply, error = asked("https://halo.invalid/api/sdk")
+    assert isinstance(error, errors.ConnectionFailed) and "proxy" in str(error)
+    assert not reply.may_have_arrived
+
+
+def test_a_reply_that_is_left_closes_its_connection() -> None:
+    """The server notices, and need not go on."""
+    left = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\nfirst")
+        connection.settimeout(10)
+        if connection.recv(1) == b"":
+            left.set()
+
+    async def leave(url: str) -> None:
+        async with AsyncHaloClient(DEMO_KEY, base_url=url, transport=AiohttpTransport(url)) as client:
+            async with client.stream("one") as events:
+                async for _ in events:
+                    break
+            assert events.reply.status == "stopped" and events.reply.text == "first"
+            assert await asyncio.to_thread(left.wait, 10)
+
+    with server(serve) as url:
+        asyncio.run(leave(url))
+
+
+def test_a_silence_is_measured_from_the_last_that_came() -> None:
+    """An answer that takes longer than a silence may last is read to its end; one that stops is not."""
+    pause = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n")
+        for letter in b"piecemeal":
+            connection.sendall(bytes([letter]))
+            pause.wait(0.1)
+
+    def stops(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\npiece")
+        while connection.recv(65536):  # until the other side leaves
+            pass
+
+    with server(serve) as url:
+        reply, error = asked(url, silence_timeout_s=0.5)
+    assert error is None and reply.text == "piecemeal"
+    assert reply.elapsed_s is not None and reply.elapsed_s > 0.5
+    with server(stops) as url:
+        reply, error = asked(url, silence_timeout_s=0.5)
+    assert isinstance(error, errors.ReplyTimeout) and "silent for 0.5 s" in str(error)
+    assert reply.text == "piece" and reply.may_have_arrived
+    assert reply.elapsed_s is not None and reply.elapsed_s < 5
+
+
+@pytest.mark.parametrize("fault", [None, "drip"], ids=["before its head", "in its midst"])
+def test_a_loop_that_is_held_up_is_no_silence_of_the_agents(fault: str | None, agent: DemoAgent) -> None:
+    """A check may compute for long on the notebook's own loop; what came meanwhile is there when it ends."""
+    if fault:
+        agent.faults.append(fault)
+
+    async def ask() -> Reply:
+        transport = AiohttpTransport(agent.url)
+        async with AsyncHaloClient(
+            DEMO_KEY, base_url=agent.url, transport=transport, silence_timeout_s=0.3
+        ) as client:
+            stream = client.stream("Hello")
+            asking = asyncio.ensure_future(read(stream))
+            while not (stream.reply.text if fault else stream.may_have_arrived):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            time.sleep(0.6)  # noqa: ASYNC251  # which is what it is about
+            return await asking
+
+    async def read(stream: AsyncReplyStream) -> Reply:
+        async with stream:
+            return await stream.to_end()
+
+    assert asyncio.run(ask()).status == "complete"
+
+
+def test_a_message_that_is_not_taken_in_is_a_silence() -> None:
+    """A server that reads nothing holds up no turn for ever; of the message a part may have arrived."""
+    never = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        never.wait(20)
+
+    with server(serve) as url:
+        reply, error = asked(url, silence_timeout_s=0.5, images=["data:image/png;base64," + 16_000_000 * "A"])
+        never.set()
+    assert isinstance(error, errors.ReplyTimeout), error
+    assert reply.may_have_arrived
+
+
+def test_a_compression_that_nobody_asked_for_is_undone() -> None:
+    """As by the network's own transport: whole, and what cannot be read is said so."""
+    whole = zlib.compress("grüße".encode())
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n"
+
+    def serve(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(head % len(whole) + whole)
+
+    def babbles(connection: socket.socket) -> None:
+        received(connection)
+        connection.sendall(head % 5 + b"plain")
+
+    with server(serve) as url:
+        reply, error = asked(url)
+    assert error is None and reply.text == "grüße"
+    with server(babbles) as url:
+        reply, error = asked(url)
+    assert isinstance(error, errors.ReplyUnreadable) and "compression" in str(error)
+
+
+def test_a_transport_that_says_nothing_of_what_left_is_not_believed() -> None:
+    """With any other than the network's own and this one, a failure may have been after the sending."""
+
+    class Silent(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            raise httpx.ReadError("gone")
+
+    class Body(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"hi"
+
+    class Speaks(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            assert request.extensions["timeout"]["connect"] == 10
+            return httpx.Response(200, stream=Body())
+
+    async def ask() -> None:
+        client = AsyncHaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", transport=Silent())
+        stream = client.stream("one")
+        with pytest.raises(errors.ReplyInterrupted):
+            async with stream:
+                pass
+        assert stream.may_have_arrived
+        spoken = AsyncHaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", transport=Speaks())
+        assert (await spoken.ask("one")).text == "hi"
+
+    asyncio.run(ask())

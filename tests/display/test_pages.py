@@ -1,0 +1,570 @@
+"""What a reader sees of a reply, in a real JupyterLab and a real Chromium.
+
+A page takes seconds to load, so tests that leave each other alone share one: each looks at
+cells that no other test runs. Attacks have a page of their own, on which every sample is shown
+as the output of a cell that was just run, which is what a front end trusts.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from ..harness import hostile
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Request
+
+    from ..harness.lab import Lab, LabPage
+
+pytestmark = pytest.mark.browser
+
+DEMO_KEY = "ab_live_demo"
+
+AGENT = """\
+import os
+import time
+from halo_notebook import Action, DemoAgent
+from halo_notebook.demo import DEMO_KEY
+
+WORDS = [f"word-{number}" for number in range(1, 2001)]
+
+def reply(request):
+    match request["message"]:
+        case "wait for the file":
+            yield b"**The first half** is here, "
+            while not os.path.exists("go-on"):
+                yield 0.02
+            yield b"and the *second half* too."
+            yield Action({"type": "create_ticket", "ticket": {"id": 7}})
+        case "stall":
+            yield b"What had come **before** the stop."
+            yield 600.0
+        case "prices":
+            yield b"A seat costs from $5 to $10.\\n\\nA square is $x^2$."
+        case "2,000 words":
+            for word in WORDS[:-1]:
+                yield f"{word} ".encode()
+                yield 0.001
+            open("ended-at", "w").write(str(time.time()))
+            yield WORDS[-1].encode()
+        case message:
+            yield f"You said: {message}".encode()
+
+agent = DemoAgent(reply=reply, first_byte_s=0).start()
+%config HaloMagics.api_key = DEMO_KEY
+%config HaloMagics.base_url = agent.url
+"""
+
+CELLS = {
+    "load": "%load_ext halo_notebook",
+    "tracking": "%%halo\nHow do I set up event tracking?",
+    "markdown": "%%halo\nShow me Markdown",
+    "history": "%halo history",
+    "fail": "%%halo\n/fault cut text",
+    "after fail": "print('this cell was run')",
+    "agent": AGENT,
+    "stream": "%%halo\nwait for the file",
+    "stop": "%%halo\nstall",
+    "after stop": "%%halo\nhello again",
+    "prices": "%%halo\nprices",
+    "long": "%%halo\n2,000 words",
+}
+AT = {name: index for index, name in enumerate(CELLS)}
+
+CONTRASTS = """
+selector => {
+  const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  // A colour of any notation as red, green, blue and opacity.
+  const parsed = colour => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    const [red, green, blue, alpha] = context.getImageData(0, 0, 1, 1).data;
+    return [red, green, blue, alpha / 255];
+  };
+  const over = (top, below) => {
+    const alpha = top[3] + below[3] * (1 - top[3]);
+    const mixed = [0, 1, 2].map(
+      i => alpha && (top[i] * top[3] + below[i] * below[3] * (1 - top[3])) / alpha
+    );
+    return [...mixed, alpha];
+  };
+  const luminance = colour => {
+    const [red, green, blue] = colour.map(value => {
+      const part = value / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const seen = {};
+  for (const root of document.querySelectorAll(selector)) {
+    const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const node = walker.currentNode;
+      const element = node.parentElement;
+      if (!node.data.trim() || element.closest('mjx-container')) continue;
+      const range = document.createRange();
+      range.selectNode(node);
+      if (!range.getClientRects().length) continue;
+      // What a pixel of the text and one beside it show, from the element out to the page.
+      let text = parsed(getComputedStyle(element).color);
+      let ground = [0, 0, 0, 0];
+      for (let at = element; at; at = at.parentElement) {
+        const style = getComputedStyle(at);
+        const behind = parsed(style.backgroundColor);
+        text = over(text, behind);
+        ground = over(ground, behind);
+        text[3] *= Number(style.opacity);
+        ground[3] *= Number(style.opacity);
+      }
+      const [darker, lighter] = [text, ground]
+        .map(colour => luminance(over(colour, [255, 255, 255, 1])))
+        .sort((a, b) => a - b);
+      const ratio = (lighter + 0.05) / (darker + 0.05);
+      const kind = [];
+      for (let at = element; at !== root.parentElement; at = at.parentElement) {
+        kind.unshift(at.localName + (at.style.color ? `[${at.style.color}]` : ''));
+      }
+      const name = `${root.classList[0]} ${kind.slice(1).slice(-2).join(' ') || '(itself)'}`;
+      if (!(name in seen) || ratio < seen[name]) seen[name] = ratio;
+    }
+  }
+  return seen;
+}
+"""
+"""The lowest contrast of each kind of text, as WCAG 2 reckons it."""
+
+MAX_PAUSE = """
+() => {
+  window.longestPause = 0;
+  let last = performance.now();
+  window.heartbeat = setInterval(() => {
+    const now = performance.now();
+    window.longestPause = Math.max(window.longestPause, now - last);
+    last = now;
+  }, 20);
+}
+"""
+
+
+def visible_trees(output: Locator) -> Locator:
+    """JupyterLab's own JSON trees."""
+    return output.locator(".jp-RenderedJSON")
+
+
+@pytest.fixture(scope="class")
+def replies(lab_server: Lab) -> Iterator[LabPage]:
+    """One page with all of `CELLS`, after a Run All, which ends at the cell that fails."""
+    from ..harness.lab import LabPage
+
+    with LabPage(lab_server) as page:
+        page.open_notebook(list(CELLS.values()))
+        page.run_all()
+        page.wait_for_text(AT["fail"], "ReplyInterrupted")
+        page.run_cell(AT["agent"])
+        yield page
+        (lab_server.root / "go-on").unlink(missing_ok=True)
+        (lab_server.root / "ended-at").unlink(missing_ok=True)
+
+
+class TestReplies:
+    """Replies of the demo agent."""
+
+    def test_text_is_shown_before_the_stream_ends(self, replies: LabPage) -> None:
+        """While the agent holds back the second half, the first can be read in a cell that still runs."""
+        cell = AT["stream"]
+        replies.start_cell(cell)
+        replies.wait_for_text(cell, "The first half is here,")
+        assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() == "[*]:"
+        assert "second half" not in replies.cell_text(cell)
+        replies.screenshot("browser-streaming", cell=cell)
+
+        (replies.lab.root / "go-on").touch()
+        replies.wait_for_text(cell, "The first half is here, and the second half too.")
+        replies.wait_for_text(cell, "total")
+        replies.kernel_idle()
+        assert replies.cell_output(cell).locator(".halo-reply").inner_html() == (
+            "<p><strong>The first half</strong> is here, and the <em>second half</em> too.</p>\n"
+        )
+        assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() != "[*]:"
+
+    def test_an_action_is_a_tree_that_opens_on_a_click(self, replies: LabPage) -> None:
+        """JupyterLab's own tree has the action's label as its root; what the summary repeats is left out."""
+        output = replies.cell_output(AT["tracking"])
+        trees = visible_trees(output)
+        assert trees.count() == 2
+        assert "action 1: highlight" in trees.nth(0).inner_text()
+        assert "action 2: navigate" in trees.nth(1).inner_text()
+        assert output.inner_text().count('"highlight"') == 1
+
+        assert "2px solid" not in trees.nth(0).inner_text()
+        trees.nth(0).get_by_text("style", exact=True).click()
+        trees.nth(0).get_by_text('"2px solid"').wait_for()
+
+    def test_the_status_line_names_the_demo_agent(self, replies: LabPage) -> None:
+        """A reply of the demo agent cannot be taken for one of Halo's."""
+        status = replies.cell_output(AT["tracking"]).locator(".halo-status", has_text="total")
+        assert status.count() == 1
+        assert status.inner_text().startswith("demo agent · agent agent_demo · session default · first text ")
+        assert status.inner_text().endswith(" · 2 actions")
+        assert status.is_visible()
+
+    def test_prices_stay_prices_and_formulas_are_typeset(self, replies: LabPage) -> None:
+        """MathJax takes what is a formula, and nothing between two dollar signs that is none."""
+        cell = AT["prices"]
+        replies.run_cell(cell)
+        prices, square = replies.cell_output(cell).locator(".halo-reply p").all()
+        square.locator("mjx-container").wait_for()
+        assert prices.locator("mjx-container").count() == 0
+        assert prices.inner_text() == "A seat costs from $5 to $10."
+        assert "$" not in square.inner_text()
+        assert square.locator("mjx-container").count() == 1
+
+    def test_a_reply_that_breaks_off_fails_its_cell(self, replies: LabPage) -> None:
+        """The text stays, with 'failed' beside it and one line that says why; Run All went no further."""
+        output = replies.cell_output(AT["fail"])
+        assert output.locator(".halo-reply").inner_text() == "This reply will be cut in the middle of a sen"
+        assert output.locator(".halo-status").get_by_text("failed", exact=True).is_visible()
+        error = output.locator('[data-mime-type="application/vnd.jupyter.stderr"]').inner_text().strip()
+        assert error.startswith("ReplyInterrupted: ")
+        assert "\n" not in error
+        assert "Traceback" not in output.inner_text()
+        assert replies.cell_text(AT["after fail"]) == ""
+        replies.screenshot("browser-failed", cell=AT["fail"])
+
+    def test_the_stop_button_keeps_what_had_arrived(self, replies: LabPage) -> None:
+        """The cell ends at once, says 'stopped' under its text, and the next cell gets its reply."""
+        cell = AT["stop"]
+        replies.start_cell(cell)
+        replies.wait_for_text(cell, "What had come before the stop.")
+        replies.interrupt()
+        replies.wait_for_text(cell, "ReplyStopped: ")
+        replies.kernel_idle()
+        output = replies.cell_output(cell)
+        assert output.locator(".halo-reply").inner_text() == "What had come before the stop."
+        assert output.locator(".halo-status").get_by_text("stopped", exact=True).is_visible()
+        assert "Traceback" not in output.inner_text()
+        assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() != "[*]:"
+        replies.screenshot("browser-stopped", cell=cell)
+
+        replies.run_cell(AT["after stop"])
+        replies.wait_for_text(AT["after stop"], "You said: hello again")
+
+    def test_a_long_answer_keeps_pace(self, replies: LabPage) -> None:
+        """The last of 2,000 words is seen soon after it was sent, and the page never hangs meanwhile."""
+        cell = AT["long"]
+        replies.page.evaluate(MAX_PAUSE)
+        replies.start_cell(cell)
+        last = replies.cell_output(cell).locator(".halo-reply", has_text="word-1999 word-2000")
+        last.wait_for(timeout=60_000)
+        seen = time.time()
+        sent = float((replies.lab.root / "ended-at").read_text())
+        longest_pause_ms = replies.page.evaluate("() => (clearInterval(heartbeat), longestPause)")
+        replies.kernel_idle()
+        assert seen - sent < 3
+        assert longest_pause_ms < 1_500
+        assert len(last.inner_text().split()) == 2_000
+
+    @pytest.mark.parametrize("theme", ["Light", "Dark"])
+    def test_all_text_can_be_read(self, replies: LabPage, theme: str) -> None:
+        """The contrast of text, code, links, status lines and plain HTML trees is at least 4.5 to 1."""
+        replies.set_theme(f"JupyterLab {theme}")
+        try:
+            replies.page.evaluate(
+                "document.querySelectorAll('.halo-json details').forEach(node => { node.open = true; })"
+            )
+            for name in ("tracking", "markdown", "history"):
+                replies.screenshot(f"browser-{name}-{theme.lower()}", cell=AT[name])
+            contrasts = replies.page.evaluate(CONTRASTS, ".halo-reply, .halo-status, .halo-json")
+        finally:
+            replies.set_theme("JupyterLab Light")
+        assert {name.split()[0] for name in contrasts} == {"halo-reply", "halo-status", "halo-json"}
+        assert any("code" in name for name in contrasts)
+        assert {name: round(ratio, 2) for name, ratio in contrasts.items() if ratio < 4.5} == {}
+
+    def test_a_reply_is_legible_where_it_is_not_trusted(self, replies: LabPage) -> None:
+        """Saved and reopened untrusted, text, action and status line are there; the file has no secret."""
+        replies.reopen(trusted=False)
+        cell = AT["tracking"]
+        for text in ("Setting up event tracking", "action 1: highlight", "#event-tracking", "demo agent"):
+            replies.wait_for_text(cell, text)
+        output = replies.cell_output(cell)
+        assert output.locator(".jp-mod-trusted").count() == 0
+        assert "Error" not in output.inner_text()
+        assert replies.dialogs == []
+        replies.screenshot("browser-untrusted", cell=cell)
+        replies.screenshot("browser-untrusted-markdown", cell=AT["markdown"])
+        replies.screenshot("browser-untrusted-history", cell=AT["history"])
+
+        about = [
+            output["metadata"]["halo"]
+            for output in replies.saved()["cells"][cell]["outputs"]
+            if "halo" in output.get("metadata", {})
+        ]
+        assert len(about) == 1
+        assert about[0]["session_id"].startswith("sess_")
+        assert about[0]["agent_id"] == "agent_demo"
+        assert about[0]["source"] == "demo agent"
+        saved = replies.path.read_text()
+        assert DEMO_KEY not in saved
+        assert replies.lab.token not in saved
+
+    def test_an_export_to_html_needs_no_script(self, replies: LabPage) -> None:
+        """nbconvert's page shows the reply, and its tree opens with JavaScript off."""
+        replies.save()
+        subprocess.run(
+            [sys.executable, "-m", "nbconvert", "--to", "html", "--log-level", "ERROR", replies.path.name],
+            cwd=replies.lab.root,
+            check=True,
+            timeout=60,
+        )
+        browser = replies.page.context.browser
+        assert browser is not None
+        exported = replies.path.with_suffix(".html")
+        context = browser.new_context(java_script_enabled=False, viewport={"width": 1280, "height": 900})
+        try:
+            context.set_offline(True)
+            page = context.new_page()
+            page.goto(exported.as_uri(), wait_until="domcontentloaded")
+            assert page.get_by_text("Happy to help! Setting up event tracking").first.is_visible()
+            tree = page.locator(".halo-json", has_text="action 1: highlight").first
+            assert tree.get_by_text('"#event-tracking"').is_visible()
+            outline = tree.get_by_text('"2px solid"')
+            assert not outline.is_visible()
+            tree.locator("summary", has_text="style").click()
+            outline.wait_for()
+            from ..harness.lab import ARTEFACTS
+
+            page.screenshot(path=ARTEFACTS / "browser-nbconvert.png")
+        finally:
+            context.close()
+            exported.unlink()
+
+    def test_nothing_went_wrong_in_the_page(self, replies: LabPage) -> None:
+        """No script threw and no dialog came up."""
+        assert replies.page_errors == []
+        assert replies.browser_dialogs == []
+        assert replies.dialogs == []
+
+
+HOSTILE_AGENT = f"""\
+import json
+import sys
+import time
+sys.path.insert(0, {str(Path(hostile.__file__).parent)!r})
+import hostile
+from halo_notebook import Action, DemoAgent, HaloError, TextDelta
+from halo_notebook.demo import DEMO_KEY
+%load_ext halo_notebook
+
+def reply(request):
+    kind, name = request["message"].split(" ", 1)
+    yield TextDelta(hostile.TEXTS[name]) if kind == "text" else Action(hostile.PAYLOADS[name])
+
+agent = DemoAgent(reply=reply, first_byte_s=0).start()
+%config HaloMagics.api_key = DEMO_KEY
+%config HaloMagics.base_url = agent.url
+
+due = 0.0
+
+def paced(message):
+    # The server drops outputs above 1 MB a second.
+    global due
+    time.sleep(max(0.0, due - time.monotonic()))
+    size = len(json.dumps(message["content"]["data"], ensure_ascii=False).encode("utf-8", "replace"))
+    due = max(due, time.monotonic()) + size / 900_000
+    return message
+
+get_ipython().display_pub.register_hook(paced)
+
+def show(kind, names):
+    for name in names:
+        get_ipython().run_cell_magic("halo", f"--session {{kind}}", f"{{kind}} {{name}}")
+"""
+
+TURNS_PER_CELL = 16
+"""JupyterLab shows the first 50 outputs of a cell, and a turn here has up to three."""
+
+
+def in_batches(kind: str, names: Iterable[str]) -> dict[str, str]:
+    """Cells that show the samples with these names."""
+    left = list(names)
+    batches = {start: left[start : start + TURNS_PER_CELL] for start in range(0, len(left), TURNS_PER_CELL)}
+    return {f"{kind} {start}": f"show({kind!r}, {batch!r})" for start, batch in batches.items()}
+
+
+HOSTILE_CELLS = {
+    "agent": HOSTILE_AGENT,
+    **in_batches("text", hostile.TEXTS),
+    "together": (
+        "hostile.TEXTS['together'] = '\\n\\n'.join(\n"
+        "    text for name, text in hostile.TEXTS.items() if len(text) < 5_000\n"
+        ")\n"
+        "show('text', ['together'])"
+    ),
+    **in_batches("payload", hostile.PAYLOADS),
+    "payloads as HTML": "%halo history payload",
+    "formula": "hostile.TEXTS['formula'] = 'At the end: $x^2$'\nshow('text', ['formula'])",
+}
+HOSTILE_AT = {name: index for index, name in enumerate(HOSTILE_CELLS)}
+
+WATCH_COMMANDS = """
+() => {
+  window.commandsRun = [];
+  jupyterapp.commands.commandExecuted.connect((_, command) => commandsRun.push(command.id));
+}
+"""
+
+UNSAFE_PARTS = """
+() => {
+  const found = [];
+  const note = (what, element) => {
+    if (found.length < 20) found.push(`${what}: ${element.outerHTML.slice(0, 300)}`);
+  };
+  const outputs = '.jp-OutputArea-output';
+  const forbidden = `script, style, link, meta, base, iframe, frame, object, embed, form, img, video, audio,
+    dialog`;
+  for (const output of document.querySelectorAll(outputs)) {
+    for (const element of output.querySelectorAll('*')) {
+      if (element.matches(forbidden)) note('element', element);
+      for (const { name, value } of element.attributes) {
+        if (name.startsWith('on')) note('handler', element);
+        if (name.startsWith('data-commandlinker')) note('command', element);
+        if (/^\\s*(javascript|vbscript|data)\\s*:/i.test(value) && name !== 'title') note('scheme', element);
+      }
+      const address = element.href && (element.href.baseVal || element.href);
+      if (address && !/^(https?|mailto):/.test(address)) note('link', element);
+    }
+  }
+  // In a reply, nothing but what the package writes and MathJax makes of a formula.
+  const attributes = new Set(['class', 'style', 'href', 'target', 'rel', 'start', 'dir', 'open']);
+  // The last is JupyterLab's, for the number of a heading.
+  const classes = new Set(['mathjax_process', 'tex2jax_process', 'numbering-entry']);
+  const styles = new RegExp('^(color|background-color|opacity|(margin|padding|border)(-.+)?|overflow-x'
+    + '|overflow-wrap|text-align|white-space(-collapse)?|text-wrap-mode|font-(weight|style))$');
+  for (const reply of document.querySelectorAll('.halo-reply')) {
+    for (const element of reply.querySelectorAll('*')) {
+      if (element.closest('mjx-container')) continue;
+      for (const { name } of element.attributes) {
+        if (!attributes.has(name)) note(`attribute ${name}`, element);
+      }
+      for (const name of element.classList) {
+        if (!classes.has(name)) note(`class ${name}`, element);
+      }
+      for (const name of element.style) {
+        if (!styles.test(name)) note(`style ${name}`, element);
+      }
+      if (element.style.cssText.includes('url(')) note('style with an address', element);
+      const box = getComputedStyle(element);
+      if (!['static', 'relative'].includes(box.position)) note(`position ${box.position}`, element);
+    }
+  }
+  return found;
+}
+"""
+
+
+class TestHostile:
+    """Replies that attack the page they are shown in."""
+
+    @pytest.fixture
+    def attacked(self, lab: LabPage) -> LabPage:
+        """A page on which every sample has been shown, each in a turn of its own."""
+        self.strangers: list[str] = []
+        home = urlsplit(lab.lab.url).netloc
+
+        def note(request: Request) -> None:
+            address = urlsplit(request.url)
+            if address.scheme not in ("data", "blob", "about") and address.netloc != home:
+                self.strangers.append(request.url)
+
+        lab.page.on("request", note)
+        lab.open_notebook(list(HOSTILE_CELLS.values()))
+        for cell in range(len(HOSTILE_CELLS)):
+            lab.run_cell(cell, timeout=90)
+        return lab
+
+    def check(self, page: LabPage) -> None:
+        """Assert that every sample is on the page and that none did anything."""
+        self.check_nothing_ran(page)
+        ends = page.page.locator(".halo-status", has_text="total")
+        assert ends.filter(has_text="session text").count() == len(hostile.TEXTS) + 2
+        # Once in their own cells, and once more in the history that shows them as HTML.
+        assert ends.filter(has_text="session payload").count() == 2 * len(hostile.PAYLOADS)
+        assert page.page.locator(".jp-RenderedJSON").count() == len(hostile.PAYLOADS)
+        assert page.cell_output(HOSTILE_AT["payloads as HTML"]).locator(".halo-json").count() == len(
+            hostile.PAYLOADS
+        )
+        page.cell_output(HOSTILE_AT["formula"]).locator("mjx-container").wait_for()
+        page.page.wait_for_function(
+            "() => !document.querySelector('.mathjax_process:not(:has(mjx-container))')"
+        )
+        self.check_nothing_ran(page)
+        assert page.page.evaluate(UNSAFE_PARTS) == []
+
+    def check_nothing_ran(self, page: LabPage) -> None:
+        """Assert that no sample left a trace of script."""
+        assert page.page.evaluate("() => window.__halo_pwned") is None
+        assert page.page.evaluate("() => ({}).polluted") is None
+        assert page.dialogs == []
+        assert page.browser_dialogs == []
+        assert page.page_errors == []
+        assert self.strangers == []
+        assert len(page.page.context.pages) == 1
+
+    @pytest.mark.timeout(300)
+    def test_no_sample_does_anything(self, attacked: LabPage) -> None:
+        """Run, saved and reopened, trusted or not: no script, no request, no dialog, nothing but text."""
+        self.check(attacked)
+
+        page = attacked.page
+        page.evaluate(WATCH_COMMANDS)
+        for text in ("data-commandlinker-command", "ontoggle=", "[click](javascript:", "onclick="):
+            page.locator(".halo-reply").get_by_text(text).first.click()
+        for tree in (".jp-RenderedJSON", ".halo-json"):
+            page.locator(tree).get_by_text("data-commandlinker-command").first.click()
+        assert page.evaluate("commandsRun") == []
+        self.check(attacked)
+
+        attacked.reopen()
+        self.check(attacked)
+        shown = attacked.page.locator(".halo-reply")
+        assert shown.count() == attacked.page.locator(".jp-mod-trusted .halo-reply").count()
+
+        attacked.reopen(trusted=False)
+        self.check(attacked)
+        assert attacked.page.locator(".jp-mod-trusted .halo-reply").count() == 0
+
+
+class TestNotebook7:
+    """The same in Notebook 7."""
+
+    def test_a_reply_with_an_action(self, notebook7: LabPage) -> None:
+        """Text comes in while the cell runs; the tree and the status line follow."""
+        notebook7.open_notebook([CELLS["load"], AGENT, CELLS["stream"]])
+        notebook7.run_cell(0)
+        notebook7.run_cell(1)
+        notebook7.start_cell(2)
+        notebook7.wait_for_text(2, "The first half is here,")
+        assert notebook7.cell(2).locator(".jp-InputPrompt").inner_text() == "[*]:"
+        assert "second half" not in notebook7.cell_text(2)
+
+        release = notebook7.lab.root / "go-on"
+        release.touch()
+        notebook7.wait_for_text(2, "and the second half too.")
+        notebook7.wait_for_text(2, "1 action")
+        notebook7.kernel_idle()
+        release.unlink()
+        tree = visible_trees(notebook7.cell_output(2))
+        assert tree.count() == 1
+        assert "action 1: create_ticket" in tree.inner_text()
+        assert notebook7.page_errors == []
+        notebook7.screenshot("browser-notebook7", cell=2)

@@ -1,0 +1,210 @@
+"""The front end's plain files: what they may do to the page that they are put in."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tinycss2
+
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "halo_notebook" / "panel" / "static"
+# anywidget puts a widget's CSS into the page's head, where it holds for all of JupyterLab.
+SCOPE = "halo-panel"
+
+
+def split(tokens: Iterable[Any]) -> list[list[Any]]:
+    """The parts of a selector list, at its own commas."""
+    parts: list[list[Any]] = [[]]
+    for token in tokens:
+        if token.type == "literal" and token.value == ",":
+            parts.append([])
+        elif token.type != "comment":
+            parts[-1].append(token)
+    return parts
+
+
+def compounds(selector: Iterable[Any]) -> list[tuple[str, list[Any]]]:
+    """A selector's compounds, each with the combinator in front of it."""
+    found: list[tuple[str, list[Any]]] = [("", [])]
+    for token in selector:
+        is_combinator = token.type == "whitespace" or (token.type == "literal" and token.value in "+>~")
+        if not is_combinator:
+            found[-1][1].append(token)
+            continue
+        combinator = " " if token.type == "whitespace" else token.value
+        if found[-1][1]:
+            found.append((combinator, []))
+        elif combinator != " ":
+            found[-1] = (combinator, [])
+    return [each for each in found if each[1]]
+
+
+def names_the_panel(compound: list[Any]) -> bool:
+    """Whether an element that the compound fits is a panel, or is in one."""
+    for at, token in enumerate(compound):
+        if token.type == "ident" and token.value == SCOPE and at and compound[at - 1] == ".":
+            return True
+        if token.type == "function" and token.lower_name in {"is", "where"}:
+            return all(is_scoped(part) for part in split(token.arguments))
+    return False
+
+
+def is_scoped(selector: list[Any]) -> bool:
+    """Whether a selector fits only a panel and what is in it."""
+    parts = compounds(selector)
+    return any(
+        names_the_panel(compound) and (at + 1 == len(parts) or parts[at + 1][0] in {" ", ">"})
+        for at, (_, compound) in enumerate(parts)
+    )
+
+
+def unscoped(content: Iterable[Any] | str, outer: list[list[Any]] | None = None) -> Iterator[str]:
+    """What in a style sheet, or in a rule's block, reaches beyond the panel."""
+    for node in tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True):
+        if node.type == "qualified-rule":
+            selectors = [full for own in split(node.prelude) for full in nested(own, outer)]
+            yield from (tinycss2.serialize(each).strip() for each in selectors if not is_scoped(each))
+            yield from unscoped(node.content, selectors)
+        elif node.type == "at-rule" and node.lower_at_keyword in {"container", "layer", "media", "supports"}:
+            yield from unscoped(node.content or [], outer)
+        elif node.type == "at-rule" and node.lower_at_keyword == "keyframes":
+            # The name of an animation holds for the whole page, too.
+            if not tinycss2.serialize(node.prelude).strip().startswith("halo-"):
+                yield node.serialize().split("{")[0].strip()
+        elif node.type != "declaration" or outer is None:
+            yield node.serialize().strip()
+
+
+def nested(own: list[Any], outer: list[list[Any]] | None) -> list[list[Any]]:
+    """A selector as it reads outside the rules that it stands in."""
+    if outer is None:
+        return [own]
+    mark = [token == "&" for token in own]
+    if not any(mark):
+        return [[*around, *tinycss2.parse_component_value_list(" "), *own] for around in outer]
+    return [
+        [each for token, marked in zip(own, mark, strict=True) for each in (around if marked else [token])]
+        for around in outer
+    ]
+
+
+@pytest.mark.parametrize(
+    "css",
+    [
+        ".halo-panel { color: red }",
+        ".halo-panel, .halo-panel > .a + .b { color: red }",
+        "[data-jp-theme-light=false] .halo-panel .a:hover::before { color: red }",
+        ":where(.halo-panel, .halo-panel .a) b { color: red }",
+        ".halo-panel { color: red; .a { color: red } &:hover > b { color: red } .dark & { color: red } }",
+        "@media (width < 20em) { .halo-panel { color: red } }",
+        ".halo-panel { @container (width < 20em) { .a { color: red } color: red } }",
+        "@keyframes halo-wait { from { opacity: 0 } 50% { opacity: 1 } }",
+        "/* .a {} */",
+    ],
+)
+def test_a_rule_inside_the_panel_passes(css: str) -> None:
+    """The check takes what holds for a panel, and for what is in it, only."""
+    assert list(unscoped(css)) == []
+
+
+@pytest.mark.parametrize(
+    ("css", "found"),
+    [
+        ("button { color: red }", "button"),
+        (".halo-panel, .a { color: red }", ".a"),
+        (".halo-panels { color: red }", ".halo-panels"),
+        (".halo-panel + p { color: red }", ".halo-panel + p"),
+        (":is(.halo-panel, .a) b { color: red }", ":is(.halo-panel, .a) b"),
+        ("div:has(.halo-panel) { color: red }", "div:has(.halo-panel)"),
+        (".halo-panel { ~ p { color: red } }", ".halo-panel  ~ p"),
+        (":root { --halo: red }", ":root"),
+        ("@media print { body { color: red } }", "body"),
+        ("@keyframes spin { from { opacity: 0 } }", "@keyframes spin"),
+        ('@import "https://example.com/a.css";', '@import "https://example.com/a.css";'),
+        ("@font-face { font-family: a }", "@font-face { font-family: a }"),
+    ],
+)
+def test_a_rule_that_reaches_beyond_the_panel_is_found(css: str, found: str) -> None:
+    """The check names what would change the rest of the page, or ask another host for something."""
+    assert [text.strip() for text in unscoped(css)] == [found]
+
+
+def test_the_package_styles_its_panel_only() -> None:
+    """Every rule in the package's style sheets is scoped under the panel's class."""
+    found = {path.name: list(unscoped(path.read_text())) for path in STATIC.glob("*.css")}
+    assert "panel.css" in found
+    assert {name: rules for name, rules in found.items() if rules} == {}
+
+
+REFUSED = {
+    "element.innerHTML = text;": "no-restricted-properties",
+    "element['innerHTML'] = text;": "no-restricted-properties",
+    "element[`outerHTML`] = text;": "no-restricted-properties",
+    "element.insertAdjacentHTML('beforeend', text);": "no-restricted-properties",
+    "document.write(text);": "no-restricted-properties",
+    "eval(text);": "no-eval",
+    "setTimeout('text', 1);": "no-implied-eval",
+    "new Function(text)();": "no-new-func",
+    "Reflect.construct(Function, [text]);": "no-restricted-syntax",
+    "import(text);": "no-restricted-syntax",
+    "if (text == 1) element.remove();": "eqeqeq",
+    "var old = text; element.append(old);": "no-var",
+    "let fixed = text; element.append(fixed);": "prefer-const",
+    "element.append(nowhere);": "no-undef",
+    "element.append(text); // eslint-disable-line no-eval -- there is none": None,
+}
+ACCEPTED = (
+    "element.textContent = text;",
+    "element.innerHTML = text; // eslint-disable-line no-restricted-properties -- made safe before",
+)
+
+
+def test_the_linter_refuses_what_runs_or_renders_a_string() -> None:
+    """Each line that must not be is found, by the rule that is for it; a directive opens one."""
+    lines = [*REFUSED, *ACCEPTED]
+    # The comment stays at the end, where it covers its line and leaves the bracket alone.
+    module = [
+        f"export function sample{at}(element, text) {{ {code} }} {slashes}{comment}"
+        for at, (code, slashes, comment) in enumerate(line.partition("//") for line in lines)
+    ]
+    run = subprocess.run(
+        [
+            ROOT / "tests/node_modules/.bin/eslint",
+            *("--config", "tests/eslint.config.js", "--format", "json"),
+            *("--stdin", "--stdin-filename", "halo_notebook/panel/static/sample.js"),
+        ],
+        cwd=ROOT,
+        input="\n".join(module),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.stdout, run.stderr
+    found: dict[str, set[str | None]] = {}
+    for message in json.loads(run.stdout)[0]["messages"]:
+        assert message["severity"] == 2, message
+        found.setdefault(lines[message["line"] - 1], set()).add(message["ruleId"])
+    missed = {line: found.get(line) for line, rule in REFUSED.items() if rule not in found.get(line, ())}
+    assert missed == {}
+    assert [line for line in ACCEPTED if line in found] == []
+
+
+DIRECTIVE = re.compile(r"// eslint-disable-(next-)?line [\w/-]+(, [\w/-]+)* -- \S.*")
+
+
+def test_the_linter_is_told_to_look_away_for_a_line_and_a_reason_only() -> None:
+    """Every directive in the package's scripts is for one line, names its rules and says why."""
+    found = {
+        f"{path.name}:{number}": line.strip()
+        for path in STATIC.glob("*.js")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"/[/*]\s*(eslint|globals?|exported)\b", line) and not DIRECTIVE.search(line)
+    }
+    assert found == {}
