@@ -198,7 +198,7 @@ class ChatPanel(anywidget.AnyWidget):
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:
     ...     panel = ChatPanel("docs", client=client)
-    ...     reply = panel.send("My name is Ada").result()
+    ...     reply = panel.ask("My name is Ada").result()
     >>> reply.status, len(panel.session.turns)
     ('complete', 1)
     >>> panel.close()
@@ -290,7 +290,7 @@ class ChatPanel(anywidget.AnyWidget):
         """The session that is shown, the one that `%%halo -s NAME` uses."""
         return self._session
 
-    def send(self, text: str, **fields: Unpack[RequestFields]) -> Sent:
+    def ask(self, text: str, **fields: Unpack[RequestFields]) -> Sent:
         """Send `text` as if it had been typed here, after what waits already; returns at once.
 
         Args:
@@ -468,8 +468,8 @@ class ChatPanel(anywidget.AnyWidget):
     # --- To the page ---
 
     def _tell(self, content: View) -> None:
-        """One custom message: what a widget's own `send` does, which means something else here."""
-        super().send(content)
+        """One custom message."""
+        self.send(content)
         # ipykernel 7 takes the page's next messages to the subshell that it notes here, the one that
         # this was sent from. After a reload that one is gone, and they would be dropped. Without the
         # note they go to the subshell that the page itself names, also while a cell computes.

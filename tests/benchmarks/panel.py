@@ -29,7 +29,7 @@ client = HaloClient({key!r}, base_url={url!r})
 panel = ChatPanel("measured", client=client)
 plain = ipywidgets.HTML()
 """
-_OURS = "panel.send('paced').result()\ntime.sleep(0.3)"
+_OURS = "panel.ask('paced').result()\ntime.sleep(0.3)"
 _NAIVE = """\
 text = ""
 with client.stream("paced") as events:

@@ -82,7 +82,7 @@ for start in range(0, 10, 2):
     display(HBox(panels[start:start + 2]))
 """
 ALL_AT_ONCE = """\
-sent = [panel.send(f"words 60 {20 + number}") for number, panel in enumerate(panels)]
+sent = [panel.ask(f"words 60 {20 + number}") for number, panel in enumerate(panels)]
 print(sum(len(each.result().text) > 0 for each in sent))
 """
 CLOSE_ALL = """\
@@ -129,7 +129,7 @@ panel
 HOSTILE_TURNS = """\
 def go(kind, names):
     for name in names:
-        reply = panel.send(f"{kind} {name}").result()
+        reply = panel.ask(f"{kind} {name}").result()
         # The server drops more than a megabyte a second.
         time.sleep(len(json.dumps(reply.to_dict())) / 250_000)
 

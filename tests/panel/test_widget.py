@@ -163,7 +163,7 @@ def test_a_message_becomes_a_turn(panel: ChatPanel, page: Wire) -> None:
 def test_messages_are_numbered_without_a_gap(panel: ChatPanel, page: Wire) -> None:
     """Within an epoch each number is one more than the last; a beat repeats it, a snapshot names it."""
     for number in range(3):
-        panel.send(f"Message {number}").result(10)
+        panel.ask(f"Message {number}").result(10)
     page.turns(3)
     epoch, seq = 0, 0
     for message in page.messages:
@@ -219,7 +219,7 @@ def test_what_others_say_in_the_session_shows(
     other = ChatPanel("other", client=client)
     try:
         panel.session.ask(client, "My name is Ada")
-        second.send("What is my name?").result(10)
+        second.ask("What is my name?").result(10)
         for wire in (page, wires[id(second)]):
             turns = wire.turns(2)
             assert [turn["asked"] for turn in turns] == ["My name is Ada", "What is my name?"]
@@ -253,7 +253,7 @@ def test_every_failure_shows_in_its_turn(
     """The error's one line, what had arrived, and whether sending again could act twice."""
     monkeypatch.setattr("halo_notebook.client.exchange._BACKOFF_S", 0.01)
     agent.faults.extend([fault.name] * 3)
-    sent = panel.send("Hello")
+    sent = panel.ask("Hello")
     turn = page.turns(1)[0]
     assert fault.text in turn["text"]
     if fault.error is None:
@@ -273,7 +273,7 @@ def test_without_a_connection_sending_again_is_safe(wires: dict[int, Wire]) -> N
     """Nothing had left, and the page says so."""
     panel = ChatPanel("off", client=HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", max_retries=0))
     wires[id(panel)].panel = panel
-    panel.send("Hello")
+    panel.ask("Hello")
     turn = wires[id(panel)].turns(1)[0]
     assert (turn["status"], turn["again"]) == ("failed", "safe")
     assert "was not sent" in turn["error"]
@@ -283,7 +283,7 @@ def test_without_a_connection_sending_again_is_safe(wires: dict[int, Wire]) -> N
 def test_again_sends_the_same_message(panel: ChatPanel, page: Wire, agent: DemoAgent) -> None:
     """With the fields that went with it, in a turn of its own, in the session as it is now."""
     agent.faults.append("500")
-    panel.send("Hello", context={"plan": "team"})
+    panel.ask("Hello", context={"plan": "team"})
     page.turns(1)
     assert "error" not in page.ask("again", key="t1")
     turns = page.turns(2)
@@ -353,7 +353,7 @@ def test_what_is_told_to_go_after_a_stop_goes(
     page.ask("stop")
     held.release.set()
     assert "error" not in page.ask("release", which="c2")
-    third = panel.send("three")
+    third = panel.ask("three")
     over.set()
     assert third.result(10).status == "complete"
     assert [request.body["message"] for request in agent.requests] == ["one", "two", "three"]
@@ -370,10 +370,10 @@ def test_a_message_that_is_refused_stays_with_the_reason(
     message = queued[-1]["queue"][0]
     assert message["cid"] == "long" and "the API takes 10,000" in message["error"]
     with pytest.raises(errors.InvalidRequest):
-        panel.send("Hello", mode="loud").result(10)
+        panel.ask("Hello", mode="loud").result(10)
     assert panel.session.turns == []
     page.ask("unqueue", which="long")
-    assert panel.send("Hello").result(10).status == "complete"
+    assert panel.ask("Hello").result(10).status == "complete"
     assert len(agent.requests) == 1
 
 
@@ -408,33 +408,39 @@ def test_a_message_that_comes_twice_is_sent_once(panel: ChatPanel, page: Wire, a
 
 def test_a_program_can_wait_for_its_reply(panel: ChatPanel) -> None:
     """By `result`, or by awaiting it on a loop; `cancel` takes back what has not left."""
-    assert panel.send("My name is Ada").result(10).status == "complete"
+    assert panel.ask("My name is Ada").result(10).status == "complete"
 
     async def ask() -> Reply:
-        return await panel.send("What is my name?")
+        return await panel.ask("What is my name?")
 
     assert "Ada" in asyncio.run(ask()).text
-    sent = panel.send("Hello")
+    sent = panel.ask("Hello")
     sent.result(10)
     assert repr(sent) == "Sent('Hello', ended)"
 
 
+def test_send_is_what_it_is_for_every_widget(panel: ChatPanel, page: Wire) -> None:
+    """ipywidgets and anywidget call `send` to reach the page."""
+    panel.send({"kind": "custom"})
+    assert page.messages[-1] == {"kind": "custom"}
+
+
 def test_a_cancelled_message_is_not_sent(panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent) -> None:
     """As long as it waits."""
-    first = panel.send("one")
+    first = panel.ask("one")
     page.wait(lambda: page.of("begin"))
-    second = panel.send("two")
+    second = panel.ask("two")
     assert second.cancel()
     held.release.set()
     assert first.result(10).text.endswith("last.")
-    assert panel.send("three").result(10).status == "complete"
+    assert panel.ask("three").result(10).status == "complete"
     assert [request.body["message"] for request in agent.requests] == ["one", "three"]
 
 
 def test_the_panels_fields_go_with_each_message(panel: ChatPanel, agent: DemoAgent) -> None:
     """And those of one message before them."""
     panel.fields = {"user_id": "u_1", "company_id": "c_1"}
-    panel.send("Hello", company_id="c_2").result(10)
+    panel.ask("Hello", company_id="c_2").result(10)
     body = agent.requests[-1].body
     assert (body["user_id"], body["company_id"]) == ("u_1", "c_2")
 
@@ -461,7 +467,7 @@ def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
     how: str, panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
 ) -> None:
     """The turn and the queue are the session's: each is answered once, in its own conversation."""
-    sent = [panel.send(text) for text in ("one", "two", "three")]
+    sent = [panel.ask(text) for text in ("one", "two", "three")]
     session = panel.session
     page.wait(lambda: session.turns and session.turns[0].reply.text)
     if how == "another session":
@@ -481,7 +487,7 @@ def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
         panel.session_name = session.name
         page.wait(lambda: not panel.busy)
         assert page.of("snapshot")[-1]["queue"] == []
-        assert panel.send("four").result(10).status == "complete"
+        assert panel.ask("four").result(10).status == "complete"
     assert (panel.busy, panel.status) == (False, "closed" if how == "close" else "complete")
 
 
@@ -493,7 +499,7 @@ def test_an_observer_that_fails_ends_nothing(panel: ChatPanel, page: Wire) -> No
 
     panel.observe(breaks, ["status", "busy"])
     for number in range(3):
-        assert panel.send(f"message {number}").result(10).status == "complete"
+        assert panel.ask(f"message {number}").result(10).status == "complete"
     page.turns(3)
     assert (panel.busy, panel.status) == (False, "complete")
     assert "An observer of status raised ZeroDivisionError: no." in {
@@ -504,7 +510,7 @@ def test_an_observer_that_fails_ends_nothing(panel: ChatPanel, page: Wire) -> No
 def test_state_is_right_when_a_result_is_there(panel: ChatPanel, page: Wire) -> None:
     """Whoever has the reply finds the panel at rest, and the page has been told."""
     for number in range(1, 6):
-        panel.send("Hello").result(10)
+        panel.ask("Hello").result(10)
         assert (panel.busy, panel.status) == (False, "complete")
         assert len({each["turn"]["key"] for each in page.of("turn")}) == number
 
@@ -512,7 +518,7 @@ def test_state_is_right_when_a_result_is_there(panel: ChatPanel, page: Wire) -> 
 def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
     """Nothing of what was sent comes to its end, and who waits for it is told."""
     for _ in range(10):
-        first, second = panel.send("one"), panel.send("two")
+        first, second = panel.ask("one"), panel.ask("two")
         panel.stop()
         # Stopped in its turn, or before one began: then it raises, as what is held does.
         error = first.exception(10)
@@ -524,9 +530,9 @@ def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
 
 def test_what_is_held_tells_who_waits_for_it(panel: ChatPanel, page: Wire, held: Held) -> None:
     """Its result raises at once; sent from the page, it is a turn like any other."""
-    panel.send("one")
+    panel.ask("one")
     page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
-    second = panel.send("two")
+    second = panel.ask("two")
     panel.stop()
     with pytest.raises(errors.ReplyStopped, match="a turn before it was stopped or failed"):
         second.result(10)
@@ -540,7 +546,7 @@ def test_what_is_held_tells_who_waits_for_it(panel: ChatPanel, page: Wire, held:
 
 def test_an_interrupt_ends_the_waiting_alone(panel: ChatPanel, page: Wire, held: Held) -> None:
     """One line says that the turn goes on."""
-    sent = panel.send("one")
+    sent = panel.ask("one")
     page.wait(lambda: page.of("begin"))
     main = threading.main_thread().ident
     assert main is not None
@@ -566,7 +572,7 @@ def test_a_message_goes_with_the_fields_as_they_are_then(
     for fields in bad:
         panel.fields = fields
         with pytest.raises(errors.InvalidRequest, match="Nothing was sent"):
-            panel.send("Hello").result(10)
+            panel.ask("Hello").result(10)
 
 
 # --- Sessions, ratings, export ---
@@ -574,7 +580,7 @@ def test_a_message_goes_with_the_fields_as_they_are_then(
 
 def test_switching_shows_the_other_session_whole(panel: ChatPanel, page: Wire) -> None:
     """A new epoch begins with a snapshot; the menu lists every session of the kernel."""
-    panel.send("My name is Ada").result(10)
+    panel.ask("My name is Ada").result(10)
     page.turns(1)
     page.ask("switch", name=" second ")
     snapshot = page.of("snapshot")[-1]
@@ -588,10 +594,10 @@ def test_switching_shows_the_other_session_whole(panel: ChatPanel, page: Wire) -
 
 def test_a_new_conversation_keeps_the_old_one(panel: ChatPanel, page: Wire) -> None:
     """Under NAME-1, whoever starts it: the page or a line in a cell."""
-    panel.send("My name is Ada").result(10)
+    panel.ask("My name is Ada").result(10)
     page.ask("new")
     assert panel.session.turns == [] and panel.session_name == "docs"
-    assert "have not told me" in panel.send("What is my name?").result(10).text
+    assert "have not told me" in panel.ask("What is my name?").result(10).text
     panel._register.new("docs")
     snapshot = page.of("snapshot")[-1]
     assert snapshot["turns"] == []
@@ -601,7 +607,7 @@ def test_a_new_conversation_keeps_the_old_one(panel: ChatPanel, page: Wire) -> N
 
 def test_a_turn_is_rated(panel: ChatPanel, page: Wire) -> None:
     """The rating is on the turn in the kernel, on every page and in the export."""
-    panel.send("Hello").result(10)
+    panel.ask("Hello").result(10)
     page.turns(1)
     assert "error" not in page.ask("rate", key="t1", value="down", note="Too *short*." + "x" * 5_000)
     rating = panel.session.turns[0].rating
@@ -623,12 +629,12 @@ def test_a_turn_is_rated(panel: ChatPanel, page: Wire) -> None:
 
 def test_a_large_export_comes_in_parts(panel: ChatPanel, page: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page asks for one after the other; together they are the whole, as it was at first."""
-    panel.send("My name is Ada").result(10)
+    panel.ask("My name is Ada").result(10)
     whole = page.ask("export", format="markdown")
     assert whole["parts"] == 1
     monkeypatch.setattr("halo_notebook.panel.widget.EXPORT_PART_CHARS", 50)
     parts = [page.ask("export", format="markdown")]
-    panel.send("What is my name?").result(10)
+    panel.ask("What is my name?").result(10)
     while len(parts) < parts[0]["parts"]:
         parts.append(page.ask("export", format="markdown", part=len(parts)))
     assert len(parts) > 2
@@ -714,7 +720,7 @@ def test_callbacks_run_on_the_kernels_loop(client: HaloClient, wires: dict[int, 
         panel.on_action(note_action)
         panel.on_reply(note_reply)
         panel.on_reply(lambda reply: called.append(("ended", None, threading.current_thread())))()
-        await panel.send("How do I set up event tracking?")
+        await panel.ask("How do I set up event tracking?")
         await asyncio.wait_for(done.wait(), 10)
         panel.close()
 
@@ -736,7 +742,7 @@ def test_who_awaits_a_reply_comes_after_its_callbacks(client: HaloClient) -> Non
         noted: list[str] = []
         panel.on_reply(lambda reply: noted.append(reply.text))
         for number in range(5):
-            reply = await panel.send(f"Message {number}")
+            reply = await panel.ask(f"Message {number}")
             await asyncio.sleep(0)
             assert noted[-1] == reply.text
             seen.append(list(noted))
@@ -787,7 +793,7 @@ def test_a_callback_that_fails_is_named(panel: ChatPanel, page: Wire) -> None:
 
     panel.on_reply(breaks)
     panel.on_reply(replies.append)
-    panel.send("Hello").result(10)
+    panel.ask("Hello").result(10)
     notice = page.wait(lambda: page.of("notice"))[0]
     assert notice["text"] == "breaks raised ValueError: no such row. The conversation goes on."
     page.wait(lambda: len(replies) == 1)
@@ -799,7 +805,7 @@ def test_state_can_be_observed(panel: ChatPanel, page: Wire) -> None:
     """`busy` and `status` follow the turn; they cannot be set."""
     seen: list[tuple[str, Any]] = []
     panel.observe(lambda change: seen.append((change["name"], change["new"])), ["busy", "status"])
-    panel.send("Hello").result(10)
+    panel.ask("Hello").result(10)
     page.wait(lambda: panel.status == "complete" and not panel.busy)
     assert ("busy", True) in seen and seen[-1] in (("busy", False), ("status", "complete"))
     with pytest.raises(Exception, match="read-only"):
@@ -816,7 +822,7 @@ def test_a_closed_panel_leaves_nothing_behind(
     panel = ChatPanel("docs", client=client)
     wire = wires[id(panel)]
     session, register = panel.session, panel._register
-    sent = panel.send("one")
+    sent = panel.ask("one")
     wire.wait(lambda: session.turns and session.turns[0].reply.text)
     panel.close()
     panel.close()
@@ -836,7 +842,7 @@ def test_a_closed_panel_leaves_nothing_behind(
     assert session.turns[0].reply.watchers._callbacks == []
     assert not panel.busy
     with pytest.raises(errors.UsageError, match="closed"):
-        panel.send("two")
+        panel.ask("two")
     with pytest.raises(errors.UsageError, match="closed"):
         panel.on_reply(print)
 
@@ -845,7 +851,7 @@ def test_a_closed_panel_leaves_nothing_behind(
 def test_what_is_no_message_is_refused(text: Any, panel: ChatPanel) -> None:
     """With what it is."""
     with pytest.raises(errors.UsageError, match=r"A message is text|The message is empty"):
-        panel.send(text)
+        panel.ask(text)
     with pytest.raises(errors.UsageError, match="A session's name is text"):
         panel.session_name = " "
 
@@ -875,12 +881,12 @@ def test_no_secret_reaches_the_page(agent: DemoAgent, wires: dict[int, Wire]) ->
     client = HaloClient("ab_live_confidential", base_url=agent.url, user_token="aaa.bbb.confidential")
     panel = ChatPanel("docs", client=client)
     agent.faults.append("401")
-    panel.send("Hello")
+    panel.ask("Hello")
     wires[id(panel)].panel = panel
     wires[id(panel)].turns(1)
     # What is sent before the panel has taken in the end of that turn would be held back with it.
     wires[id(panel)].wait(lambda: not panel.busy)
-    panel.send("What do you know about me?").result(10)
+    panel.ask("What do you know about me?").result(10)
     wires[id(panel)].turns(2)
     state = json.dumps(panel.get_state(), default=str)
     assert "What do you know" in state

@@ -939,9 +939,9 @@ def test_a_panel_records_and_replays(kernel: Kernel) -> None:
     kernel.run(
         f"{LOAD}\nfrom halo_notebook import ChatPanel\npanel = ChatPanel('docs')\n%halo record demo.jsonl"
     )
-    assert printed(kernel, f"panel.send({TRACKING!r}).result().status") == "complete"
+    assert printed(kernel, f"panel.ask({TRACKING!r}).result().status") == "complete"
     kernel.run("%halo replay demo.jsonl --step")
-    kernel.run(f"sent = panel.send({TRACKING!r})")
+    kernel.run(f"sent = panel.ask({TRACKING!r})")
 
     def told(kind: str) -> list[dict[str, Any]]:
         contents = [
