@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from .harness.lab import CHROMIUM_ARGS, chromium_path
+from ..harness.lab import CHROMIUM_ARGS, chromium_path
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.browser

@@ -18,7 +18,7 @@ from halo_notebook import HaloClient, Replay, errors, evaluate
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation.journal import Journal
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ TEXTS = {
 }
 # What a shell is told, by what runs it in CI.
 SHELL = {
-    "make demo": "tests/test_demo_command.py",
+    "make demo": "tests/docs/test_demo_command.py",
     "make test": "this run",
     "python -m pip install .": ".ci/run, wheel",
     "python -m pip install '.[inspect]'": "make test, as a part of '.[test]'",
@@ -67,7 +67,7 @@ def test_each_block_says_what_it_is() -> None:
 @pytest.mark.kernel
 def test_its_cells_run_one_after_the_other(agent: DemoAgent) -> None:
     """As a reader would run them, in one notebook from top to bottom."""
-    from .harness.kernels import Kernel
+    from ..harness.kernels import Kernel
 
     settings = {"HALO_API_KEY": DEMO_KEY, "HALO_BASE_URL": agent.url}
     with Kernel(settings) as kernel:

@@ -1,4 +1,4 @@
-"""Makes the tutorials' recording anew: ``python -m tests.recordings``."""
+"""Makes the tutorials' recording anew: ``python -m tests.docs.recordings``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from halo_notebook import HaloClient, Recorder, Session
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 
-RECORDINGS = Path(__file__).parents[1] / "notebooks" / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "notebooks" / "recordings"
 CONVERSATION = ("How do I set up event tracking?", "My name is Ada", "Open a ticket", "What is my name?")
 
 

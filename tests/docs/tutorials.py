@@ -1,4 +1,4 @@
-"""Runs the tutorials and keeps their outputs: ``python -m tests.tutorials [NAME …]``.
+"""Runs the tutorials and keeps their outputs: ``python -m tests.docs.tutorials [NAME …]``.
 
 A notebook is committed with its outputs, so that it is worth reading where nothing runs. What
 differs from run to run for no reader's benefit (times in the metadata, progress on its way, the
@@ -17,7 +17,7 @@ import nbclient
 import nbformat
 from nbformat import NotebookNode
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NO_SETTINGS = ("API_KEY", "BASE_URL", "USER_ID", "USER_TOKEN", "AGENT_ID")
 
 

@@ -129,7 +129,7 @@ def test_the_first_is_where_one_begins() -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_can_be_read_where_nothing_runs(path: Path, tmp_path: Path) -> None:
     """As HTML with JavaScript off: each reply's text and each action's tree is there to be seen."""
-    from .harness.lab import ARTEFACTS, CHROMIUM
+    from ..harness.lab import ARTEFACTS, CHROMIUM
 
     notebook = nbformat.read(path, as_version=4)
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)

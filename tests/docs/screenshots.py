@@ -1,13 +1,13 @@
-"""Makes the pictures in the README anew: ``python -m tests.screenshots``."""
+"""Makes the pictures in the README anew: ``python -m tests.docs.screenshots``."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-from .harness.lab import Lab, LabPage
+from ..harness.lab import Lab, LabPage
 
-PICTURES = Path(__file__).parents[1] / "notebooks" / "images"
+PICTURES = Path(__file__).parents[2] / "notebooks" / "images"
 START = "%load_ext halo_notebook\n%halo demo start"
 PANEL = """\
 from halo_notebook import ChatPanel
