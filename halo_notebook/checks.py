@@ -28,7 +28,7 @@ Check: TypeAlias = Callable[..., "Verdict | Awaitable[Verdict]"]
 Judge: TypeAlias = "Callable[[Reply, JSON], Verdict | Awaitable[Verdict]]"
 PASSING = 0.5
 COLUMNS = (
-    *("case", "config", "repeat", "turn", "tags", "status", "say", "text", "actions", "session_id"),
+    *("case", "config", "repeat", "turn", "tags", "status", "message", "text", "actions", "session_id"),
     *("agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries", "error"),
     *("cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
 )

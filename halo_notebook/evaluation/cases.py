@@ -12,6 +12,7 @@ It does not know who is asked, nor how a reply is judged.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import hashlib
@@ -32,8 +33,9 @@ CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
 """Cases as a user has them, see `read_cases`."""
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+_FIELDS = tuple(name for name in RequestFields.__annotations__ if name != "session_id")
+_TURN_KEYS = ("message", "expect", *_FIELDS)
 _CASE_KEYS = ("id", "turns", "expect", "tags")
-_COLUMNS = ("id", "say", "turns", "expect", "tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,12 @@ class CaseTurn:
     """One message of a case.
 
     Attributes:
-        say: the message.
+        message: what is sent.
         expect: what a check may hold the reply to; any JSON, None for nothing.
         fields: request fields that go with this message, see `RequestFields`.
     """
 
-    say: str
+    message: str
     expect: JSON = None
     fields: dict[str, Any] = field(default_factory=dict)
 
@@ -75,8 +77,10 @@ class Case:
     @property
     def content_key(self) -> str:
         """A digest of what is sent: equal for equal content, whatever the id."""
-        sent: JSON = [{"say": turn.say, "fields": plain_json(turn.fields, "a field")} for turn in self.turns]
-        return digest(sent)
+        # "say" is what files written so far were digested with; another name would send everything again.
+        return digest(
+            [{"say": turn.message, "fields": plain_json(turn.fields, "a field")} for turn in self.turns]
+        )
 
 
 def digest(content: JSON) -> str:
@@ -88,12 +92,14 @@ def read_cases(source: CaseSource) -> list[Case]:
     """Return the cases in `source`.
 
     Args:
-        source: a list whose items are a message, a list of messages (turns of one conversation),
-            a dict ``{id, turns, expect, tags}``, in which a turn is a message or
-            ``{"say": …, "expect": …}`` with request fields, or a `Case`; a pandas DataFrame with a
-            column `say` or `turns`, and `id`, `expect`, `tags` as wanted; or the path of a file:
-            ``.jsonl`` with one such item a line, ``.csv`` with these columns. In a CSV, tags are
-            parted by ``;`` and `turns` is a JSON list.
+        source: a list whose items are a message, a list of messages (turns of one conversation), a
+            dict or a `Case`; a pandas DataFrame with a row per case; or the path of a file, ``.jsonl``
+            with one such item per line or ``.csv`` with a row per case.
+
+            A dict is a case of one turn, ``{message, expect, id, tags}`` with request fields (see
+            `RequestFields`) beside them, or of several, ``{turns, expect, id, tags}``, in which a
+            turn is a message or ``{message, expect}`` with request fields. Columns are named like
+            these keys; in a CSV, `tags` are separated by ``;`` and `turns` is a JSON list.
 
     Raises:
         InvalidRequest: naming the case, before anything is sent.
@@ -104,7 +110,7 @@ def read_cases(source: CaseSource) -> list[Case]:
     if isinstance(source, (str, Path)):
         items: Iterable[Any] = _from_file(Path(source).expanduser())
     elif hasattr(source, "to_dict") and hasattr(source, "columns"):
-        items = _from_rows(plain_json(source, "the cases"), "the DataFrame")
+        items = _from_rows(plain_json(source, "the cases"))
     elif isinstance(source, Mapping):
         items = [source]
     elif isinstance(source, Iterable):
@@ -129,7 +135,10 @@ def read_cases(source: CaseSource) -> list[Case]:
 
 def _from_file(path: Path) -> Iterator[Any]:
     if path.suffix.lower() not in (".jsonl", ".csv"):
-        raise InvalidRequest(f"{path.name!r} ends in neither .jsonl nor .csv. Nothing was sent; rename it.")
+        raise InvalidRequest(
+            f"A string is read as a file name, and {path.name!r} is not .jsonl or .csv. Nothing was sent. "
+            f"For one message, pass [{path.name!r}]."
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -140,7 +149,7 @@ def _from_file(path: Path) -> Iterator[Any]:
         ) from None
     if path.suffix.lower() == ".csv":
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        yield from _from_rows([{key: value or None for key, value in row.items()} for row in rows], path.name)
+        yield from _from_rows([{key: value or None for key, value in row.items()} for row in rows])
         return
     # Not splitlines, which parts at characters that JSON may hold.
     for number, line in enumerate(text.split("\n"), 1):
@@ -149,32 +158,21 @@ def _from_file(path: Path) -> Iterator[Any]:
                 yield json.loads(line)
             except ValueError:
                 raise InvalidRequest(
-                    f"Line {number} of {path.name!r} is not JSON. Nothing was sent; mend that line."
+                    f"Line {number} of {path.name!r} is not JSON. Nothing was sent; fix that line."
                 ) from None
 
 
-def _from_rows(rows: Any, where: str) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(rows, 1):
+def _from_rows(rows: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a table as dicts of what their cells hold."""
+    for row in rows:
         given = {str(name): value for name, value in row.items() if value is not None}
-        _known(given, (*_COLUMNS, *RequestFields.__annotations__), f"{where}, row {number}", "column")
-        turns = given.pop("turns", None)
+        turns, tags = given.get("turns"), given.get("tags")
         if isinstance(turns, str):
-            try:
-                turns = json.loads(turns)
-            except ValueError:
-                turns = [turns]
-        fields = {name: given.pop(name) for name in list(given) if name in RequestFields.__annotations__}
-        if turns is None:
-            turns = [{"say": given.pop("say", None), **fields}]
-        elif fields or "say" in given:
-            raise InvalidRequest(
-                f"{where}, row {number} has turns and {', '.join(fields) or 'say'}. Nothing was sent; put "
-                "what goes with a turn into it."
-            )
-        tags = given.get("tags")
+            with contextlib.suppress(ValueError):
+                given["turns"] = json.loads(turns)
         if isinstance(tags, str):
             given["tags"] = [tag.strip() for tag in tags.split(";") if tag.strip()]
-        yield {**given, "turns": turns}
+        yield given
 
 
 def _case(item: Any, number: int) -> Case:
@@ -189,20 +187,32 @@ def _case(item: Any, number: int) -> Case:
             f"Case {number} is {type(item).__name__}. Nothing was sent; give a message, a list of messages "
             "or a dict."
         )
-    name = f"Case {str(item.get('id', number))!r}"
-    _known(item, _CASE_KEYS, name, "key")
-    turns = item.get("turns")
+    given: dict[str, Any] = dict(item)
+    turns: Any = given.get("turns")
+    case_id = str(given.pop("id", number))
+    name = f"Case {case_id!r}"
+    of_a_turn = {key: given.pop(key) for key in ("message", *RequestFields.__annotations__) if key in given}
+    if "turns" in given:
+        if of_a_turn:
+            raise InvalidRequest(
+                f"{name} has turns and {', '.join(of_a_turn)}. Nothing was sent; put what goes with a turn "
+                "into it."
+            )
+        _check_keys(given, _CASE_KEYS, name)
+    else:
+        _check_keys(given, ("id", "message", "turns", "expect", "tags", *_FIELDS), name)
+        turns = [of_a_turn] if of_a_turn else None
     if isinstance(turns, (str, Mapping)):
         turns = [turns]
     if not isinstance(turns, Sequence) or not turns:
         raise InvalidRequest(f"{name} has no turns. Nothing was sent; give at least one message.")
-    tags = item.get("tags") or ()
+    tags = given.get("tags") or ()
     if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
-        raise InvalidRequest(f"{name}: tags must be a list of strings. Nothing was sent; mend that case.")
+        raise InvalidRequest(f"{name}: tags must be a list of strings. Nothing was sent; fix that case.")
     return Case(
-        id=str(item.get("id", number)),
+        id=case_id,
         turns=tuple(_turn(turn, name) for turn in turns),
-        expect=plain_json(item.get("expect"), f"{name}: expect"),
+        expect=plain_json(given.get("expect"), f"{name}: expect"),
         tags=tuple(tags),
     )
 
@@ -210,23 +220,25 @@ def _case(item: Any, number: int) -> Case:
 def _turn(turn: Any, name: str) -> CaseTurn:
     if isinstance(turn, CaseTurn):
         return turn
-    given = {"say": turn} if isinstance(turn, str) else dict(turn) if isinstance(turn, Mapping) else {}
-    _known(given, ("say", "expect", *RequestFields.__annotations__), name, "key of a turn")
-    say, expect = given.pop("say", None), given.pop("expect", None)
+    given = {"message": turn} if isinstance(turn, str) else dict(turn) if isinstance(turn, Mapping) else {}
     if "session_id" in given:
         raise InvalidRequest(
             f"{name}: a case has a session of its own. Nothing was sent; leave session_id out."
         )
+    _check_keys(given, _TURN_KEYS, name)
+    message, expect = given.pop("message", None), given.pop("expect", None)
     try:
-        checked_request(say, given, {})
+        checked_request(message, given, {})
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from None
-    return CaseTurn(say, plain_json(expect, f"{name}: expect"), given)
+    return CaseTurn(message, plain_json(expect, f"{name}: expect"), given)
 
 
-def _known(given: Iterable[str], known: Sequence[str], name: str, what: str) -> None:
+def _check_keys(given: Iterable[str], allowed: Sequence[str], name: str) -> None:
     for key in given:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known[:5])} and others."
-            raise InvalidRequest(f"{name}: {key!r} is no {what}. Nothing was sent; {hint}")
+        if key not in allowed:
+            close = difflib.get_close_matches(str(key), allowed, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise InvalidRequest(
+                f"{name}: Unknown key {key!r}. Nothing was sent{hint} Allowed: {', '.join(allowed)}."
+            )

@@ -319,9 +319,10 @@ def _conversation(
     verdict = f'<span class="bad">✗ {escape(one_line(why, 200))}</span>' if why else "✓" if judged else "–"
     line = f"{escape(one_line(' · '.join(about)))} {verdict}"
     parts = []
-    for (say, reply), row in zip(turns, rows, strict=False):
+    for (message, reply), row in zip(turns, rows, strict=False):
         parts.append(
-            message_html(say) + str(reply_bundle(reply.text, reply.actions, status_words(reply))["text/html"])
+            message_html(message)
+            + str(reply_bundle(reply.text, reply.actions, status_words(reply))["text/html"])
         )
         verdicts = [
             f"{_SIGNS[row[name]]} {name}" + (f" ({note})" if (note := row[f"{name} note"]) else "")

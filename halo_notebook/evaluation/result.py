@@ -241,7 +241,7 @@ class Evaluation:
                         "turn": place + 1,
                         "tags": list(conversation.case.tags),
                         "status": status,
-                        "say": asked.say,
+                        "message": asked.message,
                         "text": reply.get("text"),
                         "actions": reply.get("actions"),
                         "session_id": reply.get("session_id"),
@@ -505,9 +505,9 @@ class Evaluation:
         from ..display.bundles import reply_bundle, turn_bundle
         from ..reply import status_words
 
-        for say, reply in self.conversation(row):
+        for message, reply in self.conversation(row):
             bundle = reply_bundle(reply.text, reply.actions, status_words(reply))
-            publish_display_data(data=turn_bundle(say, bundle))
+            publish_display_data(data=turn_bundle(message, bundle))
 
     def conversation(self, row: int) -> list[tuple[str, Reply]]:
         """The turns of that row's conversation that were had: what was said, and the reply."""
@@ -530,7 +530,7 @@ class Evaluation:
         reader = read or self._reader()
         lines = [reader.send((conversation.key, place)) for place in range(len(conversation.case.turns))]
         return [
-            (turn.say, reply_from(line["reply"]))
+            (turn.message, reply_from(line["reply"]))
             for turn, line in zip(conversation.case.turns, lines, strict=True)
             if line
         ]

@@ -263,7 +263,7 @@ class _Plan:
         for target in targets.values():
             for case in read:
                 for turn in case.turns:
-                    target.client.prepare(turn.say, **{**target.fields, **turn.fields})
+                    target.client.prepare(turn.message, **{**target.fields, **turn.fields})
         return cls(read, checked_checks(checks), targets, repeats, concurrency, rate_limit)
 
     @property
@@ -480,7 +480,7 @@ class _Run:
             sent_at = time.perf_counter()
             wait_s = sent_at - ready
             outcome = Outcome()
-            message = conversation.case.turns[number].say
+            message = conversation.case.turns[number].message
             try:
                 await self._asker.ask(outcome, conversation.config, message, fields, tries)
             finally:

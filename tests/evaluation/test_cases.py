@@ -21,13 +21,13 @@ def test_each_form_becomes_cases() -> None:
             ["My name is Ada", "What is my name?"],
             {
                 "id": "invoice",
-                "turns": [{"say": "Where is my invoice?", "expect": "Billing", "user_id": "u_1"}],
+                "turns": [{"message": "Where is my invoice?", "expect": "Billing", "user_id": "u_1"}],
                 "tags": ["billing"],
             },
         ]
     )
     assert first == Case("1", (CaseTurn("Hello"),))
-    assert [turn.say for turn in second.turns] == ["My name is Ada", "What is my name?"]
+    assert [turn.message for turn in second.turns] == ["My name is Ada", "What is my name?"]
     assert third.turns[0] == CaseTurn("Where is my invoice?", "Billing", {"user_id": "u_1"})
     assert (third.id, third.tags) == ("invoice", ("billing",))
 
@@ -36,7 +36,7 @@ def test_the_last_turn_is_held_to_what_the_case_expects() -> None:
     """A turn's own expectation goes before."""
     case = read_cases([{"turns": ["one", "two"], "expect": "yes"}])[0]
     assert [case.expected(turn) for turn in (0, 1)] == [None, "yes"]
-    case = read_cases([{"turns": [{"say": "one", "expect": "no"}], "expect": "yes"}])[0]
+    case = read_cases([{"turns": [{"message": "one", "expect": "no"}], "expect": "yes"}])[0]
     assert case.expected(0) == "no"
 
 
@@ -55,22 +55,36 @@ def test_files_and_frames(tmp_path: Path) -> None:
     )
     assert read_cases(tmp_path / "cases.jsonl") == wanted
     (tmp_path / "cases.csv").write_text(
-        'id,say,turns,expect,tags\na,Hello\u2028there,,Hi,x; y\nb,,"[""one"", ""two""]",,\n',
+        'id,message,turns,expect,tags\na,Hello\u2028there,,Hi,x; y\nb,,"[""one"", ""two""]",,\n',
         encoding="utf-8-sig",
     )
     assert read_cases(str(tmp_path / "cases.csv")) == wanted
     frame = pd.DataFrame(
         [
-            {"id": "a", "say": "Hello\u2028there", "turns": None, "expect": "Hi", "tags": "x;y"},
-            {"id": "b", "say": None, "turns": ["one", "two"], "expect": None, "tags": None},
+            {"id": "a", "message": "Hello\u2028there", "turns": None, "expect": "Hi", "tags": "x;y"},
+            {"id": "b", "message": None, "turns": ["one", "two"], "expect": None, "tags": None},
         ]
     )
     assert read_cases(frame) == wanted
 
 
+def test_a_case_of_one_turn_needs_no_turns() -> None:
+    """Its message stands in the case, with what is expected of the reply and request fields beside it."""
+    case = {"id": "a", "message": "Hello", "expect": "Hi", "tags": ["x"], "user_id": "u_1"}
+    same = {"id": "a", "turns": [{"message": "Hello", "user_id": "u_1"}], "expect": "Hi", "tags": ["x"]}
+    assert read_cases([case]) == read_cases([same])
+    assert read_cases([case])[0].expected(0) == "Hi"
+
+
+def test_the_digest_of_a_case_does_not_change() -> None:
+    """Another digest would have the next version send again what the files of this one hold."""
+    case = read_cases([["Hello", {"message": "Grüß dich", "user_id": "u_1"}]])[0]
+    assert case.content_key == "306a6e6c23467c31005a"
+
+
 def test_columns_may_be_request_fields() -> None:
     """They go with the row's message."""
-    case = read_cases(pd.DataFrame([{"say": "Hello", "user_id": "u_1"}]))[0]
+    case = read_cases(pd.DataFrame([{"message": "Hello", "user_id": "u_1"}]))[0]
     assert case.turns == (CaseTurn("Hello", None, {"user_id": "u_1"}),)
 
 
@@ -78,7 +92,7 @@ def test_a_case_is_known_by_what_is_sent() -> None:
     """Not by its id, its tags or what is expected."""
     key = read_cases(["Hello"])[0].content_key
     assert read_cases([{"id": "x", "turns": ["Hello"], "expect": "Hi", "tags": ["t"]}])[0].content_key == key
-    for other in ("Hello!", ["Hello", "Hello"], {"turns": [{"say": "Hello", "user_id": "u_1"}]}):
+    for other in ("Hello!", ["Hello", "Hello"], {"turns": [{"message": "Hello", "user_id": "u_1"}]}):
         assert read_cases([other])[0].content_key != key
 
 
@@ -91,16 +105,38 @@ def test_a_case_is_known_by_what_is_sent() -> None:
         ([["one", ""]], "Case '1': The message is empty"),
         ([[]], "Case '1' has no turns"),
         ([3], "Case 1 is int"),
-        ([{"turns": ["a"], "exspect": 1}], "'exspect' is no key. Nothing was sent; did you mean 'expect'?"),
-        ([{"turns": [{"say": "a", "user": 1}]}], "'user' is no key of a turn"),
-        ([{"turns": [{"say": "a", "session_id": "s"}]}], "leave session_id out"),
-        ([{"turns": [{"say": "a", "mode": "loud"}]}], "There is no mode 'loud'"),
+        (
+            [{"turns": ["a"], "exspect": 1}],
+            "Unknown key 'exspect'. Nothing was sent; did you mean 'expect'? Allowed: id, turns, expect,",
+        ),
+        ([{"turns": [{"message": "a", "user": 1}]}], "Unknown key 'user'. Nothing was sent"),
+        (
+            [{"turns": [{"say": "a"}]}],
+            "Unknown key 'say'. Nothing was sent. Allowed: message, expect, user_id, user_token, company_id,",
+        ),
+        (
+            [{"id": "a", "turns": ["a"], "say": "a"}],
+            "Case 'a': Unknown key 'say'. Nothing was sent. Allowed: id, turns, expect, tags.",
+        ),
+        (
+            [{"say": "a"}],
+            "Unknown key 'say'. Nothing was sent. Allowed: id, message, turns, expect, tags, user_id,",
+        ),
+        ([{"id": "a"}], "Case 'a' has no turns"),
+        ([{"message": "a", "session_id": "s"}], "leave session_id out"),
+        ([{"turns": ["a"], "user_id": "u_1"}], "has turns and user_id"),
+        (
+            "hi",
+            "A string is read as a file name, and 'hi' is not .jsonl or .csv. Nothing was sent. For one",
+        ),
+        ([{"turns": [{"message": "a", "session_id": "s"}]}], "leave session_id out"),
+        ([{"turns": [{"message": "a", "mode": "loud"}]}], "There is no mode 'loud'"),
         ([{"id": "a", "turns": ["a"]}, {"id": "a", "turns": ["b"]}], "Cases 1 and 2 have the same id 'a'"),
         ([{"turns": ["a"], "tags": "x"}], "tags must be a list"),
         pytest.param([{"turns": ["a"], "expect": object()}], "expect cannot be sent as JSON", id="an object"),
         ("nowhere.jsonl", "could not be read"),
-        (pd.DataFrame([{"say": "a", "turns": ["b"]}]), "has turns and say"),
-        (pd.DataFrame([{"message": "a"}]), "'message' is no column"),
+        (pd.DataFrame([{"message": "a", "turns": ["b"]}]), "has turns and message"),
+        (pd.DataFrame([{"say": "a"}]), "Unknown key 'say'"),
     ],
     ids=lambda each: str(each)[:30],
 )
@@ -118,5 +154,8 @@ def test_a_file_that_is_no_case_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"Line 2 of 'bad.jsonl'"):
         read_cases(tmp_path / "bad.jsonl")
     (tmp_path / "cases.txt").write_text("Hello")
-    with pytest.raises(InvalidRequest, match=r"neither \.jsonl nor \.csv"):
+    with pytest.raises(
+        InvalidRequest,
+        match=r"'cases.txt' is not \.jsonl or \.csv\. .* For one message, pass \['cases\.txt'\]\.$",
+    ):
         read_cases(tmp_path / "cases.txt")

@@ -271,7 +271,7 @@ def test_a_killed_worker_sends_nothing_twice(dask: Client, kept: Path) -> None:
         again = evaluate(messages(120), **given)
         assert [row["status"] for row in again.rows()] == states
         assert len(asked(agent)) == len(set(asked(agent)))
-        assert set(messages(120)) - set(asked(agent)) <= {row["say"] for row in lost}
+        assert set(messages(120)) - set(asked(agent)) <= {row["message"] for row in lost}
 
 
 def test_an_interrupt_keeps_what_had_arrived(dask: Client, kept: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_worst_come_first(result: Evaluation) -> None:
     for number, row in worst.iterrows():
         assert (rows[number]["case"], rows[number]["turn"]) == (row["case"], row["turn"])
     assert len(result.worst(1)) == 1
-    said = [say for say, _ in result.conversation(worst.index[1])]
+    said = [message for message, _ in result.conversation(worst.index[1])]
     assert said == ["Say <i>hi</i>"]
     with pytest.raises(errors.InvalidRequest, match="There is no row 999; there are 16, from 0"):
         result.conversation(999)

@@ -544,7 +544,7 @@ def test_after_any_end_only_what_had_not_begun_is_asked(how: signal.Signals, kep
         result = evaluate(cases, configs={"demo": client}, path=kept, progress=False)
         assert len(set(asked(agent))) == len(asked(agent))  # each once at most, all in all
         unasked = set(cases) - set(asked(agent))
-        assert unasked <= {row["say"] for row in result.rows() if row["status"] == "interrupted"}
+        assert unasked <= {row["message"] for row in result.rows() if row["status"] == "interrupted"}
         states = [row["status"] for row in result.rows()]
         assert states.count("complete") + states.count("interrupted") == 40
         assert 1 <= states.count("interrupted") <= 4
