@@ -36,6 +36,7 @@ ORDER = [
     "kernel",
     "magics.cell",
     "display.timeline",
+    "panel.bundle",
     "panel.widget",
     "evaluation.cases",
     "checks",

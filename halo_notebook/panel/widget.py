@@ -12,7 +12,7 @@ What it promises:
   holds the interpreter. A turn streams on meanwhile, on threads that wait for neither.
 - What reaches the page of an agent's is safe HTML made by `render`, or JSON that it shows as text.
 
-It does not know what a reply means, nor how a page lays it out: `static/panel.js` does.
+It does not know what a reply means, nor how a page lays it out: `static/` does.
 
 Kernel to page, each a custom message with a `kind`: `snapshot` (all as it stands), `begin`,
 `frame` and `turn` (a turn begins, grows, has ended), `queue`, `sessions`, `beat` (a sign of
@@ -32,7 +32,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 from weakref import WeakKeyDictionary
 
@@ -52,6 +51,7 @@ from ..kernel import shared_by
 from ..magics.cell import Pacer
 from ..reply import ActionEvent
 from ..stream import JSON
+from .bundle import STATIC, bundle
 
 if TYPE_CHECKING:
     from ..client.exchange import HaloClient
@@ -71,7 +71,6 @@ EXPORT_PART_CHARS = 300_000
 MAX_NOTE_CHARS = 2_000
 _MAX_KNOWN = 1_000
 
-_STATIC = Path(__file__).parent / "static"
 _log = logging.getLogger(__name__)
 
 
@@ -204,8 +203,8 @@ class ChatPanel(anywidget.AnyWidget):
     >>> panel.close()
     """
 
-    _esm = _STATIC / "panel.js"
-    _css = _STATIC / "panel.css"
+    _esm = bundle()
+    _css = STATIC / "panel.css"
 
     title = Unicode(None, allow_none=True).tag(sync=True)
     height = Unicode("520px").tag(sync=True)

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import tinycss2
 
+from halo_notebook.panel.bundle import STATIC, bundle
+
 ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "halo_notebook" / "panel" / "static"
+MODULES = {"composer", "dom", "json", "panel", "store", "text", "tree", "turn"}
 # anywidget puts a widget's CSS into the page's head, where it holds for all of JupyterLab.
 SCOPE = "halo-panel"
 
@@ -140,6 +142,26 @@ def test_the_package_styles_its_panel_only() -> None:
     found = {path.name: list(unscoped(path.read_text())) for path in STATIC.glob("*.css")}
     assert "panel.css" in found
     assert {name: rules for name, rules in found.items() if rules} == {}
+
+
+def test_the_modules_are_joined_into_one(tmp_path: Path) -> None:
+    """It imports nothing, holds each module once, and a browser would take it as it is."""
+    assert {path.stem for path in STATIC.glob("*.js")} == MODULES
+    text = bundle()
+    for path in STATIC.glob("*.js"):
+        assert text.count(path.read_text("utf-8").splitlines()[0]) == 1, path.name
+    assert re.findall("^(?:import|export) .*", text, re.MULTILINE) == ["export default () => {"]
+    joined = tmp_path / "joined.mjs"
+    joined.write_text(text, "utf-8")
+    script = f"import widget from '{joined.as_uri()}'; console.log(Object.keys(widget()))"
+    run = subprocess.run(
+        ["node", "--input-type=module", "--eval", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.stdout == "[ 'initialize', 'render' ]\n", run.stderr
 
 
 REFUSED = {

@@ -1,0 +1,145 @@
+/* The text box: the draft, its keys, Send and Stop, and what stands there when the kernel is gone. */
+
+import { button, element, setLabel, setText } from "./dom.js";
+import { GONE } from "./store.js";
+import { COUNT_FROM, count, lengthOf } from "./text.js";
+
+const MAX_CHARS = 10_000;
+
+export class Composer {
+  /** `panel` has the store, the model, and `copy` and `sendText`. */
+  constructor(panel) {
+    this.panel = panel;
+    this.recalled = -1;
+    this.area = element("textarea", {
+      class: "halo-area", rows: "1", dir: "auto", "aria-label": "Message", "aria-describedby": `${panel.id}-count`,
+      oninput: () => {
+        this.recalled = -1;
+        this.changed();
+      },
+    });
+    this.sendButton = button("Send", () => this.send(), { icon: "send", kind: "halo-send" });
+    this.stopButton = button("Stop", () => panel.store.stop(), { icon: "stop", kind: "halo-send halo-stop", hidden: true });
+    this.counter = element("span", { class: "halo-counter", id: `${panel.id}-count` });
+    this.box = element("div", {
+      class: "halo-box",
+      onmousedown: (event) => {
+        if (event.target !== this.box) return;
+        event.preventDefault();
+        this.focus();
+      },
+    }, this.area, this.sendButton, this.stopButton);
+    this.hint = element("span", { class: "halo-hint", text: "Enter sends · Shift+Enter starts a new line" });
+    this.goneText = element("span");
+    this.copyDraft = button("Copy draft", (event) => panel.copy(this.area.value, event.currentTarget), { icon: "copy", kind: "halo-text halo-framed", labelled: true });
+    this.goneLine = element("div", { class: "halo-gone", role: "note", hidden: true }, this.goneText, this.copyDraft);
+    this.node = element("div", { class: "halo-composer" }, this.box, element("div", { class: "halo-under" }, this.hint, this.counter));
+  }
+
+  focus() {
+    this.area.focus({ preventScroll: true });
+  }
+
+  /** Show the draft of the session that the store is on. */
+  showDraft() {
+    const draft = this.panel.store.draft();
+    if (this.area.value !== draft) this.area.value = draft;
+    this.fit();
+    this.paint();
+  }
+
+  /** The text is another: keep it as the draft, for this view and the others. */
+  changed() {
+    this.panel.store.setDraft(this.area.value, this.panel);
+    this.fit();
+    this.paint();
+  }
+
+  send() {
+    const text = this.area.value;
+    if (this.sendButton.disabled || !text.trim()) return;
+    this.area.value = "";
+    this.recalled = -1;
+    this.fit();
+    this.focus();
+    this.panel.sendText(text);
+  }
+
+  /** Put a text back for editing, if nothing is there; whether that was so. */
+  takeBack(text) {
+    if (this.area.value.trim()) return false;
+    this.area.value = text;
+    this.changed();
+    this.focus();
+    return true;
+  }
+
+  key(event) {
+    if (event.altKey || event.shiftKey) return;
+    if (event.key === "Enter") {
+      event.preventDefault();
+      this.send();
+    } else if ((event.key === "ArrowUp" || event.key === "ArrowDown") && !event.ctrlKey && !event.metaKey) {
+      this.recall(event);
+    }
+  }
+
+  /** Up and Down go through the own messages, from the start of the text. */
+  recall(event) {
+    const { area } = this;
+    const { store } = this.panel;
+    if (area.readOnly || area.selectionStart !== area.selectionEnd) return;
+    const own = [...store.turns, ...(store.live ? [store.live] : [])].map((turn) => turn.asked);
+    const up = event.key === "ArrowUp";
+    const at = area.selectionStart;
+    if (up ? at !== 0 : this.recalled < 0 || (at !== 0 && at !== area.value.length)) return;
+    const next = this.recalled + (up ? 1 : -1);
+    if (next >= own.length) return;
+    event.preventDefault();
+    if (this.recalled < 0) this.beforeRecall = area.value;
+    this.recalled = next;
+    area.value = next < 0 ? this.beforeRecall : own[own.length - 1 - next];
+    const caret = up ? 0 : area.value.length;
+    area.setSelectionRange(caret, caret);
+    this.changed();
+  }
+
+  paint() {
+    const { store, model, root } = this.panel;
+    const gone = Boolean(store.gone);
+    const running = Boolean(store.live) && !gone;
+    const text = this.area.value;
+    const blank = !text.trim();
+    const length = lengthOf(text);
+    const tooLong = length > MAX_CHARS;
+    this.goneLine.hidden = !gone;
+    setText(this.goneText, GONE[store.gone] ?? "");
+    this.copyDraft.hidden = blank;
+    root.classList.toggle("halo-off", gone);
+    this.area.readOnly = gone; // not disabled: the draft can still be read and copied
+    const placeholder = gone ? "No messages can be sent" : model.get("placeholder") || "Message the agent";
+    if (this.area.placeholder !== placeholder) this.area.placeholder = placeholder;
+    const showStop = running && blank;
+    const hadFocus = document.activeElement === (showStop ? this.sendButton : this.stopButton);
+    this.sendButton.hidden = showStop;
+    this.stopButton.hidden = !showStop;
+    this.stopButton.disabled = store.stopping;
+    this.sendButton.disabled = gone || blank || tooLong;
+    setLabel(this.sendButton, running ? "Send after this turn" : "Send");
+    if (hadFocus) this.focus();
+    this.counter.classList.toggle("halo-too-long", tooLong);
+    setText(this.counter, length < COUNT_FROM ? "" : tooLong
+      ? `${count(length)} of ${count(MAX_CHARS)} characters: too long to send`
+      : `${count(length)} of ${count(MAX_CHARS)} characters`);
+    this.hint.hidden = length >= COUNT_FROM || gone;
+  }
+
+  fit() {
+    const { area } = this;
+    area.style.height = "auto";
+    if (!area.scrollHeight) return;
+    const most = Math.max(60, this.panel.root.clientHeight * 0.4);
+    area.style.height = `${Math.min(area.scrollHeight, most)}px`;
+    area.style.overflowY = area.scrollHeight > most ? "auto" : "hidden";
+  }
+}

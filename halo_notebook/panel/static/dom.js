@@ -1,0 +1,121 @@
+/* Elements: made, labelled, arranged; the clipboard and files. */
+
+/** An element with attributes, listeners (`onclick`), `class` and `text`, and with children. */
+export function element(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === "text") node.textContent = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const ICONS = {
+  send: "M12 19V5m-6 6 6-6 6 6",
+  stop: "M7 7h10v10H7z",
+  copy: "M9 9h10v11H9zM5 15V4h10",
+  done: "m5 13 4 4L19 7",
+  up: "M7 11v9H4v-9zm0 0 4-8c1.7 0 2.6 1.2 2.3 2.8L12.7 9H19a2 2 0 0 1 2 2.3l-1.2 7A2 2 0 0 1 17.8 20H7",
+  down: "M17 13V4h3v9zm0 0-4 8c-1.7 0-2.6-1.2-2.3-2.8l.6-3.2H5a2 2 0 0 1-2-2.3l1.2-7A2 2 0 0 1 6.2 4H17",
+  open: "m9 6 6 6-6 6",
+  menu: "m6 9 6 6 6-6",
+  save: "M12 4v11m-5-5 5 5 5-5M5 20h14",
+  plus: "M12 5v14M5 12h14",
+  close: "M6 6l12 12M18 6 6 18",
+  latest: "M12 5v14m-6-6 6 6 6-6",
+  expand: "m7 10 5-5 5 5M7 14l5 5 5-5",
+  fold: "m7 5 5 5 5-5M7 19l5-5 5 5",
+  path: "M4 6h6v6H4zm3 6v6h6m0-3h6v6h-6z",
+  action: "M8 4c-3 0-1 6-4 8 3 2 1 8 4 8m8-16c3 0 1 6 4 8-3 2-1 8-4 8",
+};
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [key, value] of [["viewBox", "0 0 24 24"], ["aria-hidden", "true"], ["focusable", "false"]]) {
+    svg.setAttribute(key, value);
+  }
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+/** A real button; with an icon alone it carries its label as name and tooltip. */
+export function button(label, onclick, { icon: name, kind = "", labelled = !name, ...props } = {}) {
+  const node = element("button", { type: "button", class: `halo-button ${kind}`, onclick, ...props });
+  if (name) node.append(icon(name));
+  if (labelled) node.append(element("span", { text: label }));
+  else setLabel(node, label);
+  return node;
+}
+
+export function setLabel(node, label) {
+  if (node.getAttribute("aria-label") === label) return;
+  node.setAttribute("aria-label", label);
+  node.title = label;
+}
+
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** Bring `parent`'s children into the order of `wanted`; those for which `stays` holds are not moved. */
+export function arrange(parent, wanted, stays) {
+  let cursor = parent.firstChild;
+  for (const node of wanted) {
+    if (node !== cursor && node.parentNode === parent && stays(node)) {
+      while (cursor && cursor !== node && !stays(cursor)) {
+        const next = cursor.nextSibling;
+        cursor.remove();
+        cursor = next;
+      }
+    }
+    if (node === cursor) cursor = cursor.nextSibling;
+    else parent.insertBefore(node, cursor);
+  }
+  while (cursor) {
+    const next = cursor.nextSibling;
+    cursor.remove();
+    cursor = next;
+  }
+}
+
+/** Copy `text`; whether it worked. Without a secure context there is only the old command. */
+export async function copyText(text, root) {
+  try {
+    if (navigator.clipboard?.writeText) {
+      await navigator.clipboard.writeText(text);
+      return true;
+    }
+  } catch {
+    // not allowed here: the old command may be
+  }
+  const before = document.activeElement;
+  const area = element("textarea", { class: "halo-unseen", "aria-hidden": "true", tabindex: "-1" });
+  area.value = text;
+  // A notebook listens for copying, too.
+  area.addEventListener("copy", (event) => event.stopPropagation());
+  root.append(area);
+  area.select();
+  let copied = false;
+  try {
+    copied = document.execCommand("copy");
+  } catch {
+    // nothing left to try
+  }
+  area.remove();
+  before?.focus?.({ preventScroll: true });
+  return copied;
+}
+
+export function download({ name, mime, text }) {
+  const address = URL.createObjectURL(new Blob([text], { type: mime || "text/plain" }));
+  const link = element("a", { href: address, download: name || "conversation", hidden: true });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}

@@ -1,0 +1,455 @@
+/* The store: the conversation as the kernel tells it, and what the page asks of the kernel. It knows no page. */
+
+import { counted, freshId, startOf } from "./text.js";
+
+const BUSY_MS = 500; // a request without an answer for so long means a busy kernel
+const SILENCE_MS = 6_000; // a live turn gives a sign every 2 s
+const SYNC_AGAIN_MS = 5_000;
+const MAX_SAVED_TURNS = 30;
+
+export const GONE = {
+  restarted: "The kernel was restarted: run this cell again to go on. What is shown stays.",
+  dead: "The kernel has died: restart it and run this cell again to go on. What is shown stays.",
+  ended: "The kernel was shut down: run this cell again to go on. What is shown stays.",
+  gone: "The kernel is gone: run this cell again to go on. What is shown stays.",
+  closed: "This panel was closed in the kernel: run this cell again to go on. What is shown stays.",
+  none: "Not connected to a kernel: run its cell again to go on.",
+};
+
+/** Whether the kernel said no, or went away before it said anything. */
+export const refused = (answer) => Boolean(answer.error || answer.lost);
+
+export class Store {
+  constructor() {
+    this.views = new Set();
+    this.epoch = null;
+    this.seq = 0;
+    this.session = null;
+    this.sessions = [];
+    this.turns = [];
+    this.earlier = 0;
+    this.live = null;
+    this.queue = [];
+    this.agent = null;
+    this.source = "";
+    this.pending = []; // messages that the kernel has not yet shown to have
+    this.requests = new Map(); // cid -> { late, timer, done }
+    this.drafts = new Map(); // session -> text
+    this.notices = [];
+    this.gone = ""; // a key of GONE, when the kernel is
+    this.connecting = false;
+    this.stopping = false;
+    this.syncTries = 0;
+  }
+
+  /** Start to listen; returns what ends it. Must be quick: the kernel's messages wait for it. */
+  start(model) {
+    this.model = model;
+    model.on("msg:custom", (content) => this.receive(content));
+    model.on("comm_live_update", () => this.lookAtComm());
+    // The event hands over the model itself, which knows whether it is connected; the proxy does not.
+    model.on("change:_snapshot", (real) => {
+      this.real = real ?? this.real;
+    });
+    for (const name of ["title", "height", "placeholder", "suggestions"]) model.on(`change:${name}`, () => this.changed());
+    const saved = model.get("_snapshot");
+    if (saved?.session !== undefined && saved?.session !== null) this.replaceAll(saved);
+    this.save(saved);
+    this.watchKernel();
+    if (this.real?.comm_live === false) this.lose("none");
+    this.sync();
+    this.watchdog = setInterval(() => this.watch(), 1_000);
+    return () => this.end();
+  }
+
+  end() {
+    clearInterval(this.watchdog);
+    clearTimeout(this.syncing);
+    for (const { timer } of this.requests.values()) clearTimeout(timer);
+    this.unwatchKernel?.();
+  }
+
+  changed() {
+    for (const view of this.views) view.schedule();
+  }
+
+  say(text) {
+    const [view] = this.views; // one voice, however many views
+    view?.say(text);
+  }
+
+  notice(text) {
+    this.notices = [...this.notices.slice(-2), { id: freshId(), text: String(text) }];
+    this.say(text);
+    this.changed();
+  }
+
+  dismiss(id) {
+    this.notices = this.notices.filter((notice) => notice.id !== id);
+    this.changed();
+  }
+
+  // -- the kernel's life
+
+  watchKernel() {
+    const kernel = this.model.widget_manager?.kernel;
+    if (!kernel?.statusChanged?.connect) return;
+    // "starting" is what the others see when one page has it restarted.
+    const reasons = { restarting: "restarted", autorestarting: "restarted", starting: "restarted", dead: "dead", terminating: "ended" };
+    const status = () => Object.hasOwn(reasons, kernel.status) && this.lose(reasons[kernel.status]);
+    const connection = () => {
+      const lost = kernel.connectionStatus !== "connected";
+      if (lost === this.connecting) return;
+      this.connecting = lost;
+      if (!lost) this.sync({ now: true });
+      this.changed();
+    };
+    kernel.statusChanged.connect(status);
+    kernel.connectionStatusChanged?.connect(connection);
+    this.unwatchKernel = () => {
+      kernel.statusChanged.disconnect(status);
+      kernel.connectionStatusChanged?.disconnect(connection);
+    };
+  }
+
+  lookAtComm() {
+    if (this.real?.comm_live === true) {
+      if (this.gone) this.sync({ now: true });
+      return;
+    }
+    if (this.real?.comm_live === false || this.real === undefined) this.lose("gone");
+  }
+
+  lose(reason) {
+    // What was said first is the more exact.
+    if (this.gone && !(this.gone === "gone" && reason !== "none")) return;
+    this.gone = reason;
+    clearTimeout(this.syncing);
+    this.syncing = null;
+    for (const message of this.pending) message.state = "unsent";
+    for (const cid of [...this.requests.keys()]) this.settle(cid, { lost: true });
+    this.stopping = false;
+    this.say(GONE[reason]);
+    this.changed();
+  }
+
+  // -- page → kernel
+
+  /** Ask the kernel for something; `done` gets its answer. */
+  request(content, done) {
+    const cid = content.cid ?? freshId();
+    const entry = { done, late: false, timer: 0 };
+    entry.timer = setTimeout(() => {
+      entry.late = true;
+      this.changed();
+    }, BUSY_MS);
+    this.requests.set(cid, entry);
+    this.post({ ...content, cid });
+    this.changed();
+    return cid;
+  }
+
+  post(content) {
+    try {
+      this.model.send(content);
+    } catch {
+      this.lose("gone");
+    }
+  }
+
+  settle(cid, answer) {
+    const entry = this.requests.get(cid);
+    if (!entry) return;
+    this.requests.delete(cid);
+    clearTimeout(entry.timer);
+    if (answer.error) this.notice(answer.error);
+    entry.done?.(answer);
+  }
+
+  /** Ask for the whole, one request at a time. Waits longer each time, so that none pile up. */
+  sync({ now = false } = {}) {
+    if (this.gone && !now) return;
+    if (this.syncing && !now) return;
+    clearTimeout(this.syncing);
+    const wait = Math.min(SYNC_AGAIN_MS * 2 ** Math.max(0, this.syncTries - 1), 60_000);
+    this.syncTries++;
+    this.syncing = setTimeout(() => {
+      this.syncing = null;
+      this.sync();
+    }, wait);
+    this.post({ kind: "sync", cid: freshId() });
+  }
+
+  watch() {
+    if (this.live && !this.gone && performance.now() - this.heardAt > SILENCE_MS) this.sync();
+  }
+
+  send(text) {
+    const message = { cid: freshId(), text, session: this.session, state: "sending" };
+    this.pending.push(message);
+    this.drafts.delete(this.session ?? "");
+    this.deliver(message);
+    this.say("Message sent");
+  }
+
+  deliver(message) {
+    message.state = "sending";
+    this.request({ kind: "send", cid: message.cid, text: message.text }, (answer) => {
+      message.state = refused(answer) ? "unsent" : "taken";
+      this.changed();
+    });
+  }
+
+  sendAgain(message) {
+    // A new id: the kernel has refused the old one, or may have seen it before it went away.
+    message.cid = freshId();
+    this.deliver(message);
+  }
+
+  forget(message) {
+    this.pending = this.pending.filter((other) => other !== message);
+    this.changed();
+  }
+
+  isLate(cid) {
+    return this.requests.get(cid)?.late ?? false;
+  }
+
+  stop() {
+    if (!this.live || this.gone || this.stopping) return;
+    this.stopping = true;
+    this.request({ kind: "stop" }, (answer) => {
+      if (refused(answer)) this.stopping = false;
+    });
+  }
+
+  again(turn) {
+    this.replaceTurn({ ...turn, again: "" });
+    this.request({ kind: "again", key: turn.key }, (answer) => refused(answer) && this.putBack(turn));
+  }
+
+  rate(turn, value, note) {
+    this.replaceTurn({ ...turn, rating: { value, note } });
+    this.request({ kind: "rate", key: turn.key, value, note }, (answer) => refused(answer) && this.putBack(turn));
+  }
+
+  /** Undo what was shown before the kernel agreed. */
+  putBack(turn) {
+    this.replaceTurn(turn);
+    this.changed();
+  }
+
+  replaceTurn(turn) {
+    const at = this.turns.findIndex((other) => other.key === turn.key);
+    if (at >= 0) this.turns = this.turns.with(at, turn);
+    return at >= 0;
+  }
+
+  showEarlier(done) {
+    const session = this.session;
+    const before = this.turns[0]?.number ?? this.live?.number ?? 0;
+    this.request({ kind: "earlier", before }, (answer) => {
+      if (answer.turns && this.session === session && (this.turns[0]?.number ?? before) === before) {
+        this.turns = [...answer.turns, ...this.turns];
+        this.earlier = answer.earlier ?? 0;
+      }
+      done();
+      this.changed();
+    });
+  }
+
+  draft() {
+    return this.drafts.get(this.session ?? "") ?? "";
+  }
+
+  setDraft(text, from) {
+    this.drafts.set(this.session ?? "", text);
+    for (const view of this.views) if (view !== from) view.showDraft();
+  }
+
+  // -- kernel → page
+
+  receive(message) {
+    this.heardAt = performance.now();
+    if (this.gone && this.gone !== "closed") this.gone = ""; // who speaks is there
+    switch (message.kind) {
+      case "answer": this.settle(message.cid, message); break;
+      case "notice": this.notice(message.text); break;
+      case "closed": this.lose("closed"); break;
+      case "snapshot": this.takeSnapshot(message); break;
+      default: this.takeNext(message);
+    }
+    this.changed();
+  }
+
+  /** Apply a message that follows the one before; any other would be put in the wrong place. */
+  takeNext(message) {
+    if (message.epoch !== this.epoch) {
+      this.sync();
+    } else if (message.kind === "beat") {
+      if (message.seq !== this.seq) this.sync();
+      else if (this.live) this.live = { ...this.live, state: message.state };
+    } else if (message.seq === this.seq + 1) {
+      this.seq = message.seq;
+      this.apply(message);
+    } else if (message.seq > this.seq) {
+      if (message.kind === "turn") this.apply(message); // it is whole in itself
+      this.sync();
+    }
+  }
+
+  apply(message) {
+    switch (message.kind) {
+      case "begin": this.begin(message.turn); break;
+      case "frame": this.frame(message); break;
+      case "turn": this.finish(message.turn); break;
+      case "queue": this.takeQueue(message.queue); break;
+      case "sessions": this.sessions = message.sessions; break;
+      default: // of a later version
+    }
+  }
+
+  begin(turn) {
+    this.live = turn;
+    this.agent = turn.agent ?? this.agent;
+    this.source = turn.source;
+    this.stopping = false;
+    this.arrived(turn.cid);
+    this.say("The agent is answering");
+  }
+
+  frame(message) {
+    const { live } = this;
+    if (!live || live.key !== message.key) {
+      this.sync();
+      return;
+    }
+    const places = new Map(message.places ?? []);
+    const actions = [...live.actions, ...(message.actions ?? [])];
+    this.live = {
+      ...live,
+      blocks: message.blocks.length ? [...live.blocks, ...message.blocks] : live.blocks,
+      open: live.open.slice(0, message.keep) + message.open,
+      actions: places.size ? actions.map((one) => (places.has(one.id) ? { ...one, after: places.get(one.id) } : one)) : actions,
+      state: message.state,
+    };
+  }
+
+  finish(turn) {
+    const wasLive = this.live?.key === turn.key;
+    if (wasLive) {
+      this.live = null;
+      this.stopping = false;
+    }
+    this.arrived(turn.cid);
+    if (!this.replaceTurn(turn)) {
+      this.turns = [...this.turns, turn].sort((a, b) => a.number - b.number);
+    }
+    this.agent = turn.agent ?? this.agent;
+    this.save();
+    if (wasLive) this.say(this.spoken(turn));
+  }
+
+  /** A finished reply for who listens: once, and not all of a long one. */
+  spoken(turn) {
+    const parts = [];
+    if (turn.status === "failed") parts.push(`The turn failed. ${turn.error}`);
+    if (turn.status === "stopped") parts.push(`Stopped. ${turn.error}`);
+    const text = turn.text.trim();
+    if (text) parts.push(text.length > 600 ? `${startOf(text, 600)} … the reply goes on` : text);
+    if (turn.actions.length) parts.push(counted(turn.actions.length, "action"));
+    return parts.join(" ") || "The reply is empty";
+  }
+
+  takeQueue(queue) {
+    this.queue = queue;
+    for (const item of queue) this.arrived(item.cid);
+  }
+
+  /** The kernel shows the message with this id: the page's own stand-in goes. */
+  arrived(cid) {
+    if (!cid) return;
+    this.pending = this.pending.filter((message) => message.cid !== cid);
+    this.settle(cid, {});
+  }
+
+  takeSnapshot(message) {
+    clearTimeout(this.syncing);
+    this.syncing = null;
+    this.syncTries = 0;
+    const unanswered = this.pending.filter((one) => one.state !== "taken" && one.state !== "unsent");
+    this.replaceAll(message);
+    for (const one of this.pending) {
+      if (one.session === null) one.session = this.session;
+      const elsewhere = one.session !== this.session;
+      if (!unanswered.includes(one)) continue;
+      // In another conversation it would be the wrong message.
+      if (elsewhere) one.state = "unsent";
+      else this.post({ kind: "send", cid: one.cid, text: one.text });
+    }
+    this.save();
+  }
+
+  replaceAll(message) {
+    const turns = message.turns ?? [];
+    const known = message.epoch === this.epoch && message.session === this.session && turns.length
+      ? this.turns.findIndex((turn) => turn.key === turns[0].key)
+      : -1;
+    // Older turns that were asked for stay: without them the page would jump.
+    this.turns = known > 0 ? [...this.turns.slice(0, known), ...turns] : turns;
+    this.earlier = known > 0 ? this.earlier : (message.earlier ?? 0);
+    if (this.session === null && this.drafts.has("")) {
+      this.drafts.set(message.session, this.drafts.get(""));
+      this.drafts.delete("");
+    }
+    if (message.live?.key !== this.live?.key) this.stopping = false;
+    this.epoch = message.epoch;
+    this.seq = message.seq;
+    this.session = message.session;
+    this.sessions = message.sessions ?? [];
+    this.live = message.live ?? null;
+    this.agent = message.agent ?? null;
+    this.source = message.source ?? "";
+    this.takeQueue(message.queue ?? []);
+    for (const turn of this.live ? [...turns, this.live] : turns) this.arrived(turn.cid);
+    // A message that was taken and is nowhere: taken back in another view.
+    this.pending = this.pending.filter((one) => one.state !== "taken");
+  }
+
+  /** Keep the newest turns in the widget's state, which a notebook can be saved with. */
+  save(snapshot = null) {
+    const turns = this.turns.slice(-MAX_SAVED_TURNS);
+    const kept = snapshot ?? {
+      epoch: this.epoch, seq: this.seq, session: this.session, sessions: this.sessions, turns,
+      earlier: this.earlier + this.turns.length - turns.length, live: null, queue: [], agent: this.agent, source: this.source,
+    };
+    this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
+  }
+
+  // -- what a view shows of it all
+
+  /** What the live turn is doing; a click on Stop waits in the kernel while a cell computes. */
+  progress() {
+    if (!this.stopping) return this.live.state || "waiting for first text";
+    return this.late ? "stops when the kernel is free; to stop it now, interrupt the kernel" : "stopping";
+  }
+
+  get late() {
+    return [...this.requests.values()].some((entry) => entry.late);
+  }
+
+  /** Where things stand, in a word or two: [kind, text]. */
+  status() {
+    if (this.gone === "none") return ["gone", "not connected"];
+    if (this.gone) return ["gone", "kernel gone"];
+    if (this.connecting) return ["busy", "reconnecting"];
+    if (this.late) return ["busy", "kernel busy"];
+    if (this.live) return ["live", this.progress()];
+    if (this.pending.some((message) => message.state === "sending" || message.state === "taken")) return ["live", "sending"];
+    if (this.pending.some((message) => message.session === this.session)) return ["failed", "not sent"];
+    const last = this.turns.at(-1);
+    if (last?.status === "failed") return ["failed", "failed"];
+    if (last?.status === "stopped") return ["stopped", "stopped"];
+    return ["ready", "ready"];
+  }
+}

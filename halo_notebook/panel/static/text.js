@@ -1,0 +1,42 @@
+/* Text for people: numbers and times in words, and invisible characters made visible. */
+
+export const COUNT_FROM = 9_000;
+
+/** An id for a request. `crypto.randomUUID` is missing on a page that came by plain http. */
+export function freshId() {
+  if (globalThis.crypto?.randomUUID) return crypto.randomUUID();
+  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export const count = (number) => number.toLocaleString("en");
+export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+export const seconds = (value) => `${value < 10 ? value.toFixed(value < 1 ? 2 : 1) : Math.round(value)} s`;
+
+export function clock(iso) {
+  const when = new Date(iso);
+  if (Number.isNaN(when.getTime())) return { short: "", full: "" };
+  return { short: when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }), full: when.toLocaleString() };
+}
+
+/** The length as the kernel counts it: characters, not UTF-16 units. */
+export function lengthOf(text) {
+  return text.length < COUNT_FROM ? text.length : Array.from(text).length;
+}
+
+const INVISIBLE = /[\p{Cc}\p{Cs}\u200b\u2028\u2029\ufeff\u202a-\u202e\u2066-\u2069]/gu;
+
+/** `text` with what is invisible, or reorders text, as escapes that a reader can see. */
+export function visible(text, { keep = "" } = {}) {
+  return text.replace(INVISIBLE, (char) =>
+    keep.includes(char) ? char : `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+export const quoted = (text) => visible(JSON.stringify(text));
+
+/** The first `limit` units of `text`, without half a character at the end. */
+export function startOf(text, limit) {
+  const last = text.charCodeAt(limit - 1);
+  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? limit - 1 : limit);
+}
