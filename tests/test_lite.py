@@ -15,6 +15,7 @@ import pytest
 from halo_notebook.demo import DemoAgent
 from halo_notebook.demo.inprocess import DemoTransport
 from halo_notebook.display import markdown as render
+from halo_notebook.display import markdown_to_html
 
 from .harness.hostile import TEXTS
 
@@ -197,8 +198,8 @@ def stand_in() -> Any:
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_sites_sanitiser_lets_nothing_through(name: str, stand_in: Any) -> None:
     """Nothing is left in a hostile text, as HTML or as Markdown, that nh3 itself would not leave there."""
-    cleaner = stand_in.Cleaner(**render._CLEANER_SETTINGS)
+    cleaner = stand_in.Cleaner(**render.CLEANER_SETTINGS)
     raw = TEXTS[name].encode("utf-8", "replace").decode()  # nh3 itself takes no lone surrogate
-    for html in (raw, render.markdown_to_html(TEXTS[name])):
+    for html in (raw, markdown_to_html(TEXTS[name])):
         clean = cleaner.clean(html)
-        assert Parts(render._CLEANER.clean(clean)).parts == Parts(clean).parts
+        assert Parts(render.CLEANER.clean(clean)).parts == Parts(clean).parts

@@ -196,7 +196,7 @@ def _error_detail(body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | No
 
 def _shown(text: str, limit: int, secrets: Sequence[Secret]) -> str:
     """A server's or a transport's words in one line, without what was sent to it in confidence."""
-    from ..display.markdown import one_line
+    from ..display.text import one_line
 
     # Masked before it is cut, and after what may stand between a secret's characters is gone.
     line = one_line(text, _MAX_ERROR_BODY_BYTES)

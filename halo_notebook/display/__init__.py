@@ -6,11 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .markdown import markdown_to_html, wrap
+    from .blocks import markdown_to_html, wrap
 
 __all__ = ["markdown_to_html", "wrap"]
 
-_MODULES = {"markdown_to_html": "markdown", "wrap": "markdown"}
+_MODULES = {"markdown_to_html": "blocks", "wrap": "blocks"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,19 +12,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from .markdown import (
-    NO_FORMULAS,
-    bounded,
-    json_display,
-    json_html,
-    json_text,
-    markdown_to_html,
-    one_line,
-    payload_label,
-    plain,
-    terminal_text,
-    wrap,
-)
+from .blocks import markdown_to_html, wrap
+from .formulas import NO_FORMULAS
+from .json_tree import json_display, json_html, json_text, payload_label
+from .text import bounded, one_line, plain, terminal_text
 
 if TYPE_CHECKING:
     from ..stream import JSON

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ..reply import counted, odd_words, status_words
 from ..stream import JSON
+from .blocks import ShownText, wrap
 from .bundles import message_html, shown_message, status_html
-from .markdown import ShownText, bounded, json_display, json_html, payload_label, wrap
+from .json_tree import json_display, json_html, payload_label
+from .text import bounded
 
 if TYPE_CHECKING:
     from ..reply import Reply

@@ -39,7 +39,7 @@ from uuid import uuid4
 
 from ..client.exchange import AsyncHaloClient, ask_here
 from ..concurrency import loop as bridge
-from ..display.markdown import one_line
+from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, UsageError
 from ..reply import reply_from
 from .sender import FAILED, Lag, Outcome, ask_once, for_many_streams

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..display.bundles import message_html, reply_bundle
-from ..display.markdown import NO_FORMULAS, one_line
+from ..display.formulas import NO_FORMULAS
+from ..display.text import one_line
 from ..errors import UsageError
 from ..reply import counted, status_words
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import Check, Judge, Score, as_score, checked_checks
 from ..concurrency import loop as bridge
-from ..display.markdown import one_line
+from ..display.text import one_line
 from ..errors import InvalidRequest
 from ..reply import Reply, counted, reply_from
 from .journal import line_at, located_lines

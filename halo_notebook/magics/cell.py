@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from IPython.display import publish_display_data
 
 from ..concurrency import loop as bridge
+from ..display.blocks import ReplyRenderer, ShownText, wrap
 from ..display.bundles import (
     MAX_TREES,
     action_text,
@@ -32,7 +33,7 @@ from ..display.bundles import (
     status_html,
     status_text,
 )
-from ..display.markdown import ReplyRenderer, ShownText, terminal_text, wrap
+from ..display.text import terminal_text
 from ..errors import HaloError, ReplyStopped
 from ..reply import kept, status_words
 

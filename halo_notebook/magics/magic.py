@@ -657,6 +657,6 @@ def _recorded(recorder: Recorder) -> str:
 
 def _shown(text: str | None) -> str:
     """A name or id as it may be printed: ids come from the server."""
-    from ..display.markdown import one_line
+    from ..display.text import one_line
 
     return one_line(text or "", 60)

@@ -44,7 +44,7 @@ from traitlets import Bool, List, TraitError, Unicode, observe, validate
 from ..client.settings import configured
 from ..concurrency import loop as bridge
 from ..concurrency import threads
-from ..display.markdown import one_line
+from ..display.text import one_line
 from ..display.timeline import Timeline, View, head_view, static_html, turn_view
 from ..errors import ConfigError, HaloError, InvalidRequest, ReplyStopped, UsageError
 from ..kernel import shared_by

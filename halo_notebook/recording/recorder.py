@@ -740,7 +740,7 @@ class Replay(httpx.AsyncBaseTransport):
         return self.exchanges[number]
 
     def _missing(self, message: str) -> UsageError:
-        from ..display.markdown import one_line
+        from ..display.text import one_line
 
         asked = dict(zip(self._messages, self.exchanges, strict=True))
         if each := asked.get(_alike(message)):

@@ -14,20 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from halo_notebook.display import blocks, formulas, json_tree
 from halo_notebook.display import markdown as render
-from halo_notebook.display.markdown import (
-    ReplyRenderer,
-    bounded,
-    json_display,
-    json_html,
-    json_text,
-    markdown_to_html,
-    one_line,
-    payload_label,
-    plain,
-    terminal_text,
-    wrap,
-)
+from halo_notebook.display import text as plain_text
+from halo_notebook.display.blocks import ReplyRenderer, markdown_to_html, wrap
+from halo_notebook.display.json_tree import json_display, json_html, json_text, payload_label
+from halo_notebook.display.text import bounded, one_line, plain, terminal_text
 
 from ..harness.hostile import PAYLOADS, TEXTS
 
@@ -479,14 +471,14 @@ def test_hostile_formulas_are_shown_as_code(name: str) -> None:
 )
 def test_a_formula_out_of_the_ordinary_is_refused(tex: str) -> None:
     """What is not known to be harmless is not typeset."""
-    assert not render._is_ordinary_tex(tex)
+    assert not formulas.is_ordinary_tex(tex)
 
 
 def test_the_number_of_formulas_is_bounded() -> None:
     """A flood of formulas is shown as code beyond the bound, the same in pieces and whole."""
-    text = "$x$ $y$\n\n" * render.MAX_FORMULAS
+    text = "$x$ $y$\n\n" * formulas.MAX_FORMULAS
     html = markdown_to_html(text)
-    assert len(safe_reply(html).formulas) == render.MAX_FORMULAS
+    assert len(safe_reply(html).formulas) == formulas.MAX_FORMULAS
     assert streamed(text, every(900)) == html
 
 
@@ -522,13 +514,13 @@ def test_nothing_gives_nothing() -> None:
 def test_finished_blocks_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The work for a long reply of many frames is near that of rendering it a few times."""
     read: list[int] = []
-    parse = render._MARKDOWN.block.parse
+    parse = render.MARKDOWN.block.parse
 
     def counted(src: str, *rest: object) -> object:
         read.append(len(src))
         return parse(src, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(render._MARKDOWN.block, "parse", counted)
+    monkeypatch.setattr(render.MARKDOWN.block, "parse", counted)
     text = "A paragraph of a usual length, with *some* emphasis in it.\n\n- one\n- two\n\n" * 300
     assert streamed(text, every(50))
     assert sum(read) < 10 * len(text)
@@ -548,22 +540,22 @@ FLOODS: dict[str, Callable[[], str]] = {
 def test_a_flood_is_read_in_bounded_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However one block grows, no single reading is long, and all of them are a few times the text."""
     read: list[int] = []
-    parse = render._MARKDOWN.block.parse
+    parse = render.MARKDOWN.block.parse
 
     def counted(src: str, *rest: object) -> object:
         read.append(len(src))
         return parse(src, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(render._MARKDOWN.block, "parse", counted)
+    monkeypatch.setattr(render.MARKDOWN.block, "parse", counted)
     text = FLOODS[name]()
     safe_reply(markdown_to_html(text))
-    assert max(read, default=0) <= render.MAX_OPEN_CHARS + 1_000
+    assert max(read, default=0) <= blocks.MAX_OPEN_CHARS + 1_000
     assert sum(read) <= 3 * len(text)
 
 
 def test_inline_text_of_signs_only_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of brackets in a paragraph are shown as they are, unread."""
-    monkeypatch.setattr(render._MARKDOWN.inline, "parse", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(render.MARKDOWN.inline, "parse", lambda *_: pytest.fail("it was read"))
     assert markdown_to_html("![" * 4_000) == f"<p>{'![' * 4_000}</p>\n"
 
 
@@ -592,7 +584,7 @@ def test_a_huge_reply_is_shown_in_part() -> None:
     renderer = ReplyRenderer()
     renderer.append(text)
     for html in (renderer.html(), renderer.finish()):
-        assert len(json.dumps(html, ensure_ascii=False).encode()) <= render.MAX_HTML_BYTES + 2
+        assert len(json.dumps(html, ensure_ascii=False).encode()) <= blocks.MAX_HTML_BYTES + 2
         assert html.startswith("<p>first</p>")
         assert html.endswith("<p>last</p>\n")
         assert re.search(
@@ -662,7 +654,7 @@ def test_long_plain_text_is_shown_in_part() -> None:
     """Beginning and end are kept within the bound, and the note counts what is not shown."""
     text = "a" + "ü\n" * 1_000_000 + "z"
     shown = plain(text)
-    assert len(json.dumps(shown, ensure_ascii=False).encode()) <= render.MAX_PLAIN_BYTES + 200
+    assert len(json.dumps(shown, ensure_ascii=False).encode()) <= plain_text.MAX_PLAIN_BYTES + 200
     assert shown[0] + shown[-1] == "az"
     hidden = re.search(r"… ([\d,]+) characters not shown here; `_halo\.text` holds the whole", shown)
     assert hidden
@@ -740,7 +732,7 @@ def test_what_is_left_out_of_a_tree_is_said(show: Callable[..., str]) -> None:
 
 def test_a_tree_of_long_strings_is_bounded() -> None:
     """The tree stays small enough to be sent, whatever its values cost as HTML."""
-    assert len(json_html(["\"'<&" * 500] * 2_000)) < 2 * render.MAX_JSON_HTML_BYTES
+    assert len(json_html(["\"'<&" * 500] * 2_000)) < 2 * json_tree.MAX_JSON_HTML_BYTES
 
 
 def test_json_for_a_front_end_is_the_payload_when_that_is_harmless() -> None:

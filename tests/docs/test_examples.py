@@ -26,7 +26,7 @@ SHOWN = {
     "evaluation.run": {"evaluate"},
     "demo.server": {"DemoAgent"},
     "demo.inprocess": {"DemoTransport"},
-    "display.markdown": {"ReplyRenderer"},
+    "display.blocks": {"ReplyRenderer"},
 }
 
 

@@ -1,0 +1,237 @@
+r"""Which formulas of a reply a page may typeset.
+
+JupyterLab 4.6 typesets with MathJax 3, all its packages and 'require', behind its Safe
+extension; nbconvert's export with MathJax 2.7 and Safe. That is not enough here:
+
+- All formulas of a page share one parser, so a \def or \let changes every later formula.
+- Safe finds the scheme of a URL with ^\s*([a-z]+): and lets what does not match pass, so a scheme
+  with a tab or a newline in it gets through, and the browser drops those characters; plain
+  http addresses pass in any case, past our rules for links.
+- \require loads packages, \class and \cssId reach the page's style sheet, \hspace, \raise or
+  \\[-100em] paint over what stands beside the reply.
+
+So a formula that uses anything that is not listed here is shown as code. The module also holds
+the rules with which the Markdown parser finds formulas, so that prices stay prices.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_inline import StateInline
+
+NO_FORMULAS: Final = "mathjax_ignore tex2jax_ignore"
+"""The classes that keep JupyterLab's and nbconvert's typesetting away from what is not a formula."""
+
+_TEX_COMMANDS = frozenset(
+    re.findall(
+        r"\S+",
+        """
+    alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa varkappa lambda mu nu xi
+    omicron pi varpi rho varrho sigma varsigma tau upsilon phi varphi chi psi omega digamma
+    Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega
+    varGamma varDelta varTheta varLambda varXi varPi varSigma varUpsilon varPhi varPsi varOmega
+    aleph beth gimel daleth hbar hslash ell wp Re Im imath jmath partial nabla infty emptyset varnothing
+    forall exists nexists neg lnot top bot angle measuredangle sphericalangle triangle square blacksquare
+    Box Diamond diamond lozenge star bigstar clubsuit diamondsuit heartsuit spadesuit flat natural sharp
+    prime backprime complement eth mho surd degree checkmark dagger ddagger S P pounds copyright
+    frac dfrac tfrac cfrac binom dbinom tbinom sqrt root of over choose atop sum prod coprod int iint iiint
+    iiiint oint bigcap bigcup bigsqcup bigvee bigwedge bigodot bigoplus bigotimes biguplus intop smallint
+    lim limsup liminf sup inf max min arg det dim exp gcd hom ker lg ln log Pr deg injlim projlim varlimsup
+    varliminf varinjlim varprojlim sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth
+    operatorname mod bmod pmod pod limits nolimits displaystyle textstyle scriptstyle scriptscriptstyle
+    pm mp times div cdot ast circ bullet cap cup uplus sqcap sqcup vee wedge lor land setminus smallsetminus
+    wr amalg oplus ominus otimes oslash odot bigcirc bigtriangleup bigtriangledown triangleleft
+    triangleright ltimes rtimes boxplus boxminus boxtimes boxdot dotplus centerdot barwedge veebar curlyvee
+    curlywedge Cap Cup intercal
+    leq le geq ge neq ne equiv sim simeq approx approxeq cong propto asymp doteq ll gg lll ggg prec succ
+    preceq succeq subset supset subseteq supseteq subsetneq supsetneq nsubseteq nsupseteq sqsubset sqsupset
+    sqsubseteq sqsupseteq in ni notin owns mid nmid parallel nparallel perp vdash dashv models vDash Vdash
+    nvdash leqslant geqslant lesssim gtrsim lessgtr gtrless nless ngtr nleq ngeq triangleq coloneqq eqqcolon
+    because therefore bowtie smile frown between pitchfork trianglelefteq trianglerighteq lhd rhd unlhd
+    unrhd not to gets leftarrow rightarrow leftrightarrow Leftarrow Rightarrow Leftrightarrow uparrow
+    downarrow updownarrow Uparrow Downarrow Updownarrow longleftarrow longrightarrow longleftrightarrow
+    Longleftarrow Longrightarrow Longleftrightarrow mapsto longmapsto hookleftarrow hookrightarrow nearrow
+    searrow swarrow nwarrow leftharpoonup leftharpoondown rightharpoonup rightharpoondown
+    rightleftharpoons leftrightharpoons leadsto rightsquigarrow twoheadrightarrow twoheadleftarrow
+    rightarrowtail leftarrowtail nrightarrow nleftarrow nRightarrow nLeftarrow nleftrightarrow
+    nLeftrightarrow iff implies impliedby upharpoonright restriction circlearrowleft circlearrowright
+    curvearrowleft curvearrowright xrightarrow xleftarrow xRightarrow xLeftarrow xleftrightarrow xmapsto
+    overset underset stackrel overbrace underbrace overline underline overrightarrow overleftarrow
+    overleftrightarrow underrightarrow underleftarrow substack sideset
+    hat widehat check tilde widetilde acute grave dot ddot dddot ddddot breve bar vec mathring
+    left right middle big Big bigg Bigg bigl bigr bigm Bigl Bigr Bigm biggl biggr biggm Biggl Biggr Biggm
+    lbrace rbrace lbrack rbrack langle rangle lceil rceil lfloor rfloor lvert rvert lVert rVert vert Vert
+    lgroup rgroup lmoustache rmoustache ulcorner urcorner llcorner lrcorner backslash
+    mathrm mathbf mathit mathsf mathtt mathcal mathscr mathfrak mathbb boldsymbol bm pmb mathnormal
+    text textrm textbf textit textsf texttt textnormal mbox rm bf it sf tt cal
+    quad qquad thinspace medspace thickspace negthinspace enspace ldots cdots vdots ddots dots dotsb dotsc
+    dotsi dotsm dotso colon phantom hphantom vphantom smash strut mathstrut boxed cancel bcancel xcancel
+    mathop mathbin mathrel mathord mathopen mathclose mathpunct mathinner nonumber notag tag hline cr
+    begin end
+    """,
+    )
+)
+_TEX_ENVIRONMENTS = frozenset(
+    re.findall(
+        r"\S+",
+        """
+    equation equation* align align* aligned alignat alignat* alignedat gather gather* gathered multline
+    multline* split cases dcases rcases matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array
+    subarray
+    """,
+    )
+)
+MAX_FORMULA_CHARS = 5_000
+MAX_FORMULAS = 500
+_MAX_TEX_DEPTH = 50  # MathJax reads groups, roots and the like recursively
+_MAX_TEX_CONTROLS = 500
+_TEX_CONTROL = re.compile(r"\\(?:([A-Za-z]+)\*?|([^A-Za-z]))", re.DOTALL)
+_TEX_ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*(?:\{([a-zA-Z]+\*?)\})?")
+_TEX_COLUMNS = re.compile(r"\\begin\s*\{(?:array|subarray)\}(?!\s*(?:\[[tbc]\]\s*)?\{[lcr| ]{1,60}\})")
+_TEX_PAIRS = re.compile(r"\\begin\s*\{align(?:ed)?at\*?\}(?!\s*\{[1-9]\})")  # a loop in MathJax
+_TEX_LENGTH = r"(?:[0-9](?:\.[0-9]+)?(?:em|ex|mm)|[0-9]{1,2}(?:\.[0-9]+)?pt)"
+_TEX_LINE_GAP = re.compile(rf"\\\\\s*\*?\s*\[(?!\s*{_TEX_LENGTH}\s*\])")
+
+
+def is_ordinary_tex(tex: str) -> bool:
+    """Whether a formula, without its delimiters, holds ordinary mathematics only.
+
+    The page looks for the delimiters itself. With braces in balance and no delimiter inside,
+    it finds the ones that stand at the two ends, and so takes for the formula what was judged.
+    """
+    if len(tex) > MAX_FORMULA_CHARS or not tex.strip():
+        return False
+    depth = controls = 0
+    at = 0
+    while at < len(tex):
+        char = tex[at]
+        if char == "\\":
+            controls += 1
+            if controls > _MAX_TEX_CONTROLS:
+                return False
+            control = _TEX_CONTROL.match(tex, at)
+            if control is None:
+                return False  # a backslash at the end would escape the delimiter
+            word, sign = control.groups()
+            if word is not None and word not in _TEX_COMMANDS:
+                return False
+            if sign is not None and sign not in ",;:!> \n\\|{}_^%&#$-/":
+                return False  # \( and \[ among them
+            at = control.end() - (1 if control.group().endswith("*") else 0)
+            continue
+        # A bare % would hide the rest of its line, # stands for an argument, $ is a delimiter.
+        if char in "%#$":
+            return False
+        depth += (char == "{") - (char == "}")
+        if not 0 <= depth <= _MAX_TEX_DEPTH:
+            return False
+        at += 1
+    if depth:
+        return False
+    if any(name not in _TEX_ENVIRONMENTS for name in _TEX_ENVIRONMENT.findall(tex)):
+        return False
+    return not any(pattern.search(tex) for pattern in (_TEX_COLUMNS, _TEX_PAIRS, _TEX_LINE_GAP))
+
+
+def math_inline(state: StateInline, silent: bool) -> bool:
+    r"""Read $…$, $$…$$, \(…\) or \[…\] within a paragraph."""
+    text, at = state.src, state.pos
+    if text[at] == "$":
+        opening = "$$" if text.startswith("$$", at) else "$"
+        closing = opening
+    elif text.startswith(("\\(", "\\["), at):
+        opening = text[at : at + 2]
+        closing = "\\)" if opening == "\\(" else "\\]"
+    else:
+        return False
+    start = at + len(opening)
+    limit = start + MAX_FORMULA_CHARS + len(closing)
+    end = text.find(closing, start, limit)
+    while end > 0 and _is_escaped(text, end, start):
+        end = text.find(closing, end + len(closing), limit)
+    if end <= start:
+        return False
+    tex = text[start:end]
+    if opening == "$" and not _is_dollar_formula(text, at, tex, end):
+        return False
+    if not silent:
+        token = state.push("math_inline", "", 0)
+        token.content = tex
+        token.markup = opening
+        token.info = closing
+    state.pos = end + len(closing)
+    return True
+
+
+def _is_escaped(text: str, at: int, start: int) -> bool:
+    backslashes = 0
+    while at - backslashes > start and text[at - backslashes - 1] == "\\":
+        backslashes += 1
+    return backslashes % 2 == 1
+
+
+def _is_dollar_formula(text: str, at: int, tex: str, end: int) -> bool:
+    """Whether $…$ is a formula, and not two prices or two variables of a shell."""
+    if tex[0].isspace() or tex[-1].isspace() or "\n\n" in tex:
+        return False
+    before = text[at - 1 : at]
+    after = text[end + 1 : end + 2]
+    if before.isalnum() or after.isalnum() or after == "$":
+        return False
+    # '$5 and US$': a number and words are no formula.
+    starts_as_number = tex.lstrip("+-")[:1].isdigit()
+    return not starts_as_number or not any(map(str.isspace, tex)) or any(sign in tex for sign in "\\^_={}<>+")
+
+
+def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    r"""Read $$…$$ or \[…\] that begins and ends at a line's ends, without blank lines inside.
+
+    As a rule for blocks, since a line of a formula may begin with what else starts a list.
+    """
+    if state.is_code_block(start_line):
+        return False
+    first = line_of(state, start_line)
+    if first.startswith("$$"):
+        opening = closing = "$$"
+    elif first.startswith("\\["):
+        opening, closing = "\\[", "\\]"
+    else:
+        return False
+    lines: list[str] = []
+    length = 0
+    rest = first[2:]
+    at = start_line
+    while True:
+        found = rest.find(closing)
+        if found >= 0:
+            if rest[found + 2 :].strip():
+                return False
+            lines.append(rest[:found])
+            break
+        lines.append(rest)
+        length += len(rest) + 1
+        at += 1
+        if at >= end_line or length > MAX_FORMULA_CHARS or at - start_line > 200:
+            return False
+        if state.sCount[at] < state.blkIndent or not (rest := line_of(state, at)).strip():
+            return False
+    tex = "\n".join(lines)
+    if not tex.strip():
+        return False
+    if not silent:
+        state.line = at + 1
+        token = state.push("math_block", "", 0)
+        token.block = True
+        token.content = tex
+        token.markup = opening
+        token.info = closing
+        token.map = [start_line, state.line]
+    return True
+
+
+def line_of(state: StateBlock, line: int) -> str:
+    return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]

@@ -1,0 +1,93 @@
+"""Code → HTML with the colours of the notebook's own code cells."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from html import escape
+from typing import Final
+
+from pygments import lex
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, Keyword, Literal, Number, String
+from pygments.util import ClassNotFound
+
+MAX_HIGHLIGHTED_CHARS = 10_000
+# Of the hundreds that Pygments knows, some take time that grows fast with the text.
+_LANGUAGES = frozenset(
+    (
+        *(
+            "python",
+            "py",
+            "python3",
+            "pycon",
+            "ipython",
+            "javascript",
+            "js",
+            "typescript",
+            "ts",
+            "json",
+            "java",
+        ),
+        *(
+            "c",
+            "cpp",
+            "c++",
+            "csharp",
+            "c#",
+            "go",
+            "rust",
+            "ruby",
+            "rb",
+            "php",
+            "sql",
+            "bash",
+            "sh",
+            "shell",
+            "zsh",
+        ),
+        *("html", "xml", "css", "yaml", "toml", "ini", "diff", "r", "julia", "kotlin", "swift", "dockerfile"),
+    )
+)
+# The colours of the notebook's own code cells, light or dark. Where a front end has none, or drops
+# them (JupyterLab, reopened untrusted), code is plain: any one colour is faint on white or on black.
+_STYLES: Final = (
+    (Comment, "font-style:italic;opacity:0.75"),
+    (Keyword, "color:var(--jp-mirror-editor-keyword-color, inherit)"),
+    (String, "color:var(--jp-mirror-editor-string-color, inherit)"),
+    (Number, "color:var(--jp-mirror-editor-number-color, inherit)"),
+    (Literal, "color:var(--jp-mirror-editor-number-color, inherit)"),
+)
+
+
+@lru_cache(maxsize=64)
+def highlighted(code: str, language: str) -> str:
+    """Return `code` as HTML, with colours when `language` is known and the code is not long.
+
+    Keywords, strings, numbers and comments only: a span per token would double every frame.
+    """
+    if language not in _LANGUAGES or len(code) > MAX_HIGHLIGHTED_CHARS:
+        return escape(code)
+    try:
+        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    except ClassNotFound:  # in another version of Pygments
+        return escape(code)
+    parts: list[str] = []
+    run: list[str] = []
+    run_style = ""
+    for kind, text in lex(code, lexer):
+        # `in` is how a token type says that it is a kind of another; its stubs know a plain tuple's.
+        style = next((s for group, s in _STYLES if kind in group), "")  # type: ignore[comparison-overlap]
+        if text.isspace():
+            style = run_style
+        if style != run_style:
+            parts.append(_styled("".join(run), run_style))
+            run, run_style = [], style
+        run.append(text)
+    parts.append(_styled("".join(run), run_style))
+    return "".join(parts)
+
+
+def _styled(text: str, style: str) -> str:
+    if not style or not text:
+        return escape(text)
+    return f'<span style="{style}">{escape(text)}</span>'
