@@ -25,8 +25,8 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import Future
-from contextvars import ContextVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
 from . import browser, threads
@@ -50,15 +50,23 @@ class IOThread:
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `coroutine` on the I/O thread; cancelling the future cancels it there."""
-        if threads.IN_BROWSER:
-            return browser.submit(coroutine)
         return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+
+    def post(self, function: Callable[..., object], *args: Any) -> None:
+        """Call `function(*args)` on the loop soon, in order."""
+        self._running_loop().call_soon_threadsafe(function, *args)
+
+    def is_current(self) -> bool:
+        """Whether this is the I/O thread, which must not wait for itself."""
+        return self._thread is not None and self._thread is threading.current_thread()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the I/O thread and wait for its result."""
         return wait(self.submit(coroutine))
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if IN_BROWSER:
+            return asyncio.get_event_loop()
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
@@ -91,6 +99,50 @@ class IOThread:
             self._thread.join(STOP_WAIT_S)
 
 
+IN_BROWSER = threads.IN_BROWSER
+
+
+class Worker:
+    """One thread for work that takes longer than a step of the loop should, such as rendering."""
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Run `function(*args)` on the thread, in the caller's context."""
+        if IN_BROWSER:
+            return function(*args)
+        if self._executor is None:  # asked for on one loop only, so no lock
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="halo-worker")
+        try:
+            running = self._executor.submit(copy_context().run, function, *args)
+        except RuntimeError:  # the interpreter exits, and starts no more work on threads
+            return function(*args)
+        return await asyncio.wrap_future(running)
+
+    def forget(self) -> None:
+        """Forget the thread, which does not exist in a forked child."""
+        self._executor = None
+
+
+def spawn(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Run `coroutine` on the loop, from any thread; cancelling the future cancels it there."""
+    return io_thread.submit(coroutine)
+
+
+def post(function: Callable[..., object], *args: Any) -> None:
+    """Call `function(*args)` on the loop soon, in order, from any thread."""
+    io_thread.post(function, *args)
+
+
+async def in_worker(function: Callable[..., T], *args: Any) -> T:
+    """Run `function(*args)` on the one worker thread, for code on the loop; in a browser, right here.
+
+    Calls run one at a time, in order.
+    """
+    return await worker.run(function, *args)
+
+
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
@@ -99,8 +151,11 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
 
 
 io_thread = IOThread()
+worker = Worker()
 users_thread = IOThread()
 """For a user's callbacks where no kernel runs a loop: they may block, and I/O must not wait for them."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=worker.forget)
 for _thread in (io_thread, users_thread):
     atexit.register(_thread.stop)
     if hasattr(os, "register_at_fork"):
@@ -123,6 +178,8 @@ def wait(future: Future[T]) -> T:
     """Wait for `future`. An interrupt cancels it and goes on up."""
     if threads.IN_BROWSER:
         return browser.wait_for(future)
+    if io_thread.is_current():
+        raise RuntimeError("The I/O thread cannot wait for itself: use 'await' there.")
     try:
         while True:
             with contextlib.suppress(TimeoutError):

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
+from contextvars import ContextVar
 
 import pytest
 
@@ -28,6 +30,50 @@ def test_a_coroutine_runs_on_the_io_thread() -> None:
     assert bridge.io_thread.run(where()) == "halo-io"
     with pytest.raises(TimeoutError, match="its own"):
         bridge.io_thread.run(fail())
+
+
+def test_what_is_posted_runs_on_the_loop_in_order() -> None:
+    """From any thread, and on the loop itself, where waiting for the loop is refused."""
+    seen: list[tuple[int, str]] = []
+    done: Future[None] = Future()
+
+    def note(number: int) -> None:
+        seen.append((number, threading.current_thread().name))
+        if number == 4:
+            with pytest.raises(RuntimeError, match="cannot wait for itself"):
+                bridge.wait(done)
+            bridge.post(done.set_result, None)
+
+    for number in range(5):
+        bridge.post(note, number)
+    bridge.wait(done)
+    assert seen == [(number, "halo-io") for number in range(5)]
+
+
+def test_work_runs_on_one_worker_thread() -> None:
+    """One call at a time, in order, in the caller's context; what it raises comes back; the loop goes on."""
+    variable: ContextVar[str] = ContextVar("variable", default="")
+    seen: list[str] = []
+
+    def work(number: int) -> str:
+        time.sleep(0.02)
+        seen.append(f"{number} {variable.get()}")
+        return threading.current_thread().name
+
+    async def one(number: int) -> str:
+        variable.set(f"context {number}")
+        return await bridge.in_worker(work, number)
+
+    async def several() -> list[str]:
+        working = asyncio.gather(*(one(number) for number in range(3)))
+        await asyncio.sleep(0)  # the loop is free meanwhile
+        with pytest.raises(ZeroDivisionError):
+            await bridge.in_worker(lambda: 1 / 0)
+        return await working
+
+    names = bridge.wait(bridge.spawn(several()))
+    assert seen == [f"{number} context {number}" for number in range(3)]
+    assert set(names) == {"halo-worker_0"}
 
 
 def test_an_interrupt_cancels_what_is_waited_for() -> None:
