@@ -54,6 +54,9 @@ ORDER = [
     "evaluation.result",
     "evaluation.run",
     "evaluation.inspect",
+    "magics.options",
+    "magics.output",
+    "magics.commands",
     "magics.magic",
     "__init__",
 ]

@@ -1,70 +1,42 @@
-"""`%halo` and `%%halo`: arguments in, calls out.
+"""`%halo` and `%%halo`: the settings, the options, and what they call.
 
 The magics hold what belongs to the kernel: the settings, the register of sessions and the
-demo agent. They decide nothing about the wire, a conversation or what is shown.
+connection to the agent. `commands` runs the line commands; `cell` shows a reply while it arrives.
 """
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import getpass  # by its module: a kernel replaces the function while a cell runs
-import keyword
 import re
-import shlex
-import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import StdinNotImplementedError
-from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.inputtransformer2 import EscapedCommand
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
-from IPython.display import display, publish_display_data
 from traitlets import Bool, Float, TraitType, Unicode
 
 from ..client.exchange import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
 from ..client.request import image_url
-from ..client.settings import Secret, checked_base_url, checked_key, checked_token, setting
+from ..client.settings import Secret, checked_key, checked_token
 from ..concurrency.loop import resolve
 from ..errors import ConfigError, UsageError
 from ..kernel import shared_by
-from ..reply import counted
+from .commands import commands_help, run_command
+from .options import Once, did_you_mean, read_options
+from .output import in_notebook, show_json, show_line
 from .template import expand
 
 if TYPE_CHECKING:
+    import argparse
     from types import CodeType
 
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
     from ..client.exchange import HaloClient
-    from ..recording.recorder import Pace, Recorder
     from ..reply import Reply
-    from ..stream import JSON
-
-COMMANDS = {
-    "ask": "ask TEXT               send TEXT, as %%halo sends its cell",
-    "panel": "panel [NAME]           show a chat panel on a session",
-    "sessions": "sessions               list the sessions of this kernel",
-    "new": "new [NAME]             start a new conversation; the old one is kept as NAME-1",
-    "use": "use NAME               make NAME the session that turns go to",
-    "resume": "resume ID [NAME]       continue the conversation with that session id",
-    "history": "history [NAME]         show a session's turns",
-    "export": "export FILE [NAME]     write a session to FILE (.md or .json)",
-    "connect": "connect [BASE_URL]     use Halo; asks for the key when none is set",
-    "demo": "demo start|stop        use the demo agent, or stop it",
-    "record": "record FILE|stop       keep what is said from now on in FILE, or end that",
-    "replay": "replay FILE|stop       answer from a recording; --fast without waiting, --step by steps",
-    "step": "step                   let a replay by steps go on, where a turn waits for it",
-    "status": "status                 where things stand, in full; secrets as 'set'",
-    "help": "help                   this text",
-}
-
-
-_PACES = {"own": "at its own pace", "fast": "without waiting", "step": "by steps"}
 
 
 class _SecretTrait(TraitType[Any, Any]):
@@ -96,17 +68,6 @@ class _AskLine(EscapedCommand):
         return None
 
 
-class _Once(argparse.Action):
-    """Refuses an option that is given twice: the last one winning would surprise."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
-    ) -> None:
-        if getattr(namespace, self.dest) is not None:
-            parser.error(f"{option} is given twice")
-        setattr(namespace, self.dest, values)
-
-
 @magics_class
 class HaloMagics(Magics):
     """`%halo`, `%%halo` and their settings.
@@ -132,11 +93,21 @@ class HaloMagics(Magics):
 
     shell: InteractiveShell  # never None here: `load` gives it
 
+    @property
+    def parser(self) -> argparse.ArgumentParser:
+        """Reads the options of `%%halo`."""
+        return cast("argparse.ArgumentParser", type(self).halo.parser)
+
+    @property
+    def help_text(self) -> str:
+        """What `%halo help` prints and `%%halo?` shows."""
+        return str(type(self).halo.__doc__)
+
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell, parent=shell)
         # On the shell, so that a reloaded extension goes on with them.
         self.connection, self.sessions = shared_by(shell)
-        self._demo_announced = False
+        self.demo_announced = False
 
     def update_config(self, config: Config) -> None:
         """Take in settings from `%config`.
@@ -178,12 +149,12 @@ class HaloMagics(Magics):
 
     @no_var_expand  # IPython would take single braces for its own
     @magic_arguments()
-    @argument("-s", "--session", metavar="NAME", action=_Once, help="session to go on with; made when new")
+    @argument("-s", "--session", metavar="NAME", action=Once, help="session to go on with; made when new")
     @argument("--new", action="store_true", help="start a new conversation in that session")
-    @argument("-a", "--agent", metavar="ID", action=_Once, help="agent to answer")
-    @argument("-u", "--user", metavar="ID", action=_Once, help="user id to send")
-    @argument("--company", metavar="ID", action=_Once, help="company id to send")
-    @argument("-m", "--mode", metavar="MODE", action=_Once, help="chat, voice, video or livehelp")
+    @argument("-a", "--agent", metavar="ID", action=Once, help="agent to answer")
+    @argument("-u", "--user", metavar="ID", action=Once, help="user id to send")
+    @argument("--company", metavar="ID", action=Once, help="company id to send")
+    @argument("-m", "--mode", metavar="MODE", action=Once, help="chat, voice, video or livehelp")
     @argument(
         "-c",
         "--context",
@@ -191,14 +162,12 @@ class HaloMagics(Magics):
         action="append",
         help="variable to send as context: an entry {label, value}, a value, or a DataFrame; repeatable",
     )
+    @argument("-f", "--fields", metavar="VAR", action=Once, help="variable (a dict) to send as custom fields")
     @argument(
-        "-f", "--fields", metavar="VAR", action=_Once, help="variable (a dict) to send as custom fields"
+        "--history", metavar="VAR", action=Once, help="variable (a list) to send as conversation history"
     )
     @argument(
-        "--history", metavar="VAR", action=_Once, help="variable (a list) to send as conversation history"
-    )
-    @argument(
-        "--behavior", metavar="VAR", action=_Once, help="variable (a string) to send as behavior context"
+        "--behavior", metavar="VAR", action=Once, help="variable (a string) to send as behavior context"
     )
     @argument(
         "-i",
@@ -208,11 +177,11 @@ class HaloMagics(Magics):
         help="image to send: a file, a URL, or a variable that holds one; repeatable",
     )
     @argument(
-        "-o", "--out", metavar="NAME", action=_Once, help="variable to put the reply in; _halo holds the last"
+        "-o", "--out", metavar="NAME", action=Once, help="variable to put the reply in; _halo holds the last"
     )
     @argument("--no-stream", action="store_true", help="ask for the reply in one piece")
     @argument(
-        "--timeout", metavar="S", action=_Once, type=float, help="seconds of silence before the reply fails"
+        "--timeout", metavar="S", action=Once, type=float, help="seconds of silence before the reply fails"
     )
     @argument(
         "--dry-run", action="store_true", help="show the exact request, secrets as 'set', and send nothing"
@@ -225,44 +194,31 @@ class HaloMagics(Magics):
         `{{ expression }}` in the cell is replaced by its value from the notebook.
         """
         if cell is None:
-            self._command(line)
+            run_command(self, line)
         else:
-            self._send(cell, self._options(line))
+            self.send(cell, line)
 
     # --- A message ---
 
-    def _options(self, line: str) -> argparse.Namespace:
-        parser = type(self).halo.parser
-        try:
-            options, unknown = parser.parse_known_args(_words(line))
-        except (IPythonUsageError, ValueError) as error:
-            raise UsageError(f"%%halo: {error}. Nothing was sent; %halo help lists the options.") from None
-        if unknown:
-            raise UsageError(
-                f"%%halo has no option {unknown[0]!r}. Nothing was sent; "
-                + _did_you_mean(unknown[0], _option_names(parser), "%halo help lists the options.")
-            )
-        if options.session is not None and not options.session.strip():
-            raise UsageError("--session needs a name. Nothing was sent; give one.")
-        if options.out is not None and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
-            raise UsageError(f"--out {options.out!r} is no variable name. Nothing was sent; give another.")
-        return cast(argparse.Namespace, options)
-
-    def _send(self, prompt: str, options: argparse.Namespace) -> None:
+    def send(self, prompt: str, line: str) -> None:
+        """Send `prompt` with the options of a `%%halo` line, and show its reply while it arrives."""
         from .cell import NotebookScreen, Pacer, TerminalScreen, follow  # heavy: needed for a reply only
 
+        options = read_options(self.parser, line)
         message = prompt.strip("\n")
         if not options.raw:
             message = expand(message, self._value)
         fields = self._fields(options)
-        client, source = self._client(options.timeout)
+        client, source = self.client(options.timeout)
         recorder = self.connection.recorder
         lost = recorder.lost if recorder else 0
         if options.dry_run:
             if not options.new and options.session in (None, *self.sessions):
                 fields["session_id"] = self.sessions.get(options.session).id_for(client.base_url)
             path = "/chat" if options.no_stream else "/chat/stream"
-            self._show_json(client.dry_run(client.prepare(message, **fields), path), "request, not sent")
+            show_json(
+                self.shell, client.dry_run(client.prepare(message, **fields), path), "request, not sent"
+            )
             return
         if options.new:
             client.prepare(message, **fields)  # a request that is refused starts no conversation
@@ -278,7 +234,7 @@ class HaloMagics(Magics):
                 NotebookScreen(
                     reply, pacer, lambda: session.about(reply, source=source), images=self.show_images
                 )
-                if self._in_notebook
+                if in_notebook(self.shell)
                 else TerminalScreen(reply)
             )
             stream.attended = True
@@ -293,7 +249,7 @@ class HaloMagics(Magics):
                 )
             finally:
                 if recorder is not None and recorder.lost > lost:
-                    self._show_line(recorder.error)
+                    show_line(self.shell, recorder.error)
 
     def _fields(self, options: argparse.Namespace) -> Any:
         fields: dict[str, Any] = {
@@ -325,7 +281,7 @@ class HaloMagics(Magics):
         except KeyError:
             raise UsageError(
                 f"There is no variable {name!r} for {option}. Nothing was sent; "
-                + _did_you_mean(name, self.shell.user_ns, "define it first.")
+                + did_you_mean(name, self.shell.user_ns, "define it first.")
             ) from None
 
     def _image(self, word: str) -> Any:
@@ -335,7 +291,7 @@ class HaloMagics(Magics):
 
     # --- The agent that answers ---
 
-    def _client(self, timeout_s: float | None = None) -> tuple[HaloClient, str]:
+    def client(self, timeout_s: float | None = None) -> tuple[HaloClient, str]:
         """The client for the settings as they are now, and who answers where that is not Halo."""
         client, source = self.connection.client(timeout_s)
         if self.connection.uses_demo:
@@ -343,197 +299,13 @@ class HaloMagics(Magics):
         return client, source
 
     def _announce_demo(self) -> None:
-        if not self._demo_announced and self.connection.demo_wanted is None:
-            self._show_line(
+        if not self.demo_announced and self.connection.demo_wanted is None:
+            show_line(
+                self.shell,
                 "No HALO_API_KEY is set, so the demo agent answers: scripted, on this machine. "
-                "%halo connect asks for a key."
+                "%halo connect asks for a key.",
             )
-        self._demo_announced = True
-
-    # --- Line commands ---
-
-    def _command(self, line: str) -> None:
-        word, rest = [*line.split(maxsplit=1), "", ""][:2]
-        word, rest = word.lower() or "where", rest.strip()
-        if word in ("-h", "--help"):
-            word = "help"
-        if word != "where" and word not in COMMANDS:
-            raise UsageError(
-                f"%halo has no command {word!r}. Nothing was sent; "
-                + _did_you_mean(word, COMMANDS, f"the commands are {', '.join(COMMANDS)}.")
-            )
-        getattr(self, f"_do_{word}")(rest)
-
-    def _do_where(self, rest: str) -> None:
-        try:
-            client, source = self._client()
-            target = client.base_url if not source else f"{source}, {client.base_url}"
-            if self.connection.replay is not None:
-                target = f"{source}, {_PACES[self.connection.replay.pace]}"
-        except ConfigError as error:  # to say where things stand is no reason to fail
-            target = f"none: {error}"
-        session = self.sessions.current
-        print(f"target   {target}")
-        if (recorder := self.connection.recorder) is not None:
-            print(f"record   {_recorded(recorder)}")
-        print(f"agent    {_shown(session.agent_id) or 'not named yet'}")
-        turns = len(session.turns)
-        print(
-            f"session  {_shown(session.name)}: {_shown(session.session_id) or 'no id yet'}, "
-            f"{turns} turn{'' if turns == 1 else 's'}"
-        )
-
-    def _do_ask(self, rest: str) -> None:
-        word = rest.split(maxsplit=1)[0] if rest else ""
-        names = _option_names(type(self).halo.parser)
-        if word.partition("=")[0] in names or (re.match(r"-[a-z]", word) and word[:2] in names):
-            raise UsageError("%halo ask takes no options. Nothing was sent; use them with %%halo.")
-        self._send(rest, self._options(""))
-
-    def _do_panel(self, rest: str) -> None:
-        name = self._at_most_one("panel", rest)
-        if not self._in_notebook:
-            raise UsageError("A panel needs a notebook. Nothing was changed; %halo ask works here.")
-        from ..panel.widget import ChatPanel  # heavy: needed for a panel only
-
-        display(ChatPanel(self.sessions.current.name if name is None else name))
-
-    def _do_sessions(self, rest: str) -> None:
-        self._no_arguments("sessions", rest)
-        rows = [("", "name", "session id", "agent", "turns")]
-        for name in self.sessions:
-            session = self.sessions[name]
-            mark = "*" if session is self.sessions.current else ""
-            rows.append(
-                (
-                    mark,
-                    _shown(name),
-                    _shown(session.session_id) or "-",
-                    _shown(session.agent_id) or "-",
-                    str(len(session.turns)),
-                )
-            )
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
-
-    def _do_new(self, rest: str) -> None:
-        name = self._at_most_one("new", rest)
-        held = {each: self.sessions[each] for each in self.sessions}
-        session = self.sessions.new(name)
-        self.sessions.use(session.name)
-        old = held.get(session.name)
-        kept = f" The one before is kept as {old.name!r}." if old and old.name != session.name else ""
-        print(f"Session {session.name!r} starts a new conversation.{kept}")
-
-    def _do_use(self, rest: str) -> None:
-        session = self.sessions.use(self._arguments("use", rest, 1, 1)[0])
-        where = _shown(session.session_id) or "a new conversation"
-        print(f"Turns go to session {session.name!r} now ({where}).")
-
-    def _do_resume(self, rest: str) -> None:
-        session_id, *name = self._arguments("resume", rest, 1, 2)
-        client, _ = self._client()
-        session = self.sessions.resume(session_id, *name, target=client.base_url)
-        self.sessions.use(session.name)
-        print(f"Session {session.name!r} goes on with {_shown(session_id)}.")
-
-    def _do_history(self, rest: str) -> None:
-        from ..display.bundles import reply_bundle, turn_bundle
-        from ..reply import status_words
-
-        name = self._at_most_one("history", rest)
-        session = self.sessions.current if name is None else self.sessions[name]
-        if not session.turns:
-            print(f"Session {session.name!r} has no turns yet.")
-        for turn in session.turns:
-            reply, source = turn.reply, self.connection.source_of(turn.target)
-            words = status_words(reply, source=source, session=session.name)
-            bundle = turn_bundle(turn.message, reply_bundle(reply.text, reply.actions, words))
-            self._show(bundle, {"halo": session.about(reply, source=source)})
-
-    def _do_export(self, rest: str) -> None:
-        file, *name = self._arguments("export", rest, 1, 2)
-        session = self.sessions[name[0]] if name else self.sessions.current
-        print(f"Wrote {session.export(file)}.")
-
-    def _do_connect(self, rest: str) -> None:
-        url = self._at_most_one("connect", rest)
-        base_url = checked_base_url(url) if url is not None else self.base_url
-        if setting("api_key") is None:
-            try:
-                key = getpass.getpass("Halo widget key (ab_live_…): ")
-            except (StdinNotImplementedError, EOFError):
-                raise ConfigError(
-                    "There is no API key, and this front end cannot ask for one. Nothing was changed; set "
-                    "HALO_API_KEY before the kernel starts."
-                ) from None
-            except KeyboardInterrupt:
-                key = ""
-            if not key.strip():
-                raise ConfigError("No key was given. Nothing was changed; run %halo connect again.")
-            self.api_key = key
-        self.base_url = base_url
-        self.connection.demo_wanted = False
-        self.connection.stop_replay()
-        self._do_where("")
-
-    def _do_demo(self, rest: str) -> None:
-        word = rest.lower()
-        if word == "start":
-            self.connection.demo_wanted = self._demo_announced = True
-            self.connection.stop_replay()
-            print(f"The demo agent answers at {self.connection.start_demo()[1]}.")
-        elif word == "stop":
-            self.connection.demo_wanted = False
-            self.connection.stop_demo()
-            print("The demo agent is stopped. %halo connect uses Halo; %halo demo start starts it again.")
-        else:
-            raise UsageError("It is %halo demo start or %halo demo stop. Nothing was changed.")
-
-    # --- Recordings ---
-
-    def _do_record(self, rest: str) -> None:
-        file = self._arguments("record", rest, 1, 1)[0]
-        recorder = self.connection.recorder
-        if file.lower() == "stop":
-            if recorder is None:
-                raise UsageError("Nothing is being recorded. Nothing was changed; %halo record FILE begins.")
-            self.connection.recorder = None
-            print(f"The recording has ended: {_recorded(recorder)}.")
-        else:
-            recorder = self.connection.start_recording(file)
-            after = f", after the {counted(recorder.count, 'exchange')} there" if recorder.count else ""
-            print(f"Recording to {recorder.path.name!r}{after}. %halo record stop ends it.")
-
-    def _do_replay(self, rest: str) -> None:
-        words = self._arguments("replay", rest, 1, 2)
-        paces = [word.removeprefix("--") for word in words if word in ("--fast", "--step")]
-        files = [word for word in words if not word.startswith("--")]
-        if len(files) != 1 or len(paces) + 1 != len(words):
-            raise UsageError("It is %halo replay FILE, with --fast or --step, or not. Nothing was changed.")
-        if files[0].lower() == "stop":
-            if paces or self.connection.replay is None:
-                raise UsageError("Nothing is being replayed. Nothing was changed; %halo replay FILE begins.")
-            self.connection.stop_replay()
-            print("The replay has ended. %halo says who answers now.")
-            return
-        recorder = self.connection.recorder
-        replay = self.connection.start_replay(files[0], cast("Pace", paces[0] if paces else "own"))
-        if recorder is not None:
-            print(f"The recording has ended: {_recorded(recorder)}.")
-        held = f"{replay.path.name!r} ({counted(len(replay.exchanges), 'exchange')})"
-        print(f"From now on {held} answers, {_PACES[replay.pace]}. %halo replay stop ends it.")
-
-    def _do_step(self, rest: str) -> None:
-        self._no_arguments("step", rest)
-        replay = self.connection.replay
-        if replay is None or replay.pace != "step":
-            raise UsageError(
-                "Nothing is replayed by steps. Nothing was changed; run %halo replay FILE --step."
-            )
-        if not replay.step():
-            print("No turn waits for a step just now.")
+        self.demo_announced = True
 
     def _ask_for_step(self, reply: Reply) -> None:
         """Wait for the presenter when the reply in this cell waits for its next step."""
@@ -544,119 +316,15 @@ class HaloMagics(Magics):
             input("Enter: the next step ")
         except (StdinNotImplementedError, EOFError):
             raise UsageError(
-                "A replay by steps waits for Enter, and this front end cannot ask for it. What had arrived "
-                "and the session are kept; use a panel and %halo step, or run %halo replay without --step."
+                "A replay with --step waits for Enter, and this front end cannot ask for it. The text "
+                "received so far and the session are kept; use a panel and %halo step, or run %halo replay "
+                "without --step."
             ) from None
         replay.step(reply)
 
-    def _do_status(self, rest: str) -> None:
-        self._no_arguments("status", rest)
-        state: dict[str, JSON] = {"current_session": self.sessions.current.name}
-        state["sessions"] = {name: self.sessions[name].summary() for name in self.sessions}
-        try:
-            client, state["source"] = self._client()
-            state["client"] = client.debug()
-        except ConfigError as error:
-            state["client"] = str(error)
-        if (recorder := self.connection.recorder) is not None:
-            state["recording"] = {
-                "file": str(recorder.path),
-                "exchanges": recorder.count,
-                "lost": recorder.lost,
-                "error": recorder.error,
-            }
-        if (replay := self.connection.replay) is not None:
-            state["replay"] = {
-                "file": str(replay.path),
-                "exchanges": len(replay.exchanges),
-                "pace": replay.pace,
-            }
-        self._show_json(state, "halo status")
 
-    def _do_help(self, rest: str) -> None:
-        print(_help_text())
-
-    def _show_json(self, value: JSON, label: str) -> None:
-        from ..display.bundles import json_bundle
-
-        self._show(json_bundle(value, label), {"application/json": {"root": label, "expanded": True}})
-
-    def _show_line(self, text: str) -> None:
-        from ..display.bundles import status_bundle
-
-        self._show(status_bundle([text]))
-
-    def _show(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        if self._in_notebook:
-            publish_display_data(data=bundle, metadata=metadata or {})
-        else:
-            print(bundle["text/plain"])
-
-    @property
-    def _in_notebook(self) -> bool:
-        """Whether a front end shows outputs; a terminal has its text alone."""
-        return getattr(self.shell, "kernel", None) is not None
-
-    def _arguments(self, command: str, rest: str, least: int, most: int) -> list[str]:
-        form = COMMANDS[command].split("  ")[0]
-        try:
-            words = _words(rest)
-        except ValueError as error:
-            raise UsageError(f"{error}. It is %halo {form}. Nothing was changed.") from None
-        if not least <= len(words) <= most or not all(word.strip() for word in words):
-            raise UsageError(f"It is %halo {form}. Nothing was changed.")
-        return words
-
-    def _at_most_one(self, command: str, rest: str) -> str | None:
-        words = self._arguments(command, rest, 0, 1)
-        return words[0] if words else None
-
-    def _no_arguments(self, command: str, rest: str) -> None:
-        self._arguments(command, rest, 0, 0)
-
-
-def _help_text() -> str:
-    """What `%halo help` prints and `%%halo?` shows."""
-    # The parser's own text is laid out for a documentation page.
-    options = HaloMagics.halo.parser.format_help().removeprefix("::\n\n").replace("%halo", "%%halo", 1)
-    commands = textwrap.indent("\n".join(COMMANDS.values()), "  %halo ")
-    return f"{options}\nline commands:\n  %halo {'':<22} where things stand\n{commands}\n"
-
-
-HaloMagics.halo.parser.allow_abbrev = False  # an option that comes later must not change what one means
-HaloMagics.halo.__doc__ = _help_text()
-
-
-def _option_names(parser: argparse.ArgumentParser) -> list[str]:
-    return list(parser._option_string_actions)  # argparse has no public list of them
-
-
-def _did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str) -> str:
-    # Without their dashes: two options are not alike for both having them.
-    names = {name.lstrip("-"): name for name in known if not name.startswith("_")}
-    close = difflib.get_close_matches(word.lstrip("-"), names, n=1)
-    return f"did you mean {names[close[0]]!r}?" if close else otherwise
-
-
-def _words(line: str) -> list[str]:
-    """The words of a magic's line; quotes hold one together. A backslash is as typed, for paths.
-
-    Raises:
-        ValueError: when a quote is not closed.
-    """
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
-    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
-    return list(lexer)
-
-
-def _recorded(recorder: Recorder) -> str:
-    """A recording in a line: its file, what it holds, and what it lacks."""
-    lacks = f"; {recorder.error}" if recorder.error else ""
-    return f"{recorder.path.name!r}, {counted(recorder.count, 'exchange')}{lacks}"
-
-
-def _shown(text: str | None) -> str:
-    """A name or id as it may be printed: ids come from the server."""
-    from ..display.text import one_line
-
-    return one_line(text or "", 60)
+# An option that is added later must not change what an abbreviation means.
+HaloMagics.halo.parser.allow_abbrev = False
+# The parser's own text is laid out for a documentation page.
+_OPTIONS_HELP = HaloMagics.halo.parser.format_help().removeprefix("::\n\n")
+HaloMagics.halo.__doc__ = f"{_OPTIONS_HELP.replace('%halo', '%%halo', 1)}\n{commands_help()}\n"

@@ -38,7 +38,7 @@ def fast_demo() -> str:
         "magics = get_ipython().magics_manager.registry['HaloMagics']\n"
         "magics.connection.demo = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
         "magics.connection.demo_urls.add(magics.connection.demo.url)\n"
-        "magics._demo_announced = True"
+        "magics.demo_announced = True"
     )
 
 
@@ -414,22 +414,22 @@ def test_expressions_in_the_cell(shared: Kernel) -> None:
         ("%%halo -s 'open\nHello", "No closing quotation"),
         ("%%halo -c orderz\nHello", "There is no variable 'orderz'"),
         ("%%halo -m chta\nHello", "did you mean 'chat'"),
-        ("%%halo -o 1x\nHello", "no variable name"),
-        ("%%halo -o class\nHello", "no variable name"),
+        ("%%halo -o 1x\nHello", "not a variable name"),
+        ("%%halo -o class\nHello", "not a variable name"),
         ("%%halo\n \n", "message is empty"),
         ("%halo sesions", "did you mean 'sessions'"),
         ("%halo frobnicate", "the commands are ask, panel, sessions"),
         ("%halo ask", "message is empty"),
         ("%halo ask -s other Hello", "takes no options"),
-        ("%halo use", "It is %halo use NAME"),
-        ("%halo resume", "It is %halo resume ID [NAME]"),
+        ("%halo use", "Usage: %halo use NAME"),
+        ("%halo resume", "Usage: %halo resume ID [NAME]"),
         ("%halo history nobody", "There is no session 'nobody'"),
         ("%halo export notes.txt", "neither .md nor .json"),
-        ("%halo demo", "%halo demo start or %halo demo stop"),
+        ("%halo demo", "Usage: %halo demo start|stop"),
         ("%halo new bob's", "No closing quotation"),
         ("%halo history 'x", "No closing quotation"),
-        ("%halo resume ''", "It is %halo resume ID [NAME]"),
-        ("%halo use ''", "It is %halo use NAME"),
+        ("%halo resume ''", "Usage: %halo resume ID [NAME]"),
+        ("%halo use ''", "Usage: %halo use NAME"),
         ("%%halo -s ''\nHello", "--session needs a name"),
         ("%halo ask --session=other Hello", "takes no options"),
         ("%halo ask -sother Hello", "takes no options"),

@@ -60,7 +60,7 @@ def test_a_replay_by_steps_waits_for_enter(terminal: pexpect.spawn[str]) -> None
     """Each paragraph and action comes when it is asked for; Ctrl-C ends it as any reply."""
     recording = Path(__file__).parents[2] / "notebooks" / "recordings" / "support.jsonl"
     terminal.sendline(f"%halo replay '{recording}' --step")
-    terminal.expect("'support.jsonl' \\(4 exchanges\\) answers, by steps")
+    terminal.expect("'support.jsonl' \\(4 exchanges\\) answers from now on, step by step")
     terminal.expect(PROMPT)
     terminal.sendline("%halo ask How do I set up event tracking?")
     terminal.expect("four steps:\r\n\r\nEnter: the next step ")

@@ -905,7 +905,7 @@ def test_a_recorded_demo_is_replayed_in_a_new_kernel(kernel: Kernel) -> None:
     kernel.run(WATCH)
     kernel.run(LOAD)
     answer = kernel.run("%halo replay demo.jsonl --fast").stdout
-    assert "From now on 'demo.jsonl' (3 exchanges) answers, without waiting." in answer
+    assert "'demo.jsonl' (3 exchanges) answers from now on, without waiting." in answer
     for _ in range(2):
         now = kernel.run_all(cells)
         assert [cell.status for cell in now] == ["ok"] * 3
@@ -1012,14 +1012,14 @@ def test_recording_and_replaying_in_turn(kernel: Kernel) -> None:
         assert (result.ename, len(result.traceback)) == ("UsageError", 1), line
         assert words in result.evalue and "Nothing" in result.evalue, result.evalue
 
-    refused("%halo record", "It is %halo record FILE|stop")
+    refused("%halo record", "Usage: %halo record FILE|stop")
     refused("%halo record stop", "Nothing is being recorded")
-    refused("%halo replay", "It is %halo replay FILE|stop")
-    refused("%halo replay a.jsonl --slow", "It is %halo replay FILE, with --fast or --step")
-    refused("%halo replay a.jsonl b.jsonl", "It is %halo replay FILE, with --fast or --step")
+    refused("%halo replay", "Usage: %halo replay FILE|stop")
+    refused("%halo replay a.jsonl --slow", "Usage: %halo replay FILE|stop [--fast | --step]")
+    refused("%halo replay a.jsonl b.jsonl", "Usage: %halo replay FILE|stop [--fast | --step]")
     refused("%halo replay stop", "Nothing is being replayed")
     refused("%halo replay a.jsonl", "'a.jsonl' could not be read")
-    refused("%halo step", "Nothing is replayed by steps")
+    refused("%halo step", "No replay runs step by step")
     kernel.run("from pathlib import Path; Path('notes.txt').write_text('mine')")
     refused("%halo record notes.txt", "'notes.txt' is no recording")
     assert printed(kernel, "Path('notes.txt').read_text()") == "mine"

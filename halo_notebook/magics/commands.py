@@ -1,0 +1,367 @@
+"""The line commands: `%halo sessions`, `%halo replay FILE` and the others, one function for each.
+
+Each function takes the magics and the text after the command's name. `COMMANDS` lists them in the
+order in which `%halo help` shows them.
+"""
+
+from __future__ import annotations
+
+import getpass  # by its module: a kernel replaces the function while a cell runs
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from IPython.core.error import StdinNotImplementedError
+from IPython.display import display
+
+from ..client.settings import checked_base_url, setting
+from ..errors import ConfigError, UsageError
+from ..reply import counted
+from .options import did_you_mean, option_names, words
+from .output import in_notebook, show, show_json
+
+if TYPE_CHECKING:
+    import argparse
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ..client.exchange import HaloClient
+    from ..kernel import Connection
+    from ..recording.recorder import Pace, Recorder
+    from ..session import SessionRegister
+    from ..stream import JSON
+
+_PACES = {"own": "at its own pace", "fast": "without waiting", "step": "step by step"}
+
+
+class CommandContext(Protocol):
+    """What a command uses of the magics."""
+
+    shell: InteractiveShell
+    connection: Connection
+    sessions: SessionRegister
+    demo_announced: bool
+    api_key: Any
+    base_url: str | None
+
+    @property
+    def parser(self) -> argparse.ArgumentParser:
+        """Reads the options of `%%halo`."""
+        ...
+
+    @property
+    def help_text(self) -> str:
+        """What `%halo help` prints."""
+        ...
+
+    def client(self) -> tuple[HaloClient, str]:
+        """The client for the current settings, and who answers where that is not Halo."""
+        ...
+
+    def send(self, prompt: str, line: str) -> None:
+        """Send a message and show its reply."""
+        ...
+
+
+def run_command(magics: CommandContext, line: str) -> None:
+    """Run the command that a `%halo` line names; an empty line shows where things stand.
+
+    Raises:
+        UsageError: when there is no such command, or its arguments are not as `%halo help` says.
+    """
+    name, rest = [*line.split(maxsplit=1), "", ""][:2]
+    name, rest = name.lower(), rest.strip()
+    if name in ("-h", "--help"):
+        name = "help"
+    if not name:
+        where(magics)
+    elif name in COMMANDS:
+        COMMANDS[name].run(magics, rest)
+    else:
+        raise UsageError(
+            f"%halo has no command {name!r}. Nothing was sent; "
+            + did_you_mean(name, list(COMMANDS), f"the commands are {', '.join(COMMANDS)}.")
+        )
+
+
+def where(magics: CommandContext) -> None:
+    """Print which agent answers, and the current session."""
+    try:
+        client, source = magics.client()
+        target = client.base_url if not source else f"{source}, {client.base_url}"
+        if magics.connection.replay is not None:
+            target = f"{source}, {_PACES[magics.connection.replay.pace]}"
+    except ConfigError as error:  # a wrong setting is part of the answer
+        target = f"none: {error}"
+    session = magics.sessions.current
+    print(f"target   {target}")
+    if (recorder := magics.connection.recorder) is not None:
+        print(f"record   {_recorded(recorder)}")
+    print(f"agent    {_shown(session.agent_id) or 'not named yet'}")
+    print(
+        f"session  {_shown(session.name)}: {_shown(session.session_id) or 'no id yet'}, "
+        f"{counted(len(session.turns), 'turn')}"
+    )
+
+
+def _ask(magics: CommandContext, rest: str) -> None:
+    word = rest.split(maxsplit=1)[0] if rest else ""
+    names = option_names(magics.parser)
+    if word.partition("=")[0] in names or (re.match(r"-[a-z]", word) and word[:2] in names):
+        raise UsageError("%halo ask takes no options. Nothing was sent; use them with %%halo.")
+    magics.send(rest, "")
+
+
+def _panel(magics: CommandContext, rest: str) -> None:
+    name = _at_most_one("panel", rest)
+    if not in_notebook(magics.shell):
+        raise UsageError("A panel needs a notebook. Nothing was changed; %halo ask works here.")
+    from ..panel.widget import ChatPanel  # heavy: needed for a panel only
+
+    display(ChatPanel(magics.sessions.current.name if name is None else name))
+
+
+def _sessions(magics: CommandContext, rest: str) -> None:
+    _no_arguments("sessions", rest)
+    rows = [("", "name", "session id", "agent", "turns")]
+    for name in magics.sessions:
+        session = magics.sessions[name]
+        mark = "*" if session is magics.sessions.current else ""
+        ids = (_shown(session.session_id) or "-", _shown(session.agent_id) or "-")
+        rows.append((mark, _shown(name), *ids, str(len(session.turns))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _new(magics: CommandContext, rest: str) -> None:
+    name = _at_most_one("new", rest)
+    before = {each: magics.sessions[each] for each in magics.sessions}
+    session = magics.sessions.new(name)
+    magics.sessions.use(session.name)
+    old = before.get(session.name)
+    kept = f" The one before is kept as {old.name!r}." if old and old.name != session.name else ""
+    print(f"Session {session.name!r} starts a new conversation.{kept}")
+
+
+def _use(magics: CommandContext, rest: str) -> None:
+    session = magics.sessions.use(_arguments("use", rest, 1, 1)[0])
+    conversation = _shown(session.session_id) or "a new conversation"
+    print(f"Turns now go to session {session.name!r} ({conversation}).")
+
+
+def _resume(magics: CommandContext, rest: str) -> None:
+    session_id, *name = _arguments("resume", rest, 1, 2)
+    client, _ = magics.client()
+    session = magics.sessions.resume(session_id, *name, target=client.base_url)
+    magics.sessions.use(session.name)
+    print(f"Session {session.name!r} continues {_shown(session_id)}.")
+
+
+def _history(magics: CommandContext, rest: str) -> None:
+    from ..display.bundles import reply_bundle, turn_bundle  # heavy
+    from ..reply import status_words
+
+    name = _at_most_one("history", rest)
+    session = magics.sessions.current if name is None else magics.sessions[name]
+    if not session.turns:
+        print(f"Session {session.name!r} has no turns yet.")
+    for turn in session.turns:
+        reply, source = turn.reply, magics.connection.source_of(turn.target)
+        line = status_words(reply, source=source, session=session.name)
+        bundle = turn_bundle(turn.message, reply_bundle(reply.text, reply.actions, line))
+        show(magics.shell, bundle, {"halo": session.about(reply, source=source)})
+
+
+def _export(magics: CommandContext, rest: str) -> None:
+    file, *name = _arguments("export", rest, 1, 2)
+    session = magics.sessions[name[0]] if name else magics.sessions.current
+    print(f"Wrote {session.export(file)}.")
+
+
+def _connect(magics: CommandContext, rest: str) -> None:
+    url = _at_most_one("connect", rest)
+    base_url = checked_base_url(url) if url is not None else magics.base_url
+    if setting("api_key") is None:
+        magics.api_key = _typed_key()
+    magics.base_url = base_url
+    magics.connection.demo_wanted = False
+    magics.connection.stop_replay()
+    where(magics)
+
+
+def _typed_key() -> str:
+    try:
+        key = getpass.getpass("Halo widget key (ab_live_…): ")
+    except (StdinNotImplementedError, EOFError):
+        raise ConfigError(
+            "There is no API key, and this front end cannot ask for one. Nothing was changed; set "
+            "HALO_API_KEY before the kernel starts."
+        ) from None
+    except KeyboardInterrupt:
+        key = ""
+    if not key.strip():
+        raise ConfigError("No key was given. Nothing was changed; run %halo connect again.")
+    return key
+
+
+def _demo(magics: CommandContext, rest: str) -> None:
+    match rest.lower():
+        case "start":
+            magics.connection.demo_wanted = magics.demo_announced = True
+            magics.connection.stop_replay()
+            print(f"The demo agent answers at {magics.connection.start_demo()[1]}.")
+        case "stop":
+            magics.connection.demo_wanted = False
+            magics.connection.stop_demo()
+            print("The demo agent is stopped. %halo connect uses Halo; %halo demo start starts it again.")
+        case _:
+            raise _wrong_usage("demo")
+
+
+def _record(magics: CommandContext, rest: str) -> None:
+    file = _arguments("record", rest, 1, 1)[0]
+    recorder = magics.connection.recorder
+    if file.lower() == "stop":
+        if recorder is None:
+            raise UsageError("Nothing is being recorded. Nothing was changed; %halo record FILE starts it.")
+        magics.connection.recorder = None
+        print(f"The recording has ended: {_recorded(recorder)}.")
+    else:
+        recorder = magics.connection.start_recording(file)
+        after = f", after the {counted(recorder.count, 'exchange')} there" if recorder.count else ""
+        print(f"Recording to {recorder.path.name!r}{after}. %halo record stop ends it.")
+
+
+def _replay(magics: CommandContext, rest: str) -> None:
+    given = _arguments("replay", rest, 1, 2)
+    paces = [word.removeprefix("--") for word in given if word in ("--fast", "--step")]
+    files = [word for word in given if not word.startswith("--")]
+    if len(files) != 1 or len(paces) + 1 != len(given):
+        raise _wrong_usage("replay")
+    if files[0].lower() == "stop":
+        if paces or magics.connection.replay is None:
+            raise UsageError("Nothing is being replayed. Nothing was changed; %halo replay FILE starts it.")
+        magics.connection.stop_replay()
+        print("The replay has ended. %halo says which agent answers now.")
+        return
+    recorder = magics.connection.recorder
+    replay = magics.connection.start_replay(files[0], cast("Pace", paces[0] if paces else "own"))
+    if recorder is not None:
+        print(f"The recording has ended: {_recorded(recorder)}.")
+    recording = f"{replay.path.name!r} ({counted(len(replay.exchanges), 'exchange')})"
+    print(f"{recording} answers from now on, {_PACES[replay.pace]}. %halo replay stop ends it.")
+
+
+def _step(magics: CommandContext, rest: str) -> None:
+    _no_arguments("step", rest)
+    replay = magics.connection.replay
+    if replay is None or replay.pace != "step":
+        raise UsageError("No replay runs step by step. Nothing was changed; run %halo replay FILE --step.")
+    if not replay.step():
+        print("No turn waits for a step just now.")
+
+
+def _status(magics: CommandContext, rest: str) -> None:
+    _no_arguments("status", rest)
+    sessions = magics.sessions
+    state: dict[str, JSON] = {"current_session": sessions.current.name}
+    state["sessions"] = {name: sessions[name].summary() for name in sessions}
+    try:
+        client, state["source"] = magics.client()
+        state["client"] = client.debug()
+    except ConfigError as error:
+        state["client"] = str(error)
+    if (recorder := magics.connection.recorder) is not None:
+        state["recording"] = {
+            "file": str(recorder.path),
+            "exchanges": recorder.count,
+            "lost": recorder.lost,
+            "error": recorder.error,
+        }
+    if (replay := magics.connection.replay) is not None:
+        state["replay"] = {
+            "file": str(replay.path),
+            "exchanges": len(replay.exchanges),
+            "pace": replay.pace,
+        }
+    show_json(magics.shell, state, "halo status")
+
+
+def _help(magics: CommandContext, rest: str) -> None:
+    print(magics.help_text)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line command: its form in `%halo help`, what it does, and the function that does it."""
+
+    form: str
+    meaning: str
+    run: Callable[[CommandContext, str], None]
+
+
+COMMANDS = {
+    "ask": Command("ask TEXT", "send TEXT, as %%halo sends its cell", _ask),
+    "panel": Command("panel [NAME]", "show a chat panel on a session", _panel),
+    "sessions": Command("sessions", "list the sessions of this kernel", _sessions),
+    "new": Command("new [NAME]", "start a new conversation; the old one is kept as NAME-1", _new),
+    "use": Command("use NAME", "make NAME the current session", _use),
+    "resume": Command("resume ID [NAME]", "continue the conversation with that session id", _resume),
+    "history": Command("history [NAME]", "show a session's turns", _history),
+    "export": Command("export FILE [NAME]", "write a session to FILE (.md or .json)", _export),
+    "connect": Command("connect [BASE_URL]", "use Halo; asks for the key when none is set", _connect),
+    "demo": Command("demo start|stop", "use the demo agent, or stop it", _demo),
+    "record": Command("record FILE|stop", "record all exchanges in FILE from now on, or stop", _record),
+    "replay": Command(
+        "replay FILE|stop [--fast | --step]", "answer from a recording: fast or step by step", _replay
+    ),
+    "step": Command("step", "let a replay with --step continue where a turn waits", _step),
+    "status": Command("status", "show all settings and sessions; secrets show as 'set'", _status),
+    "help": Command("help", "show this text", _help),
+}
+
+
+def commands_help() -> str:
+    """The list of line commands for `%halo help`."""
+    lines = [("", "show which agent answers, and the current session")]
+    lines += [(command.form, command.meaning) for command in COMMANDS.values()]
+    shown = (f"  %halo {form:<22} {meaning}" for form, meaning in lines)
+    return "\n".join(["line commands:", *shown])
+
+
+def _arguments(command: str, rest: str, least: int, most: int) -> list[str]:
+    try:
+        given = words(rest)
+    except ValueError as error:
+        raise _wrong_usage(command, f"{error}. ") from None
+    if not least <= len(given) <= most or not all(word.strip() for word in given):
+        raise _wrong_usage(command)
+    return given
+
+
+def _wrong_usage(command: str, why: str = "") -> UsageError:
+    return UsageError(f"{why}Usage: %halo {COMMANDS[command].form}. Nothing was changed.")
+
+
+def _at_most_one(command: str, rest: str) -> str | None:
+    given = _arguments(command, rest, 0, 1)
+    return given[0] if given else None
+
+
+def _no_arguments(command: str, rest: str) -> None:
+    _arguments(command, rest, 0, 0)
+
+
+def _recorded(recorder: Recorder) -> str:
+    """A recording in a line: its file, how many exchanges it holds, and what it lacks."""
+    lacks = f"; {recorder.error}" if recorder.error else ""
+    return f"{recorder.path.name!r}, {counted(recorder.count, 'exchange')}{lacks}"
+
+
+def _shown(text: str | None) -> str:
+    """A name or id as it may be printed: ids come from the server."""
+    from ..display.text import one_line
+
+    return one_line(text or "", 60)

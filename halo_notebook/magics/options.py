@@ -1,0 +1,71 @@
+"""The words and options of a magic's line, and what to say about the ones that are not known."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import keyword
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from IPython.core.error import UsageError as IPythonUsageError
+
+from ..errors import UsageError
+
+
+class Once(argparse.Action):
+    """Refuses an option that is given twice: taking the last one would surprise."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option} is given twice")
+        setattr(namespace, self.dest, values)
+
+
+def read_options(parser: argparse.ArgumentParser, line: str) -> argparse.Namespace:
+    """Read the options of a `%%halo` line.
+
+    Raises:
+        UsageError: naming the option that is unknown, given twice or not valid.
+    """
+    try:
+        options, unknown = parser.parse_known_args(words(line))
+    except (IPythonUsageError, ValueError) as error:
+        raise UsageError(f"%%halo: {error}. Nothing was sent; %halo help lists the options.") from None
+    if unknown:
+        raise UsageError(
+            f"%%halo has no option {unknown[0]!r}. Nothing was sent; "
+            + did_you_mean(unknown[0], option_names(parser), "%halo help lists the options.")
+        )
+    if options.session is not None and not options.session.strip():
+        raise UsageError("--session needs a name. Nothing was sent; give one.")
+    if options.out is not None and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
+        raise UsageError(f"--out {options.out!r} is not a variable name. Nothing was sent; use another name.")
+    return options
+
+
+def option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """The option strings of a parser, such as ``--session`` and ``-s``."""
+    return [name for action in parser._actions for name in action.option_strings]
+
+
+def did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str) -> str:
+    """``did you mean 'x'?`` when `word` resembles a known name, else `otherwise`."""
+    # Without their dashes: two options are not alike because both have them.
+    names = {name.lstrip("-"): name for name in known if not name.startswith("_")}
+    close = difflib.get_close_matches(word.lstrip("-"), names, n=1)
+    return f"did you mean {names[close[0]]!r}?" if close else otherwise
+
+
+def words(line: str) -> list[str]:
+    """The words of a magic's line; quotes hold one together. A backslash stays as typed, for paths.
+
+    Raises:
+        ValueError: when a quote is not closed.
+    """
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+    return list(lexer)
