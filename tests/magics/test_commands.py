@@ -1,0 +1,99 @@
+"""The line commands of `%halo`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..harness.cells import LOAD, evaluated, fast_demo, html, plain
+
+if TYPE_CHECKING:
+    from ..harness.kernels import Kernel
+
+pytestmark = pytest.mark.kernel
+
+
+def test_where_things_stand(kernel: Kernel) -> None:
+    """`%halo` alone: target, agent, session."""
+    kernel.run(f"{LOAD}\n{fast_demo()}")
+    before = kernel.run("%halo").stdout
+    assert "demo agent, http://127.0.0.1:" in before
+    assert "not named yet" in before and "no id yet, 0 turns" in before
+    kernel.run("%halo ask Hello")
+    after = kernel.run("%halo").stdout
+    assert "agent    agent_demo" in after and "sess_" in after and "1 turn\n" in after
+
+
+def test_sessions_can_be_named_listed_and_resumed(kernel: Kernel) -> None:
+    """Each conversation remembers its own; an id picks one up again."""
+    kernel.run(f"{LOAD}\n{fast_demo()}")
+    kernel.run("%%halo -s work\nMy name is Zelda")
+    session_id = evaluated(kernel, "_halo.session_id")
+    assert "Zelda" not in plain(kernel.run("%halo ask What is my name?"))
+    assert "session 'work'" in kernel.run("%halo use work").stdout
+    assert "Zelda" in plain(kernel.run("%halo ask What is my name?"))
+    listed = kernel.run("%halo sessions").stdout.splitlines()
+    assert [line.split()[:2] for line in listed[2:]] == [["*", "work"]]
+    assert session_id in listed[2] and listed[2].endswith("2")
+    assert "new conversation" in kernel.run("%halo new").stdout
+    assert "Zelda" not in plain(kernel.run("%halo ask What is my name?"))
+    assert "work-1" in kernel.run("%halo sessions").stdout
+    kernel.run(f"%halo resume {session_id} again")
+    assert "Zelda" in plain(kernel.run("%halo ask What is my name?"))
+    assert "Zelda" not in plain(kernel.run("%%halo --new -s again\nWhat is my name?"))
+
+
+def test_history_shows_the_turns(shared: Kernel) -> None:
+    """Messages and replies, as they were shown."""
+    shared.run("%halo new hist\n%halo ask My name is <b>Zelda</b>")
+    shared.run("%halo ask Open a ticket")
+    result = shared.run("%halo history")
+    assert len(result.displays) == 2
+    assert "&lt;b&gt;Zelda&lt;/b&gt;" in html(result) and "<b>" not in html(result)
+    assert "create_ticket" in html(result)
+    assert all(
+        "demo agent · agent agent_demo · session hist" in data["text/plain"] for data in result.displays
+    )
+    assert "no turns yet" in shared.run("%halo new empty\n%halo history").stdout
+
+
+def test_export_writes_the_conversation(shared: Kernel, tmp_path: Path) -> None:
+    """To Markdown and JSON, by the file's ending."""
+    shared.run("%halo new exp")
+    shared.run("%halo ask My name is Zelda")
+    for name in ("talk.md", "talk.json"):
+        assert "Wrote" in shared.run(f"%halo export {tmp_path / name} exp").stdout
+    assert "Nice to meet you, Zelda" in (tmp_path / "talk.md").read_text(encoding="utf-8")
+    data = json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))
+    assert data["turns"][0]["request"]["message"] == "My name is Zelda"
+
+
+def test_help_says_it_all(kernel: Kernel) -> None:
+    """Every option and every command, from `%halo help` and from `%%halo?`."""
+    kernel.run(LOAD)
+    text = kernel.run("%halo help").stdout
+    for words in (
+        "--session",
+        "--dry-run",
+        "--image",
+        "%halo resume ID",
+        "%halo demo start|stop",
+        "{{ expression }}",
+    ):
+        assert words in text
+    assert kernel.run("print(get_ipython().find_cell_magic('halo').__doc__)").stdout.strip() == text.strip()
+
+
+def test_the_demo_agent_can_be_stopped_and_started(kernel: Kernel) -> None:
+    """Stopped, a turn asks for a key in one line; started, it answers again."""
+    kernel.run(f"{LOAD}\n{fast_demo()}")
+    assert kernel.run("%halo ask Hello").status == "ok"
+    assert "stopped" in kernel.run("%halo demo stop").stdout
+    failed = kernel.run("%halo ask Hello")
+    assert failed.ename == "ConfigError" and "HALO_API_KEY" in failed.evalue
+    assert "none: There is no API key" in kernel.run("%halo").stdout
+    assert "127.0.0.1" in kernel.run("%halo demo start").stdout
+    assert kernel.run("%halo ask Hello").status == "ok"
