@@ -195,7 +195,9 @@ class Reply:
         return f"Reply({self.status}, {shown!r}, {len(self.actions)} actions, session {self.session_id})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from .display.bundles import reply_bundle  # heavy, and needed only where a reply is shown
+        # Heavy, and needed only where a reply is shown.
+        from .display.bundles import reply_bundle
+        from .display.words import status_words
 
         return reply_bundle(self.text, self.actions, status_words(self))
 
@@ -217,46 +219,3 @@ def reply_from(content: Mapping[str, Any]) -> Reply:
 def _canonical(payload: JSON) -> str:
     # As text, since Python holds True equal to 1 and 1 to 1.0, and JSON does not.
     return json.dumps(payload, sort_keys=True)
-
-
-def status_words(reply: Reply, *, source: str = "", session: str | None = None) -> list[str]:
-    """What the status line says of a reply, piece by piece.
-
-    Args:
-        reply: the reply.
-        source: who answered where that is not Halo: ``demo agent``, ``replay of FILE``.
-        session: the session's name.
-    """
-    words = [source] if source else []
-    # With 'agent' before it no id can pass for a word of ours, such as 'failed'.
-    words += [f"agent {reply.agent_id}"] if reply.agent_id else []
-    words += [f"session {session}"] if session else []
-    if reply.status in ("stopped", "failed"):
-        words.append(reply.status)
-    if reply.first_text_s is not None:
-        words.append(f"first text {reply.first_text_s:.2f} s")
-    if reply.elapsed_s is not None:
-        words.append(f"total {reply.elapsed_s:.2f} s")
-    words += [counted(len(reply.actions), "action")] if reply.actions else []
-    return words + odd_words(reply)
-
-
-def odd_words(reply: Reply) -> list[str]:
-    """What a reader should know of a reply that did not go as most do; mostly nothing."""
-    words = [counted(len(reply.malformed), "unreadable record")] if reply.malformed else []
-    if reply.retries:
-        words.append(f"try {reply.retries + 1}")
-    if reply.status == "complete" and not reply.session_id:
-        words.append("no session id, so the next message starts anew")
-    return words
-
-
-def counted(count: int, what: str) -> str:
-    """A number of things in words: ``1 action``, ``2,000 actions``."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def kept(reply: Reply) -> str:
-    """What a broken or stopped reply leaves, for an error's line."""
-    arrived = reply.text or reply.action_events or reply.summary or reply.malformed
-    return "What had arrived and the session are kept" if arrived else "The session is kept"

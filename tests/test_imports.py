@@ -23,25 +23,30 @@ ORDER = [
     "concurrency.browser",
     "concurrency.threads",
     "concurrency.loop",
+    "reply",
     "display.text",
+    "display.words",
     "display.formulas",
     "display.highlight",
     "display.markdown",
     "display.blocks",
     "display.json_tree",
     "display.bundles",
+    "display.pacer",
+    "display.timeline",
     "magics.template",
     "client.settings",
     "client.request",
-    "reply",
     "recording.recorder",
     "client.transports.fetch",
     "client.exchange",
     "session",
     "kernel",
     "magics.cell",
-    "display.timeline",
+    "magics.screens.notebook",
+    "magics.screens.terminal",
     "panel.bundle",
+    "panel.views",
     "panel.widget",
     "evaluation.cases",
     "checks",
@@ -60,6 +65,8 @@ ORDER = [
     "magics.magic",
     "__init__",
 ]
+# A value that can show itself imports what shows it, when it is asked to.
+UPWARDS = {"reply": {"display.bundles", "display.words"}}
 # Waiting needs none of the others, and the demo agent knows of the package its framing alone.
 ALONE = {
     "concurrency.browser": {"errors"},
@@ -97,7 +104,7 @@ def test_imports_point_one_way() -> None:
     modules = {name for name, file in files.items() if file.name != "__init__.py"}
     assert modules | {"__init__"} == set(ORDER)
     for place, module in enumerate(ORDER):
-        assert imported(files[module]) <= set(ORDER[:place]), module
+        assert imported(files[module]) - UPWARDS.get(module, set()) <= set(ORDER[:place]), module
     for module, allowed in ALONE.items():
         assert imported(files[module]) <= allowed, module
 
@@ -137,6 +144,14 @@ def test_loading_the_extension_loads_nothing_heavy() -> None:
     )
     heavy = {"httpx", "ipywidgets", "anywidget", "pandas", "markdown_it", "nh3", "nest_asyncio2"}
     assert not loaded_by(code) & heavy
+
+
+def test_plain_text_and_words_load_no_markdown() -> None:
+    """An error message or a count costs nothing of what renders a reply."""
+    loaded = loaded_by(
+        "import halo_notebook.display, halo_notebook.display.text, halo_notebook.display.words"
+    )
+    assert not loaded & {"markdown_it", "nh3", "pygments"}
 
 
 def test_the_inspect_provider_loads_inspect_when_it_is_asked_for() -> None:

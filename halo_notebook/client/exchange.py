@@ -44,6 +44,7 @@ from weakref import WeakKeyDictionary
 
 from ..concurrency import loop as bridge
 from ..concurrency import threads
+from ..display.words import what_is_kept
 from ..errors import (
     AuthenticationError,
     BadRequest,
@@ -60,7 +61,7 @@ from ..errors import (
     StatusError,
     UsageError,
 )
-from ..reply import Reply, kept
+from ..reply import Reply
 from ..stream import JSON, MAX_RECORD_BYTES, Event, StreamParser, TextDelta, decode_json
 from .request import Answer, Request, RequestFields, TokenSource, UserToken, checked_request
 from .settings import (
@@ -915,7 +916,7 @@ class AsyncReplyStream:
                 f"{what}. The message was not sent and the session is kept; check HALO_BASE_URL and the "
                 "network, then run again."
             )
-        return kind(f"{what} before the reply had ended. {kept(self.reply)}. {_MAY_HAVE_ARRIVED}.")
+        return kind(f"{what} before the reply had ended. {what_is_kept(self.reply)}. {_MAY_HAVE_ARRIVED}.")
 
 
 class _InOnePiece:

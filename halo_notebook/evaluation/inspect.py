@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 from ..client.exchange import AsyncHaloClient, AsyncReplyStream
 from ..client.request import RequestFields
 from ..client.settings import setting
+from ..display.words import what_is_kept
 from ..errors import (
     ConfigError,
     ConnectionFailed,
@@ -48,7 +49,6 @@ from ..errors import (
     StatusError,
     UsageError,
 )
-from ..reply import Reply, kept
 from .sender import MAX_WAIT_S
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
     from tenacity import RetryCallState
 
+    from ..reply import Reply
     from ..stream import JSON
 
 DEFAULT_AGENT = "default"
@@ -219,7 +220,7 @@ class _Agent:
             **settings,
         )
         self._client = client = self._new_client()
-        client.prepare("Hello", **cast(Any, self._fields))  # what no message can be sent with is said now
+        client.prepare("Hello", **cast("Any", self._fields))  # what no message can be sent with is said now
         self.base_url = client.base_url
         self.account = f"{client.base_url}:{hash(client._settings.api_key)}"
         self.has_been_reached = False
@@ -259,7 +260,7 @@ class _Agent:
             )
         newest = _newest(messages)
         with self._least_busy() as client:
-            stream = client.stream(newest.message, **cast(Any, {**self._fields, **newest.fields}))
+            stream = client.stream(newest.message, **cast("Any", {**self._fields, **newest.fields}))
             self._go_on(newest)
             try:
                 await _read(stream)
@@ -445,8 +446,9 @@ async def _read(stream: AsyncReplyStream) -> None:
         # Some kinds inspect takes for a transport's hiccup, and would send the message again.
         if stream.reply.status != "complete":
             raise ReplyInterrupted(
-                f"The exchange failed ({type(error).__name__}). {kept(stream.reply)}. The message may have "
-                "arrived and is not sent again by itself; run it again only if that does no harm."
+                f"The exchange failed ({type(error).__name__}). {what_is_kept(stream.reply)}. "
+                "The message may have arrived and is not sent again by itself; run it again only if that "
+                "does no harm."
             ) from error
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ..reply import counted
+from ..display.words import counted
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ..display.bundles import message_html, reply_bundle
 from ..display.formulas import NO_FORMULAS
 from ..display.text import one_line
+from ..display.words import counted, status_words
 from ..errors import UsageError
-from ..reply import counted, status_words
 
 if TYPE_CHECKING:
     import pandas as pd

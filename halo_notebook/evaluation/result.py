@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 from ..checks import Check, Judge, Score, as_score, checked_checks
 from ..concurrency import loop as bridge
 from ..display.text import one_line
+from ..display.words import counted
 from ..errors import InvalidRequest
-from ..reply import Reply, counted, reply_from
+from ..reply import Reply, reply_from
 from .journal import line_at, located_lines
 from .sender import COMPLETE, FAILED, INTERRUPTED
 
@@ -503,7 +504,7 @@ class Evaluation:
         from IPython.display import publish_display_data
 
         from ..display.bundles import reply_bundle, turn_bundle
-        from ..reply import status_words
+        from ..display.words import status_words
 
         for message, reply in self.conversation(row):
             bundle = reply_bundle(reply.text, reply.actions, status_words(reply))

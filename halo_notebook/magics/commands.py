@@ -16,8 +16,8 @@ from IPython.core.error import StdinNotImplementedError
 from IPython.display import display
 
 from ..client.settings import checked_base_url, setting
+from ..display.words import counted
 from ..errors import ConfigError, UsageError
-from ..reply import counted
 from .options import did_you_mean, option_names, words
 from .output import in_notebook, show, show_json
 
@@ -161,7 +161,7 @@ def _resume(magics: CommandContext, rest: str) -> None:
 
 def _history(magics: CommandContext, rest: str) -> None:
     from ..display.bundles import reply_bundle, turn_bundle  # heavy
-    from ..reply import status_words
+    from ..display.words import status_words
 
     name = _at_most_one("history", rest)
     session = magics.sessions.current if name is None else magics.sessions[name]

@@ -202,7 +202,11 @@ class HaloMagics(Magics):
 
     def send(self, prompt: str, line: str) -> None:
         """Send `prompt` with the options of a `%%halo` line, and show its reply while it arrives."""
-        from .cell import NotebookScreen, Pacer, TerminalScreen, follow  # heavy: needed for a reply only
+        # Heavy, and needed only for a reply.
+        from ..display.pacer import Pacer
+        from .cell import follow
+        from .screens.notebook import NotebookScreen
+        from .screens.terminal import TerminalScreen
 
         options = read_options(self.parser, line)
         message = prompt.strip("\n")

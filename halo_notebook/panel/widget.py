@@ -44,14 +44,15 @@ from traitlets import Bool, List, TraitError, Unicode, observe, validate
 from ..client.settings import configured
 from ..concurrency import loop as bridge
 from ..concurrency import threads
+from ..display.pacer import Pacer
 from ..display.text import one_line
-from ..display.timeline import Timeline, View, head_view, static_html, turn_view
+from ..display.timeline import Timeline, View
 from ..errors import ConfigError, HaloError, InvalidRequest, ReplyStopped, UsageError
 from ..kernel import shared_by
-from ..magics.cell import Pacer
 from ..reply import ActionEvent
 from ..stream import JSON
 from .bundle import STATIC, bundle
+from .views import head_view, static_html, turn_view
 
 if TYPE_CHECKING:
     from ..client.exchange import HaloClient

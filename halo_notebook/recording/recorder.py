@@ -45,8 +45,8 @@ from urllib.parse import quote
 import httpx
 
 from ..client.settings import REPLAY_HOST
+from ..display.words import counted
 from ..errors import ReplyInterrupted, UsageError
-from ..reply import counted
 from ..stream import JSON, decode_json
 
 if TYPE_CHECKING:

@@ -14,12 +14,10 @@ from halo_notebook.display.timeline import (
     MAX_ACTION_BYTES,
     MAX_ACTIONS,
     MAX_BLOCKS_BYTES,
-    MAX_STATIC_BYTES,
     Timeline,
     View,
-    static_html,
-    turn_view,
 )
+from halo_notebook.panel.views import MAX_STATIC_BYTES, static_html, turn_view
 from halo_notebook.reply import Reply
 from halo_notebook.session import Session, Turn
 from halo_notebook.stream import JSON, Action, ActionSummary, Event, MalformedRecord, TextDelta

@@ -18,7 +18,7 @@ SHOWN = {
     "session": {"Session", "SessionRegister"},
     "reply": {"Reply"},
     "recording.recorder": {"Recorder", "Replay"},
-    "magics.cell": {"Pacer"},
+    "display.pacer": {"Pacer"},
     "panel.widget": {"ChatPanel"},
     "display.timeline": {"Timeline"},
     "evaluation.cases": {"read_cases"},

@@ -11,14 +11,9 @@ import pytest
 
 from halo_notebook import HaloClient, Reply, errors
 from halo_notebook.demo import DEMO_KEY, DemoAgent
-from halo_notebook.magics.cell import (
-    MAX_BYTES_PER_S,
-    MAX_TIME_SHARE,
-    MIN_INTERVAL_S,
-    Pacer,
-    TerminalScreen,
-    follow,
-)
+from halo_notebook.display.pacer import MAX_BYTES_PER_S, MAX_TIME_SHARE, MIN_INTERVAL_S, Pacer
+from halo_notebook.magics.cell import follow
+from halo_notebook.magics.screens.terminal import TerminalScreen
 from halo_notebook.stream import Action, ActionSummary, TextDelta
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ def test_two_interrupts_at_once(kernel: Kernel) -> None:
     kernel.run(f"{LOAD}\n{fast_demo()}")
     # It comes just when the first is dealt with: sent from here it might come when the cell has ended.
     kernel.run(
-        "import os, signal\nfrom halo_notebook.magics.cell import NotebookScreen\n"
+        "import os, signal\nfrom halo_notebook.magics.screens.notebook import NotebookScreen\n"
         "finish = NotebookScreen.finish\n"
         "def interrupted(screen, words):\n"
         "    NotebookScreen.finish = finish\n"

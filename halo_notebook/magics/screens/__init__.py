@@ -1,0 +1,1 @@
+"""Where a reply in a cell is shown: a notebook or a terminal."""

@@ -1,0 +1,56 @@
+"""A reply as plain text in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...display.bundles import MAX_TREES, action_text, labelled_payloads, status_text
+from ...display.text import terminal_text
+
+if TYPE_CHECKING:
+    from ...reply import Reply
+    from ...stream import JSON
+
+
+class TerminalScreen:
+    """A reply as plain text in a terminal, printed as it comes."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._part = 0
+        self._actions_shown = 0
+        self._line_open = False
+
+    def begin(self, state: str) -> None:
+        pass  # a terminal's line cannot be taken back everywhere
+
+    def paint(self, state: str) -> None:
+        text, self._part = self._reply.text_since(self._part)
+        self._write(terminal_text(text))
+        events = self._reply.action_events[self._actions_shown :]
+        self._show([event.payload for event in events])
+        sys.stdout.flush()
+
+    def finish(self, words: Sequence[str]) -> None:
+        self.paint("")
+        self._show(self._reply.summary_only)
+        self._end_line()
+        self._write(f"{status_text(words)}\n")
+        sys.stdout.flush()
+
+    def _show(self, payloads: list[JSON]) -> None:
+        for payload, label in labelled_payloads(payloads, before=self._actions_shown, most=MAX_TREES):
+            self._end_line()
+            self._write(f"{action_text(payload, label)}\n")
+        self._actions_shown += len(payloads)
+
+    def _end_line(self) -> None:
+        if self._line_open:
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            self._line_open = not text.endswith("\n")
