@@ -57,7 +57,7 @@ class _SecretTrait(TraitType[Any, Any]):
 class _AskLine(EscapedCommand):
     """Keeps ``%halo ask …?`` a message: IPython takes a line's last '?' for a call for help."""
 
-    priority = 1  # before that reading, which has 5
+    priority = 1  # before IPython's own help transformer, which has 5
 
     @classmethod
     def find(cls, tokens_by_line: list[list[Any]]) -> _AskLine | None:
@@ -72,7 +72,7 @@ class _AskLine(EscapedCommand):
 class HaloMagics(Magics):
     """`%halo`, `%%halo` and their settings.
 
-    A setting given here goes before the environment's HALO_… variable of the same name:
+    A setting made here overrides the environment variable HALO_… of the same name:
     ``%config HaloMagics.user_id = "u_1"``.
     """
 
@@ -105,15 +105,15 @@ class HaloMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell, parent=shell)
-        # On the shell, so that a reloaded extension goes on with them.
+        # They hang on the shell, so that a reloaded extension finds them again.
         self.connection, self.sessions = shared_by(shell)
         self.demo_announced = False
 
     def update_config(self, config: Config) -> None:
-        """Take in settings from `%config`.
+        """Apply settings from `%config`.
 
-        Secrets are set here and not left in the config, which is kept, printed and copied: a copy
-        of a method would be another object's.
+        Secrets are taken out of the config object, which IPython stores, prints and copies. (The
+        copy of a method would also belong to a copied object.)
         """
         own = config.get(type(self).__name__, {})
         for name, trait in self.traits(config=True).items():
@@ -123,35 +123,35 @@ class HaloMagics(Magics):
 
     @classmethod
     def load(cls, shell: InteractiveShell) -> HaloMagics:
-        """Register the magics with `shell`, or return those it has."""
+        """Register the magics with `shell`, or return the ones that are registered."""
         magics = shell.magics_manager.registry.get(cls.__name__)
         if magics is None:
             magics = cls(shell)
             shell.register_magics(magics)
             shell.input_transformer_manager.token_transformers.append(_AskLine)
-            cast("list[Any]", shell.configurables).append(magics)  # typed as holding shells alone
+            cast("list[Any]", shell.configurables).append(magics)  # typed as a list of shells
         return cast(HaloMagics, magics)
 
     @classmethod
     def unload(cls, shell: InteractiveShell) -> None:
-        """Take the magics out of `shell`, and stop the demo agent, a replay and a recording."""
+        """Remove the magics from `shell`, and stop the demo agent, the replay and the recording."""
         magics = shell.magics_manager.registry.pop(cls.__name__, None)
         if magics is not None:
             magics.connection.stop_demo()
             magics.connection.stop_replay()
             magics.connection.recorder = magics.connection.demo_wanted = None
             transformers = shell.input_transformer_manager.token_transformers
-            # By name: a class that was reloaded is not the one that was added.
+            # By name, because a reloaded class is a different object.
             transformers[:] = [each for each in transformers if each.__name__ != _AskLine.__name__]
             shell.configurables[:] = [each for each in shell.configurables if each is not magics]
             for kind in ("line", "cell"):
                 shell.magics_manager.magics[kind].pop("halo", None)
 
-    @no_var_expand  # IPython would take single braces for its own
+    @no_var_expand  # else IPython would expand single braces
     @magic_arguments()
-    @argument("-s", "--session", metavar="NAME", action=Once, help="session to go on with; made when new")
+    @argument("-s", "--session", metavar="NAME", action=Once, help="session to continue; created if new")
     @argument("--new", action="store_true", help="start a new conversation in that session")
-    @argument("-a", "--agent", metavar="ID", action=Once, help="agent to answer")
+    @argument("-a", "--agent", metavar="ID", action=Once, help="agent that answers")
     @argument("-u", "--user", metavar="ID", action=Once, help="user id to send")
     @argument("--company", metavar="ID", action=Once, help="company id to send")
     @argument("-m", "--mode", metavar="MODE", action=Once, help="chat, voice, video or livehelp")
@@ -177,16 +177,20 @@ class HaloMagics(Magics):
         help="image to send: a file, a URL, or a variable that holds one; repeatable",
     )
     @argument(
-        "-o", "--out", metavar="NAME", action=Once, help="variable to put the reply in; _halo holds the last"
+        "-o",
+        "--out",
+        metavar="NAME",
+        action=Once,
+        help="variable to store the reply in; _halo holds the last one",
     )
-    @argument("--no-stream", action="store_true", help="ask for the reply in one piece")
+    @argument("--no-stream", action="store_true", help="request the whole reply at once")
     @argument(
         "--timeout", metavar="S", action=Once, type=float, help="seconds of silence before the reply fails"
     )
     @argument(
         "--dry-run", action="store_true", help="show the exact request, secrets as 'set', and send nothing"
     )
-    @argument("--raw", action="store_true", help="send {{ … }} as typed, not its value")
+    @argument("--raw", action="store_true", help="send {{ … }} as typed, without evaluating it")
     @line_cell_magic
     def halo(self, line: str, cell: str | None = None) -> None:
         """Send the cell to a Halo agent and show its reply as it arrives.
@@ -225,7 +229,7 @@ class HaloMagics(Magics):
             )
             return
         if options.new:
-            client.prepare(message, **fields)  # a request that is refused starts no conversation
+            client.prepare(message, **fields)  # an invalid request must not start a conversation
             self.sessions.new(options.session)
         session = self.sessions.get(options.session)
         with session.turn(client, message, whole=options.no_stream, **fields) as stream:
@@ -276,7 +280,7 @@ class HaloMagics(Magics):
         return fields
 
     def _value(self, code: CodeType) -> Any:
-        """The value of the user's own code in the notebook; what it gives may be awaitable."""
+        """The value of an expression in the notebook; an awaitable is awaited."""
         return resolve(eval(code, self.shell.user_global_ns, self.shell.user_ns))  # noqa: S307
 
     def _variable(self, name: str, option: str) -> Any:
@@ -296,7 +300,7 @@ class HaloMagics(Magics):
     # --- The agent that answers ---
 
     def client(self, timeout_s: float | None = None) -> tuple[HaloClient, str]:
-        """The client for the settings as they are now, and who answers where that is not Halo."""
+        """The client for the current settings, and who answers if it is not Halo."""
         client, source = self.connection.client(timeout_s)
         if self.connection.uses_demo:
             self._announce_demo()
@@ -312,7 +316,7 @@ class HaloMagics(Magics):
         self.demo_announced = True
 
     def _ask_for_step(self, reply: Reply) -> None:
-        """Wait for the presenter when the reply in this cell waits for its next step."""
+        """Ask for Enter when the replay that answers this cell has paused at a step."""
         replay = self.connection.replay
         if replay is None or not replay.waits(reply):
             return

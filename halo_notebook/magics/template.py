@@ -1,8 +1,8 @@
-"""A prompt's `{{ expression }}` → its value from the notebook.
+"""Replaces `{{ expression }}` in a prompt with its value from the notebook.
 
-Single braces are left alone, so code and JSON in a prompt stay as typed, and so is a double
-brace with nothing in it or without an end. The first closing pair that makes a whole
-expression ends it, so that an expression may hold braces of its own.
+Single braces are left alone, so code and JSON in a prompt stay as typed. So are double braces
+that are empty or not closed. An expression may itself contain braces: it ends at the first
+closing pair after which it compiles.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def expand(prompt: str, evaluate: Callable[[CodeType], Any]) -> str:
 
     Args:
         prompt: the text as typed.
-        evaluate: gives the value of compiled code.
+        evaluate: returns the value of compiled code.
 
     Raises:
-        UsageError: naming what is unknown, or the expression that failed.
+        UsageError: when a name is unknown or an expression fails; the message quotes it.
 
     >>> expand("Plan {{ plan }}, {not this}", lambda code: eval(code, {"plan": "pro"}))
     'Plan pro, {not this}'
@@ -43,7 +43,7 @@ def expand(prompt: str, evaluate: Callable[[CodeType], Any]) -> str:
 
 
 def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
-    """The expression that begins at `start`: its source, code and end; None when there is none."""
+    """The expression that starts at `start`: its source, code and end; None if there is none."""
     problem: Exception | None = None
     first = end = prompt.find("}}", start)
     while end >= 0:
@@ -55,13 +55,13 @@ def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             problem = problem or error
         end = prompt.find("}}", end + 1)
-        if end - start > 2_000:  # nobody's expression; and each try compiles it anew
+        if end - start > 2_000:  # too long for an expression, and each attempt compiles it again
             break
     if problem is None:
         return None
     source = prompt[start + 2 : first].strip()
     raise UsageError(
-        f"{{{{ {_shown(source)} }}}} is not a Python expression. Nothing was sent; mend it, or use --raw to "
+        f"{{{{ {_shown(source)} }}}} is not a Python expression. Nothing was sent; fix it, or use --raw to "
         "send braces as typed."
     )
 
@@ -73,13 +73,13 @@ def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> 
         name = getattr(error, "name", None)
         if isinstance(error, NameError) and name in code.co_names:
             raise UsageError(
-                f"There is no {name!r} in this notebook, which the prompt names in "
+                f"There is no {name!r} in this notebook, but the prompt uses it in "
                 f"{{{{ {_shown(source)} }}}}. Nothing was sent; define it, or use --raw to send braces as "
                 "typed."
             ) from None
         raise UsageError(
             f"{{{{ {_shown(source)} }}}} raised {type(error).__name__}: {_shown(str(error), 200)}. "
-            "Nothing was sent; mend the expression."
+            "Nothing was sent; fix the expression."
         ) from None
 
 
