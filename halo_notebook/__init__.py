@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .checks import Score
-    from .client.exchange import AsyncHaloClient, HaloClient
+    from .client.aio import AsyncHaloClient
+    from .client.sync import HaloClient
     from .demo.server import DemoAgent
     from .evaluation.cases import Case, CaseTurn
     from .evaluation.result import Evaluation
@@ -51,14 +52,14 @@ _MODULES = {
     "Action": "stream",
     "ActionEvent": "reply",
     "ActionSummary": "stream",
-    "AsyncHaloClient": "client.exchange",
+    "AsyncHaloClient": "client.aio",
     "Case": "evaluation.cases",
     "CaseTurn": "evaluation.cases",
     "ChatPanel": "panel.widget",
     "DemoAgent": "demo.server",
     "Evaluation": "evaluation.result",
     "Event": "stream",
-    "HaloClient": "client.exchange",
+    "HaloClient": "client.sync",
     "MalformedRecord": "stream",
     "Rating": "session",
     "Recorder": "recording.recorder",

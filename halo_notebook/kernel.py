@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .client.exchange import HaloClient
-from .client.settings import Secret, configured, is_loopback, replay_source, setting
+from .client.secrets import Secret
+from .client.settings import configured, is_loopback, replay_source, setting
+from .client.sync import HaloClient
 from .concurrency import threads
 from .errors import UsageError
 from .session import Session, SessionRegister

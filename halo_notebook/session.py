@@ -26,8 +26,8 @@ from .errors import UsageError
 from .reply import Watchers
 
 if TYPE_CHECKING:
-    from .client.exchange import HaloClient, ReplyStream
     from .client.request import RequestFields
+    from .client.sync import HaloClient, ReplyStream
     from .reply import Reply
     from .stream import JSON
 
@@ -88,7 +88,7 @@ class Session:
         turns: in the order they were asked.
         watchers: told of a turn when it begins, when it has ended and when it is rated.
 
-    >>> from halo_notebook.client.exchange import HaloClient
+    >>> from halo_notebook.client.sync import HaloClient
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> session = Session()
     >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:

@@ -11,20 +11,21 @@ import difflib
 import io
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 from uuid import UUID
 
 from ..errors import InvalidRequest
-from .settings import Secret, checked_token
+from .secrets import checked_token
 
 if TYPE_CHECKING:
     from ..stream import JSON
+    from .tokens import TokenSource, UserToken
 
 MAX_MESSAGE_CHARS = 10_000
 MAX_CUSTOM_FIELDS_CHARS = 10_000
@@ -33,10 +34,6 @@ MAX_BEHAVIOR_CHARS = 5_000
 MODES = ("chat", "voice", "video", "livehelp")
 
 _check_json = json.JSONEncoder(allow_nan=False).encode
-
-UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
-TokenSource: TypeAlias = Secret | Callable[[], "str | Awaitable[str]"]
-"""A user token as it is held: hidden, or asked for when needed."""
 
 
 class Answer(Protocol):

@@ -1,50 +1,46 @@
 """Where a setting comes from, and what is refused as unsafe.
 
-Argument first, then `%config HaloMagics`, then the environment. The key and the user token
-are held as `Secret`, which shows its value nowhere by itself.
+Argument first, then `%config HaloMagics`, then the environment.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError
+from .secrets import Secret, checked_key, checked_token
+
+if TYPE_CHECKING:
+    from .tokens import TokenSource
 
 DEFAULT_BASE_URL = "https://api.haloagents.ai/api/sdk"
+CONNECT_TIMEOUT_S = 10.0
+SILENCE_TIMEOUT_S = 120.0
+MAX_RETRIES = 2
 REPLAY_HOST = "https://replay.invalid"
 """Where a recording answers: a host that by its name nobody has, so that no id of a recorded
 conversation goes to a service, and none of a service's into a replay."""
 
 
-class Secret:
-    """A string that shows in no repr, format or traceback; `reveal` is the one way out."""
+@dataclass(frozen=True)
+class ClientSettings:
+    """What a client was given, checked; equal for equal, and without a secret in its repr."""
 
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "set"
-
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: what is written down would hold it")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
+    api_key: Secret
+    base_url: str
+    user_id: str | None
+    user_token: TokenSource | None
+    agent_id: str | None
+    connect_timeout_s: float
+    silence_timeout_s: float
+    max_retries: int
+    max_record_bytes: int
 
 
 def is_loopback(url: str) -> bool:
@@ -93,41 +89,6 @@ def replay_source(base_url: str) -> str:
     return f"replay of {unquote(name)}{' (demo agent)' if kind == 'demo' else ''}"
 
 
-def checked_key(key: object) -> Secret:
-    """Return the widget key as a `Secret`, or raise `ConfigError` for what is none."""
-    if isinstance(key, Secret):
-        return key
-    if not isinstance(key, str):
-        raise ConfigError(f"The API key must be a string, not {type(key).__name__}. Nothing was sent.")
-    key = key.strip()
-    if not key:
-        raise ConfigError(
-            "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…), "
-            "or use the demo agent, which needs none."
-        )
-    _refuse_identity_secret(key, "the API key")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(
-            "The API key has a blank or a character that no key has. Nothing was sent; copy it anew."
-        )
-    return Secret(key)
-
-
-def checked_token(token: str) -> Secret:
-    token = token.strip()
-    _refuse_identity_secret(token, "a user token")
-    return Secret(token)
-
-
-def _refuse_identity_secret(value: str, place: str) -> None:
-    if value.startswith("ha_secret_"):
-        raise ConfigError(
-            f"An identity secret (ha_secret_…) was given as {place}. It signs user tokens and must never "
-            "leave a backend, so it is not used. Nothing was sent; set the widget key (ab_live_…), and "
-            "replace this secret if the notebook was shared."
-        )
-
-
 _SECRETS = {"api_key": checked_key, "user_token": checked_token}
 
 
@@ -149,3 +110,15 @@ def setting(name: str, argument: Any = None) -> Any:
             continue
         return _SECRETS[name](value) if name in _SECRETS and isinstance(value, str) else value
     return None
+
+
+def checked_count(name: str, value: Any, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number from {least}, not {value!r}. Nothing was sent.")
+    return value
+
+
+def checked_seconds(name: str, value: Any) -> float:
+    if not (isinstance(value, (int, float)) and value > 0 and not math.isnan(value)):
+        raise ConfigError(f"{name} must be a number of seconds above 0, not {value!r}. Nothing was sent.")
+    return float(value)

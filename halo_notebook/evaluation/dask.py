@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from ..client.exchange import AsyncHaloClient, ask_here
+from ..client.aio import AsyncHaloClient
 from ..concurrency import loop as bridge
 from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, UsageError
@@ -87,7 +87,7 @@ class _Sealed:
 
 def _sealed(client: AsyncHaloClient, token: str | None, config: str, body: JSON, tries: int) -> _Sealed:
     """A turn with all that it takes to send it: the one place where secrets leave this process."""
-    settings = client._settings
+    settings = client.settings
     return _Sealed(
         {
             "config": config,
@@ -287,8 +287,8 @@ def check_use(cluster: object, clients: Mapping[str, AsyncHaloClient], concurren
             "was sent; lower it."
         )
     for name, client in clients.items():
-        if client._transport is not None or client._record is not None:
-            what = "record" if client._transport is None else "transport"
+        if client.endpoint.transport is not None or client.endpoint.record is not None:
+            what = "record" if client.endpoint.transport is None else "transport"
             raise InvalidRequest(
                 f"Configuration {name!r} has a client with a {what} of its own, which cannot go to another "
                 f"process. Nothing was sent; leave the {what} out, or leave out on=."
@@ -430,7 +430,7 @@ class ClusterAsker:
         refused = None
         while True:
             try:
-                token = await client._user_token(request, ask_here, refused)
+                token = await client.endpoint.user_token(request, refused=refused)
             except HaloError as error:
                 _not_sent(outcome, error)
                 return

@@ -35,7 +35,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
-from ..client.exchange import AsyncHaloClient, AsyncReplyStream
+from ..client.aio import AsyncHaloClient, AsyncReplyStream
 from ..client.request import RequestFields
 from ..client.settings import setting
 from ..display.words import what_is_kept
@@ -222,7 +222,7 @@ class _Agent:
         self._client = client = self._new_client()
         client.prepare("Hello", **cast("Any", self._fields))  # what no message can be sent with is said now
         self.base_url = client.base_url
-        self.account = f"{client.base_url}:{hash(client._settings.api_key)}"
+        self.account = f"{client.base_url}:{hash(client.settings.api_key)}"
         self.has_been_reached = False
         self._streams = {client: 0}  # how many each client has open
         self._turns: dict[str, int] = {}  # by session: the last turn that it may know of
@@ -253,7 +253,7 @@ class _Agent:
                 "No whole reply came within attempt_timeout, after which inspect tries again. The message "
                 "may have arrived and was not sent again; give no attempt_timeout, or a longer one."
             )
-        if self._new_client()._settings != self._client._settings:
+        if self._new_client().settings != self._client.settings:
             raise UsageError(
                 "The key, the base URL or another Halo setting has changed since inspect made this model, "
                 "which it keeps by name. Nothing was sent; give get_model(…, memoize=False) as the model."

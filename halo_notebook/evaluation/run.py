@@ -37,8 +37,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from ..checks import Check, Judge, checked_checks
-from ..client.exchange import AsyncHaloClient, HaloClient
+from ..client.aio import AsyncHaloClient
 from ..client.request import plain_json
+from ..client.sync import HaloClient
 from ..concurrency import loop as bridge
 from ..errors import InvalidRequest, UsageError
 from ..kernel import current_client, source_of
@@ -353,7 +354,7 @@ def _target(name: str, config: Config) -> _Target:
             f"Configuration {name!r} is {type(config).__name__}. Nothing was sent; give request fields or a "
             "client."
         )
-    inner = client._client if isinstance(client, HaloClient) else client
+    inner = client.aio if isinstance(client, HaloClient) else client
     return _Target(name, inner, fields)
 
 

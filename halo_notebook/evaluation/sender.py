@@ -22,7 +22,7 @@ from ..errors import ConnectionFailed, HaloError, IdentityError, RateLimited, Se
 from ..reply import Reply, reply_from
 
 if TYPE_CHECKING:
-    from ..client.exchange import AsyncHaloClient
+    from ..client.aio import AsyncHaloClient
 
 COMPLETE, FAILED, INTERRUPTED = "complete", "failed", "interrupted"
 MAX_TRIES = 6
@@ -148,7 +148,7 @@ async def ask_once(
             outcome.status = COMPLETE
         else:
             outcome.status = FAILED if refused or not reply.may_have_arrived else INTERRUPTED
-        outcome.reply = _without(reply, [secret.reveal() for secret in stream._secrets])
+        outcome.reply = _without(reply, [secret.reveal() for secret in stream.exchange.secrets])
         outcome.again_s = _again_in_s(error, tries)
         outcome.user_refused = isinstance(error, IdentityError)
 

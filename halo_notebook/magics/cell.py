@@ -18,7 +18,7 @@ from ..display.words import status_words, what_is_kept
 from ..errors import HaloError, ReplyStopped
 
 if TYPE_CHECKING:
-    from ..client.exchange import ReplyStream
+    from ..client.sync import ReplyStream
     from ..display.pacer import Pacer
     from ..reply import Reply
 

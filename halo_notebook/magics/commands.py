@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..client.exchange import HaloClient
+    from ..client.sync import HaloClient
     from ..kernel import Connection
     from ..recording.recorder import Pace, Recorder
     from ..session import SessionRegister

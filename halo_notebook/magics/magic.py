@@ -17,9 +17,9 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from IPython.core.magic_arguments import argument, magic_arguments
 from traitlets import Bool, Float, TraitType, Unicode
 
-from ..client.exchange import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
 from ..client.request import image_url
-from ..client.settings import Secret, checked_key, checked_token
+from ..client.secrets import Secret, checked_key, checked_token
+from ..client.settings import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
 from ..concurrency.loop import resolve
 from ..errors import ConfigError, UsageError
 from ..kernel import shared_by
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
-    from ..client.exchange import HaloClient
+    from ..client.sync import HaloClient
     from ..reply import Reply
 
 

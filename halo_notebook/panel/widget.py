@@ -55,8 +55,8 @@ from .bundle import STATIC, bundle
 from .views import head_view, static_html, turn_view
 
 if TYPE_CHECKING:
-    from ..client.exchange import HaloClient
     from ..client.request import RequestFields
+    from ..client.sync import HaloClient
     from ..reply import Reply
     from ..session import Session, Turn, Verdict
 
@@ -194,7 +194,7 @@ class ChatPanel(anywidget.AnyWidget):
     Raises:
         UsageError: when an argument is not what it should be.
 
-    >>> from halo_notebook.client.exchange import HaloClient
+    >>> from halo_notebook.client.sync import HaloClient
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:
     ...     panel = ChatPanel("docs", client=client)

@@ -50,9 +50,9 @@ from ..errors import ReplyInterrupted, UsageError
 from ..stream import JSON, decode_json
 
 if TYPE_CHECKING:
-    from ..client.exchange import AsyncReplyStream
+    from ..client.exchange import Exchange as Turn
     from ..client.request import Answer
-    from ..client.settings import Secret
+    from ..client.secrets import Secret
     from ..reply import Reply
 
 FORMAT = 1
@@ -368,7 +368,7 @@ class Recorder:
         UsageError: when the file holds something else, or cannot be written.
 
     >>> import tempfile
-    >>> from halo_notebook.client.exchange import HaloClient
+    >>> from halo_notebook.client.sync import HaloClient
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> path = Path(tempfile.mkdtemp()) / "ada.jsonl"
     >>> with DemoAgent(chunk_s=0) as agent:
@@ -628,7 +628,7 @@ class Replay(httpx.AsyncBaseTransport):
         UsageError: naming the file, and the line where it is one, when this is no recording.
 
     >>> import tempfile
-    >>> from halo_notebook.client.exchange import HaloClient
+    >>> from halo_notebook.client.sync import HaloClient
     >>> path = Path(tempfile.mkdtemp()) / "hello.jsonl"
     >>> body = {"message": "Hello"}
     >>> asked = Exchange("/chat/stream", body, 200, {}, 0.2, ((0.3, b"Hi "), (0.4, b"there.")), "whole", 0.5)
@@ -794,7 +794,7 @@ def _conversations(exchanges: Sequence[Exchange]) -> list[str | None]:
 class Play:
     """An exchange that is served, and its own time."""
 
-    def __init__(self, replay: Replay, exchange: Exchange, turn: AsyncReplyStream | None) -> None:
+    def __init__(self, replay: Replay, exchange: Exchange, turn: Turn | None) -> None:
         self._turn = turn
         self._replay = replay
         self._exchange = exchange

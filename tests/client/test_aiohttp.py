@@ -21,7 +21,7 @@ from halo_notebook.demo import DEMO_KEY, DemoAgent
 from ..harness.faults import FAULTS, Fault
 
 if TYPE_CHECKING:
-    from halo_notebook.client.exchange import AsyncReplyStream
+    from halo_notebook.client.aio import AsyncReplyStream
 
 
 def asked(

@@ -29,9 +29,9 @@ import pandas as pd
 import pytest
 
 from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors
-from halo_notebook.client.exchange import _transport_errors
+from halo_notebook.client.failures import transport_errors
 from halo_notebook.client.request import MAX_MESSAGE_CHARS, context_entry, image_url
-from halo_notebook.client.settings import checked_key
+from halo_notebook.client.secrets import checked_key
 from halo_notebook.demo import DEMO_KEY, DemoAgent, sign_user_token
 from halo_notebook.stream import Action, ActionSummary, MalformedRecord, TextDelta, encode
 
@@ -361,7 +361,7 @@ def test_every_httpx_error_is_mapped() -> None:
     """A new exception in httpx must be given its place here, by name or by its parent's."""
     roots = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
     known = [value for value in vars(httpx).values() if inspect.isclass(value) and issubclass(value, roots)]
-    table = _transport_errors()
+    table = transport_errors()
     # A parent that says too little for its children: each of these must be named itself.
     wanted = {
         httpx.ConnectError,
@@ -801,10 +801,10 @@ def test_secrets_appear_nowhere(agent: DemoAgent, caplog: pytest.LogCaptureFixtu
         shown = [
             repr(client),
             repr(vars(client)),
-            repr(vars(client._client)),
-            repr(client._client._settings),
+            repr(vars(client.aio.endpoint)),
+            repr(client.aio.settings),
             repr(stream.request),
-            repr(vars(stream._stream)),
+            repr(vars(stream._stream.exchange)),
             json.dumps(client.debug()),
             json.dumps(client.dry_run(client.prepare("Hello"))),
             json.dumps(stream.reply.to_dict()),

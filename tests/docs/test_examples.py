@@ -14,7 +14,8 @@ MODULES = [module.name for module in pkgutil.walk_packages(halo_notebook.__path_
 # The public classes, each of which shows how it is used.
 SHOWN = {
     "stream": {"StreamParser", "encode"},
-    "client.exchange": {"AsyncHaloClient", "HaloClient"},
+    "client.aio": {"AsyncHaloClient"},
+    "client.sync": {"HaloClient"},
     "session": {"Session", "SessionRegister"},
     "reply": {"Reply"},
     "recording.recorder": {"Recorder", "Replay"},

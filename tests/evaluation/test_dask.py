@@ -345,7 +345,7 @@ def test_what_crosses_shows_nothing(agent: DemoAgent) -> None:
     assert b"confidential" not in crossed and b"hello" not in crossed
     assert pickle.loads(crossed).opened()["settings"]["api_key"] == "ab_live_confidential"  # noqa: S301
     with pytest.raises(TypeError, match="a secret is not pickled"):
-        pickle.dumps(client._settings)
+        pickle.dumps(client.settings)
 
 
 def test_a_user_token_is_asked_for_here(dask: Client) -> None:
@@ -424,7 +424,7 @@ def test_a_turn_is_sent_once_by_the_process_it_was_given_to(agent: DemoAgent, cl
     """Neither a second call with its ticket nor a call that meets another process sends it."""
 
     async def run() -> list[dict[str, Any] | None]:
-        sealed = cluster._sealed(client._client, None, "demo", {"message": "one"}, 1)
+        sealed = cluster._sealed(client.aio, None, "demo", {"message": "one"}, 1)
         answer = await cluster.open_sender("run")
         token = answer["token"]
         assert (await cluster.open_sender("run"))["token"] == token

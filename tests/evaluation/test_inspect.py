@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from halo_notebook import errors
-from halo_notebook.client.exchange import AsyncReplyStream
+from halo_notebook.client.aio import AsyncReplyStream
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluation.inspect import STREAMS_PER_CLIENT
 from halo_notebook.stream import JSON, Action, TextDelta

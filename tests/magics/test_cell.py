@@ -17,7 +17,7 @@ from halo_notebook.magics.screens.terminal import TerminalScreen
 from halo_notebook.stream import Action, ActionSummary, TextDelta
 
 if TYPE_CHECKING:
-    from halo_notebook.client.exchange import ReplyStream
+    from halo_notebook.client.sync import ReplyStream
 
 
 class Clock:

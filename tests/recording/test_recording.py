@@ -33,7 +33,7 @@ from halo_notebook.stream import JSON, Action, ActionSummary, TextDelta, encode
 from ..harness.faults import FAULTS, Fault
 
 if TYPE_CHECKING:
-    from halo_notebook.client.exchange import ReplyStream
+    from halo_notebook.client.sync import ReplyStream
 
     from ..harness.kernels import CellResult, Kernel
 

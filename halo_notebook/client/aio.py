@@ -1,0 +1,290 @@
+"""The async client: the exchange, driven on the caller's own event loop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Unpack
+
+from ..errors import ConfigError, UsageError
+from ..stream import JSON, MAX_RECORD_BYTES, Event
+from .endpoint import Endpoint, Transport
+from .exchange import NOT_OPEN, Exchange, dry_run
+from .request import Request, RequestFields, checked_request
+from .secrets import Secret, checked_key
+from .settings import (
+    CONNECT_TIMEOUT_S,
+    DEFAULT_BASE_URL,
+    MAX_RETRIES,
+    SILENCE_TIMEOUT_S,
+    ClientSettings,
+    checked_base_url,
+    checked_count,
+    checked_seconds,
+    setting,
+)
+from .tokens import CallUser, UserToken, call_in_thread
+
+if TYPE_CHECKING:
+    from ..recording.recorder import Recorder
+    from ..reply import Reply
+
+
+class AsyncHaloClient:
+    """Talks to a Halo agent from async code, on the caller's loop.
+
+    Args:
+        api_key: the widget key (``ab_live_…``). Default: `%config HaloMagics.api_key`, then
+            HALO_API_KEY.
+        base_url: https, or http to this machine. Default: as for the key, HALO_BASE_URL.
+        user_id, agent_id: sent with each request that names no other. `user_id` defaults
+            as the key does, from HALO_USER_ID.
+        user_token: a JWT, or a callable (sync or async) that returns a fresh one: it is asked
+            when there is none, when its `exp` has passed, and once after a 403. Default: as
+            for the key, HALO_USER_TOKEN.
+        connect_timeout_s: seconds to wait for a connection.
+        silence_timeout_s: seconds to wait for the first byte and between chunks. The whole
+            has no limit.
+        max_retries: how often a message that certainly did not arrive is sent again.
+        max_record_bytes: a longer record is dropped as malformed.
+        transport: an `httpx.AsyncBaseTransport` (or a `Sender`) to use in place of the network. One that
+            is `offline`, such as a `Replay`, has a base URL of its own and needs no key, and no user token
+            is asked for.
+        record: a `Recorder` that keeps what passes.
+
+    Raises:
+        ConfigError: when a setting is missing or unsafe.
+
+    >>> import asyncio
+    >>> from halo_notebook import TextDelta
+    >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
+    >>> async def first_words(url: str) -> str:
+    ...     async with AsyncHaloClient(DEMO_KEY, base_url=url) as client:
+    ...         async with client.stream("My name is Ada") as events:
+    ...             return "".join([e.text async for e in events if isinstance(e, TextDelta)])[:16]
+    >>> with DemoAgent(chunk_s=0) as agent:
+    ...     asyncio.run(first_words(agent.url))
+    'Nice to meet you'
+    """
+
+    def __init__(
+        self,
+        api_key: str | Secret | None = None,
+        *,
+        base_url: str | None = None,
+        user_id: str | None = None,
+        user_token: UserToken | None = None,
+        agent_id: str | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        silence_timeout_s: float = SILENCE_TIMEOUT_S,
+        max_retries: int = MAX_RETRIES,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        transport: Transport | None = None,
+        record: Recorder | None = None,
+    ) -> None:
+        # What reaches no service must not fail for want of a key, nor hold one.
+        offline = bool(getattr(transport, "offline", False))
+        if offline:
+            api_key, base_url = Secret("ab_live_offline"), getattr(transport, "base_url", base_url)
+        token = None if offline else setting("user_token", user_token)
+        if not (token is None or isinstance(token, Secret) or callable(token)):
+            raise ConfigError("user_token must be a string or a callable. Nothing was sent.")
+        settings = ClientSettings(
+            api_key=checked_key(setting("api_key", api_key) or ""),
+            base_url=checked_base_url(str(setting("base_url", base_url) or DEFAULT_BASE_URL)),
+            user_id=setting("user_id", user_id),
+            user_token=token,
+            agent_id=setting("agent_id", agent_id),
+            connect_timeout_s=checked_seconds("connect_timeout_s", connect_timeout_s),
+            silence_timeout_s=checked_seconds("silence_timeout_s", silence_timeout_s),
+            max_retries=checked_count("max_retries", max_retries, least=0),
+            max_record_bytes=checked_count("max_record_bytes", max_record_bytes, least=1),
+        )
+        self.endpoint = Endpoint(settings, transport, record)
+
+    @property
+    def settings(self) -> ClientSettings:
+        """What the client was given, checked. Secrets in it do not show."""
+        return self.endpoint.settings
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go."""
+        return self.settings.base_url
+
+    @property
+    def identity(self) -> list[JSON]:
+        """Which agent is asked, and for which user, without secrets; equal for equal settings."""
+        settings = self.settings
+        account = hashlib.sha256(settings.api_key.reveal().encode("utf-8", "replace")).hexdigest()[:8]
+        return [settings.base_url, account, settings.agent_id, settings.user_id]
+
+    def stream(self, message: str, **fields: Unpack[RequestFields]) -> AsyncReplyStream:
+        """Send `message`; the result is an async context manager that iterates the events.
+
+        Args:
+            message: at most 10,000 characters.
+            fields: see `RequestFields`.
+
+        Returns:
+            an `AsyncReplyStream`; its `reply` grows as the events arrive.
+
+        Raises:
+            InvalidRequest: at once, when a field is not what the API takes.
+            HaloError: on entering, when the message was not taken; while iterating, when
+                the reply broke off.
+        """
+        return AsyncReplyStream(self, self.prepare(message, **fields))
+
+    async def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
+        """Send `message` and return the streamed reply once it has ended. See `stream`."""
+        async with self.stream(message, **fields) as stream:
+            return await stream.to_end()
+
+    async def chat(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
+        """Send `message` to the endpoint that answers in one piece. See `stream`.
+
+        The answer's JSON is kept on `Reply.raw`; its text is the first of the fields
+        `response`, `message`, `text`, `reply` and `content` that is a string.
+
+        Raises:
+            ReplyUnreadable: when the answer is not a JSON object.
+        """
+        async with AsyncReplyStream(self, self.prepare(message, **fields), path="/chat") as stream:
+            return await stream.to_end()
+
+    def prepare(self, message: str, **fields: Unpack[RequestFields]) -> Request:
+        """Check a request without sending it. Raises as `stream` does at once."""
+        settings = self.settings
+        defaults = {name: getattr(settings, name) for name in ("user_id", "agent_id", "user_token")}
+        return checked_request(message, fields, defaults)
+
+    def dry_run(self, request: Request, path: str = "/chat/stream") -> dict[str, JSON]:
+        """The exact request as JSON, its secrets as 'set'; nothing is sent."""
+        return dry_run(self.base_url, request, path)
+
+    def debug(self) -> dict[str, JSON]:
+        """One snapshot of the client's state that can be shared: secrets are 'set' or 'unset'."""
+        settings, endpoint, last = self.settings, self.endpoint, self.endpoint.last
+        token = settings.user_token
+        return {
+            "base_url": settings.base_url,
+            "api_key": "unset" if endpoint.offline else "set",
+            "user_id": settings.user_id,
+            "user_token": "set" if token is not None else "unset",
+            "user_token_is_callable": callable(token),
+            "agent_id": settings.agent_id,
+            "connect_timeout_s": settings.connect_timeout_s,
+            "silence_timeout_s": settings.silence_timeout_s,
+            "max_retries": settings.max_retries,
+            "max_record_bytes": settings.max_record_bytes,
+            "transport": type(endpoint.transport).__name__ if endpoint.transport else "network",
+            "last_status": last.status if last else None,
+            "last_error": last.error if last else None,
+            "last_session_id": last.session_id if last else None,
+            "last_agent_id": last.agent_id if last else None,
+        }
+
+    def copy(self, transport: Transport | None = None, **settings: Any) -> AsyncHaloClient:
+        """Another client with these settings changed, and with connections of its own.
+
+        Args:
+            transport: in place of the network, where this client has no transport of its own.
+            settings: as for the constructor.
+        """
+        made = AsyncHaloClient.__new__(AsyncHaloClient)
+        made.endpoint = self.endpoint.copy(transport, **settings)
+        return made
+
+    async def aclose(self) -> None:
+        """Close the connections on this loop. The client can be used again; it opens new ones."""
+        await self.endpoint.aclose()
+
+    async def __aenter__(self) -> AsyncHaloClient:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r}, api_key set)"
+
+
+class AsyncReplyStream:
+    """One turn on the wire: an async context manager that iterates the reply's events.
+
+    Attributes:
+        exchange: what is sent, and what has been received; `request`, `reply`, `state`,
+            `may_have_arrived` and `attended` are read from it.
+    """
+
+    def __init__(
+        self,
+        client: AsyncHaloClient,
+        request: Request,
+        call: CallUser = call_in_thread,
+        path: str = "/chat/stream",
+    ) -> None:
+        self.exchange = Exchange(client.endpoint, request, call, path)
+        self._events: AsyncGenerator[Event, None] | None = None
+
+    @property
+    def request(self) -> Request:
+        """What is sent."""
+        return self.exchange.request
+
+    @property
+    def reply(self) -> Reply:
+        """What has been received; it grows, and is kept whatever ends the stream."""
+        return self.exchange.reply
+
+    @property
+    def state(self) -> str:
+        """One line on where things stand, such as ``waiting for the agent``."""
+        return self.reply.state
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether the message, or a part of it, has left."""
+        return self.reply.may_have_arrived
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody can let a `Replay` by steps continue. Set it before the stream is entered."""
+        return self.exchange.attended
+
+    @attended.setter
+    def attended(self, attended: bool) -> None:
+        self.exchange.attended = attended
+
+    async def __aenter__(self) -> AsyncReplyStream:
+        await self.exchange.open()
+        self._events = self._each()
+        return self
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        if self._events is None:
+            raise UsageError(NOT_OPEN)
+        return self._events
+
+    async def to_end(self) -> Reply:
+        """Read the rest of the reply and return it, without its events. Raises as iterating does."""
+        async for _ in self.exchange.batches:
+            pass
+        return self.reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Left early, by a break or by the caller's own exception: the user stopped it.
+        try:
+            if self._events is not None:
+                await self._events.aclose()
+        finally:
+            await self.exchange.aclose()
+
+    async def _each(self) -> AsyncGenerator[Event, None]:
+        async for events in self.exchange.batches:
+            for event in events:
+                yield event

@@ -1,0 +1,169 @@
+"""What can fail in an exchange: transport errors and statuses → the package's errors.
+
+One table holds every exception of the transports, one every status with a meaning of its own. An error
+says what failed, what was kept and what to do, and holds no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from ..display.words import what_is_kept
+from ..errors import (
+    AuthenticationError,
+    BadRequest,
+    ConfigError,
+    ConnectionFailed,
+    HaloError,
+    IdentityError,
+    NotFound,
+    RateLimited,
+    ReplyInterrupted,
+    ReplyTimeout,
+    ReplyUnreadable,
+    ServerError,
+    StatusError,
+)
+from ..stream import decode_json
+from .secrets import Secret, shown
+
+if TYPE_CHECKING:
+    from ..reply import Reply
+    from .request import Answer
+
+MAY_HAVE_ARRIVED = (
+    "The message may have arrived and is not sent again by itself; run it again only if that does no harm"
+)
+
+
+def transport_errors() -> dict[type[Exception], tuple[type[HaloError], str]]:
+    """Every exception of httpx → ours, and what failed. One that is not named goes as its parent does."""
+    import httpx
+
+    not_sent = "Nothing was sent"
+    return {
+        httpx.ConnectTimeout: (ConnectionFailed, "no connection to {host} within {connect_s:g} s"),
+        httpx.PoolTimeout: (ConnectionFailed, "no free connection to {host}"),
+        httpx.ConnectError: (ConnectionFailed, "no connection to {host} ({why})"),
+        httpx.ProxyError: (ConnectionFailed, "the proxy gave no connection to {host} ({why})"),
+        httpx.UnsupportedProtocol: (ConfigError, f"the base URL's protocol is not supported. {not_sent}"),
+        httpx.InvalidURL: (ConfigError, f"the base URL is not valid. {not_sent}"),
+        httpx.LocalProtocolError: (ConfigError, f"the request is not valid HTTP ({{why}}). {not_sent}"),
+        httpx.TimeoutException: (ReplyTimeout, "the agent was silent for {silence_s:g} s"),
+        httpx.NetworkError: (ReplyInterrupted, "the connection broke off"),
+        httpx.ProtocolError: (ReplyInterrupted, "the connection broke off"),
+        httpx.DecodingError: (ReplyUnreadable, "the reply's compression could not be read"),
+        httpx.TooManyRedirects: (ReplyUnreadable, "the server redirected too often"),
+        httpx.HTTPError: (ReplyInterrupted, "the exchange failed ({why})"),
+        httpx.StreamError: (ReplyInterrupted, "the reply's bytes could not be read"),
+        httpx.CookieConflict: (ReplyUnreadable, "the server's cookies contradict each other"),
+    }
+
+
+_STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
+    400: (BadRequest, "Halo refused the request", "mend the field it names and run again"),
+    401: (AuthenticationError, "Halo refused the key", "check HALO_API_KEY, or run %halo connect"),
+    403: (
+        IdentityError,
+        "Halo refused the user",
+        "give a valid user_token for this user_id, or leave the user_id out",
+    ),
+    404: (NotFound, "There is no Halo API at the base URL", "check HALO_BASE_URL"),
+    413: (BadRequest, "The request is too large for the server", "send smaller images or less context"),
+    422: (BadRequest, "Halo could not process the request", "mend the field it names and run again"),
+    429: (RateLimited, "Halo takes no more requests just now", "wait{wait} and run again"),
+}
+
+
+def transport_error(
+    error: Exception,
+    reply: Reply,
+    *,
+    host: str,
+    connect_s: float,
+    silence_s: float,
+    secrets: Sequence[Secret],
+) -> HaloError:
+    """What a transport raised, as an error of this package.
+
+    Args:
+        error: what it raised.
+        reply: what has been received.
+        host: the server that was asked.
+        connect_s, silence_s: the limits in seconds.
+        secrets: what no error may hold.
+    """
+    table = transport_errors()
+    kind, what = next(
+        (table[cls] for cls in type(error).__mro__ if cls in table),
+        (ReplyInterrupted, f"the transport raised {type(error).__name__}"),
+    )
+    why = shown(str(error) or type(error).__name__, 120, secrets)
+    what = what.format(host=host, connect_s=connect_s, silence_s=silence_s, why=why)
+    what = what[0].upper() + what[1:]
+    if kind is ConfigError:
+        return ConfigError(f"{what}; check HALO_BASE_URL.")
+    if kind is ConnectionFailed:
+        return ConnectionFailed(
+            f"{what}. The message was not sent and the session is kept; check HALO_BASE_URL and the "
+            "network, then run again."
+        )
+    return kind(f"{what} before the reply had ended. {what_is_kept(reply)}. {MAY_HAVE_ARRIVED}.")
+
+
+def status_error(answer: Answer, body: bytes, secrets: Sequence[Secret]) -> StatusError:
+    """An answer other than 200, as an error of this package; `body` is the start of its body."""
+    code = answer.status_code
+    detail, docs_url = _detail(body, secrets)
+    retry_after_s = _retry_after_s(answer.headers.get("Retry-After", ""))
+    wait = f" {retry_after_s:,.0f} s" if retry_after_s is not None else ""
+    status = f" ({code}: {detail})" if detail else f" ({code})"
+    if code in _STATUS_ERRORS:
+        kind, what, todo = _STATUS_ERRORS[code]
+        message = f"{what}{status}. The session is kept; {todo.format(wait=wait)}."
+    elif code == 503 and retry_after_s is not None:
+        kind = ServerError
+        message = f"Halo is not available just now{status}. The session is kept; wait{wait} and run again."
+    elif 300 <= code < 400:
+        kind = StatusError
+        message = (
+            f"The server redirected the request{status}, which is not followed, so that the key goes nowhere "
+            "else. The session is kept; check HALO_BASE_URL."
+        )
+    else:
+        kind = ServerError if code >= 500 else StatusError
+        what = "The service failed" if code >= 500 else "The server gave no reply"
+        message = f"{what}{status}. The session is kept. {MAY_HAVE_ARRIVED}."
+    return kind(message, status_code=code, detail=detail, docs_url=docs_url, retry_after_s=retry_after_s)
+
+
+def _detail(body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | None]:
+    """The server's own words: its JSON `error`; not a page of HTML, which says nothing in one line."""
+    try:
+        content = decode_json(body.decode("utf-8", "replace"))
+    except ValueError:
+        return "", None
+    if not isinstance(content, dict):
+        return "", None
+    detail, docs_url = content.get("error"), content.get("docs_url")
+    text = shown(detail, 300, secrets).rstrip(".") if isinstance(detail, str) else ""
+    if not (isinstance(docs_url, str) and docs_url.startswith("https://")):
+        docs_url = None
+    return text, docs_url and shown(docs_url, 300, secrets)
+
+
+def _retry_after_s(value: str) -> float | None:
+    """The seconds that a `Retry-After` asks for; None when it cannot be read."""
+    value = value.strip()
+    if value.isascii() and value.isdigit() and len(value) < 20:
+        return float(value)
+    try:
+        at = parsedate_to_datetime(value)
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
+        return None

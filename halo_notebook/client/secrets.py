@@ -1,0 +1,86 @@
+"""Secrets: held so that they show nowhere, and checked before they are used.
+
+The key and the user token are held as `Secret`, whose value shows only through `reveal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ..errors import ConfigError
+
+_MAX_WORDS_CHARS = 64 * 1024
+
+
+class Secret:
+    """A string that shows in no repr, format or traceback; `reveal` is the one way out."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "set"
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled: what is written down would hold it")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def checked_key(key: object) -> Secret:
+    """Return the widget key as a `Secret`, or raise `ConfigError` for what is none."""
+    if isinstance(key, Secret):
+        return key
+    if not isinstance(key, str):
+        raise ConfigError(f"The API key must be a string, not {type(key).__name__}. Nothing was sent.")
+    key = key.strip()
+    if not key:
+        raise ConfigError(
+            "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…), "
+            "or use the demo agent, which needs none."
+        )
+    _refuse_identity_secret(key, "the API key")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(
+            "The API key has a blank or a character that no key has. Nothing was sent; copy it anew."
+        )
+    return Secret(key)
+
+
+def checked_token(token: str) -> Secret:
+    token = token.strip()
+    _refuse_identity_secret(token, "a user token")
+    return Secret(token)
+
+
+def _refuse_identity_secret(value: str, place: str) -> None:
+    if value.startswith("ha_secret_"):
+        raise ConfigError(
+            f"An identity secret (ha_secret_…) was given as {place}. It signs user tokens and must never "
+            "leave a backend, so it is not used. Nothing was sent; set the widget key (ab_live_…), and "
+            "replace this secret if the notebook was shared."
+        )
+
+
+def shown(text: str, limit: int, secrets: Sequence[Secret]) -> str:
+    """A server's or a transport's words in one line, without what was sent to it in confidence."""
+    from ..display.text import one_line
+
+    # Masked before it is cut, and after what may stand between a secret's characters is gone.
+    line = one_line(text, _MAX_WORDS_CHARS)
+    for secret in secrets:
+        line = line.replace(secret.reveal(), "•••")
+    return one_line(line, limit)

@@ -1,0 +1,114 @@
+"""User tokens: where one comes from, and when a fresh one is requested.
+
+A token is a string, which is sent as it is until it has expired, or a callable. A callable is called
+when there is no token yet, when the last one has expired, and once after the server has refused one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import inspect
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+from ..concurrency import threads
+from ..errors import ConfigError
+from .secrets import Secret, checked_token
+
+UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
+TokenSource: TypeAlias = Secret | Callable[[], "str | Awaitable[str]"]
+"""A user token as a client holds it."""
+CallUser: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Calls a user's callable from async code and awaits what it returns."""
+
+
+async def call_in_thread(function: Callable[[], Any]) -> Any:
+    """Call a user's callable on a thread, since it may block, and await what it returns."""
+    value = await threads.to_thread(function)
+    return await value if inspect.isawaitable(value) else value
+
+
+class UserTokens:
+    """The token that a client's callable returned last. One client may be used on several loops."""
+
+    def __init__(self) -> None:
+        self._last: tuple[TokenSource, Secret] | None = None  # with the callable that returned it
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+    async def get(
+        self, source: TokenSource, call: CallUser = call_in_thread, refused: Secret | None = None
+    ) -> Secret:
+        """Return the token to send.
+
+        Args:
+            source: the token, or the callable that returns one.
+            call: calls that callable.
+            refused: the token that the server has just refused, which is not returned again.
+
+        Raises:
+            ConfigError: when the token has expired, or when the callable returns none.
+        """
+        if isinstance(source, Secret):
+            if _has_expired(source):
+                raise ConfigError(
+                    "The user token has expired. Nothing was sent; give a fresh one, or a callable "
+                    "that returns fresh ones."
+                )
+            return source
+        # Many turns may find it expired at the same time; one of them requests another. There is no lock
+        # where the callable runs on the thread that reads the turn, which may be busy with another turn.
+        lock = self._lock() if call is call_in_thread else contextlib.nullcontext()
+        async with lock:
+            token = self._last[1] if self._last and self._last[0] == source else None
+            if token is None or token == refused or _has_expired(token):
+                token = await _fresh_token(source, call)
+                self._last = (source, token)
+            return token
+
+    def _lock(self) -> asyncio.Lock:
+        return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUser) -> Secret:
+    def called() -> Any:
+        try:
+            return source()
+        except StopIteration as error:  # a future cannot carry it: the turn would wait forever
+            raise RuntimeError("StopIteration") from error
+
+    try:
+        value = await call(called)
+    except Exception as error:  # noqa: BLE001  # a user's callable may raise anything
+        # Its text is left out, here and in tracebacks: code that signs tokens may put a secret in it.
+        name = str(error) if str(error) == "StopIteration" else type(error).__name__
+        raise ConfigError(
+            f"The user_token callable raised {name}. The message was not taken; "
+            "mend the callable and run again."
+        ) from None
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(
+            f"The user_token callable returned {type(value).__name__} in place of a token. "
+            "The message was not taken; mend the callable and run again."
+        )
+    token = checked_token(value)
+    if _has_expired(token):
+        raise ConfigError(
+            "The user_token callable returned a token that has expired. The message was not taken; "
+            "let it return a fresh one and run again."
+        )
+    return token
+
+
+def _has_expired(token: Secret) -> bool:
+    """Whether the token is a JWT whose `exp` has passed; False for a token that cannot be read."""
+    try:
+        claims = token.reveal().split(".")[1]
+        expires = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
+        return not isinstance(expires, bool) and float(expires) <= time.time()
+    except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
+        return False
