@@ -215,7 +215,7 @@ _senders: dict[str, _Sender] = {}
 
 def _version() -> str:
     # Of the package as it is loaded: metadata may be missing, or another installation's.
-    return str(sys.modules[str(__package__)].__version__)
+    return str(sys.modules[__name__.partition(".")[0]].__version__)
 
 
 async def installed() -> dict[str, Any]:
