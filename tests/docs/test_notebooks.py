@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +14,9 @@ from nbformat import NotebookNode
 
 from halo_notebook.demo import DemoAgent
 
-from .tutorials import NO_SETTINGS, executed, kept, paths
+from .tutorials import check_ran_well, code_cells, executed, kept, paths
 
 PATHS = paths()
-FAILS = "raises-exception"
-
-
-@pytest.fixture
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in NO_SETTINGS:
-        monkeypatch.delenv(f"HALO_{name}", raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -30,32 +24,6 @@ def another_agent() -> Iterator[DemoAgent]:
     """An agent that a key and an address name, as they name a real one."""
     with DemoAgent(first_byte_s=0, chunk_s=0) as running:
         yield running
-
-
-def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def fails_by_design(cell: NotebookNode) -> bool:
-    return FAILS in cell.metadata.get("tags", [])
-
-
-def check_ran_well(notebook: NotebookNode) -> None:
-    """Every cell succeeded but those that fail by design, and these did; each message got its reply."""
-    for cell in code_cells(notebook):
-        errors = [output for output in cell.outputs if output.output_type == "error"]
-        assert bool(errors) == fails_by_design(cell), cell.source
-        for error in errors:
-            assert len(error.traceback) == 1, "an error is one line"
-        complaints = [output.text for output in cell.outputs if output.get("name") == "stderr"]
-        assert not complaints, cell.source
-        if cell.source.startswith(("%%halo", "%halo ask")) and "--dry-run" not in cell.source:
-            statuses = [
-                output.metadata.halo.status for output in cell.outputs if "halo" in output.get("metadata", {})
-            ]
-            assert statuses == ([] if not statuses and errors else ["failed" if errors else "complete"]), (
-                cell.source
-            )
 
 
 def shape(notebook: NotebookNode) -> list[tuple[str, list[list[str]]]]:
@@ -73,25 +41,23 @@ def shape(notebook: NotebookNode) -> list[tuple[str, list[list[str]]]]:
 
 
 @pytest.mark.kernel
-@pytest.mark.usefixtures("no_settings")
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_runs_with_no_key(path: Path) -> None:
     """From top to bottom on the demo agent; and what is committed is what it gives."""
-    notebook = executed(path)
+    committed = nbformat.read(path, as_version=4)
+    notebook = executed(copy.deepcopy(committed), pauses=False)
     check_ran_well(notebook)
     assert "demo agent" in str(notebook)
-    committed = nbformat.read(path, as_version=4)
     assert shape(kept(notebook)) == shape(committed)
 
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_notebook_runs_on_the_agent_that_the_settings_name(
-    path: Path, another_agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notebook_runs_on_the_agent_that_the_settings_name(path: Path, another_agent: DemoAgent) -> None:
     """Unchanged: with a key in the environment its messages go there."""
     before = len(another_agent.requests)
-    executed(path, HALO_API_KEY="ab_live_of_another", HALO_BASE_URL=another_agent.url)
+    notebook = nbformat.read(path, as_version=4)
+    executed(notebook, HALO_API_KEY="ab_live_of_another", HALO_BASE_URL=another_agent.url)
     asked = [request.body["message"] for request in list(another_agent.requests)[before:]]
     # Nobody's own agent is bothered with faults.
     assert not [message for message in asked if message.startswith("/")]

@@ -1,4 +1,4 @@
-"""The README is true: its code runs, its links lead somewhere, its errors are the real ones."""
+"""README and docs are true: their code runs, their links lead somewhere, their errors are the real ones."""
 
 from __future__ import annotations
 
@@ -18,83 +18,102 @@ from halo_notebook import HaloClient, Replay, errors, evaluate
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation.journal import Journal
 
+from .tutorials import check_ran_well, executed
+
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-TEXTS = {
+PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md")
-} | {
+    for path in (*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+                 *sorted((ROOT / "docs").glob("*.md")))
+}  # fmt: skip
+TEXTS = PAGES | {
     path.relative_to(ROOT).as_posix(): "\n\n".join(
         cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
     )
     for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
 }
-# What a shell is told, by what runs it in CI.
+RUN = {"python", "ipython"}
+NOT_CODE = {"mermaid", "text"}
+# Where CI runs the shell commands of README and docs.
 SHELL = {
     "make demo": "tests/docs/test_demo_command.py",
     "make test": "this run",
+    "make lite": "make test, before it runs pytest",
     "python -m pip install .": ".ci/run, wheel",
-    "python -m pip install '.[inspect]'": "make test, as a part of '.[test]'",
+    'python -m pip install ".[lab,eval]"': "make demo",
+    "jupyter lab notebooks": "tests/docs/test_demo_command.py, on another port",
+    'python -m pip install ".[eval]"': "make test, as a part of '.[test]'",
+    'python -m pip install ".[dask]"': "make test, as a part of '.[test]'",
+    'python -m pip install ".[inspect]"': "make test, as a part of '.[test]'",
     "inspect eval task.py --model halo/default -M mode=voice": "below",
+    "python -m halo_notebook.demo --port 8765": "tests/demo/test_server.py",
+    "python3 -m http.server --bind 127.0.0.1 --directory notebooks/lite/_site": "the standard library's",
 }
 
 
-def blocks() -> list[tuple[str, str]]:
-    """The README's code: what each block is, and its text."""
-    return [
-        (token.info, token.content)
-        for token in MarkdownIt().parse(README)
-        if token.type in ("fence", "code_block")
-    ]
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The code of a page: the info string and the text of each block."""
+    tokens = MarkdownIt().parse(PAGES[page])
+    return [(token.info, token.content) for token in tokens if token.type in ("fence", "code_block")]
 
 
-@pytest.fixture
-def settings(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An agent that the settings name, and an empty folder to work in."""
-    monkeypatch.setenv("HALO_API_KEY", DEMO_KEY)
-    monkeypatch.setenv("HALO_BASE_URL", agent.url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def language(info: str) -> str:
+    return info.partition(" ")[0]
 
 
 def test_each_block_says_what_it_is() -> None:
-    """So that none is left out of what follows."""
-    assert {info.partition(" ")[0] for info, _ in blocks()} == {"sh", "python", "ipython"}
-    lines = [line for info, text in blocks() if info == "sh" for line in text.splitlines()]
-    assert {line.partition("  #")[0].strip() for line in lines} == set(SHELL)
+    """So none is left out: a block is run here, its commands are run elsewhere in CI, or it is not code."""
+    found = [(page, language(info), text) for page in PAGES for info, text in blocks(page)]
+    assert {name for _, name, _ in found} <= RUN | NOT_CODE | {"sh"}
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    known = {*SHELL, ".ci/run", *(f"make {target}" for target in targets)}
+    lines = {
+        line.partition("  #")[0].strip()
+        for _, name, text in found
+        if name == "sh"
+        for line in text.splitlines()
+    }
+    assert set(SHELL) <= lines <= known
 
 
 @pytest.mark.kernel
-def test_its_cells_run_one_after_the_other(agent: DemoAgent) -> None:
-    """As a reader would run them, in one notebook from top to bottom."""
-    from ..harness.kernels import Kernel
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if RUN & {language(info) for info, _ in blocks(page)}]
+)
+def test_its_cells_run_one_after_the_other(page: str) -> None:
+    """A reader can paste them into one notebook, from top to bottom, without a key."""
+    notebook = nbformat.v4.new_notebook()
+    for info, text in blocks(page):
+        if language(info) in RUN:
+            tags = ["raises-exception"] if info.endswith(" raises") else []
+            notebook.cells.append(nbformat.v4.new_code_cell(text, metadata={"tags": tags}))
+    check_ran_well(executed(notebook, pauses=False))
 
-    settings = {"HALO_API_KEY": DEMO_KEY, "HALO_BASE_URL": agent.url}
-    with Kernel(settings) as kernel:
-        for info, text in blocks():
-            if info in ("python", "ipython"):
-                result = kernel.run(text, timeout=60)
-                assert result.status == "ok", f"{text}\n{result.ename}: {result.evalue}"
-    assert len(agent.requests) > 20
 
-
-def test_its_eval_runs(settings: Path, agent: DemoAgent) -> None:
-    """The file and the command of its section on inspect_ai."""
-    (source,) = (text for info, text in blocks() if info == "python file=task.py")
-    (settings / "task.py").write_text(source)
+def test_its_eval_runs(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file and the command of the section on inspect_ai."""
+    monkeypatch.setenv("HALO_API_KEY", DEMO_KEY)
+    monkeypatch.setenv("HALO_BASE_URL", agent.url)
+    (source,) = (text for info, text in blocks("docs/inspect-and-dask.md") if info == "python file=task.py")
+    (tmp_path / "task.py").write_text(source)
     (line,) = (line for line in SHELL if line.startswith("inspect eval"))
     command = [str(Path(sys.executable).with_name("inspect")), *shlex.split(line)[1:], "--display", "plain"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [request.body["mode"] for request in agent.requests] == ["voice"]
+
+
+def test_the_readme_is_short() -> None:
+    """What does not fit is in docs/."""
+    assert len(PAGES["README.md"].splitlines()) <= 200
 
 
 # --- Links ------------------------------------------------------------------------------
 
 
 def links(text: str) -> Iterator[str]:
-    """Where a text's links and pictures lead."""
-    for token in MarkdownIt().parse(text):
+    """Where the links and pictures of a text lead."""
+    for token in MarkdownIt().enable("table").parse(text):
         for child in token.children or []:
             for name in ("href", "src"):
                 if target := child.attrGet(name):
@@ -110,7 +129,8 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_its_links_lead_somewhere(name: str) -> None:
-    """Every file and heading that is linked to is there; elsewhere only to https."""
+    """Every file and heading that is linked to is there; other links are https, and none is a placeholder."""
+    assert "OWNER" not in TEXTS[name]
     for link in links(TEXTS[name]):
         target, _, anchor = link.partition("#")
         if target.startswith("https://"):
@@ -118,14 +138,13 @@ def test_its_links_lead_somewhere(name: str) -> None:
         path = (ROOT / name).parent / unquote(target) if target else ROOT / name
         assert path.exists(), link
         if anchor:
-            assert anchor in anchors(TEXTS[path.relative_to(ROOT).as_posix()]), link
+            assert anchor in anchors(TEXTS[path.resolve().relative_to(ROOT).as_posix()]), link
 
 
-def test_the_repositorys_address_stands_in_one_place() -> None:
-    """A placeholder, until there is one."""
-    found = [name for name, text in TEXTS.items() for _ in re.findall("OWNER", text)]
-    assert found == ["README.md"]
-    assert README.rstrip().endswith("HEAD?labpath=notebooks%2F01-first-reply.ipynb")
+def test_each_page_is_in_the_index() -> None:
+    """A reader of docs/README.md finds all pages."""
+    pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")} - {"README.md"}
+    assert pages <= set(links(PAGES["docs/README.md"]))
 
 
 # --- Errors -----------------------------------------------------------------------------
@@ -153,7 +172,7 @@ def ask_at(url: str, message: str = "Hello", key: str = DEMO_KEY) -> Callable[[D
 
 
 RECORDING = ROOT / "notebooks/recordings/support.jsonl"
-# How each of the README's lines comes about.
+# How each message of the table in docs/troubleshooting.md comes about.
 PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
     "There is no API key.": ask_at("", key=""),
     "An identity secret (ha_secret_…) was given as the API key.": ask_at("", key="ha_secret_x"),
@@ -176,7 +195,7 @@ PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
 
 def test_its_table_of_errors_is_whole() -> None:
     """Each line of it is provoked below, and none is left out."""
-    table = README.partition("### Troubleshooting")[2].partition("\n\nIPython")[0]
+    table = PAGES["docs/troubleshooting.md"].partition("## Error messages")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE) == list(PROVOKED)
 
 
@@ -184,7 +203,7 @@ def test_its_table_of_errors_is_whole() -> None:
 def test_its_errors_are_the_real_ones(
     line: str, agent: DemoAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the table quotes is in the line that a reader meets."""
+    """The text that the table quotes is in the message that a reader sees."""
     monkeypatch.delenv("HALO_API_KEY", raising=False)
     with pytest.raises(errors.HaloError) as caught:
         PROVOKED[line](agent, tmp_path)
