@@ -69,7 +69,7 @@ def test_a_notebook_is_built_as_the_others_are(path: Path) -> None:
     """It says first what the reader will have, then where to go; cells are short and none was left out."""
     notebook = nbformat.read(path, as_version=4)
     first, last = notebook.cells[0], notebook.cells[-1]
-    assert first.source.startswith("# ") and "At the end you have" in first.source
+    assert first.source.startswith("# ") and "By the end of this notebook you will have" in first.source
     assert "## Where to go next" in last.source and last.cell_type == "markdown"
     for cell in code_cells(notebook):
         assert len(cell.source.splitlines()) <= 20, cell.source
