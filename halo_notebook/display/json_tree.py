@@ -276,6 +276,30 @@ def _visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
+_MARK = "\ue000"
+_JSON_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*":?|-?[0-9][0-9.eE+-]*')
+_INDEX_KEY = re.compile('"[0-9]+":')
+# Below 16 digits, and with neither an exponent nor ".0", JavaScript writes a number as Python does.
+_SAME_NUMBER = re.compile(r"-?[0-9]{1,15}|-?[0-9]+\.[0-9]*[1-9]")
+
+
+def page_json(payload: JSON) -> str:
+    r"""Return `payload` as JSON text whose numbers and keys stay exact through a page's `JSON.parse`.
+
+    A number that JavaScript would write in another way is the string "\ue000" and its digits; a key
+    that looks like an array index, which JavaScript would move to the front, begins with "\ue000".
+    A string or key that begins with that character gets one more of it.
+    """
+    return _JSON_TOKEN.sub(_marked, json.dumps(payload, ensure_ascii=False, separators=(",", ":")))
+
+
+def _marked(found: re.Match[str]) -> str:
+    token = found[0]
+    if token[0] != '"':
+        return token if _SAME_NUMBER.fullmatch(token) else f'"{_MARK}{token}"'
+    return f'"{_MARK}{token[1:]}' if token[1] == _MARK or _INDEX_KEY.fullmatch(token) else token
+
+
 def payload_label(payload: JSON, index: int) -> str:
     """Return a short label for an action, one line of at most 80 characters.
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ..stream import JSON
 from .blocks import ShownText
-from .json_tree import json_display, payload_label
+from .json_tree import json_display, page_json, payload_label
 from .words import counted
 
 if TYPE_CHECKING:
@@ -211,12 +211,12 @@ class Timeline:
 
 
 def _payload_text(payload: JSON) -> tuple[str, bool]:
-    """A payload as exact JSON, or a copy that is shortened and whether it is."""
-    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    """A payload as JSON for the page, or a copy that is shortened and whether it is."""
+    text = page_json(payload)
     if len(text.encode("utf-8", "replace")) <= MAX_ACTION_BYTES:
         return text, False
-    copy = json_display(payload, max_bytes=MAX_ACTION_BYTES // 2)
-    return json.dumps(copy, ensure_ascii=False, separators=(",", ":")), True
+    # Marks may more than double the size of a copy.
+    return page_json(json_display(payload, max_bytes=MAX_ACTION_BYTES // 3)), True
 
 
 def _shorten(blocks: list[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, cast
@@ -82,13 +81,14 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
 
 def _static_turn(turn: Turn, view: View, session: str) -> str:
     blocks = cast("list[str]", view["blocks"])
+    payloads = {f"a{number}": payload for number, payload in enumerate(turn.reply.actions, 1)}
     html: list[str] = []
     shown = 0
     for action in cast("list[View]", view["actions"]):
         after = cast("int", action["after"])
         html += [wrap("".join(blocks[shown:after]))] if after > shown else []
         shown = max(shown, after)
-        html.append(json_html(json.loads(str(action["json"])), str(action["label"]), max_nodes=200))
+        html.append(json_html(payloads[str(action["id"])], str(action["label"]), max_nodes=200))
     html += [wrap("".join(blocks[shown:]))] if shown < len(blocks) else []
     if sum(map(len, html)) > MAX_STATIC_BYTES:
         text = bounded(turn.reply.text, MAX_STATIC_BYTES // 6)

@@ -1,101 +1,49 @@
-/* JSON, exact: numbers as they were written, keys in their order and each as often as it stands there.
+/* JSON whose numbers, keys and strings are exactly those of the kernel's text.
 
-The page's own JSON.parse rounds numbers and sorts keys that look like numbers. */
+JSON.parse rounds numbers and puts keys that look like array indices first. So the kernel marks both with U+E000
+(`page_json`): such a number is a string, "\ue000" and its digits; such a key has the mark in front, and so
+has a string or key that begins with the character itself. Values stay as JSON.parse makes them; what is
+shown, searched or copied goes through the functions below.
+*/
 
 import { quoted } from "./text.js";
 
-export class Literal {
-  constructor(text) {
-    this.text = text;
-  }
+const MARK = "\ue000";
+
+const isMarked = (value) => typeof value === "string" && value[0] === MARK;
+const isMarkedNumber = (value) => isMarked(value) && value[1] !== MARK;
+
+/** An object key as it was; an array's index stays a number. */
+export const unmarked = (key) => (isMarked(key) ? key.slice(1) : key);
+
+/** "object", "array", "string", "number" or "name" (true, false and null). */
+export function kindOf(value) {
+  if (Array.isArray(value)) return "array";
+  if (isMarkedNumber(value)) return "number";
+  return value === null || typeof value === "boolean" ? "name" : typeof value;
 }
 
-export class Entries {
-  constructor() {
-    this.keys = [];
-    this.values = [];
-  }
-}
+export const isBranch = (value) => typeof value === "object" && value !== null;
 
-const NAMES = new Map([["true", true], ["false", false], ["null", null]]);
+/** The keys of an object, as JSON.parse left them, or the indices of an array. */
+export const keysOf = (value) => (Array.isArray(value) ? [...value.keys()] : Object.keys(value));
 
-function endOfString(text, start) {
-  for (let end = text.indexOf('"', start + 1); end > 0; end = text.indexOf('"', end + 1)) {
-    let slashes = 0;
-    while (text[end - 1 - slashes] === "\\") slashes++;
-    if (slashes % 2 === 0) return end + 1;
-  }
-  throw new SyntaxError("a string without its end");
-}
+/** The text of a value that is not a branch: of a string its characters, of a number its digits. */
+export const textOf = (value) => String(unmarked(value));
 
-/** Read JSON without recursion, so that no depth is too much. */
-export function parseJson(text) {
-  const token = /[\s,:]*(?:([[{])|([\]}])|(")|([^\s,:[\]{}"]+))/y;
-  const root = [];
-  const above = [];
-  let holder = root;
-  let key = null;
-  const put = (value) => {
-    if (holder instanceof Entries) {
-      holder.keys.push(key);
-      holder.values.push(value);
-      key = null;
-    } else {
-      holder.push(value);
-    }
-  };
-  for (;;) {
-    const found = token.exec(text);
-    if (!found) break;
-    const [, open, shut, quote, word] = found;
-    if (open) {
-      const branch = open === "[" ? [] : new Entries();
-      put(branch);
-      above.push(holder);
-      holder = branch;
-    } else if (shut) {
-      holder = above.pop();
-    } else if (quote) {
-      const start = token.lastIndex - 1;
-      const end = endOfString(text, start);
-      token.lastIndex = end;
-      const raw = text.slice(start, end);
-      const value = raw.includes("\\") ? JSON.parse(raw) : raw.slice(1, -1);
-      if (holder instanceof Entries && key === null) key = value;
-      else put(value);
-    } else {
-      put(NAMES.has(word) ? NAMES.get(word) : new Literal(word));
-    }
-  }
-  if (root.length !== 1 || above.length) throw new SyntaxError("not one JSON value");
-  return root[0];
-}
-
-export const isBranch = (value) => Array.isArray(value) || value instanceof Entries;
-export const sizeOf = (value) => (value instanceof Entries ? value.keys.length : value.length);
-export const childAt = (value, index) => (value instanceof Entries ? value.values[index] : value[index]);
-export const keyAt = (value, index) => (value instanceof Entries ? value.keys[index] : index);
-
-export function plainScalar(value) {
-  if (typeof value === "string") return value;
-  return value instanceof Literal ? value.text : String(value);
-}
-
-/** Indented JSON of an exact value. */
+/** A value as indented JSON. */
 export function prettyJson(value, indent = "") {
-  if (!isBranch(value)) return typeof value === "string" ? JSON.stringify(value) : plainScalar(value);
-  const size = sizeOf(value);
-  const [open, shut] = value instanceof Entries ? "{}" : "[]";
-  if (!size) return open + shut;
+  if (!isBranch(value)) return kindOf(value) === "string" ? JSON.stringify(unmarked(value)) : textOf(value);
+  const [open, shut] = Array.isArray(value) ? "[]" : "{}";
   const inner = `${indent}  `;
-  const lines = [];
-  for (let index = 0; index < size; index++) {
-    const name = value instanceof Entries ? `${JSON.stringify(value.keys[index])}: ` : "";
-    lines.push(`${inner}${name}${prettyJson(childAt(value, index), inner)}`);
-  }
-  return `${open}\n${lines.join(",\n")}\n${indent}${shut}`;
+  const lines = keysOf(value).map((key) => {
+    const name = typeof key === "string" ? `${JSON.stringify(unmarked(key))}: ` : "";
+    return inner + name + prettyJson(value[key], inner);
+  });
+  return lines.length ? `${open}\n${lines.join(",\n")}\n${indent}${shut}` : open + shut;
 }
 
+/** One step of a path, for an index or for a key as it was. */
 export function pathStep(key) {
   if (typeof key === "number") return `[${key}]`;
   return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${quoted(key)}]`;

@@ -499,9 +499,9 @@ export default () => {
     },
     render({ model, el }) {
       const panel = new Panel(store, model, el);
-      store.views.add(panel);
+      const hide = store.show(panel);
       return () => {
-        store.views.delete(panel);
+        hide();
         panel.destroy();
       };
     },

@@ -69,6 +69,21 @@ export class Store {
     this.unwatchKernel?.();
   }
 
+  /** Add a view, until the function that this returns is called. */
+  show(view) {
+    this.views.add(view);
+    if (this.views.size === 1) this.countViews();
+    return () => {
+      this.views.delete(view);
+      if (!this.views.size) this.countViews();
+    };
+  }
+
+  /** The kernel sends what changes only to pages that show it. */
+  countViews() {
+    if (!this.gone) this.post({ kind: "views", cid: freshId(), count: this.views.size });
+  }
+
   changed() {
     for (const view of this.views) view.schedule();
   }
@@ -276,6 +291,7 @@ export class Store {
       case "answer": this.settle(message.cid, message); break;
       case "notice": this.notice(message.text); break;
       case "closed": this.lose("closed"); break;
+      case "views": if (this.views.size) this.countViews(); break;
       case "snapshot": this.takeSnapshot(message); break;
       default: this.takeNext(message);
     }

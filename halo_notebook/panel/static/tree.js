@@ -1,7 +1,7 @@
 /* A JSON tree: rows, keys, a filter, and what can be copied. The first two classes know no page. */
 
 import { button, element, icon, setLabel, setText } from "./dom.js";
-import { Entries, Literal, childAt, isBranch, keyAt, pathStep, plainScalar, prettyJson, sizeOf } from "./json.js";
+import { isBranch, keysOf, kindOf, pathStep, prettyJson, textOf, unmarked } from "./json.js";
 import { count, counted, quoted, startOf, visible } from "./text.js";
 
 const PAGE = 100; // children shown under one row; more of them stand in ranges
@@ -16,6 +16,7 @@ export class TreeNode {
     this.parent = parent;
     this.key = key;
     this.value = value;
+    this.size = isBranch(value) ? keysOf(value).length : 0;
     this.range = range;
     this.level = parent ? parent.level + 1 : 1;
     this.position = 1;
@@ -26,7 +27,7 @@ export class TreeNode {
   }
 
   get isBranch() {
-    return isBranch(this.value) && sizeOf(this.value) > 0;
+    return this.size > 0;
   }
 
   children() {
@@ -43,20 +44,19 @@ export class TreeNode {
   }
 
   makeChildren() {
-    const [from, to] = this.range ?? [0, sizeOf(this.value)];
+    const [from, to] = this.range ?? [0, this.size];
+    if (to - from <= PAGE) return keysOf(this.value).slice(from, to).map((key) => this.child(key));
     const kids = [];
-    if (to - from <= PAGE) {
-      for (let index = from; index < to; index++) {
-        kids.push(new TreeNode(this, keyAt(this.value, index), childAt(this.value, index)));
-      }
-      return kids;
-    }
     let size = PAGE;
     while ((to - from) / size > PAGE) size *= 10;
     for (let start = from; start < to; start += size) {
       kids.push(new TreeNode(this, null, this.value, [start, Math.min(start + size, to)]));
     }
     return kids;
+  }
+
+  child(key) {
+    return new TreeNode(this, unmarked(key), this.value[key]);
   }
 
   path() {
@@ -82,19 +82,24 @@ export class Search {
     this.needle = needle.toLowerCase();
     this.seen = 0;
     this.found = 0;
-    this.matches = []; // the indices that lead there
-    this.todo = [{ value, index: 0 }];
+    this.matches = []; // of each the keys that lead there
+    this.todo = [];
     this.root = value;
+    this.enter(value);
+  }
+
+  enter(value) {
+    this.todo.push({ value, keys: keysOf(value), index: 0 });
   }
 
   test(key, value) {
     this.seen++;
     const hit =
       (typeof key === "string" && key.toLowerCase().includes(this.needle)) ||
-      (!isBranch(value) && plainScalar(value).toLowerCase().includes(this.needle));
+      (!isBranch(value) && textOf(value).toLowerCase().includes(this.needle));
     if (!hit) return;
     this.found++;
-    if (this.matches.length < MAX_MATCHES) this.matches.push(this.todo.map((level) => level.index));
+    if (this.matches.length < MAX_MATCHES) this.matches.push(this.todo.map(({ keys, index }) => keys[index]));
   }
 
   /** Go on for some milliseconds; whether all has been seen. */
@@ -103,14 +108,15 @@ export class Search {
     for (let turns = 0; this.todo.length; turns++) {
       if (turns % 200 === 199 && performance.now() > end) return false;
       const level = this.todo[this.todo.length - 1];
-      if (level.index >= sizeOf(level.value)) {
+      if (level.index >= level.keys.length) {
         this.todo.pop();
         if (this.todo.length) this.todo[this.todo.length - 1].index++;
         continue;
       }
-      const value = childAt(level.value, level.index);
-      this.test(keyAt(level.value, level.index), value);
-      if (isBranch(value)) this.todo.push({ value, index: 0 });
+      const key = level.keys[level.index];
+      const value = level.value[key];
+      this.test(unmarked(key), value);
+      if (isBranch(value)) this.enter(value);
       else level.index++;
     }
     return true;
@@ -126,15 +132,14 @@ export class Search {
       if (rows > MAX_ROWS && held) break;
       held++;
       let node = root;
-      for (const index of match) {
+      for (const key of match) {
         const known = below.get(node);
-        if (!known.has(index)) {
-          const kid = new TreeNode(node, keyAt(node.value, index), childAt(node.value, index));
-          known.set(index, kid);
-          below.set(kid, new Map());
+        if (!known.has(key)) {
+          known.set(key, node.child(key));
+          below.set(known.get(key), new Map());
           rows++;
         }
-        node = known.get(index);
+        node = known.get(key);
       }
     }
     for (const [node, known] of below) {
@@ -238,16 +243,14 @@ export class JsonTree {
   }
 
   valueText(node) {
-    const { value } = node;
-    if (isBranch(value)) {
-      const size = sizeOf(value);
-      const text = value instanceof Entries ? `{} ${counted(size, "key")}` : `[] ${counted(size, "item")}`;
+    const kind = kindOf(node.value);
+    if (isBranch(node.value)) {
+      const text = kind === "object" ? `{} ${counted(node.size, "key")}` : `[] ${counted(node.size, "item")}`;
       return [element("span", { class: "halo-size", text })];
     }
-    if (typeof value !== "string") {
-      const kind = value instanceof Literal ? "halo-number" : "halo-name";
-      const text = plainScalar(value);
-      return [element("span", { class: kind }, this.marked(visible(text.length > 500 ? `${text.slice(0, 500)}…` : text)))];
+    const value = textOf(node.value);
+    if (kind !== "string") {
+      return [element("span", { class: `halo-${kind}` }, this.marked(value.length > 500 ? `${value.slice(0, 500)}…` : value))];
     }
     if (value.length <= SHORT_STRING) return [element("span", { class: "halo-string" }, this.marked(quoted(value)))];
     const text = node.whole
@@ -292,7 +295,7 @@ export class JsonTree {
 
   toggle(node) {
     if (!node.isBranch) {
-      if (typeof node.value !== "string" || node.value.length <= SHORT_STRING) return;
+      if (kindOf(node.value) !== "string" || textOf(node.value).length <= SHORT_STRING) return;
       node.whole = !node.whole;
     } else {
       node.open = !node.open;
@@ -341,7 +344,7 @@ export class JsonTree {
 
   copyValue(target) {
     const { value } = this.nodeOf(this.tools);
-    return this.panel.copy(isBranch(value) ? prettyJson(value) : plainScalar(value), target);
+    return this.panel.copy(isBranch(value) ? prettyJson(value) : textOf(value), target);
   }
 
   copyPath(target) {

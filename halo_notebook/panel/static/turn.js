@@ -1,7 +1,7 @@
 /* What stands in the transcript: a turn with its actions, and a message that is not yet one. */
 
 import { arrange, button, element, icon, setText } from "./dom.js";
-import { parseJson, prettyJson } from "./json.js";
+import { prettyJson } from "./json.js";
 import { clock, seconds, visible } from "./text.js";
 import { JsonTree } from "./tree.js";
 
@@ -289,7 +289,7 @@ class ActionCard {
 
   fillBody() {
     try {
-      this.value = parseJson(this.json);
+      this.value = JSON.parse(this.json);
     } catch {
       this.value = this.json; // no JSON: shown as the text that it is
     }
