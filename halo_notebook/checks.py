@@ -11,13 +11,10 @@ nothing of an action's payload but what they are told.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-from .errors import InvalidRequest
 
 if TYPE_CHECKING:
     from .reply import Reply
@@ -25,14 +22,22 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = "bool | float | Score | None"
 Check: TypeAlias = Callable[..., "Verdict | Awaitable[Verdict]"]
-Judge: TypeAlias = "Callable[[Reply, JSON], Verdict | Awaitable[Verdict]]"
 PASSING = 0.5
-COLUMNS = (
-    *("case", "config", "repeat", "turn", "tags", "status", "message", "text", "actions", "session_id"),
-    *("agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries", "error"),
-    *("cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
-)
-"""What tables have beside the checks."""
+
+__all__ = [
+    "Check",
+    "Score",
+    "Verdict",
+    "action",
+    "actions_in_order",
+    "agent_is",
+    "autoevals_scorer",
+    "contains",
+    "faster_than",
+    "json_schema",
+    "matches",
+    "no_action",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,74 +55,9 @@ class Score:
     note: str = ""
 
 
-def as_score(verdict: Any) -> Score:
-    """What a check gave, as a `Score`.
-
-    Raises:
-        TypeError: when it is none of what a check may give.
-    """
-    match verdict:
-        case Score():
-            return verdict
-        case None:
-            return Score(None)
-        case bool():
-            return Score(verdict, float(verdict))
-        case int() | float() if 0 <= verdict <= 1:
-            return Score(verdict >= PASSING, float(verdict), f"score {verdict:.3g}")
-        case _ if type(verdict).__module__ == "numpy" and hasattr(verdict, "item"):
-            return as_score(verdict.item())
-    given = verdict if isinstance(verdict, int | float) else type(verdict).__name__
-    raise TypeError(f"a check gives a bool, a number from 0 to 1 or a Score, not {given}")
-
-
 def check_name(check: Check) -> str:
     """What a check is called: its column in a table."""
     return str(getattr(check, "__name__", None) or type(check).__name__)
-
-
-def judge_of(check: Check) -> Judge:
-    """What gives a check's verdict, which may be awaitable, of a reply and what is expected of it."""
-    # Looked at once: a signature takes longer to read than most checks to judge.
-    return check if _takes_two(check) else lambda reply, expect: check(reply)
-
-
-def _takes_two(check: Check) -> bool:
-    try:
-        parameters = inspect.signature(check).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    places = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
-    required = [each for each in places if each.default is each.empty]
-    return len(required) >= 2 or (len(places) >= 2 and places[1].name == "expect")
-
-
-def checked_checks(checks: Sequence[Check] | Mapping[str, Check] | Check) -> dict[str, Judge]:
-    """Who judges, under the checks' names.
-
-    Raises:
-        InvalidRequest: when one is no function, or two have the same name.
-    """
-    if isinstance(checks, Mapping):
-        named = {str(name): check for name, check in checks.items()}
-    else:
-        given = [checks] if callable(checks) else list(checks)
-        named = {}
-        for check in given:
-            name = check_name(check)
-            if name in named:
-                raise InvalidRequest(
-                    f"Two checks are called {name!r}. Nothing was sent; give them as a dict, name to check."
-                )
-            named[name] = check
-    for name, check in named.items():
-        if name in COLUMNS or name.endswith(" note") or not name:
-            raise InvalidRequest(
-                f"A check cannot be called {name!r}, as a column is. Nothing was sent; give it another name."
-            )
-        if not callable(check):
-            raise InvalidRequest(f"The check {name!r} is no function. Nothing was sent; give a function.")
-    return {name: judge_of(check) for name, check in named.items()}
 
 
 # --- Ready checks -----------------------------------------------------------------------

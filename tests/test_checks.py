@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from halo_notebook.checks import (
@@ -14,18 +13,15 @@ from halo_notebook.checks import (
     action,
     actions_in_order,
     agent_is,
-    as_score,
     autoevals_scorer,
     check_name,
-    checked_checks,
     contains,
     faster_than,
     json_schema,
-    judge_of,
     matches,
     no_action,
 )
-from halo_notebook.errors import InvalidRequest
+from halo_notebook.evaluation.judging import as_score, judge_of
 from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, Action, ActionSummary, TextDelta
 
@@ -88,64 +84,6 @@ GO: JSON = {"name": "navigate"}
 def test_ready_checks(check: Check, about: Reply, expect: JSON, passes: bool | None) -> None:
     """Each passes what it says, and nothing else."""
     assert as_score(judge_of(check)(about, expect)).passed is passes
-
-
-@pytest.mark.parametrize(
-    ("verdict", "score"),
-    [
-        (True, Score(True, 1.0)),
-        (False, Score(False, 0.0)),
-        (0.5, Score(True, 0.5, "score 0.5")),
-        (0.49, Score(False, 0.49, "score 0.49")),
-        (1, Score(True, 1.0, "score 1")),
-        (None, Score(None)),
-        (Score(False, 0.2, "why"), Score(False, 0.2, "why")),
-        (np.bool_(True), Score(True, 1.0)),
-        (np.float32(0.25), Score(False, 0.25, "score 0.25")),
-    ],
-)
-def test_what_a_check_may_give(verdict: Any, score: Score) -> None:
-    """A bool, a number from 0 to 1, a Score, or nothing."""
-    assert as_score(verdict) == score
-
-
-@pytest.mark.parametrize("verdict", ["yes", float("nan"), [True], object(), 85, -0.1])
-def test_what_a_check_may_not_give(verdict: Any) -> None:
-    """It is no pass and no fail."""
-    with pytest.raises(TypeError, match="a bool, a number from 0 to 1 or a Score"):
-        as_score(verdict)
-
-
-def test_a_check_may_take_what_is_expected() -> None:
-    """As its second argument, required or called `expect`; another default is its own."""
-
-    def one(reply: Reply) -> bool:
-        return True
-
-    def two(reply: Reply, wanted: str) -> bool:
-        return wanted == "x"
-
-    def named(reply: Reply, expect: JSON = None) -> bool:
-        return expect == "x"
-
-    def own(reply: Reply, limit: int = 3) -> bool:
-        return limit == 3
-
-    for check in (one, two, named, own):
-        assert judge_of(check)(reply(), "x") is True
-
-
-def test_checks_have_names() -> None:
-    """Their own, or those of a dict; two of one name are refused."""
-    assert list(checked_checks([contains("a"), contains("b"), len])) == ["contains(a)", "contains(b)", "len"]
-    assert list(checked_checks({"short": len})) == ["short"]
-    assert list(checked_checks(len)) == ["len"]
-    assert check_name(action("go", a=1)) == "action(go, a=1)"
-    assert check_name(faster_than(total_s=2)) == "faster_than(total_s=2)"
-    with pytest.raises(InvalidRequest, match="Two checks are called 'contains'"):
-        checked_checks([contains(), contains()])
-    with pytest.raises(InvalidRequest, match="'x' is no function"):
-        checked_checks({"x": 3})  # type: ignore[dict-item]
 
 
 def test_an_autoevals_scorer_is_a_check() -> None:

@@ -1,4 +1,4 @@
-"""Many cases sent to an agent: cases, results and their statistics."""
+"""Evaluations: send many cases to an agent, apply checks to its replies, and compare."""
 
 from __future__ import annotations
 
@@ -46,3 +46,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

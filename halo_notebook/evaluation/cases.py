@@ -83,6 +83,23 @@ class Case:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A case as it is run once.
+
+    Attributes:
+        key: a digest of what is sent to whom, and the number of the repeat.
+        case: what is sent.
+        config: the name of the configuration that it is sent to.
+        repeat: from 1.
+    """
+
+    key: str
+    case: Case
+    config: str
+    repeat: int
+
+
 def digest(content: JSON) -> str:
     """A short name for JSON content, the same on every machine."""
     return hashlib.sha256(_canonical(content).encode("utf-8", "replace")).hexdigest()[:20]

@@ -42,6 +42,8 @@ _BEGINNING = b'{"kind":"run"'
 class Journal:
     """Adds lines to a file, on a thread of its own; several at once are synced together.
 
+    Lines may be added from one thread at a time.
+
     Args:
         path: is made when there is none.
 
@@ -77,15 +79,19 @@ class Journal:
             ) from None
         if path.stat().st_size and not _ends_with_a_line(path):
             self._file.write(b"\n")  # what was torn stays alone on its line
-        self._size = path.stat().st_size
+        self._size = self._end = path.stat().st_size  # what is on the disk, and what will be
         self._waiting: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
         self._error: UsageError | None = None
         self._thread = threading.Thread(target=self._write_all, name="halo-journal", daemon=True)
         self._thread.start()
 
-    def append(self, line: dict[str, JSON]) -> None:
-        """Add a line. It is written at once; `close` raises when it could not be."""
-        self._waiting.put(_Line(_encoded(line)))
+    def append(self, line: dict[str, JSON]) -> int:
+        """Add a line. It is written at once; `close` raises when it could not be.
+
+        Returns:
+            the byte of the file at which it begins.
+        """
+        return self._add(_Line(_encoded(line)))
 
     async def confirmed(self, line: dict[str, JSON]) -> None:
         """Add a line and wait until it is on the disk.
@@ -94,8 +100,13 @@ class Journal:
             UsageError: when it cannot be written.
         """
         on_disk = asyncio.get_running_loop().create_future()
-        self._waiting.put(_Line(_encoded(line), on_disk))
+        self._add(_Line(_encoded(line), on_disk))
         await on_disk
+
+    def _add(self, line: _Line) -> int:
+        begins, self._end = self._end, self._end + len(line.text)
+        self._waiting.put(line)
+        return begins
 
     def close(self) -> None:
         """Wait until every line is on the disk, and let others write.

@@ -291,7 +291,7 @@ def test_an_interrupt_keeps_what_had_arrived(dask: Client, kept: Path) -> None:
         result = evaluate(messages(30), ALWAYS, concurrency=4, **given)
         interrupter.join()
         assert result.interrupted
-        assert "the same call goes on from here" in result.notes()[0]
+        assert "the same call resumes it" in result.notes()[0]
         rows = list(result.rows())
         assert [row["text"] for row in rows if row["status"] == "interrupted"] == ["first "] * 4
         assert [row["status"] for row in rows].count("complete") == 8

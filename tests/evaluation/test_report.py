@@ -14,6 +14,7 @@ from halo_notebook.checks import action, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluation import Evaluation
 from halo_notebook.evaluation.run import evaluate
+from halo_notebook.evaluation.state import RunState
 from halo_notebook.stream import JSON, Action, TextDelta
 
 from ..display.test_pages import CONTRASTS
@@ -52,7 +53,7 @@ def test_a_cell_shows_rates_times_agents_and_what_to_look_at(result: Evaluation)
     """Each figure with how sure it is, what to know in mind, and the cases that went worst."""
     shown = text_of(result._repr_html_())
     assert "12 conversations: 11 complete, 1 interrupted" in shown
-    assert "⚠ 1 conversation may have reached the agent" in shown
+    assert "⚠ 1 conversation was interrupted after its message may have been sent" in shown
     assert re.search(r"chat 3 1 1 \d+% \[\d+–>?\d+%\]", shown)
     assert re.search(r"\d\.\d\d s · \d\.\d\d s", shown) and "agent_demo" in shown
     assert "interrupted: The connection broke off before the reply had ended" in shown
@@ -106,7 +107,7 @@ def test_a_plot_shows_without_network_or_script(result: Evaluation) -> None:
     for words in ("contains", "acts", "chat", "voice", "first text", "whole reply"):
         assert f">{words}<" in svg
     assert plot.chart.to_dict()["hconcat"]
-    empty = Evaluation(result.path, [], {}, {"chat": ""})
+    empty = Evaluation(RunState(result.path, [], {}, {"chat": ""}))
     with pytest.raises(errors.UsageError, match="nothing to plot"):
         empty.plot()
 
@@ -220,7 +221,10 @@ def test_a_notebook_shows_it(lab: LabPage) -> None:
     lab.wait_for_text(at["run"], "40 conversations: 39 complete, 1 interrupted")
     shown = lab.cell_text(at["run"]).replace("\u2007", " ")
     assert "44/44" in shown and " passed, " in shown  # the bar, at its end
-    assert "1 conversation may have reached the agent" in shown and "agent_demo" in shown
+    assert (
+        "1 conversation was interrupted after its message may have been sent" in shown
+        and "agent_demo" in shown
+    )
     assert "<img src=x onerror=alert(1)>" in shown
     output = lab.cell_output(at["run"]).locator(".halo-evaluation")
     output.locator("summary", has_text="By tag").click()

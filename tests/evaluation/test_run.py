@@ -23,7 +23,8 @@ from halo_notebook import HaloClient, Reply, errors
 from halo_notebook.checks import Score, action, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluation.journal import Journal, read_lines
-from halo_notebook.evaluation.run import MAX_UNJUDGED, _Pace, aevaluate, evaluate
+from halo_notebook.evaluation.pace import Pace
+from halo_notebook.evaluation.run import MAX_UNJUDGED, aevaluate, evaluate
 from halo_notebook.stream import JSON, Action, TextDelta
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def test_a_later_turn_that_was_refused_is_no_riddle(agent: DemoAgent, client: Ha
         0,
         1,
     ]
-    assert "1 conversation may have reached the agent" in result.notes()[0]
+    assert "1 conversation was interrupted after its message may have been sent" in result.notes()[0]
     assert list(result.failures()["turn"]) == [2, 3]
     evaluate(cases, configs={"demo": client}, path=kept, progress=False)
     assert asked(agent) == ["one", "two"]
@@ -177,7 +178,7 @@ def test_rescoring_asks_nobody(agent: DemoAgent, client: HaloClient, kept: Path)
     assert result.passed("acted") == {"demo": {"1": [True]}}
     assert result.passed("slow") == {"demo": {"1": [False]}}
     assert len(agent.requests) == count
-    with pytest.raises(errors.InvalidRequest, match="There is no check 'contains"):
+    with pytest.raises(errors.InvalidRequest, match="No check named 'contains"):
         result.passed("contains(ticket)")
 
 
@@ -190,7 +191,7 @@ def test_what_may_have_arrived_is_not_sent_again(
     first = evaluate([["one", "two"]], ALWAYS, configs={"demo": client}, path=kept, progress=False)
     assert [row["status"] for row in first.rows()] == ["interrupted", "skipped"]
     assert first.passed("ok") == {"demo": {"1": [False]}}
-    assert "1 conversation may have reached the agent" in first.notes()[0]
+    assert "1 conversation was interrupted after its message may have been sent" in first.notes()[0]
     again = evaluate([["one", "two"]], configs={"demo": client}, path=kept, progress=False)
     assert [row["status"] for row in again.rows()] == ["interrupted", "skipped"]
     assert asked(agent) == ["one"]
@@ -258,16 +259,16 @@ def test_a_storm_of_429_slows_all_down_together(agent: DemoAgent, client: HaloCl
 
 def test_those_refused_together_halve_the_pace_once() -> None:
     """A burst of 429 is one sign that it was too fast, not one for each."""
-    pace = _Pace(600)  # one every 0.1 s
+    pace = Pace(600)  # one every 0.1 s
     together = time.perf_counter()
     for _ in range(12):
         pace.slow_down(0.0, together)
-    assert pace._gap_s == pytest.approx(0.2)
+    assert pace.gap_s == pytest.approx(0.2)
     pace.slow_down(0.0, time.perf_counter())
-    assert pace._gap_s == pytest.approx(0.4)
+    assert pace.gap_s == pytest.approx(0.4)
     for _ in range(50):
-        pace.taken()
-    assert pace._gap_s == pytest.approx(0.1)
+        pace.speed_up()
+    assert pace.gap_s == pytest.approx(0.1)
 
 
 def test_the_rate_limit_is_for_all_together(agent: DemoAgent, client: HaloClient) -> None:
@@ -298,7 +299,10 @@ def test_a_check_that_fails_is_neither_pass_nor_fail(client: HaloClient) -> None
     assert row["breaks"] is None and row["breaks note"] == "KeyError: 'nope'"
     assert row["odd"] is None and "a bool, a number from 0 to 1 or a Score" in row["odd note"]
     assert result.passed("breaks") == {"demo": {}}
-    assert "breaks could not judge 1 turn; they count neither way." in result.notes()
+    assert (
+        "Check 'breaks' failed on 1 turn (first error: KeyError: 'nope'); these are left out of its rate."
+        in (result.notes())
+    )
 
 
 def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient) -> None:
@@ -326,10 +330,10 @@ def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient) -> None
     lines = repr(comparison).split("\n")
     assert len(lines) == 3
     assert lines[0].startswith("contains(said)  ") and "8 cases" in lines[0]
-    with pytest.raises(errors.InvalidRequest, match="There is no configuration 'c'"):
+    with pytest.raises(errors.InvalidRequest, match="No configuration named 'c'"):
         result.compare("a", "c")
     html = result._repr_html_()
-    assert "16 conversations" in html and "may have reached the agent" in html
+    assert "16 conversations" in html and "was interrupted after its message may have been sent" in html
 
 
 def test_a_conversation_is_shown_as_in_a_cell(client: HaloClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +398,7 @@ def test_async_checks_run_on_the_callers_loop(client: HaloClient) -> None:
         ({"configs": {"x": 3}}, "Configuration 'x' is int"),
         ({"configs": {"x": {"session_id": "s"}}}, "has a session_id"),
         ({"configs": {"x": {"client": NOBODY, "modde": "chat"}}}, "There is no field 'modde'"),
-        ({"checks": {"x": 3}}, "'x' is no function"),
+        ({"checks": {"x": 3}}, "'x' is not a function"),
         ({"checks": ALWAYS | {"text": bool}}, "A check cannot be called 'text'"),
         ({"checks": {"ok note": bool}}, "A check cannot be called 'ok note'"),
         ({"configs": [NOBODY]}, "configs is list"),
@@ -422,11 +426,13 @@ def test_a_file_without_a_path_goes_with_its_result(client: HaloClient) -> None:
     assert not folder.exists()
 
 
-def test_what_broke_off_counts_as_failed_in_the_tally(agent: DemoAgent, client: HaloClient) -> None:
+def test_what_broke_off_counts_as_failed_in_the_tally(
+    agent: DemoAgent, client: HaloClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Also where what had arrived would have passed: the bar says what the table will say."""
     agent.faults.append("cut text")
-    result = evaluate(["one"], [contains("This reply")], configs={"demo": client}, progress=False)
-    assert result.tally() == "0 passed, 1 failed"
+    result = evaluate(["one"], [contains("This reply")], configs={"demo": client})
+    assert "1/1" in (bar := capsys.readouterr().err) and "0 passed, 1 failed" in bar
     assert result.passed("contains(This reply)") == {"demo": {"1": [False]}}
 
 
@@ -578,7 +584,7 @@ def test_an_interrupt_leaves_what_there_is(kept: Path) -> None:
         states = [row["status"] for row in result.rows()]
         assert states.count("complete") > 0 and states.count("not run") > 0
         assert states.count("interrupted") <= 4
-        assert "the same call goes on from here" in result.notes()[0]
+        assert "the same call resumes it" in result.notes()[0]
         assert any(row["text"] == "first " for row in result.rows() if row["status"] == "interrupted")
         again = evaluate(cases, configs={"demo": client}, path=kept, concurrency=16, progress=False)
         assert [row["status"] for row in again.rows()].count("not run") == 0
@@ -666,24 +672,26 @@ def test_no_text_is_held_in_memory(client: HaloClient) -> None:
     assert max(most, most_reading) < 25_000_000
 
 
-def test_a_busy_process_is_told(client: HaloClient, agent: DemoAgent) -> None:
+def test_a_busy_process_is_told(client: HaloClient, kept: Path) -> None:
     """Checks that hold the caller's loop make the times longer than the agent's, and the result says so."""
 
     def busy(reply: Reply) -> bool:
         time.sleep(0.02)
         return True
 
+    messages = [f"message {number}" for number in range(150)]
+    given: dict[str, Any] = {"configs": {"demo": client}, "path": kept, "progress": False}
+
     async def run() -> Evaluation:
-        messages = [f"message {number}" for number in range(150)]
-        return await aevaluate(messages, [busy], configs={"demo": client}, progress=False)
+        return await aevaluate(messages, [busy], **given)
 
     result = asyncio.run(run())
-    assert "The sending side was the bottleneck" in result.notes()[0]
+    assert "This machine was too busy" in result.notes()[0]
     median = result.summary()["first_text_s p50"]["demo"]
-    result.take([{"kind": "lag", "p90_s": 0.1 * median}])
-    assert result.notes() == []
-    result.take([{"kind": "lag", "p90_s": 0.3 * median}])
-    assert len(result.notes()) == 1
+    for lag_s, notes in ((0.1 * median, 0), (0.3 * median, 1)):
+        with kept.open("a") as file:
+            file.write(json.dumps({"kind": "lag", "p90_s": lag_s}) + "\n")
+        assert len(evaluate(messages, **given).notes()) == notes
 
 
 def test_what_an_interrupt_left_unjudged_is_told(client: HaloClient) -> None:
@@ -698,7 +706,7 @@ def test_what_an_interrupt_left_unjudged_is_told(client: HaloClient) -> None:
 
     result = evaluate(["one", "two"], [stops], configs={"demo": client}, concurrency=1, progress=False)
     assert result.interrupted
-    assert "stops has not judged 1 turn yet; rescore() does." in result.notes()
+    assert "Check 'stops' has not judged 1 turn yet; rescore() does." in result.notes()
     result.rescore()
     done = [row for row in result.rows() if row["status"] == "complete"]
     assert done and all(row["stops"] for row in done)

@@ -1,0 +1,211 @@
+"""What an evaluation will send: everything that it was given, checked before anything is sent.
+
+A conversation's key is a digest of what is sent, and to whom: an edited case is sent again, and a
+renamed one is not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import operator
+import shutil
+import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from ..client.aio import AsyncHaloClient
+from ..client.request import plain_json
+from ..client.sync import HaloClient
+from ..errors import InvalidRequest, UsageError
+from ..kernel import current_client, source_of
+from .cases import Case, CaseSource, Conversation, digest, read_cases
+from .journal import Journal
+from .judging import Checks, Judge, named_checks
+from .state import RunState
+
+if TYPE_CHECKING:
+    from ..stream import JSON
+
+Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A configuration: the client that messages go to, and the fields that go with each."""
+
+    name: str
+    client: AsyncHaloClient
+    fields: dict[str, Any]
+
+    @property
+    def content_key(self) -> str:
+        """A digest of whom its messages go to, and of what goes with each."""
+        return digest([self.client.identity, plain_json(self.fields, f"configuration {self.name!r}")])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation will send, and how fast."""
+
+    cases: list[Case]
+    checks: dict[str, Judge]
+    targets: dict[str, Target]
+    repeats: int
+    concurrency: int
+    rate_limit: float | None
+
+    @property
+    def clients(self) -> dict[str, AsyncHaloClient]:
+        """By the names of their configurations."""
+        return {name: target.client for name, target in self.targets.items()}
+
+    def conversations(self) -> list[Conversation]:
+        """All conversations, in the order in which they start: configurations take turns."""
+        copies: Counter[str] = Counter()
+        made = []
+        case_keys = [case.content_key for case in self.cases]
+        targets = [(target, target.content_key) for target in self.targets.values()]
+        for repeat in range(1, self.repeats + 1):
+            for case, case_key in zip(self.cases, case_keys, strict=True):
+                for target, target_key in targets:
+                    content = digest([case_key, target_key, repeat])
+                    copies[content] += 1  # two cases, or two configurations, may be the same
+                    made.append(Conversation(f"{content}-{copies[content]}", case, target.name, repeat))
+        return made
+
+
+def made_plan(  # noqa: PLR0917  # what `evaluate` and `aevaluate` were given, in their order
+    cases: CaseSource,
+    checks: Checks,
+    configs: Mapping[str, Config] | None,
+    repeats: int,
+    concurrency: int,
+    rate_limit: float | None,
+) -> Plan:
+    """Check what an evaluation was given.
+
+    Raises:
+        InvalidRequest: naming the case, check or configuration that makes no sense.
+        UsageError: when a package is not installed.
+        ConfigError: when there is no agent to send to.
+    """
+    check_installed("An evaluation", "eval", "aiohttp", "filelock", "pandas", "scipy", "tqdm")
+    repeats, concurrency = _count("repeats", repeats), _count("concurrency", concurrency)
+    if rate_limit is not None and not rate_limit > 0:
+        raise InvalidRequest(f"rate_limit must be above 0, not {rate_limit!r}. Nothing was sent.")
+    read = read_cases(cases)
+    if not isinstance(configs, Mapping | None):
+        raise InvalidRequest(
+            f"configs is {type(configs).__name__}. Nothing was sent; give a dict, from names to request "
+            "fields or clients."
+        )
+    named = {str(name): config for name, config in (configs or {"default": None}).items()}
+    targets = {name: _target(name, config) for name, config in named.items()}
+    for target in targets.values():
+        for case in read:
+            for turn in case.turns:
+                target.client.prepare(turn.message, **{**target.fields, **turn.fields})
+    return Plan(read, named_checks(checks), targets, repeats, concurrency, rate_limit)
+
+
+def _target(name: str, config: Config) -> Target:
+    client: Any
+    fields: dict[str, Any] = {}
+    if isinstance(config, (HaloClient, AsyncHaloClient)):
+        client = config
+    elif config is None or isinstance(config, Mapping):
+        fields = dict(config or {})
+        client = fields.pop("client", None)
+        for own in ("message", "session_id"):
+            if own in fields:
+                raise InvalidRequest(
+                    f"Configuration {name!r} has a {own}. Nothing was sent; each conversation has its own."
+                )
+        if not isinstance(client, HaloClient | AsyncHaloClient | None):
+            raise InvalidRequest(
+                f"Configuration {name!r} has a client that is {type(client).__name__}. Nothing was sent; "
+                "give a HaloClient."
+            )
+        if client is None:
+            client = current_client()
+    else:
+        raise InvalidRequest(
+            f"Configuration {name!r} is {type(config).__name__}. Nothing was sent; give request fields or a "
+            "client."
+        )
+    inner = client.aio if isinstance(client, HaloClient) else client
+    return Target(name, inner, fields)
+
+
+def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:
+    """The state as the file knows it, and the file to continue in.
+
+    Raises:
+        InvalidRequest: when the file holds something and `resume` is False.
+        UsageError: when the file cannot be used.
+    """
+    folder = tempfile.mkdtemp(prefix="halo-evaluation-") if path is None else None
+    file = Path(folder, "evaluation.jsonl") if folder else Path(cast("str | Path", path)).expanduser()
+    if resume not in (True, False, "interrupted"):
+        raise InvalidRequest(
+            f"resume must be True, False or 'interrupted', not {resume!r}. Nothing was sent."
+        )
+    journal = Journal(file)
+    try:
+        if not resume and file.stat().st_size:
+            raise InvalidRequest(
+                f"{file.name!r} holds an evaluation. Nothing was sent; resume it (resume=True), or give "
+                "another path."
+            )
+        conversations = plan.conversations()
+        sources = {name: source_of(client.base_url) for name, client in plan.clients.items()}
+        state = RunState(file, conversations, plan.checks, sources)
+        if folder:
+            weakref.finalize(state, shutil.rmtree, folder, ignore_errors=True)
+        state.load()
+        keys: JSON = [conversation.key for conversation in conversations]
+        journal.append(
+            {
+                "kind": "run",
+                "format": 1,
+                "fingerprint": digest(keys),
+                "at": now(),
+                "conversations": len(conversations),
+                "configs": {name: client.base_url for name, client in plan.clients.items()},
+            }
+        )
+    except BaseException:
+        journal.close()
+        raise
+    return state, journal
+
+
+def check_installed(what: str, extra: str, *names: str) -> None:
+    """Name a package that is not installed now, and not after everything has been sent."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(
+                f"{what} needs the package {name}. Nothing was sent; run "
+                f"python -m pip install 'halo-notebook[{extra}]' where the kernel runs."
+            )
+
+
+def _count(name: str, value: Any) -> int:
+    """A whole number from 1, of whatever type, as Python's own."""
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise InvalidRequest(f"{name} must be a whole number from 1, not {value!r}. Nothing was sent.")
+    return count
+
+
+def now() -> str:
+    """The time, as lines of the file have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,112 @@
+"""An evaluation as one file for a colleague: no script, nothing loaded, readable in light and dark."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ...display.bundles import message_html, reply_bundle
+from ...display.text import one_line
+from ...display.words import counted, status_words
+from ...errors import UsageError
+from ...reply import reply_from
+from ..rows import conversation_rows, why
+from ..sender import COMPLETE
+from ..summary import times_by_case
+from .notebook import QUIET, overview
+from .plot import plot
+
+if TYPE_CHECKING:
+    from ..cases import Conversation
+    from ..state import RunState
+
+_PAGE_CSS = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #8886; }
+pre { overflow-x: auto; }
+img { max-width: 100%; border-radius: 4px; }
+details.conversation { border: 1px solid #8886; border-radius: 4px; margin: 0.5rem 0; padding: 0.5rem 1rem; }
+details.conversation > summary { cursor: pointer; }
+.bad { font-weight: bold; }
+"""
+_NO_SCRIPT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def write_page(state: RunState, path: Path) -> Path:
+    """Write the page of an evaluation to `path`, all or nothing; returns it."""
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            with unfinished.open("w", encoding="utf-8", errors="replace") as page:
+                _write(state, page)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{str(path)!r} could not be written ({error.strerror}). The evaluation is kept; choose "
+            "another path."
+        ) from None
+    return path
+
+
+def _write(state: RunState, page: TextIO) -> None:
+    when = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    page.write(
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_NO_SCRIPT}">'
+        '<meta name="viewport" content="width=device-width"><title>Evaluation</title>'
+        f"<style>{_PAGE_CSS}</style></head><body><main>\n<h1>Evaluation</h1>\n{overview(state)}\n"
+        f'<p style="{QUIET}">Written {escape(when)}</p>\n'
+    )
+    if any(values for by_case in times_by_case(state, "elapsed_s").values() for values in by_case.values()):
+        picture = base64.b64encode(plot(state).svg().encode()).decode("ascii")
+        alt = "Pass rates with intervals, and times, by configuration: the figures of the table above"
+        page.write(f'<img alt="{alt}" src="data:image/svg+xml;base64,{picture}">\n')
+    page.write("<h2>Conversations</h2>\n")
+    with state.path.open("rb") as file:
+        page.writelines(
+            _conversation(state, conversation, state.lines(conversation, file))
+            for conversation in state.conversations.values()
+        )
+    page.write("</main></body></html>\n")
+
+
+def _conversation(state: RunState, conversation: Conversation, lines: list[dict[str, Any] | None]) -> str:
+    """A conversation that folds; its line says whether it is worth opening."""
+    rows = conversation_rows(state, conversation, lines)
+    reasons = [why(state, row) for row in rows]
+    # What ended it says more than what failed before.
+    cut = [reason for reason, row in zip(reasons, rows, strict=True) if reason and row["status"] != COMPLETE]
+    reason = next(filter(None, [*cut, *reasons]), "")
+    about = [conversation.case.id, conversation.config, f"repeat {conversation.repeat}"]
+    judged = any(row[name] is not None for row in rows for name in state.checks)
+    verdict = "✓" if judged else "–"
+    if reason:
+        verdict = f'<span class="bad">✗ {escape(one_line(reason, 200))}</span>'
+    title = f"{escape(one_line(' · '.join(about)))} {verdict}"
+    parts = []
+    for row, line in zip(rows, lines, strict=True):
+        if line is None:
+            continue
+        reply = reply_from(line["reply"])
+        bundle = reply_bundle(reply.text, reply.actions, status_words(reply))
+        parts.append(message_html(row["message"]) + str(bundle["text/html"]))
+        verdicts = [
+            f"{_SIGNS[row[name]]} {name}" + (f" ({note})" if (note := row[f"{name} note"]) else "")
+            for name in state.checks
+        ]
+        if verdicts:
+            parts.append(f'<p style="{QUIET}">{escape(one_line(" · ".join(verdicts), 500))}</p>')
+    if not parts:
+        parts.append(f"<p>{escape(counted(len(rows), 'message'))}, not sent.</p>")
+    inner = "\n".join(parts)
+    return f'<details class="conversation"><summary>{title}</summary>\n{inner}\n</details>\n'
+
+
+_SIGNS = {True: "✓", False: "✗", None: "–"}

@@ -1,0 +1,113 @@
+"""An evaluation as a plot: a picture, drawn here, so that a page without a network shows it too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UsageError
+from ..summary import TIMES, summary_frame, times_by_case
+
+if TYPE_CHECKING:
+    from ..state import RunState
+
+MAX_POINTS = 5_000
+"""A plot draws at most this many times of each kind, evenly chosen."""
+_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
+"""Colour-blind readers can tell them apart (Okabe and Ito's)."""
+
+
+class Plot:
+    """A picture of an evaluation; a cell shows it.
+
+    Attributes:
+        chart: the Altair chart, which can be changed and saved like any other.
+    """
+
+    def __init__(self, chart: Any) -> None:
+        self.chart = chart
+
+    def svg(self) -> str:
+        """The picture as SVG, drawn here."""
+        import vl_convert
+
+        return str(vl_convert.vegalite_to_svg(self.chart.to_dict()))
+
+    def _repr_png_(self) -> bytes:
+        # Altair's own output draws in the page, with a script from the network; JupyterLab's has not
+        # the version of its language. A picture shows everywhere.
+        import vl_convert
+
+        return bytes(vl_convert.vegalite_to_png(self.chart.to_dict(), scale=2))
+
+    def __repr__(self) -> str:
+        return "Plot(pass rates with intervals, times)"
+
+
+def plot(state: RunState) -> Plot:
+    """Each check's pass rate with its interval, and how the times are spread, by configuration."""
+    import altair as alt
+    import pandas as pd
+
+    names = list(state.sources)
+    colour = alt.Color("config:N", sort=names, legend=None).scale(domain=names, range=_COLOURS)
+    who = alt.Y("config:N", sort=names, title=None).axis(labelLimit=160, ticks=False, domain=False)
+    summary = summary_frame(state, by_tag=False)
+    rates = pd.DataFrame(
+        [
+            {"config": config, "check": check, "rate": rate.estimate, "low": rate.low, "high": rate.high}
+            for check in state.checks
+            for config, rate in zip(summary.index, summary[check], strict=True)
+            if rate.estimate is not None
+        ],
+        columns=["config", "check", "rate", "low", "high"],
+    )
+    times = pd.DataFrame(
+        [
+            {"config": config, "time": shown, "seconds": value}
+            for name, shown in TIMES.items()
+            for config, by_case in times_by_case(state, name).items()
+            for value in _spread([each for values in by_case.values() for each in values])
+        ],
+        columns=["config", "time", "seconds"],
+    )
+    parts = []
+    if not rates.empty:
+        share = alt.X("rate:Q", title="pass rate, with 95 % interval").scale(domain=[0, 1]).axis(format="%")
+        base = alt.Chart(rates).encode(y=who, color=colour)
+        both = alt.layer(
+            base.mark_rule(strokeWidth=3, opacity=0.5).encode(x=alt.X("low:Q"), x2="high:Q"),
+            base.mark_point(filled=True, size=90, opacity=1).encode(x=share),
+        ).properties(width=280, height=alt.Step(26))
+        parts.append(both.facet(row=_title_row("check", list(state.checks))))
+    if not times.empty:
+        # A box for the middle half and the median; each time a tick, so that few are not made to seem many.
+        base = alt.Chart(times).encode(
+            y=who, x=alt.X("seconds:Q", title="seconds").scale(zero=True), color=colour
+        )
+        both = alt.layer(
+            base.mark_boxplot(extent=0, size=14, opacity=0.5, median={"color": "black"}, outliers=False),
+            base.mark_tick(size=20, thickness=1, opacity=0.5),
+        ).properties(width=280, height=alt.Step(26))
+        parts.append(both.facet(row=_title_row("time", list(TIMES.values()))))
+    if not parts:
+        raise UsageError("There is nothing to plot: no turn is complete yet. Nothing was changed.")
+    chart = alt.hconcat(*parts, spacing=40).resolve_scale(color="shared")
+    chart = chart.configure(background="white", padding=12, font="sans-serif")
+    return Plot(chart.configure_view(stroke=None).configure_facet(spacing=14))
+
+
+def _title_row(name: str, values: Sequence[str]) -> Any:
+    import altair as alt
+
+    return alt.Row(f"{name}:N", sort=list(values), title=None).header(
+        labelAngle=0, labelAlign="left", labelAnchor="start", labelOrient="top", labelFontWeight="bold"
+    )
+
+
+def _spread(values: list[float]) -> list[float]:
+    """At most `MAX_POINTS` of the values, evenly chosen over their range, so that a plot stays light."""
+    if len(values) <= MAX_POINTS:
+        return values
+    ordered = sorted(values)
+    return [ordered[round(at * (len(ordered) - 1) / (MAX_POINTS - 1))] for at in range(MAX_POINTS)]

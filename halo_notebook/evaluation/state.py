@@ -1,0 +1,229 @@
+"""What has become of each turn of an evaluation: its figures in memory, its reply in the file.
+
+- A line changes the state in the same way when it is written and when it is read again later.
+- No text is held in memory: a turn knows the position of its line in the file.
+- A turn that failed, was interrupted or was never sent stays in every count.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..reply import reply_from
+from .journal import line_at, located_lines
+from .judging import NoVerdict, judged
+from .sender import COMPLETE, FAILED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from ..checks import Score
+    from ..reply import Reply
+    from ..stream import JSON
+    from .cases import Conversation
+    from .judging import Judge
+
+SKIPPED, NOT_RUN = "skipped", "not run"
+
+
+@dataclass(slots=True)
+class TurnState:
+    """What is held in memory of a turn that has been sent.
+
+    Attributes:
+        status: ``complete``, ``failed`` or ``interrupted``.
+        at: the byte of the file at which its line begins; None before it has ended.
+        scores: by the names of the checks.
+    """
+
+    status: str
+    at: int | None = None
+    first_text_s: float | None = None
+    elapsed_s: float | None = None
+    agent_id: str | None = None
+    scores: dict[str, Score] = field(default_factory=dict)
+
+
+class RunState:
+    """The conversations of an evaluation, and what has become of their turns so far.
+
+    Attributes:
+        path: the file that holds it.
+        conversations: by their keys, in order.
+        checks: by their names.
+        sources: who answers in each configuration; empty for a service elsewhere.
+        interrupted: whether the run was stopped before all had been sent.
+        lag_s: how long data waited in this process before it was read (p90).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        conversations: Sequence[Conversation],
+        checks: Mapping[str, Judge],
+        sources: Mapping[str, str],
+    ) -> None:
+        self.path = path
+        self.conversations = {conversation.key: conversation for conversation in conversations}
+        self.checks = dict(checks)
+        self.sources = dict(sources)
+        self.interrupted = False
+        self.lag_s = 0.0
+        self._turns: dict[str, dict[int, TurnState]] = {}  # by the conversation's key and the turn's number
+        self._tally: Counter[bool | None] = Counter()
+        self._lock = threading.Lock()  # one thread sends, another judges
+
+    # --- How it changes ---
+
+    def load(self) -> None:
+        """Take in every line of the file."""
+        for at, line in located_lines(self.path):
+            self.take(line, at)
+
+    def take(self, line: Mapping[str, Any], at: int | None = None) -> None:
+        """Take in a line that begins at the byte `at` of the file."""
+        key, number, kind = line.get("key"), line.get("turn"), line.get("kind")
+        if kind == "lag":
+            self.lag_s = float(line.get("p90_s") or 0)
+        if key not in self.conversations or not isinstance(number, int):
+            return
+        with self._lock:
+            turns = self._turns.setdefault(str(key), {})
+            match kind:
+                case "sent":
+                    if number == 0:
+                        # The conversation starts, or starts again: what became of an earlier one is past.
+                        for turn in turns.values():
+                            self._tally.subtract(passes(turn.status, each) for each in turn.scores.values())
+                        turns.clear()
+                    turns[number] = TurnState(INTERRUPTED)  # until it is known to have ended in another way
+                case "refused":
+                    turns.pop(number, None)
+                case "turn":
+                    reply = line.get("reply") or {}
+                    turns[number] = TurnState(
+                        str(line.get("status")),
+                        at,
+                        reply.get("first_text_s"),
+                        reply.get("elapsed_s"),
+                        reply.get("agent_id"),
+                    )
+
+    def set_scores(self, key: str, number: int, scores: dict[str, Score]) -> None:
+        """Keep what the checks found about a turn's reply."""
+        with self._lock:
+            turn = self._turns.get(key, {}).get(number)
+            if turn is not None:
+                turn.scores = scores
+                self._tally.update(passes(turn.status, score) for score in scores.values())
+
+    def rescore(self) -> None:
+        """Apply the checks to every reply in the file, in place of what was found before."""
+        self.clear_scores()
+        for key, number, reply, expect in self.replies() if self.checks else ():
+            self.set_scores(key, number, judged(self.checks, reply, expect))
+
+    def clear_scores(self) -> None:
+        """Forget what the checks found."""
+        with self._lock:
+            self._tally.clear()
+            for turns in self._turns.values():
+                for turn in turns.values():
+                    turn.scores = {}
+
+    # --- What is known ---
+
+    def turn(self, conversation: Conversation, number: int) -> TurnState | None:
+        """A turn that has been sent, by its number from 0."""
+        return self._turns.get(conversation.key, {}).get(number)
+
+    def turns(self, conversation: Conversation) -> list[TurnState]:
+        """Those of a conversation that have been sent, in order."""
+        return list(self._turns.get(conversation.key, {}).values())
+
+    def status(self, conversation: Conversation, number: int) -> str:
+        """What became of a turn."""
+        turns = self._turns.get(conversation.key, {})
+        if number in turns:
+            return turns[number].status
+        before = [turns[earlier].status if earlier in turns else NOT_RUN for earlier in range(number)]
+        return SKIPPED if any(status not in (COMPLETE, NOT_RUN) for status in before) else NOT_RUN
+
+    def first_incomplete(self, conversation: Conversation) -> tuple[str, int]:
+        """The status of the first turn that is not complete, and its number; else ``complete``."""
+        for number in range(len(conversation.case.turns)):
+            status = self.status(conversation, number)
+            if status != COMPLETE:
+                return status, number
+        return COMPLETE, len(conversation.case.turns)
+
+    def outcome(self, conversation: Conversation) -> str:
+        """What has become of a conversation so far."""
+        status, number = self.first_incomplete(conversation)
+        # The process ended between two turns, and the first of them has reached the agent.
+        return INTERRUPTED if status == NOT_RUN and number else status
+
+    def unfinished(self, *, interrupted: bool = False) -> list[Conversation]:
+        """Conversations still to run: not started, or ended by a message that certainly was not taken.
+
+        One with a turn that may have reached the agent is among them only with `interrupted`, and a
+        complete one never is.
+        """
+        found = []
+        for conversation in self.conversations.values():
+            status, number = self.first_incomplete(conversation)
+            starts = status in (NOT_RUN, FAILED) and number == 0
+            if starts or (interrupted and status != COMPLETE):
+                found.append(conversation)
+        return found
+
+    def tagged(self, tag: str | None) -> list[Conversation]:
+        """The conversations of the cases with that tag, of all for None."""
+        return [each for each in self.conversations.values() if tag is None or tag in each.case.tags]
+
+    def tally(self) -> str:
+        """Passes and failures so far, in a few words."""
+        return f"{self._tally[True]:,} passed, {self._tally[False]:,} failed"
+
+    # --- What is in the file ---
+
+    def lines(self, conversation: Conversation, file: BinaryIO) -> list[dict[str, Any] | None]:
+        """The line of each turn of a conversation, None for one without, from the open file."""
+        turns = (self.turn(conversation, number) for number in range(len(conversation.case.turns)))
+        return [None if turn is None or turn.at is None else line_at(file, turn.at) for turn in turns]
+
+    def replies(self) -> Iterator[tuple[str, int, Reply, JSON]]:
+        """Each turn that has ended, in the file's order.
+
+        Yields:
+            its conversation's key, its number, its reply, and what is expected of it.
+        """
+        places = sorted(
+            (turn.at, key, number)
+            for key, turns in self._turns.items()
+            for number, turn in turns.items()
+            if turn.at is not None
+        )
+        if not places:
+            return
+        with self.path.open("rb") as file:
+            for at, key, number in places:
+                expect = self.conversations[key].case.expected(number)
+                yield key, number, reply_from(line_at(file, at)["reply"]), expect
+
+
+def passes(status: str, score: Score | None) -> bool | None:
+    """Whether a turn passes a check; None where nothing can be said.
+
+    An incomplete turn does not pass, unless the check has nothing to say about it in any case; a turn
+    that was not started has no result yet.
+    """
+    if status == NOT_RUN:
+        return None
+    says_nothing = score is not None and score.passed is None and not isinstance(score, NoVerdict)
+    if status != COMPLETE:
+        return None if says_nothing else False
+    return score.passed if score else None

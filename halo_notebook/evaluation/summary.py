@@ -1,0 +1,171 @@
+"""What an evaluation comes to: rates, times, agents, comparisons, and what to know about them.
+
+Every rate comes with an interval whose unit is the case: repeats of a case are not independent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..display.text import one_line
+from ..display.words import counted
+from ..errors import InvalidRequest
+from .intervals import compare_passes, compare_times, pass_rate, quantiles
+from .judging import NoVerdict
+from .sender import COMPLETE, FAILED, INTERRUPTED
+from .state import NOT_RUN, SKIPPED, passes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .cases import Conversation
+    from .intervals import Comparison, TimeComparison
+    from .state import RunState
+
+ALL_TAGS = "(all)"
+BUSY = 0.2
+"""The share of the agent's times that this process may add to them before a note says so."""
+TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}
+"""The times, and what they are called."""
+
+
+def headline(state: RunState) -> str:
+    """One line: how many conversations, and what became of them."""
+    outcomes = Counter(map(state.outcome, state.conversations.values()))
+    shown = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.most_common())
+    return f"{counted(len(state.conversations), 'conversation')}: {shown or 'none'}"
+
+
+def passes_by_case(
+    state: RunState, check: str, tag: str | None = None
+) -> dict[str, dict[str, list[bool | None]]]:
+    """See `Evaluation.passed`."""
+    if check not in state.checks:
+        raise InvalidRequest(f"No check named {check!r}. Checks: {', '.join(state.checks) or 'none'}.")
+    result: dict[str, dict[str, list[bool | None]]] = {name: {} for name in state.sources}
+    for conversation in state.tagged(tag):
+        by_case = result[conversation.config]
+        if state.outcome(conversation) == NOT_RUN:
+            by_case.setdefault(conversation.case.id, []).append(None)
+            continue
+        found = []
+        for number in range(len(conversation.case.turns)):
+            turn = state.turn(conversation, number)
+            found.append(passes(state.status(conversation, number), turn.scores.get(check) if turn else None))
+        judged = [each for each in found if each is not None]
+        if judged:
+            by_case.setdefault(conversation.case.id, []).append(all(judged))
+    return result
+
+
+def times_by_case(state: RunState, name: str, tag: str | None = None) -> dict[str, dict[str, list[float]]]:
+    """See `Evaluation.times`."""
+    result: dict[str, dict[str, list[float]]] = {config: {} for config in state.sources}
+    for conversation in state.tagged(tag):
+        held = result[conversation.config].setdefault(conversation.case.id, [])
+        for turn in state.turns(conversation):
+            value = turn.first_text_s if name == "first_text_s" else turn.elapsed_s
+            if turn.status == COMPLETE and value is not None:
+                held.append(value)
+    return result
+
+
+def summary_frame(state: RunState, *, by_tag: bool) -> pd.DataFrame:
+    """See `Evaluation.summary`."""
+    import pandas as pd
+
+    tags = [tag for each in state.conversations.values() for tag in each.case.tags]
+    groups = [None, *dict.fromkeys(tags)] if by_tag else [None]
+    rows = {
+        (config, ALL_TAGS if tag is None else tag): _summary_row(state, config, tag)
+        for config in state.sources
+        for tag in groups
+    }
+    index = pd.MultiIndex.from_tuples(list(rows), names=["config", "tag"])
+    frame = pd.DataFrame(list(rows.values()), index=index)
+    return frame if by_tag else frame.droplevel("tag")
+
+
+def _summary_row(state: RunState, config: str, tag: str | None) -> dict[str, Any]:
+    conversations = [each for each in state.tagged(tag) if each.config == config]
+    counts = Counter(
+        state.status(each, number) for each in conversations for number in range(len(each.case.turns))
+    )
+    row: dict[str, Any] = {
+        "cases": len({each.case.id for each in conversations}),
+        "turns": counts.total(),
+        **{status: counts[status] for status in (COMPLETE, FAILED, INTERRUPTED)},
+        "not asked": counts[SKIPPED] + counts[NOT_RUN],
+    }
+    for check in state.checks:
+        row[check] = pass_rate(passes_by_case(state, check, tag)[config])
+    for name in TIMES:
+        values = [value for times in times_by_case(state, name, tag)[config].values() for value in times]
+        row[f"{name} p50"], row[f"{name} p95"] = quantiles(values, (0.5, 0.95))
+    agents, source = ", ".join(sorted(_agents(state, conversations))), state.sources[config]
+    row["agents"] = f"{agents} ({source})" if agents and source else agents
+    return row
+
+
+def _agents(state: RunState, conversations: Iterable[Conversation]) -> Counter[str]:
+    """Who answered, and how often."""
+    turns = (turn for each in conversations for turn in state.turns(each))
+    return Counter(turn.agent_id for turn in turns if turn.agent_id)
+
+
+def compare(state: RunState, a: str, b: str) -> dict[str, Comparison | TimeComparison]:
+    """See `Evaluation.compare`."""
+    for name in (a, b):
+        if name not in state.sources:
+            raise InvalidRequest(
+                f"No configuration named {name!r}. Configurations: {', '.join(state.sources)}."
+            )
+    result: dict[str, Comparison | TimeComparison] = {}
+    for check in state.checks:
+        passed = passes_by_case(state, check)
+        result[check] = compare_passes(passed[a], passed[b])
+    for name in TIMES:
+        times = times_by_case(state, name)
+        result[name] = compare_times(times[a], times[b])
+    return result
+
+
+def notes(state: RunState) -> list[str]:
+    """See `Evaluation.notes`."""
+    found = []
+    if state.interrupted:
+        found.append("It was stopped before all messages were sent; the same call resumes it.")
+    incomplete = [state.first_incomplete(each) for each in state.conversations.values()]
+    cut = sum(status == INTERRUPTED or (number > 0 and status != COMPLETE) for status, number in incomplete)
+    if cut:
+        was, their, counts = ("was", "its", "It counts") if cut == 1 else ("were", "their", "They count")
+        found.append(
+            f"{counted(cut, 'conversation')} {was} interrupted after {their} message may have been sent. "
+            f"{counts} as failed. If sending it twice is safe, rerun with resume='interrupted'."
+        )
+    for config in state.sources:
+        agents = _agents(state, (each for each in state.conversations.values() if each.config == config))
+        if len(agents) > 1:
+            shown = ", ".join(f"{agent} ({count})" for agent, count in agents.most_common(5))
+            found.append(f"More than one agent answered as {config!r}: {one_line(shown)}.")
+    turns = [turn for each in state.conversations.values() for turn in state.turns(each)]
+    ended = [turn for turn in turns if turn.status == COMPLETE]
+    for name in state.checks:
+        errors = [score.note for turn in ended if isinstance(score := turn.scores.get(name), NoVerdict)]
+        if errors:
+            found.append(
+                f"Check {name!r} failed on {counted(len(errors), 'turn')} (first error: {errors[0]}); these "
+                "are left out of its rate."
+            )
+        unjudged = sum(name not in turn.scores for turn in ended)
+        if unjudged:
+            found.append(f"Check {name!r} has not judged {counted(unjudged, 'turn')} yet; rescore() does.")
+    times = sorted(turn.first_text_s for turn in ended if turn.first_text_s is not None)
+    if times and state.lag_s > BUSY * times[len(times) // 2]:
+        found.append(
+            f"This machine was too busy: data waited {state.lag_s:.2g} s (p90) before it was read, so times "
+            "are too long by about that. Lower the concurrency, or judge afterwards with rescore()."
+        )
+    return found
