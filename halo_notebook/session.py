@@ -13,25 +13,33 @@ It does not know how a turn is shown, nor how it is sent.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, Unpack, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, Unpack, cast
 
-from .concurrency import threads
+from .client.aio import AsyncHaloClient, AsyncReplyStream
+from .client.sync import HaloClient, ReplyStream
+from .concurrency.loop import post
+from .concurrency.pulled import entered
+from .concurrency.usercode import Home
 from .errors import UsageError
 from .reply import Watchers
 
 if TYPE_CHECKING:
     from .client.request import RequestFields
-    from .client.sync import HaloClient, ReplyStream
+    from .client.tokens import CallUser
     from .reply import Reply
     from .stream import JSON
 
 DEFAULT_NAME = "default"
+
+S = TypeVar("S", ReplyStream, AsyncReplyStream)
 
 Verdict: TypeAlias = Literal["up", "down", ""]
 
@@ -104,9 +112,9 @@ class Session:
     target: str | None = None
     turns: list[Turn] = field(default_factory=list)
     watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False, compare=False)
-    _lock: threads.Lock = field(default_factory=threads.Lock, repr=False, compare=False)
-    _owner: int | None = field(default=None, repr=False, compare=False)
-    _running: ReplyStream | None = field(default=None, repr=False, compare=False)
+    _place: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
+    _owner: object = field(default=None, repr=False, compare=False)
+    _stop_turn: Callable[[], object] | None = field(default=None, repr=False, compare=False)
 
     @contextlib.contextmanager
     def turn(
@@ -124,34 +132,99 @@ class Session:
             InvalidRequest: when a field is not what the API takes; the session has no new turn then.
             UsageError: when this thread is in the middle of a turn of this session.
         """
-        with self._one_at_a_time():
-            if fields.get("session_id") is None:
-                fields["session_id"] = self.id_for(client.base_url)
+
+        def made(fields: RequestFields) -> tuple[ReplyStream, Callable[[], object]]:
             stream = (client.chat_stream if whole else client.stream)(message, **fields)
-            turn = Turn(stream.request.body, stream.reply, client.base_url)
+            return stream, stream.ask_to_stop
+
+        with entered(self._taken(threading.get_ident(), client.base_url, fields, made)) as stream:
+            try:
+                yield stream
+            finally:
+                stream.stop()
+
+    @contextlib.asynccontextmanager
+    async def aturn(
+        self,
+        client: HaloClient | AsyncHaloClient,
+        message: str,
+        *,
+        whole: bool = False,
+        call: CallUser | None = None,
+        **fields: Unpack[RequestFields],
+    ) -> AsyncIterator[AsyncReplyStream]:
+        """As `turn`, for code on the loop. `stop` ends the block, and the code after it runs.
+
+        Args:
+            call: calls a `user_token` callable. None: on a thread, and what it returns is awaited on the
+                kernel's loop.
+        """
+        task = asyncio.current_task()
+        assert task is not None, "this runs on the loop"
+        stopped = False
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = stopped or task.cancel()
+
+        def made(fields: RequestFields) -> tuple[AsyncReplyStream, Callable[[], object]]:
+            sends = client if isinstance(client, AsyncHaloClient) else client.aio
+            ask, path = call or Home().call_in_thread, "/chat" if whole else "/chat/stream"
+            return AsyncReplyStream(sends, sends.prepare(message, **fields), ask, path), stop
+
+        async with self._taken(task, client.base_url, fields, made) as stream:
+            try:
+                yield stream
+            except asyncio.CancelledError:
+                if not stopped or task.cancelling() > 1:
+                    raise
+            finally:
+                if stopped:
+                    task.uncancel()
+
+    @contextlib.asynccontextmanager
+    async def _taken(
+        self,
+        owner: object,
+        target: str,
+        fields: RequestFields,
+        made: Callable[[RequestFields], tuple[S, Callable[[], object]]],
+    ) -> AsyncIterator[S]:
+        """The place of a turn, on the loop: first come, first served.
+
+        Args:
+            owner: the task or the thread that takes the turn.
+            made: makes its stream, and what stops it.
+        """
+        if self._owner == owner:
+            raise UsageError(
+                f"Session {self.name!r} is in the middle of a turn. Nothing was sent; end that turn first, "
+                "or use another session."
+            )
+        async with self._place:
+            if fields.get("session_id") is None:
+                fields["session_id"] = self.id_for(target)
+            stream, self._stop_turn = made(fields)
+            self._owner = owner
+            turn = Turn(stream.request.body, stream.reply, target)
             self.turns.append(turn)
-            self._running = stream
             try:
                 self.watchers.tell(turn)
                 yield stream
             finally:
-                try:
-                    stream.stop()
-                finally:
-                    self._running = None
-                    self._take_over(stream, client.base_url, fields["session_id"])
-                    self.watchers.tell(turn)
+                self._owner = self._stop_turn = None
+                stream.exchange.end(None)
+                self._take_over(stream, target, fields["session_id"])
+                self.watchers.tell(turn)
 
     @property
     def busy(self) -> bool:
         """Whether a turn runs; another one would wait for its end."""
-        return self._lock.locked()
+        return self._place.locked()
 
     def stop(self) -> None:
-        """Have the turn that runs stopped, from any thread; what had arrived of it is kept."""
-        stream = self._running
-        if stream is not None:
-            stream.ask_to_stop()
+        """Stop the turn that runs, from any thread; the text received so far is kept."""
+        post(lambda: self._stop_turn and self._stop_turn())
 
     def rate(self, turn: Turn, value: Verdict, note: str = "") -> None:
         """Keep what a person thought of `turn`: it goes with the session's export."""
@@ -165,7 +238,7 @@ class Session:
                 pass
         return stream.reply
 
-    def _take_over(self, stream: ReplyStream, target: str, sent_id: str | None) -> None:
+    def _take_over(self, stream: ReplyStream | AsyncReplyStream, target: str, sent_id: str | None) -> None:
         """Go on from where that turn has led; one that reached nobody elsewhere changes nothing."""
         if self.target not in (None, target) and not stream.may_have_arrived:
             return
@@ -173,20 +246,6 @@ class Session:
             self.target, self.agent_id = target, None
         self.session_id = stream.reply.session_id or sent_id
         self.agent_id = stream.reply.agent_id or self.agent_id
-
-    @contextlib.contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        if self._owner == threads.get_ident():
-            raise UsageError(
-                f"Session {self.name!r} is in the middle of a turn. Nothing was sent; end that turn first, "
-                "or use another session."
-            )
-        with self._lock:  # nothing between taking it and releasing it: an interrupt may come anywhere
-            self._owner = threads.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = None
 
     def id_for(self, target: str) -> str | None:
         """The id to send to `target`: none when another service gave it."""
@@ -302,7 +361,7 @@ class SessionRegister:
     def __init__(self) -> None:
         self._sessions = {DEFAULT_NAME: Session()}
         self._current = DEFAULT_NAME
-        self._lock = threads.RLock()  # a panel's clicks may come on a thread of their own
+        self._lock = threading.RLock()  # a panel's clicks may come on a thread of their own
         self.watchers: Watchers[str] = Watchers()
 
     @property

@@ -23,6 +23,8 @@ ORDER = [
     "concurrency.browser",
     "concurrency.threads",
     "concurrency.loop",
+    "concurrency.usercode",
+    "concurrency.pulled",
     "reply",
     "display.text",
     "display.words",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from halo_notebook import HaloClient, Session, errors
+from halo_notebook.concurrency.loop import spawn, wait
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.session import SessionRegister
 from halo_notebook.stream import Action, TextDelta
@@ -96,6 +99,73 @@ def test_a_turn_within_a_turn_is_refused(client: HaloClient, agent: DemoAgent) -
     with session.turn(client, "Hello"), pytest.raises(errors.UsageError, match="in the middle of a turn"):
         session.ask(client, "Hello again")
     assert not agent.requests, "a turn that is not entered sends nothing"
+
+
+def test_code_on_the_loop_takes_turns_too(client: HaloClient, agent: DemoAgent) -> None:
+    """In order of arrival, with those of other threads. A turn within a turn is refused; an error ends it."""
+    session = Session()
+    order: list[str] = []
+
+    async def ask(text: str) -> str:
+        async with session.aturn(client, text) as stream, stream:
+            order.append(text)
+            await stream.to_end()
+        return stream.reply.text
+
+    async def within() -> None:
+        async with session.aturn(client, "Hello"):
+            await ask("Hello again")
+
+    with session.turn(client, "first") as stream, stream:
+        asking = [spawn(ask("My name is Zelda")), spawn(ask("What is my name?"))]
+        thread = threading.Thread(target=session.ask, args=(client, "last"))
+        while len(session._place._waiters or ()) < 2:
+            time.sleep(0.01)
+        thread.start()
+        list(stream)
+    assert [("Zelda" in future.result(10)) for future in asking] == [True, True]
+    thread.join()
+    assert order == ["My name is Zelda", "What is my name?"]
+    assert [turn.message for turn in session.turns] == ["first", *order, "last"]
+    with pytest.raises(errors.UsageError, match="in the middle of a turn"):
+        wait(spawn(within()))
+    agent.faults.append("500")
+    with pytest.raises(errors.ServerError):
+        wait(spawn(ask("Hello")))
+    assert not session.busy
+    assert [turn.reply.status for turn in session.turns[-2:]] == ["stopped", "failed"]
+
+
+@pytest.mark.parametrize("message", ["/fault stall", "/fault stall first"])
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_stop_ends_the_turn_that_runs(client: HaloClient, message: str, on_loop: bool) -> None:
+    """From any thread: it keeps its text, whoever took it continues behind it, and the next turn runs."""
+    session = Session()
+    after: list[str] = []
+
+    async def ask() -> None:
+        async with session.aturn(client, message) as stream, stream:
+            await stream.to_end()
+        await asyncio.sleep(0)
+        after.append(stream.reply.status)
+
+    def read() -> None:
+        with session.turn(client, message) as stream, stream:
+            list(stream)
+        after.append(stream.reply.status)
+
+    thread = threading.Thread(target=lambda: wait(spawn(ask())) if on_loop else read())
+    session.stop()
+    thread.start()
+    began = "streaming" if message == "/fault stall" else "waiting for the agent"
+    while not session.turns or session.turns[0].reply.state != began:
+        time.sleep(0.01)
+    session.stop()
+    session.stop()
+    thread.join(10)
+    assert after == ["stopped"]
+    assert bool(session.turns[0].reply.text) == (message == "/fault stall")
+    assert session.ask(client, "Hello").status == "complete"
 
 
 def test_a_request_that_is_refused_adds_no_turn(client: HaloClient) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ..concurrency import loop as bridge
 from ..errors import UsageError
 from .aio import AsyncHaloClient, AsyncReplyStream
-from .exchange import NOT_OPEN
+from .exchange import NOT_OPEN, Exchange
 
 if TYPE_CHECKING:
     from ..reply import Reply
@@ -104,7 +104,8 @@ def _to_end(stream: ReplyStream) -> Reply:
 class ReplyStream:
     """One turn on the wire, for sync code: a context manager that iterates the reply's events.
 
-    Its `request`, `reply`, `state`, `may_have_arrived` and `attended` are those of `AsyncReplyStream`.
+    `exchange`, `request`, `reply`, `state`, `may_have_arrived` and `attended` are those of
+    `AsyncReplyStream`.
     Leaving it early closes the connection and keeps what had arrived.
     """
 
@@ -113,6 +114,10 @@ class ReplyStream:
         self._stream = AsyncReplyStream(client, request, self._channel.call, path)
         self._pumping: Any = None
         self._ended: _Ended | None = None
+
+    @property
+    def exchange(self) -> Exchange:
+        return self._stream.exchange
 
     @property
     def request(self) -> Request:

@@ -174,6 +174,15 @@ def kernels_loop() -> asyncio.AbstractEventLoop | None:
     return loop if isinstance(loop, asyncio.AbstractEventLoop) else None
 
 
+def wait_in_page(awaitable: Awaitable[T]) -> T:
+    """Wait for `awaitable` from sync code in a browser; the rest of the page continues meanwhile.
+
+    Raises:
+        UsageError: where sync code cannot wait.
+    """
+    return browser.wait(awaitable)
+
+
 def wait(future: Future[T]) -> T:
     """Wait for `future`. An interrupt cancels it and goes on up."""
     if threads.IN_BROWSER:

@@ -29,6 +29,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -73,6 +74,8 @@ MAX_NOTE_CHARS = 2_000
 _MAX_KNOWN = 1_000
 
 _log = logging.getLogger(__name__)
+_sending: ContextVar[_Outbox | None] = ContextVar("sending", default=None)
+"""The outbox whose thread takes a turn: the session tells of it on the loop, in that thread's context."""
 
 
 class Sent(Future["Reply"]):
@@ -447,7 +450,7 @@ class ChatPanel(anywidget.AnyWidget):
         if self._follower is not None:
             self._commit(self._follower)  # it has ended, and its own thread has not got to it yet
         outbox = self._outboxes.get(self._session)
-        if outbox and outbox.thread is threads.current_thread():
+        if outbox and _sending.get() is outbox:
             self._begun(outbox, turn)
         self._emit("begin", turn=self._live_view(self._follow(turn)))
         self._tell_queue(self._session)
@@ -716,6 +719,7 @@ class ChatPanel(anywidget.AnyWidget):
         error: Exception | None = None
         reply: Reply | None = None
         begun: _Follower | None = None
+        _sending.set(outbox)
         try:
             client = self._client or self._connection.client()[0]
             turn = outbox.session.turn(client, message.text, **self._fields_of(message))

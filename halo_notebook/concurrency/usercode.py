@@ -1,0 +1,153 @@
+"""The one place that calls a user's code: callbacks, checks, user_token callables, template expressions.
+
+What it promises:
+
+- Whatever that code raises, SystemExit included, arrives as a `UserCodeError`: it ends neither a
+  reply, nor the I/O thread, nor the kernel. Only an interrupt stays one, for the thread that waits.
+- A `Home` runs it in the context in which it was registered, on the loop to which it belongs. What it
+  prints stands where it was registered, and the coroutine that it returns may hold that loop's objects.
+
+Nesting a loop is left to one case: sync code in a running kernel that has to await a user's coroutine
+on the kernel's own loop. asyncio is patched only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from typing import Any
+
+from ..errors import HaloError
+from .loop import IN_BROWSER, wait_in_page
+
+
+class UserCodeError(HaloError):
+    """The user's own code raised something. `error` is what it raised."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.error = error
+
+
+def call(function: Callable[..., Any], *args: Any) -> Any:
+    """Call `function(*args)` on this thread and return its value; an awaitable one is awaited.
+
+    Raises:
+        UserCodeError: whatever it raises.
+        KeyboardInterrupt: on an interrupt.
+    """
+    try:
+        return _resolved(function(*args))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UserCodeError(error) from error
+
+
+async def call_here(function: Callable[..., Any], *args: Any) -> Any:
+    """As `call`, for async code: an awaitable is awaited on the running loop."""
+    try:
+        value = function(*args)
+        return await value if inspect.isawaitable(value) else value
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise  # it is this task that is cancelled, and not the user's
+        raise UserCodeError(error) from error
+
+
+class Home:
+    """Where a user's code belongs: the context and the loop in which it was registered.
+
+    Args:
+        loop: None for the loop on which cells run.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or kernels_loop()
+        self._context = copy_context()
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function(*args)` on its loop, which waits while a cell computes; without one on a thread.
+
+        Raises:
+            UserCodeError: whatever it raises.
+        """
+        if self._loop is None or self._loop.is_closed():
+            return await self._in_thread(call, function, *args)
+        return await self._on_loop(self._loop, call_here(function, *args))
+
+    async def call_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function(*args)` on a thread, since it may block; an awaitable is awaited on its loop.
+
+        Raises:
+            UserCodeError: whatever it raises.
+        """
+        if self._loop is None or self._loop.is_closed():
+            return await self._in_thread(call, function, *args)
+        value = await self._in_thread(function, *args)
+        return (
+            await self._on_loop(self._loop, call_here(_itself, value))
+            if inspect.isawaitable(value)
+            else value
+        )
+
+    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        def begin() -> Any:
+            try:
+                return function(*args)
+            except UserCodeError:
+                raise
+            except BaseException as error:
+                raise UserCodeError(error) from error
+
+        context = self._context.copy()
+        return context.run(begin) if IN_BROWSER else await asyncio.to_thread(context.run, begin)
+
+    async def _on_loop(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        # The context in which a call is scheduled is the one in which it runs.
+        future = self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, loop)
+        return await asyncio.wrap_future(future)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def kernels_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop on which cells run, as seen from a cell or a widget's callback; None without one."""
+    if threading.current_thread() is threading.main_thread():
+        with contextlib.suppress(RuntimeError):
+            return asyncio.get_running_loop()
+    # On another thread, a subshell's, the running loop is that thread's own.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    loop = getattr(getattr(getattr(shell, "kernel", None), "io_loop", None), "asyncio_loop", None)
+    return loop if isinstance(loop, asyncio.AbstractEventLoop) else None
+
+
+def _resolved(value: Any) -> Any:
+    """Return `value`, or the result of awaiting it: on the loop that this thread runs, else on a new one."""
+    if not inspect.isawaitable(value):
+        return value
+    if IN_BROWSER:
+        return wait_in_page(value)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(value))
+    import nest_asyncio2  # patches asyncio, so only where nothing else will do
+
+    nest_asyncio2.apply(loop)
+    return loop.run_until_complete(asyncio.ensure_future(value))
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
