@@ -41,7 +41,7 @@ def node(*args: str | Path, given: str = "") -> str:
 def test_the_modules_do_what_their_tests_say() -> None:
     """Each test of json, tree and store passes."""
     tests = sorted(HERE.glob("*.test.mjs"))
-    assert {test.name.partition(".")[0] for test in tests} == {"json", "tree"}
+    assert {test.name.partition(".")[0] for test in tests} == {"json", "store", "tree"}
     assert "\n# fail 0" in node("--test", "--test-reporter=tap", *tests)
 
 

@@ -1,0 +1,270 @@
+// What the page knows of a conversation, and what it asks of the kernel: the store, with a model that notes what it sends.
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+
+import { Store } from "../../halo_notebook/panel/static/store.js";
+
+const turn = (number, more = {}) => ({
+  key: `t${number}`, number, asked: `question ${number}`, status: "complete", text: `answer ${number}`, error: "",
+  blocks: [`<p>answer ${number}</p>`], open: "", actions: [], source: "", again: "", ...more,
+});
+const live = (number, more = {}) => turn(number, { status: "streaming", state: "streaming", blocks: [], text: "", ...more });
+const frame = (seq, more = {}) => ({ kind: "frame", epoch: 1, seq, key: "t1", keep: 0, open: "", blocks: [], state: "streaming", ...more });
+const snapshot = (more = {}) => ({ kind: "snapshot", epoch: 1, seq: 1, session: "docs", sessions: [], turns: [], queue: [], live: null, ...more });
+
+let store, sent, saved, timers, said, hide, end;
+
+/** What the store has sent of one kind. */
+const asked = (kind) => sent.filter((one) => one.kind === kind);
+const view = { say: (text) => said.push(text), schedule() {}, showDraft() {} };
+const real = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout };
+
+function model(state = {}, kernel = undefined) {
+  const handlers = new Map();
+  return {
+    handlers,
+    widget_manager: { kernel },
+    on: (name, handler) => handlers.set(name, handler),
+    get: (name) => state[name],
+    set: (name, value) => saved.push(value),
+    send: (content) => sent.push(content),
+  };
+}
+
+/** Let the timers that were set for at most so many milliseconds ring. */
+function wait(milliseconds) {
+  for (const [id, { call, after }] of [...timers]) {
+    if (after > milliseconds) continue;
+    timers.delete(id);
+    call();
+  }
+}
+
+beforeEach(() => {
+  [sent, saved, said, timers] = [[], [], [], new Map()];
+  globalThis.setTimeout = (call, after) => {
+    const id = timers.size + 1_000 * sent.length + Math.random();
+    timers.set(id, { call, after });
+    return id;
+  };
+  globalThis.clearTimeout = (id) => timers.delete(id);
+  store = new Store();
+  end = store.start(model());
+  hide = store.show(view);
+  store.receive(snapshot());
+});
+
+afterEach(() => {
+  end();
+  Object.assign(globalThis, real);
+});
+
+test("a page that starts asks for the whole, and says that it shows the panel", () => {
+  assert.equal(asked("sync").length, 1);
+  assert.equal(asked("views")[0].count, 1);
+  store.receive({ kind: "views" });
+  assert.deepEqual(asked("views").map((one) => one.count), [1, 1]);
+});
+
+test("the kernel hears when the last view closes, and of no other", () => {
+  const hideOther = store.show({ ...view });
+  hideOther();
+  assert.equal(asked("views").length, 1);
+  hide();
+  assert.deepEqual(asked("views").map((one) => one.count), [1, 0]);
+});
+
+test("a reply grows by what is new", () => {
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  store.receive(frame(3, { open: "<p>Hel</p>" }));
+  store.receive(frame(4, { keep: 6, open: "lo</p>" }));
+  assert.equal(store.live.open, "<p>Hello</p>");
+  store.receive(frame(5, { blocks: ["<p>Hello</p>"], open: "" }));
+  store.receive({ kind: "turn", epoch: 1, seq: 6, turn: turn(1) });
+  assert.deepEqual([store.live, store.turns.map((one) => one.key)], [null, ["t1"]]);
+});
+
+test("a message that does not follow the one before is dropped, and the whole is asked for once", () => {
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  store.receive(frame(4, { open: "lost" }));
+  store.receive(frame(5, { open: "too" }));
+  assert.equal(store.live.open, "");
+  assert.equal(asked("sync").length, 2);
+  store.receive(snapshot({ seq: 5, live: live(1, { open: "<p>All</p>" }) }));
+  store.receive(frame(6, { keep: 3, open: "Of it</p>" }));
+  assert.equal(store.live.open, "<p>Of it</p>");
+});
+
+test("a frame of another conversation, or of no turn that is known, changes nothing", () => {
+  store.receive({ ...frame(2), epoch: 9 });
+  assert.equal(store.live, null);
+  assert.equal(asked("sync").length, 2);
+  store.receive(snapshot());
+  store.receive(frame(2, { key: "t7" }));
+  assert.equal(store.live, null);
+  assert.equal(asked("sync").length, 3);
+});
+
+test("a finished turn is taken although messages before it are lost", () => {
+  store.receive({ kind: "turn", epoch: 1, seq: 9, turn: turn(1) });
+  assert.equal(store.turns[0].text, "answer 1");
+  assert.equal(asked("sync").length, 2);
+});
+
+test("a sign of life shows that a message is missing", () => {
+  store.receive({ kind: "beat", epoch: 1, seq: 1, state: "x" });
+  assert.equal(asked("sync").length, 1);
+  store.receive({ kind: "beat", epoch: 1, seq: 2, state: "x" });
+  assert.equal(asked("sync").length, 2);
+});
+
+test("the whole is asked for less and less often while no answer comes", () => {
+  store.sync();
+  const waits = [];
+  for (let turns = 0; turns < 6; turns++) {
+    waits.push(Math.max(...[...timers.values()].map((timer) => timer.after)));
+    wait(Infinity);
+  }
+  assert.deepEqual(waits, [5_000, 5_000, 10_000, 20_000, 40_000, 60_000]);
+});
+
+test("older turns that were asked for stay when the whole comes again", () => {
+  store.receive(snapshot({ turns: [turn(3)], earlier: 2 }));
+  store.showEarlier(() => {});
+  store.receive({ kind: "answer", cid: asked("earlier")[0].cid, turns: [turn(2)], earlier: 1 });
+  store.receive(snapshot({ turns: [turn(3), turn(4)], earlier: 2 }));
+  assert.deepEqual([store.turns.map((one) => one.number), store.earlier], [[2, 3, 4], 1]);
+});
+
+test("what is typed is in view until the kernel shows it", () => {
+  store.send("hello");
+  const [{ cid, text }] = asked("send");
+  assert.deepEqual([text, store.status()], ["hello", ["live", "sending"]]);
+  store.receive({ kind: "answer", cid });
+  assert.equal(store.pending.length, 1);
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1, { cid }) });
+  assert.deepEqual([store.pending, store.status()], [[], ["live", "streaming"]]);
+});
+
+test("a message that was refused is kept as not sent, and goes out again under another id", () => {
+  store.send("hello");
+  store.receive({ kind: "answer", cid: asked("send")[0].cid, error: "too long" });
+  assert.deepEqual(store.status(), ["failed", "not sent"]);
+  assert.equal(store.notices.at(-1).text, "too long");
+  store.sendAgain(store.pending[0]);
+  assert.notEqual(asked("send")[1].cid, asked("send")[0].cid);
+});
+
+test("a message without an answer is given again with its id, but never to another session", () => {
+  store.send("hello");
+  store.receive(snapshot());
+  assert.equal(asked("send")[1].cid, asked("send")[0].cid);
+  store.receive(snapshot({ epoch: 2, session: "other" }));
+  assert.equal(asked("send").length, 2);
+  assert.equal(store.pending[0].state, "unsent");
+});
+
+test("a message that another view took back is gone", () => {
+  store.send("hello");
+  store.receive({ kind: "answer", cid: asked("send")[0].cid });
+  store.receive(snapshot());
+  assert.deepEqual(store.pending, []);
+});
+
+test("a request without an answer for half a second means a busy kernel", () => {
+  store.send("hello");
+  wait(500);
+  assert.deepEqual(store.status(), ["busy", "kernel busy"]);
+  assert.ok(store.isLate(asked("send")[0].cid));
+  store.receive({ kind: "answer", cid: asked("send")[0].cid });
+  assert.deepEqual(store.status(), ["live", "sending"]);
+});
+
+test("stop is asked for once, and waits for the kernel", () => {
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  store.stop();
+  store.stop();
+  assert.equal(asked("stop").length, 1);
+  assert.equal(store.progress(), "stopping");
+  wait(500);
+  assert.match(store.progress(), /interrupt the kernel/);
+});
+
+test("a rating shows at once, and goes when the kernel refuses it", () => {
+  store.receive(snapshot({ turns: [turn(1)] }));
+  store.rate(store.turns[0], "up", "");
+  assert.deepEqual(store.turns[0].rating, { value: "up", note: "" });
+  store.receive({ kind: "answer", cid: asked("rate")[0].cid, error: "no such turn" });
+  assert.equal(store.turns[0].rating, undefined);
+});
+
+test("each session has a draft of its own", () => {
+  store.setDraft("for docs");
+  store.receive(snapshot({ epoch: 2, session: "other" }));
+  assert.equal(store.draft(), "");
+  store.receive(snapshot({ epoch: 3 }));
+  assert.equal(store.draft(), "for docs");
+  store.send("for docs");
+  assert.equal(store.draft(), "");
+});
+
+test("a draft from before the session was known goes to it", () => {
+  const early = new Store();
+  const stop = early.start(model());
+  early.setDraft("typed early");
+  early.receive(snapshot());
+  assert.equal(early.draft(), "typed early");
+  stop();
+});
+
+test("a kernel that goes leaves nothing waiting, and what said so first stands", () => {
+  const handlers = {};
+  const kernel = {
+    status: "idle", connectionStatus: "connected",
+    statusChanged: { connect: (handler) => { handlers.status = handler; }, disconnect() {} },
+    connectionStatusChanged: { connect: (handler) => { handlers.connection = handler; }, disconnect() {} },
+  };
+  const watched = new Store();
+  const stop = watched.start(model({}, kernel));
+  watched.receive(snapshot());
+  watched.send("hello");
+  kernel.connectionStatus = "connecting";
+  handlers.connection();
+  assert.deepEqual(watched.status(), ["busy", "reconnecting"]);
+  kernel.status = "restarting";
+  handlers.status();
+  kernel.status = "dead";
+  handlers.status();
+  assert.deepEqual([watched.gone, watched.pending[0].state], ["restarted", "unsent"]);
+  assert.deepEqual(watched.status(), ["gone", "kernel gone"]);
+  watched.receive(snapshot());
+  assert.equal(watched.gone, "");
+  stop();
+});
+
+test("a closed panel stays closed", () => {
+  store.receive({ kind: "closed" });
+  store.receive(frame(2));
+  assert.equal(store.gone, "closed");
+});
+
+test("a finished reply is spoken once, a long one in part", () => {
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  store.receive({ kind: "turn", epoch: 1, seq: 3, turn: turn(1, { text: "long ".repeat(200), actions: [{}, {}] }) });
+  assert.equal(said.length, 2);
+  assert.match(said[1], /^long .* … the reply goes on 2 actions$/);
+});
+
+test("the newest turns are kept with the widget, and how many there are before them", () => {
+  store.receive(snapshot({ turns: Array.from({ length: 40 }, (_, at) => turn(at + 3)), earlier: 2 }));
+  const { turns, earlier } = saved.at(-1);
+  assert.deepEqual([turns.length, turns[0].number, earlier], [30, 13, 12]);
+});
+
+test("a saved conversation shows before the kernel answers", () => {
+  const reopened = new Store();
+  const stop = reopened.start(model({ _snapshot: snapshot({ turns: [turn(1)] }) }));
+  assert.equal(reopened.turns.length, 1);
+  stop();
+});
