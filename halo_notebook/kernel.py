@@ -45,6 +45,7 @@ class Connection:
         self.replay: Replay | None = None
         self._made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
         self._demo_transport: Any = None
+        self._demo_url = ""
         self._lock = threads.Lock()  # panels ask on threads of their own
 
     def client(self, silence_timeout_s: float | None = None) -> tuple[HaloClient, str]:
@@ -151,7 +152,8 @@ class Connection:
 
     def start_demo(self) -> tuple[Secret, str]:
         """Start the demo agent unless it runs; its key and its base URL."""
-        from .demo.server import DEMO_KEY, DemoAgent
+        from .demo.protocol import DEMO_KEY
+        from .demo.server import DemoAgent
 
         with self._lock:
             if self.demo is None:
@@ -160,11 +162,12 @@ class Connection:
                     from .demo.inprocess import DemoTransport
 
                     self._demo_transport = DemoTransport(demo)
+                    self._demo_url = DemoTransport.url
                 else:
-                    demo.start()
+                    self._demo_url = demo.start().url
                 self.demo = demo
-                self.demo_urls.add(demo.url)
-            return Secret(DEMO_KEY), self.demo.url
+                self.demo_urls.add(self._demo_url)
+            return Secret(DEMO_KEY), self._demo_url
 
     def stop_demo(self) -> None:
         """Stop the demo agent if it runs."""

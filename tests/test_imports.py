@@ -16,6 +16,8 @@ PACKAGE = Path(halo_notebook.__file__).parent
 ORDER = [
     "errors",
     "stream",
+    "demo.protocol",
+    "demo.faults",
     "demo.script",
     "demo.server",
     "demo.__main__",
@@ -90,8 +92,10 @@ ALONE = {
     "concurrency.loop": {"concurrency.browser", "concurrency.threads"},
     "client.transports.fetch": set[str](),
     "stream": set[str](),
-    "demo.script": {"stream"},
-    "demo.server": {"demo.script", "stream"},
+    "demo.protocol": {"stream"},
+    "demo.faults": {"demo.protocol", "stream"},
+    "demo.script": {"demo.faults", "stream"},
+    "demo.server": {"demo.faults", "demo.protocol", "demo.script", "stream"},
 }
 
 

@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .server import DEMO_KEY, DemoAgent, DemoRequest, Step, cut_awkwardly, sign_user_token
+    from .protocol import DEMO_KEY, DemoRequest, Step, sign_user_token
+    from .server import DemoAgent, cut_awkwardly
 
 __all__ = ["DEMO_KEY", "DemoAgent", "DemoRequest", "Step", "cut_awkwardly", "sign_user_token"]
 
@@ -17,4 +18,5 @@ __all__ = ["DEMO_KEY", "DemoAgent", "DemoRequest", "Step", "cut_awkwardly", "sig
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(".server", __name__), name)
+    module = ".server" if name in ("DemoAgent", "cut_awkwardly") else ".protocol"
+    return getattr(importlib.import_module(module, __name__), name)

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .server import DEMO_KEY, DemoAgent
+from .protocol import DEMO_KEY
+from .server import DemoAgent
 
 
 def main(argv: Sequence[str] | None = None) -> int:

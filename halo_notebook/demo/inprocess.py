@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import h11
 import httpx
 
-from .server import MAX_BODY_BYTES, DemoAgent, _Answer, _received, _step_bytes
+from .protocol import Answer, step_bytes
+
+if TYPE_CHECKING:
+    from .server import DemoAgent
 
 
 class DemoTransport(httpx.AsyncBaseTransport):
@@ -32,15 +34,12 @@ class DemoTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, agent: DemoAgent) -> None:
         self._agent = agent
-        agent._url = agent._url or self.url  # it says where a redirect leads
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer `request` as the server would."""
-        body = bytearray(await request.aread())
-        head = h11.Request(
-            method=request.method, target=request.url.raw_path, headers=list(request.headers.raw)
-        )
-        answer = self._agent._answer(_received(head, body if len(body) <= MAX_BODY_BYTES else None))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        target = request.url.raw_path.decode("ascii")
+        answer = self._agent.answer(request.method, target, headers, await request.aread())
         silence_s = request.extensions.get("timeout", {}).get("read")
         await asyncio.sleep(answer.after_s)
         if answer.status is None:
@@ -49,7 +48,7 @@ class DemoTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: _Answer, silence_s: float | None) -> None:
+    def __init__(self, answer: Answer, silence_s: float | None) -> None:
         self._answer = answer
         self._silence_s = silence_s
 
@@ -61,12 +60,12 @@ class _Body(httpx.AsyncByteStream):
                 due += step
                 await asyncio.sleep(max(0.0, due - clock()))
             else:
-                yield _step_bytes(step)
+                yield step_bytes(step)
         if self._answer.ending != "end":
             await _end(self._answer, self._silence_s)
 
 
-async def _end(answer: _Answer, silence_s: float | None) -> NoReturn:
+async def _end(answer: Answer, silence_s: float | None) -> NoReturn:
     if answer.ending == "silence":
         try:
             async with asyncio.timeout(silence_s):

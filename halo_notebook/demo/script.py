@@ -10,56 +10,24 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from ..stream import JSON, Action, ActionSummary, TextDelta, encode
-
-FAULTS = (
-    "400",
-    "401",
-    "403",
-    "404",
-    "413",
-    "422",
-    "429",
-    "500",
-    "502",
-    "503",
-    "504",
-    "429 retry-after",
-    "503 retry-after",
-    "redirect",
-    "cut text",
-    "cut record",
-    "stall",
-    "stall first",
-    "drip",
-    "empty",
-    "content type",
-    "json",
-    "no headers",
-    "utf-8",
-    "malformed",
-    "many actions",
-    "close",
-)
-"""The faults that can be had.
-
-``retry-after`` takes a number of seconds, 1 without: ``429 retry-after 3``."""
+from ..stream import JSON, Action, ActionSummary, MalformedRecord, StreamParser, encode
+from .faults import FAULTS
 
 
 @dataclass(slots=True)
 class Conversation:
-    """A conversation; `name` is what its user said to be called."""
+    """What the agent remembers in a session; `name` is the one that the user gave."""
 
-    session_id: str
     turns: int = 0
     name: str | None = None
 
 
-_Part: TypeAlias = str | Action
+_Answer: TypeAlias = str | Callable[[dict[str, JSON], Conversation], str]
+"""A reply, with its actions framed as in the stream, or a function that takes the request and returns one."""
 
 
 def new_session_id() -> str:
@@ -67,61 +35,47 @@ def new_session_id() -> str:
 
 
 def scripted_reply(message: str, request: dict[str, JSON], session: Conversation) -> bytes:
-    parts: Iterable[_Part]
+    """Return the whole reply to `message`: text, actions, and their summary if there are any."""
     if named := re.search(r"\bmy name is\s+([^\n.,;!?]+)", message, re.IGNORECASE):
-        parts = _meet(named.group(1), session)
-    else:
-        for pattern, answer in _SCRIPT:
-            if re.search(pattern, message, re.IGNORECASE):
-                parts = answer(request, session)
-                break
-        else:
-            parts = _FALLBACK
-    parts = list(parts)
-    reply = b"".join(encode(TextDelta(part) if isinstance(part, str) else part) for part in parts)
-    payloads = [part.payload for part in parts if isinstance(part, Action)]
-    return reply + encode(ActionSummary(payloads)) if payloads else reply
+        # Keep only printable characters: a separator in a name would frame a record.
+        name = "".join(character for character in named.group(1) if character.isprintable())
+        session.name = name.strip()[:60] or "friend"
+    found = (answer for pattern, answer in _SCRIPT if re.search(pattern, message, re.IGNORECASE))
+    answer = next(found, _FALLBACK)
+    text = answer if isinstance(answer, str) else answer(request, session)
+    parser = StreamParser()
+    events = parser.feed(text.encode()) + parser.close()
+    if payloads := [event.payload for event in events if isinstance(event, Action)]:
+        events.append(ActionSummary(payloads))
+    return b"".join(encode(event) for event in events if not isinstance(event, MalformedRecord))
 
 
-def _meet(name: str, session: Conversation) -> list[_Part]:
-    # Only what can be printed: a separator in a name would frame a record.
-    session.name = (
-        "".join(character for character in name if character.isprintable()).strip()[:60] or "friend"
-    )
-    return [f"Nice to meet you, {session.name}. I will remember that for the rest of this conversation."]
+def _meet(request: dict[str, JSON], session: Conversation) -> str:
+    return f"Nice to meet you, {session.name}. I will remember that for the rest of this conversation."
 
 
-def _recall(request: dict[str, JSON], session: Conversation) -> list[_Part]:
+def _recall(request: dict[str, JSON], session: Conversation) -> str:
     if session.name is None:
-        return ["You have not told me in this conversation. Say, for example: *My name is Ada*."]
-    return [f"Your name is {session.name}. You told me earlier in this conversation."]
+        return "You have not told me in this conversation. Say, for example: *My name is Ada*."
+    return f"Your name is {session.name}. You told me earlier in this conversation."
 
 
-def _know(request: dict[str, JSON], session: Conversation) -> list[_Part]:
-    def sized(name: str) -> int:
-        value = request.get(name)
-        return len(value) if isinstance(value, (str, list, dict)) else 0
-
-    def keys(name: str) -> list[JSON]:
-        value = request.get(name)
-        return list(value) if isinstance(value, dict) else []
-
-    known: dict[str, JSON] = {
+def _know(request: dict[str, Any], session: Conversation) -> str:
+    known = {
         "user_id": request.get("user_id"),
         "user_token": "set" if "user_token" in request else "unset",
         "company_id": request.get("company_id"),
         "mode": request.get("mode", "chat"),
-        "context": keys("context"),
-        "custom_fields": keys("custom_fields"),
-        "behavior_context_characters": sized("behavior_context"),
-        "conversation_history_items": sized("conversation_history"),
-        "images": sized("images"),
+        "context": list(request.get("context", ())),
+        "custom_fields": list(request.get("custom_fields", ())),
+        "behavior_context_characters": len(request.get("behavior_context", "")),
+        "conversation_history_items": len(request.get("conversation_history", ())),
+        "images": len(request.get("images", ())),
         "name": session.name,
         "turn": session.turns,
     }
     listed = json.dumps(known, ensure_ascii=False, indent=2)
-    return [
-        f"""\
+    return f"""\
 This is all I know about you. It came with your message, but for the name and the turn, which I \
 remember from this conversation:
 
@@ -131,28 +85,14 @@ remember from this conversation:
 
 To tell me more, send context or custom fields with your next message.
 """
-    ]
 
 
-def _say(*parts: _Part) -> Callable[[dict[str, JSON], Conversation], Iterable[_Part]]:
-    return lambda request, session: parts
-
-
-_EVENT_TRACKING: tuple[_Part, ...] = (
-    """\
+_EVENT_TRACKING = """\
 Happy to help! Setting up event tracking in Tidemark takes about five minutes – four steps:
 
 1. **Open the tracking settings.** I have highlighted them for you in the side bar.
-""",
-    Action(
-        {
-            "type": "highlight",
-            "selector": "#event-tracking",
-            "label": "Event tracking",
-            "style": {"outline": "2px solid", "pulse": True},
-        }
-    ),
-    """\
+\x1e__ACTION__{"type": "highlight", "selector": "#event-tracking", "label": "Event tracking",
+  "style": {"outline": "2px solid", "pulse": true}}\x1e\
 2. **Copy your write key.** It starts with `tm_write_` and may be used in a browser.
 3. **Install the snippet** on each page, before your own code:
 
@@ -166,16 +106,8 @@ Happy to help! Setting up event tracking in Tidemark takes about five minutes �
    tidemark.track("signed_up", { plan: "team", seats: 5 });
    ```
 
-""",
-    Action(
-        {
-            "type": "navigate",
-            "path": "/settings/tracking",
-            "title": "Settings → Event tracking",
-            "open_in": "same tab",
-        }
-    ),
-    """\
+\x1e__ACTION__{"type": "navigate", "path": "/settings/tracking", "title": "Settings → Event tracking",
+  "open_in": "same tab"}\x1e\
 I have opened **Settings → Event tracking** for you. The *Live* tab shows the event within \
 some seconds; until then the page says “Waiting for the first event…”.
 
@@ -183,11 +115,9 @@ some seconds; until then the page says “Waiting for the first event…”.
 like a story.
 
 Shall I show you how to build a funnel from it?
-""",
-)
+"""
 
-_MARKDOWN: tuple[_Part, ...] = (
-    r"""# Markdown of every kind
+_MARKDOWN = r"""# Markdown of every kind
 
 Plain text with **bold**, *italic*, ***both***, ~~struck out~~, `inline code`, a
 [link](https://example.com/docs) and a bare one: https://example.com.
@@ -255,40 +185,22 @@ Grüße · naïve café · Привет, мир · 你好,世界 · こんにち
 ---
 
 Raw HTML is text: <b>not bold</b>. That is all.
-""",
-)
+"""
 
-_TICKET: tuple[_Part, ...] = (
-    "I am opening a ticket with our support team, with what we know so far…\n\n",
-    Action(
-        {
-            "type": "create_ticket",
-            "ticket": {
-                "id": "TM-4217",
-                "subject": "Events arrive twice since the last release",
-                "priority": "high",
-                "status": "open",
-                "tags": ["tracking", "duplicates", "sdk-js"],
-                "requester": {
-                    "id": "user_102",
-                    "name": "Zoë Müller",
-                    "company": {"id": "company_17", "name": "Kaffeehaus & Söhne", "plan": "team"},
-                },
-                "timeline": [
-                    {"at": "2025-04-26T09:12:04Z", "actor": "user", "event": "reported"},
-                    {
-                        "at": "2025-04-26T09:12:31Z",
-                        "actor": "agent",
-                        "event": "diagnosed",
-                        "confidence": 0.82,
-                    },
-                    {"at": "2025-04-26T09:12:40Z", "actor": "agent", "event": "ticket created", "note": None},
-                ],
-                "sla": {"first_response_minutes": 60, "business_hours_only": True},
-            },
-        }
-    ),
-    """\
+_TICKET = """\
+I am opening a ticket with our support team, with what we know so far…
+
+\x1e__ACTION__{"type": "create_ticket", "ticket": {
+  "id": "TM-4217", "subject": "Events arrive twice since the last release", "priority": "high",
+  "status": "open", "tags": ["tracking", "duplicates", "sdk-js"],
+  "requester": {
+    "id": "user_102", "name": "Zoë Müller",
+    "company": {"id": "company_17", "name": "Kaffeehaus & Söhne", "plan": "team"}},
+  "timeline": [
+    {"at": "2025-04-26T09:12:04Z", "actor": "user", "event": "reported"},
+    {"at": "2025-04-26T09:12:31Z", "actor": "agent", "event": "diagnosed", "confidence": 0.82},
+    {"at": "2025-04-26T09:12:40Z", "actor": "agent", "event": "ticket created", "note": null}],
+  "sla": {"first_response_minutes": 60, "business_hours_only": true}}}\x1e\
 **Ticket TM-4217** is open, with priority *high*. What happens next:
 
 - A colleague answers within **one hour** in business hours.
@@ -296,15 +208,12 @@ _TICKET: tuple[_Part, ...] = (
 - Meanwhile no event is lost: duplicates can be removed after the fact.
 
 Is there anything you would like me to add to it?
-""",
-)
+"""
 
-_BILLING: tuple[_Part, ...] = (
-    "Invoices live under **Settings → Billing**. ",
-    Action(
-        {"type": "navigate", "path": "/settings/billing", "title": "Settings → Billing", "tab": "invoices"}
-    ),
-    """\
+_BILLING = """\
+Invoices live under **Settings → Billing**. \
+\x1e__ACTION__{"type": "navigate", "path": "/settings/billing", "title": "Settings → Billing",
+  "tab": "invoices"}\x1e\
 I have opened the page for you:
 
 - *Invoices* lists every invoice as PDF, the newest first.
@@ -312,11 +221,9 @@ I have opened the page for you:
 - *Plan* shows your seats: 5 at $10 each, so $50 a month.
 
 Only owners and admins see it. If the page is empty, ask an owner for the role **Billing admin**.
-""",
-)
+"""
 
-_HELP: tuple[_Part, ...] = (
-    f"""\
+_HELP = f"""\
 I am a scripted demo agent: I know these questions, and match them loosely.
 
 - **How do I set up event tracking?** – steps, code, two actions and a summary
@@ -330,11 +237,9 @@ I am a scripted demo agent: I know these questions, and match them loosely.
 
 To see what goes wrong, ask for a fault with `/fault NAME` (`/error 401` is short for \
 `/fault 401`). The names: {", ".join(f"`{name}`" for name in FAULTS)}.
-""",
-)
+"""
 
-_FALLBACK: tuple[_Part, ...] = (
-    """\
+_FALLBACK: _Answer = """\
 I am a scripted demo agent, so I cannot answer that – no model is behind me. But I stream, act and \
 remember as a real one does. Try one of these:
 
@@ -344,226 +249,159 @@ remember as a real one does. Try one of these:
 - What do you know about me?
 
 `help` lists all that I know, and the faults that you can ask me for.
-""",
-)
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Chapter:
-    """A chapter of the long answer: what the `team` looks at, what for, and our advice."""
+# A chapter of the long answer: title | team, what the team looks at | what for, and our advice.
+_CHAPTERS = """\
+Start with one question | product team
+the question itself | what they will do differently tomorrow
+Analytics goes wrong long before the first event is sent. Teams list everything that could be measured, wire
+it all up, and drown. A better start is a single question whose answer would change a decision, written down
+where all can read it, with a date on which it will be answered.
 
-    title: str
-    subject: str
-    question: str
-    team: str
-    advice: str
+Name events well | engineering team
+the list of event names | which actions of a user are worth a name
+A name outlives the person who chose it. Use a noun and a verb in the past tense, keep to lower case, and
+never put a value into the name: the plan belongs in a property, not in an event called after it. Review names
+like code, since renaming them later splits every chart in two.
 
+Decide what a user is | data team
+the count of distinct users | whether two visits were made by one person
+Somebody reads your site on a phone, signs up on a laptop and comes back at work. That is one user or three,
+depending on how identities are joined. Choose one rule, apply it at the moment of sign-up, and accept that
+visits before it stay anonymous.
 
-_CHAPTERS = (
-    _Chapter(
-        title="Start with one question",
-        subject="the question itself",
-        question="what they will do differently tomorrow",
-        team="product team",
-        advice="Analytics goes wrong long before the first event is sent. Teams list everything that could "
-        "be measured, wire it all up, and drown. A better start is a single question whose answer "
-        "would change a decision, written down where all can read it, with a date on which it will "
-        "be answered.",
-    ),
-    _Chapter(
-        title="Name events well",
-        subject="the list of event names",
-        question="which actions of a user are worth a name",
-        team="engineering team",
-        advice="A name outlives the person who chose it. Use a noun and a verb in the past tense, keep to "
-        "lower case, and never put a value into the name: the plan belongs in a property, not in an "
-        "event called after it. Review names like code, since renaming them later splits every chart "
-        "in two.",
-    ),
-    _Chapter(
-        title="Decide what a user is",
-        subject="the count of distinct users",
-        question="whether two visits were made by one person",
-        team="data team",
-        advice="Somebody reads your site on a phone, signs up on a laptop and comes back at work. That is "
-        "one user or three, depending on how identities are joined. Choose one rule, apply it at the "
-        "moment of sign-up, and accept that visits before it stay anonymous.",
-    ),
-    _Chapter(
-        title="Measure activation",
-        subject="the activation rate",
-        question="how many newcomers reach the point where the product helps them",
-        team="growth team",
-        advice="Activation is the first moment at which a newcomer gets what they came for: a first chart "
-        "shared, a first invoice sent. It should happen within days, and it should predict who "
-        "stays. If it does neither, you have picked a step that is easy to count and not the one "
-        "that matters.",
-    ),
-    _Chapter(
-        title="Read a funnel from the end",
-        subject="the largest drop in the funnel",
-        question="where people give up",
-        team="design team",
-        advice="Most people read funnels from the top, where the numbers are large. The steps near the end "
-        "hold those who wanted your product most, so a loss there is the dearest. Begin with the "
-        "last step, fix what is broken, and walk upwards only when nothing more can be gained.",
-    ),
-    _Chapter(
-        title="Look at cohorts, not averages",
-        subject="retention by sign-up week",
-        question="whether newer customers stay longer than older ones",
-        team="leadership",
-        advice="An average mixes people who came yesterday with those who have been here for years, so it "
-        "moves for reasons that have nothing to do with the product. Group customers by the week in "
-        "which they came, draw a line for each, and see whether the lines flatten higher than "
-        "before.",
-    ),
-    _Chapter(
-        title="Segment with restraint",
-        subject="the few segments that behave differently",
-        question="who gets value and who does not",
-        team="marketing team",
-        advice="With enough segments something always looks striking. Decide in advance which three you "
-        "believe in, such as company size, channel and role, and leave the rest alone. A difference "
-        "that you did not expect is a question for the next quarter, not a finding for this one.",
-    ),
-    _Chapter(
-        title="Run honest experiments",
-        subject="the difference between two variants",
-        question="whether a change caused what followed it",
-        team="experimentation group",
-        advice="An experiment needs a size, a length and one measure, all fixed before it starts. Stopping "
-        "as soon as the result looks good finds effects that are not there. When traffic is too thin "
-        "for a test, say so, ship the change on judgement, and watch what happens.",
-    ),
-    _Chapter(
-        title="Keep the data clean",
-        subject="the share of events that fail validation",
-        question="how far the numbers can be trusted",
-        team="platform team",
-        advice="Bad data rarely announces itself. A release renames a property, a bot signs up four hundred "
-        "times, a clock in a test device runs a year ahead. Check events against their plan as they "
-        "arrive, count what fails, and let someone be woken when that count jumps.",
-    ),
-    _Chapter(
-        title="Respect privacy",
-        subject="the list of fields that can identify a person",
-        question="what they could not explain to a customer",
-        team="legal and security team",
-        advice="Collect less than you are allowed to. Leave out names, free text and precise places unless "
-        "a decision depends on them, delete raw events on a schedule, and write down who may look. "
-        "Trust is slow to earn, and no chart is worth losing it.",
-    ),
-    _Chapter(
-        title="Share what you learn",
-        subject="the short note that goes out on Monday",
-        question="what the rest of the company should know",
-        team="whole company",
-        advice="A dashboard that nobody opens is a cost. Send a note instead: one chart, three sentences, "
-        "one decision. Say what surprised you and what you still do not know. People who read such a "
-        "note each week begin to ask better questions, which is the point of the exercise.",
-    ),
-    _Chapter(
-        title="Prune every quarter",
-        subject="the list of events and dashboards without readers",
-        question="what can be switched off",
-        team="owner of the tracking plan",
-        advice="Plans only grow unless someone cuts them. Once a quarter list the events that no chart has "
-        "used and the dashboards that no one has opened, announce the date of their end, and remove "
-        "them. What is left is easier to find, cheaper to keep and more likely to be right.",
-    ),
-)
+Measure activation | growth team
+the activation rate | how many newcomers reach the point where the product helps them
+Activation is the first moment at which a newcomer gets what they came for: a first chart shared, a first
+invoice sent. It should happen within days, and it should predict who stays. If it does neither, you have
+picked a step that is easy to count and not the one that matters.
 
-_LONG_PRACTICE = (
-    (
-        "In practice the {team} looks at {subject} once a week and asks {question}. Half an hour is "
-        "enough when the chart is ready beforehand, and when the meeting ends with a name and a date "
-        "rather than a wish."
-    ),
-    (
-        "To put this to work, let the {team} own {subject}. They need not build it, but they should "
-        "be able to say, from memory and without a slide, {question}, and what they changed because "
-        "of it."
-    ),
-    (
-        "A useful habit for the {team}: print {subject} as it stood three months ago and lay it "
-        "beside today's. The comparison shows {question} far more plainly than any single number "
-        "can."
-    ),
-)
+Read a funnel from the end | design team
+the largest drop in the funnel | where people give up
+Most people read funnels from the top, where the numbers are large. The steps near the end hold those who
+wanted your product most, so a loss there is the dearest. Begin with the last step, fix what is broken, and
+walk upwards only when nothing more can be gained.
 
-_LONG_WARNINGS = (
-    (
-        "Beware of comfort. When {subject} looks better each week, ask first whether the way of "
-        "counting has changed. Only then ask the pleasant question of who deserves the credit."
-    ),
-    (
-        "The usual mistake is to stop here. Having found {subject}, teams report it faithfully for "
-        "years without once acting on it; a number that changes nothing may as well not be known."
-    ),
-    (
-        "A small example: a company of thirty people put off the work on {subject} for a year, then "
-        "did it in two afternoons. They found one broken form, repaired it, and gained more than "
-        "from any campaign."
-    ),
-    (
-        "If time is short, do a rough version by hand. Twenty rows about {subject} in a spreadsheet, "
-        "gathered this afternoon, beat a perfect pipeline that is promised for the spring."
-    ),
-)
+Look at cohorts, not averages | leadership
+retention by sign-up week | whether newer customers stay longer than older ones
+An average mixes people who came yesterday with those who have been here for years, so it moves for reasons
+that have nothing to do with the product. Group customers by the week in which they came, draw a line for
+each, and see whether the lines flatten higher than before.
+
+Segment with restraint | marketing team
+the few segments that behave differently | who gets value and who does not
+With enough segments something always looks striking. Decide in advance which three you believe in, such as
+company size, channel and role, and leave the rest alone. A difference that you did not expect is a question
+for the next quarter, not a finding for this one.
+
+Run honest experiments | experimentation group
+the difference between two variants | whether a change caused what followed it
+An experiment needs a size, a length and one measure, all fixed before it starts. Stopping as soon as the
+result looks good finds effects that are not there. When traffic is too thin for a test, say so, ship the
+change on judgement, and watch what happens.
+
+Keep the data clean | platform team
+the share of events that fail validation | how far the numbers can be trusted
+Bad data rarely announces itself. A release renames a property, a bot signs up four hundred times, a clock in
+a test device runs a year ahead. Check events against their plan as they arrive, count what fails, and let
+someone be woken when that count jumps.
+
+Respect privacy | legal and security team
+the list of fields that can identify a person | what they could not explain to a customer
+Collect less than you are allowed to. Leave out names, free text and precise places unless a decision depends
+on them, delete raw events on a schedule, and write down who may look. Trust is slow to earn, and no chart is
+worth losing it.
+
+Share what you learn | whole company
+the short note that goes out on Monday | what the rest of the company should know
+A dashboard that nobody opens is a cost. Send a note instead: one chart, three sentences, one decision. Say
+what surprised you and what you still do not know. People who read such a note each week begin to ask better
+questions, which is the point of the exercise.
+
+Prune every quarter | owner of the tracking plan
+the list of events and dashboards without readers | what can be switched off
+Plans only grow unless someone cuts them. Once a quarter list the events that no chart has used and the
+dashboards that no one has opened, announce the date of their end, and remove them. What is left is easier to
+find, cheaper to keep and more likely to be right.
+"""
+_PRACTICES = """\
+In practice the {team} looks at {subject} once a week and asks {question}. Half an hour is enough when the
+chart is ready beforehand, and when the meeting ends with a name and a date rather than a wish.
+
+To put this to work, let the {team} own {subject}. They need not build it, but they should be able to say,
+from memory and without a slide, {question}, and what they changed because of it.
+
+A useful habit for the {team}: print {subject} as it stood three months ago and lay it beside today's. The
+comparison shows {question} far more plainly than any single number can.
+"""
+_WARNINGS = """\
+Beware of comfort. When {subject} looks better each week, ask first whether the way of counting has changed.
+Only then ask the pleasant question of who deserves the credit.
+
+The usual mistake is to stop here. Having found {subject}, teams report it faithfully for years without once
+acting on it; a number that changes nothing may as well not be known.
+
+A small example: a company of thirty people put off the work on {subject} for a year, then did it in two
+afternoons. They found one broken form, repaired it, and gained more than from any campaign.
+
+If time is short, do a rough version by hand. Twenty rows about {subject} in a spreadsheet, gathered this
+afternoon, beat a perfect pipeline that is promised for the spring.
+"""
+_CHECKS = """\
+A check before you go on: show {subject} to someone who was not there, say nothing, and ask what they read in
+it.
+
+You will know that this step is done when two people, asked separately about {subject}, give the same answer.
+
+Write down today what you expect of {subject} a month from now; being wrong is the cheapest way to learn how
+the product works.
+
+If you can change only one thing this week, let it be who sees {subject} first: the person who can act, and
+then everybody else.
+
+Keep a short log beside {subject} of what was released and when, since nobody remembers the date of a change
+once its effect shows.
+"""
 
 
-_LONG_CHECKS = (
-    (
-        "A check before you go on: show {subject} to someone who was not there, say nothing, and ask "
-        "what they read in it."
-    ),
-    (
-        "You will know that this step is done when two people, asked separately about {subject}, give "
-        "the same answer."
-    ),
-    (
-        "Write down today what you expect of {subject} a month from now; being wrong is the cheapest way "
-        "to learn how the product works."
-    ),
-    (
-        "If you can change only one thing this week, let it be who sees {subject} first: the person who "
-        "can act, and then everybody else."
-    ),
-    (
-        "Keep a short log beside {subject} of what was released and when, since nobody remembers the "
-        "date of a change once its effect shows."
-    ),
-)
+def _paragraphs(texts: str) -> list[str]:
+    return [" ".join(text.splitlines()) for text in texts.strip().split("\n\n")]
 
 
-def _long_answer(request: dict[str, JSON], session: Conversation) -> Iterable[_Part]:
-    yield (
+def _long_answer(request: dict[str, JSON], session: Conversation) -> str:
+    chapters = _CHAPTERS.strip().split("\n\n")
+    practices, warnings, checks = map(_paragraphs, (_PRACTICES, _WARNINGS, _CHECKS))
+    answer = (
         "# A field guide to product analytics\n\n"
-        f"You asked for a long answer, so here are {len(_CHAPTERS)} short chapters. Each says what to do, "
+        f"You asked for a long answer, so here are {len(chapters)} short chapters. Each says what to do, "
         "how it looks in practice, and what tends to go wrong.\n\n"
     )
-    for number, chapter in enumerate(_CHAPTERS):
-        practice = _LONG_PRACTICE[number % len(_LONG_PRACTICE)].format(
-            subject=chapter.subject, question=chapter.question, team=chapter.team
+    for number, chapter in enumerate(chapters):
+        heading, focus, *advice = chapter.splitlines()
+        title, team = heading.split(" | ")
+        subject, question = focus.split(" | ")
+        practice, warning, check = (
+            texts[number % len(texts)].format(subject=subject, question=question, team=team)
+            for texts in (practices, warnings, checks)
         )
-        warning = _LONG_WARNINGS[number % len(_LONG_WARNINGS)].format(subject=chapter.subject)
-        check = _LONG_CHECKS[number % len(_LONG_CHECKS)].format(subject=chapter.subject)
-        yield f"## {number + 1}. {chapter.title}\n\n{chapter.advice}\n\n{practice}\n\n{warning} {check}\n\n"
-    yield (
+        answer += f"## {number + 1}. {title}\n\n{' '.join(advice)}\n\n{practice}\n\n{warning} {check}\n\n"
+    return answer + (
         "## In short\n\nAsk one question, name things well, count people with care, read from the end, and "
         "tell others what you found. Everything else is detail, and detail can be looked up.\n"
     )
 
 
 # The first pattern that is found in the message answers it.
-_SCRIPT: tuple[tuple[str, Callable[[dict[str, JSON], Conversation], Iterable[_Part]]], ...] = (
+_SCRIPT: tuple[tuple[str, _Answer], ...] = (
+    (r"\bmy name is\s+[^\n.,;!?]", _meet),
     (r"\b(what('s| is)|do you (know|remember)|remember) my name\b|\bwho am i\b", _recall),
     (r"\bknow about me\b|\bwhat (do|can) you (know|see)\b", _know),
     (r"\blong (answer|reply|text)\b|\b2[,.]?000 words\b", _long_answer),
-    (r"\btracking\b|\btrack\b.*\bevents?\b", _say(*_EVENT_TRACKING)),
-    (r"\bmarkdown\b", _say(*_MARKDOWN)),
-    (r"\btickets?\b", _say(*_TICKET)),
-    (r"\bbilling\b|\binvoices?\b", _say(*_BILLING)),
-    (r"\bhelp\b|\bwhat can (you|i)\b", _say(*_HELP)),
+    (r"\btracking\b|\btrack\b.*\bevents?\b", _EVENT_TRACKING),
+    (r"\bmarkdown\b", _MARKDOWN),
+    (r"\btickets?\b", _TICKET),
+    (r"\bbilling\b|\binvoices?\b", _BILLING),
+    (r"\bhelp\b|\bwhat can (you|i)\b", _HELP),
 )

@@ -522,7 +522,7 @@ def test_another_agent_than_the_one_asked_for_is_warned_of(
     """A log under an agent's name should hold that agent's replies."""
     from inspect_ai.model import get_model
 
-    monkeypatch.setattr("halo_notebook.demo.server._agent_id", lambda request: "agent_b")
+    monkeypatch.setattr("halo_notebook.demo.server.requested_agent_id", lambda request: "agent_b")
     output = generated(get_model("halo/agent_a", memoize=False), user("Hello"))
     assert output.model == about(output.message)["agent_id"] == "agent_b"
     assert "The agent 'agent_a' was asked for, and 'agent_b' answered." in caplog.text

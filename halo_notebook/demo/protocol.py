@@ -1,0 +1,265 @@
+"""The demo agent's protocol: what a request must contain, and what an answer consists of.
+
+It follows the documentation of the real service and its limits. It knows neither sockets nor the script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ..stream import JSON, Action, ActionSummary, StreamParser, TextDelta, decode_json, encode
+
+BASE_PATH = "/api/sdk"
+STREAM_PATH = f"{BASE_PATH}/chat/stream"
+CHAT_PATH = f"{BASE_PATH}/chat"
+
+DEMO_KEY = "ab_live_demo"
+"""The key for the demo agent, which accepts any key that starts with ``ab_``."""
+DEMO_AGENT_ID = "agent_demo"
+DOCS_URL = "https://docs.example.com/demo-agent"
+
+Step: TypeAlias = TextDelta | Action | ActionSummary | bytes | float
+"""One step of a reply: an event or bytes, sent as one chunk, or a pause in seconds."""
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+Ending: TypeAlias = Literal["end", "cut", "silence"]
+"""How an answer ends: as HTTP requires; by closing the connection too early; or never."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRequest:
+    """A request as the demo agent received it.
+
+    `headers` has lower-case names; the value of ``authorization`` is only ``"set"``. `body` is the parsed
+    JSON, or None if it is not JSON; the repr leaves it out, since it may contain a user token.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to send for a request, `after_s` seconds after it arrived. Without a `status`, nothing is sent."""
+
+    status: int | None
+    headers: Headers = ()
+    steps: Iterable[Step] = ()
+    ending: Ending = "end"
+    after_s: float = 0.0
+
+
+class Refusal(Exception):
+    """A request that gets an error as its answer."""
+
+    def __init__(
+        self, status: int, error: str, *, headers: Headers = (), docs_url: str | None = None
+    ) -> None:
+        super().__init__(error)
+        self.answer = error_answer(status, error, headers=headers, docs_url=docs_url)
+
+
+def step_bytes(step: Step) -> bytes:
+    """Return the chunk that a step of a reply, other than a pause, is sent as."""
+    match step:
+        case bytes():
+            return step
+        case TextDelta() | Action() | ActionSummary():
+            return encode(step)
+        case _:
+            raise TypeError(f"a step must be an event, bytes or a pause, not {type(step).__name__}")
+
+
+def stream_answer(
+    steps: Iterable[Step], session_id: str, agent_id: str, ending: Ending = "end", after_s: float = 0.0
+) -> Answer:
+    """Return a reply to ``POST /chat/stream``."""
+    headers = (
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("X-Session-Id", session_id),
+        ("X-Agent-Id", agent_id),
+    )
+    return Answer(200, headers, steps, ending, after_s)
+
+
+def chat_answer(steps: Iterable[Step], session_id: str, agent_id: str, after_s: float = 0.0) -> Answer:
+    """Return the same reply to ``POST /chat``: its text as one JSON object, without pauses."""
+    parser = StreamParser()
+    events = parser.feed(b"".join(step_bytes(step) for step in steps if not isinstance(step, (int, float))))
+    text = "".join(event.text for event in events + parser.close() if isinstance(event, TextDelta))
+    body: JSON = {"response": text, "session_id": session_id, "agent_id": agent_id}
+    return json_answer(200, body, after_s=after_s)
+
+
+def json_answer(status: int, body: JSON, headers: Headers = (), after_s: float = 0.0) -> Answer:
+    data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+    framing = (("Content-Type", "application/json"), ("Content-Length", str(len(data))))
+    return Answer(status, framing + headers, (data,), after_s=after_s)
+
+
+def error_answer(status: int, error: str, *, headers: Headers = (), docs_url: str | None = None) -> Answer:
+    body: dict[str, JSON] = {"error": error}
+    if docs_url is not None:
+        body["docs_url"] = docs_url
+    return json_answer(status, body, headers)
+
+
+def check_key(authorization: str) -> None:
+    """Raise a 401 unless the header contains a widget key."""
+    if not re.fullmatch(r"bearer +ab_\S+", authorization, re.IGNORECASE):
+        error = "Missing or invalid API key. Send 'Authorization: Bearer ab_live_…'."
+        raise Refusal(401, error, docs_url=DOCS_URL)
+
+
+def read_json(body: bytes) -> tuple[JSON, bool]:
+    """Return the JSON of a request's body, and whether it is JSON."""
+    try:
+        return decode_json(body.decode()), True
+    except ValueError:
+        return None, False
+
+
+def requested_agent_id(request: dict[str, JSON]) -> str:
+    return str(request.get("agent_id", DEMO_AGENT_ID))
+
+
+def check_request(body: JSON) -> dict[str, JSON]:
+    """Check a request's body against the documented fields and limits, and return it.
+
+    Unknown fields are accepted, because it is not known whether the real service refuses them.
+    """
+    if not isinstance(body, dict):
+        raise Refusal(400, "The body must be a JSON object.")
+    for name, (is_right, what) in _FIELDS.items():
+        if (name in body or name == "message") and not is_right(body.get(name)):
+            raise Refusal(400, f"{name} must be {what}.")
+    return body
+
+
+def _text(shortest: int = 0, longest: float = math.inf) -> Callable[[JSON], bool]:
+    return lambda value: isinstance(value, str) and shortest <= len(value.strip()) and len(value) <= longest
+
+
+def _is_for_a_header(value: JSON) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[!-~]{1,200}", value) is not None
+
+
+def _is_context(value: JSON) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("label"), str)
+        and isinstance(entry.get("type", ""), str)
+        and "value" in entry
+        for entry in value.values()
+    )
+
+
+def _is_history(value: JSON) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= 50
+        and all(
+            isinstance(item, dict)
+            and isinstance(item.get("role", item.get("speaker")), str)
+            and isinstance(item.get("content", item.get("text")), str)
+            for item in value
+        )
+    )
+
+
+def _are_custom_fields(value: JSON) -> bool:
+    as_json = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return isinstance(value, dict) and len(as_json) <= 10_000
+
+
+def _are_images(value: JSON) -> bool:
+    urls = ("https://", "http://", "data:")
+    return isinstance(value, list) and all(isinstance(url, str) and url.startswith(urls) for url in value)
+
+
+_FIELDS: dict[str, tuple[Callable[[JSON], bool], str]] = {
+    "message": (_text(1, 10_000), "a string of 1 to 10,000 characters, not only spaces"),
+    "user_id": (_text(), "a string"),
+    "user_token": (_text(), "a string"),
+    "company_id": (_text(), "a string"),
+    "behavior_context": (_text(longest=5_000), "a string of at most 5,000 characters"),
+    "session_id": (_is_for_a_header, "1 to 200 visible ASCII characters"),
+    "agent_id": (_is_for_a_header, "1 to 200 visible ASCII characters"),
+    "mode": (("chat", "voice", "video", "livehelp").__contains__, "chat, voice, video or livehelp"),
+    "context": (_is_context, "an object of objects with a label, a value and perhaps a type"),
+    "custom_fields": (_are_custom_fields, "an object of at most 10,000 characters as JSON"),
+    "conversation_history": (_is_history, "an array of at most 50 items, each with a role and a content"),
+    "images": (_are_images, "an array of image URLs or data: URLs"),
+}
+"""What the value of each documented field must fulfil, and how to say so."""
+
+
+def sign_user_token(secret: str, user_id: str, *, expires_in_s: float = 3600) -> str:
+    """Return a user token (JWT, HS256) as a backend would sign it.
+
+    Args:
+        secret: the identity secret; a `DemoAgent` with the same `identity_secret` accepts the token.
+        user_id: the user whom the token identifies.
+        expires_in_s: seconds until it expires; if negative, the token has already expired.
+    """
+    now = time.time()
+    claims: dict[str, JSON] = {"user_id": user_id, "iat": int(now), "exp": int(now + expires_in_s)}
+    return sign_token(secret, {"alg": "HS256", "typ": "JWT"}, claims)
+
+
+def sign_token(secret: str, header: JSON, claims: JSON) -> str:
+    """Return a token with this header and these claims, signed with HMAC-SHA256 whatever the header says."""
+    signed = ".".join(
+        _base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims)
+    )
+    return f"{signed}.{_base64url(_signature(secret, signed))}"
+
+
+def verify_identity(secret: str, request: dict[str, JSON]) -> None:
+    """Raise a 403 unless the request is anonymous or its token is valid for its user."""
+    user_id = request.get("user_id", "anonymous")
+    token = request.get("user_token")
+    if user_id != "anonymous" and not isinstance(token, str):
+        raise Refusal(403, "Identity verification is on: user_token is required.", docs_url=DOCS_URL)
+    if user_id != "anonymous" and not _is_valid(str(token), secret, user_id):
+        raise Refusal(403, "Identity verification failed: user_token is not valid.", docs_url=DOCS_URL)
+
+
+def _is_valid(token: str, secret: str, user_id: JSON) -> bool:
+    """Whether a token is signed with `secret`, has not expired and identifies this user."""
+    signed, _, signature = token.rpartition(".")
+    try:
+        header, claims = (decode_json(_from_base64url(part).decode()) for part in signed.split("."))
+        matches = hmac.compare_digest(_from_base64url(signature), _signature(secret, signed))
+    except ValueError:
+        return False
+    # A token that names another algorithm, or none, is refused whatever its signature.
+    if not matches or not isinstance(header, dict) or header.get("alg") != "HS256":
+        return False
+    if not isinstance(claims, dict) or claims.get("user_id", claims.get("sub")) != user_id:
+        return False
+    expires = claims.get("exp", math.inf)
+    return isinstance(expires, (int, float)) and expires > time.time()
+
+
+def _signature(secret: str, signed: str) -> bytes:
+    return hmac.new(secret.encode(), signed.encode("utf-8", "replace"), hashlib.sha256).digest()
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _from_base64url(text: str) -> bytes:
+    # binascii.Error is a ValueError.
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

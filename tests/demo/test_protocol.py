@@ -1,0 +1,269 @@
+"""The demo agent accepts what the API's documentation allows, refuses the rest, and answers as it says."""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halo_notebook.demo import DEMO_KEY, DemoAgent, DemoRequest, sign_user_token
+from halo_notebook.demo.protocol import sign_token
+from halo_notebook.stream import JSON, ActionSummary
+
+from .over_http import (
+    EVENT_TRACKING,
+    actions_of,
+    ask,
+    connect,
+    error_of,
+    events_of,
+    raw_connection,
+    read_until,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+SECRET = "ha_secret_of_the_tests"
+
+
+def test_stream_consists_of_text_and_records(http: httpx.Client) -> None:
+    """A reply is chunked UTF-8 text with its actions, and ends with their summary."""
+    response = ask(http, EVENT_TRACKING)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.headers["transfer-encoding"] == "chunked"
+    assert re.fullmatch(r"sess_\d{10}_[0-9a-f]{6}", response.headers["x-session-id"])
+    assert response.headers["x-agent-id"] == "agent_demo"
+    actions = actions_of(response.content)
+    assert [action["type"] for action in actions if isinstance(action, dict)] == ["highlight", "navigate"]
+    assert events_of(response.content)[-1] == ActionSummary(actions)
+    text = text_of(response.content)
+    assert "```js" in text
+    assert "`tm_write_`" in text
+    assert "\x1e" not in text
+
+
+def test_chat_answers_with_one_json_object(http: httpx.Client) -> None:
+    """POST /chat returns the same text as one JSON object, with the ids."""
+    response = http.post("/chat", json={"message": EVENT_TRACKING, "session_id": "s1", "agent_id": "a1"})
+    assert response.headers["content-type"] == "application/json"
+    text = text_of(ask(http, EVENT_TRACKING).content)
+    assert response.json() == {"response": text, "session_id": "s1", "agent_id": "a1"}
+
+
+def test_reply_has_the_agent_id_of_the_request(http: httpx.Client) -> None:
+    """A request that names an agent is answered under that agent's id."""
+    assert ask(http, "hi", agent_id="agent_7").headers["x-agent-id"] == "agent_7"
+
+
+@pytest.mark.parametrize("key", [None, "", "Bearer", "Bearer ha_secret_1", "Basic ab_1", "ab_live_demo"])
+def test_bad_key_is_refused(http: httpx.Client, key: str | None) -> None:
+    """Without a widget key, the answer is a 401 that says what to send."""
+    del http.headers["authorization"]
+    response = http.post(
+        "/chat/stream", json={"message": "hi"}, headers={} if key is None else {"Authorization": key}
+    )
+    assert response.status_code == 401
+    assert "Bearer ab_live_" in error_of(response)
+    assert response.json()["docs_url"].startswith("https://")
+
+
+def test_any_widget_key_is_accepted(agent: DemoAgent) -> None:
+    """Any key that starts with ab_ is accepted."""
+    with connect(agent, key="ab_test_x") as http:
+        assert ask(http, "hi").status_code == 200
+
+
+BAD_BODIES: dict[str, JSON] = {
+    "not an object": ["hi"],
+    "no message": {},
+    "empty message": {"message": " \n"},
+    "message not a string": {"message": 1},
+    "message too long": {"message": "x" * 10_001},
+    "history too long": {"message": "hi", "conversation_history": [{"role": "user", "content": "x"}] * 51},
+    "history not an array": {"message": "hi", "conversation_history": {}},
+    "history item without content": {"message": "hi", "conversation_history": [{"role": "user"}]},
+    "behaviour too long": {"message": "hi", "behavior_context": "x" * 5_001},
+    "custom fields too long": {"message": "hi", "custom_fields": {"x": "y" * 10_000}},
+    "custom fields not an object": {"message": "hi", "custom_fields": []},
+    "context without a label": {"message": "hi", "context": {"cart": {"value": 1}}},
+    "context without a value": {"message": "hi", "context": {"cart": {"label": "Cart"}}},
+    "context not an object": {"message": "hi", "context": []},
+    "unknown mode": {"message": "hi", "mode": "shout"},
+    "images not URLs": {"message": "hi", "images": ["cat.png"]},
+    "user id not a string": {"message": "hi", "user_id": 7},
+    "session id not for a header": {"message": "hi", "session_id": "a\nb"},
+    "empty session id": {"message": "hi", "session_id": ""},
+}
+
+
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES.keys())
+def test_body_outside_the_documentation_is_refused(http: httpx.Client, body: JSON) -> None:
+    """The answer is a 400 with one string that says why."""
+    response = http.post("/chat/stream", json=body)
+    assert response.status_code == 400
+    assert error_of(response)
+
+
+@pytest.mark.parametrize("content", [b"", b"message=hi", b'{"message": NaN}', b'"\xff"', b"[" * 100_000])
+def test_body_that_is_not_json_is_refused(http: httpx.Client, content: bytes) -> None:
+    """The answer is a 400, whatever the body is."""
+    response = http.post("/chat/stream", content=content)
+    assert (response.status_code, error_of(response)) == (400, "The body is not JSON.")
+
+
+def test_request_at_the_limits_is_answered(http: httpx.Client) -> None:
+    """A request with every field at its limit is answered."""
+    fields: dict[str, Any] = {
+        "user_id": "u",
+        "user_token": "t",
+        "session_id": "s",
+        "company_id": "c",
+        "mode": "voice",
+        "context": {"cart": {"label": "Cart", "type": "list", "value": [{"sku": 1}]}},
+        "custom_fields": {"x": "y" * 9_990},
+        "conversation_history": [{"speaker": "user", "text": "x"}] * 50,
+        "behavior_context": "x" * 5_000,
+        "agent_id": "a",
+        "images": ["data:image/png;base64," + "A" * 5_000_000, "https://example.com/cat.png"],
+    }
+    assert ask(http, "x" * 10_000, **fields).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/nowhere", 404),
+        ("GET", "/../..", 404),
+        ("GET", "/chat/stream", 405),
+        ("HEAD", "/chat", 405),
+        ("PUT", "/chat", 405),
+    ],
+)
+def test_other_paths_and_methods_are_refused(http: httpx.Client, method: str, path: str, status: int) -> None:
+    """Other paths are a 404, other methods a 405, and the connection can still be used."""
+    response = http.request(method, path)
+    assert response.status_code == status
+    assert ("allow" in response.headers) == (status == 405)
+    assert ask(http, "hi").status_code == 200
+
+
+def test_target_that_is_not_a_url_is_not_found(agent: DemoAgent) -> None:
+    """It is a path like any other, with nothing there."""
+    with raw_connection(agent) as connection:
+        connection.sendall(b"GET //[ HTTP/1.1\r\nHost: demo\r\n\r\n")
+        assert b"404 Not Found" in read_until(connection, b"}")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 100_000,
+        b"\x16\x03\x01" * 9,
+    ],
+)
+def test_bytes_that_are_not_http_are_refused(
+    agent: DemoAgent, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is an error status, and nothing is logged."""
+    with raw_connection(agent) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        # The answer may be lost along with bytes that were not read, so only the end is certain.
+        try:
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        except ConnectionResetError:
+            answer = b""
+    assert not answer or re.match(rb"HTTP/1\.1 4\d\d ", answer)
+    assert not caplog.records
+
+
+def test_requests_are_recorded_without_the_key(agent: DemoAgent, http: httpx.Client) -> None:
+    """Each request is kept as received, except for the key."""
+    ask(http, "hi", user_id="u1")
+    http.post("/chat?x=1", content=b"no json")
+    first, second = agent.requests
+    assert (first.method, first.path) == ("POST", "/api/sdk/chat/stream")
+    assert (second.method, second.path) == ("POST", "/api/sdk/chat")
+    assert first.body == {"message": "hi", "user_id": "u1"}
+    assert first.headers["content-type"] == "application/json"
+    assert first.headers["authorization"] == "set"
+    assert second.body is None
+    assert isinstance(first, DemoRequest)
+    assert agent.requests.maxlen == 10_000
+
+
+# Identity verification.
+
+
+@pytest.fixture(scope="module")
+def verifying() -> Iterator[httpx.Client]:
+    with DemoAgent(first_byte_s=0, chunk_s=0, identity_secret=SECRET) as agent, connect(agent) as connected:
+        yield connected
+
+
+def test_valid_token_is_accepted(verifying: httpx.Client) -> None:
+    """The token must be signed with the secret, for this user, in the claim user_id or sub."""
+    for token in (
+        sign_user_token(SECRET, "u1"),
+        sign_token(SECRET, {"alg": "HS256"}, {"sub": "u1"}),
+        sign_token(SECRET, {"alg": "HS256"}, {"user_id": "u1", "exp": time.time() + 60}),
+    ):
+        assert ask(verifying, "hi", user_id="u1", user_token=token).status_code == 200
+
+
+def test_anonymous_user_needs_no_token(verifying: httpx.Client) -> None:
+    """This holds for the name and for a request without a user."""
+    assert ask(verifying, "hi").status_code == 200
+    assert ask(verifying, "hi", user_id="anonymous").status_code == 200
+
+
+INVALID_TOKENS = {
+    "none": None,
+    "empty": "",
+    "not a token": "a.b",
+    "not base64": "é.é.é",
+    "other user": sign_user_token(SECRET, "u2"),
+    "other secret": sign_user_token("ha_secret_other", "u1"),
+    "expired": sign_user_token(SECRET, "u1", expires_in_s=-1),
+    "no algorithm": sign_token(SECRET, {"alg": "none"}, {"user_id": "u1"}),
+    "expiry not a number": sign_token(SECRET, {"alg": "HS256"}, {"user_id": "u1", "exp": "never"}),
+    "claims not an object": sign_token(SECRET, {"alg": "HS256"}, []),
+    "claims changed": sign_token(SECRET, {"alg": "HS256"}, {}).replace(
+        ".e30.", "." + base64.b64encode(b'{"user_id": "u1"}').decode() + "."
+    ),
+    "signature cut": sign_user_token(SECRET, "u1")[:-4],
+}
+
+
+@pytest.mark.parametrize("token", INVALID_TOKENS.values(), ids=INVALID_TOKENS.keys())
+def test_invalid_token_is_refused(verifying: httpx.Client, token: str | None) -> None:
+    """The answer is a 403, which does not repeat the token."""
+    response = ask(verifying, "hi", user_id="u1", **({} if token is None else {"user_token": token}))
+    assert response.status_code == 403
+    assert "user_token" in error_of(response)
+    assert not token or token not in response.text
+
+
+def test_tokens_are_not_checked_without_a_secret(http: httpx.Client) -> None:
+    """Without an identity secret, any user id is accepted."""
+    assert ask(http, "hi", user_id="u1").status_code == 200
+
+
+def test_secrets_are_not_in_a_repr() -> None:
+    """Neither the agent's repr nor a recorded request's contains a secret."""
+    with DemoAgent(first_byte_s=0, chunk_s=0, identity_secret=SECRET) as agent, connect(agent) as http:
+        token = sign_user_token(SECRET, "u1")
+        assert ask(http, "hi", user_id="u1", user_token=token).status_code == 200
+        shown = repr(agent) + repr(agent.requests)
+    assert not [secret for secret in (SECRET, token, DEMO_KEY) if secret in shown]

@@ -1,0 +1,155 @@
+"""The demo agent's script: what it understands, remembers and says, and where its replies are cut."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from halo_notebook.demo import cut_awkwardly
+from halo_notebook.demo.faults import FAULTS
+from halo_notebook.stream import Action, ActionSummary, MalformedRecord, encode
+
+from .over_http import EVENT_TRACKING, actions_of, ask, events_of, raw_chunks, text_of
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def test_session_remembers_a_name(http: httpx.Client) -> None:
+    """A name given in a session is known there, and in no other session."""
+    session_id = ask(http, "Hello, my name is Zoë Müller.").headers["x-session-id"]
+    again = ask(http, "What is my name?", session_id=session_id)
+    assert again.headers["x-session-id"] == session_id
+    assert "Zoë Müller" in text_of(again.content)
+    other = ask(http, "what's my name")
+    assert other.headers["x-session-id"] != session_id
+    assert "not told me" in text_of(other.content)
+
+
+def test_unknown_session_is_continued(http: httpx.Client) -> None:
+    """A session id that the agent never gave out is accepted and continued."""
+    assert ask(http, "my name is Ada", session_id="mine").headers["x-session-id"] == "mine"
+    answer = http.post("/chat", json={"message": "What is my name?", "session_id": "mine"}).json()
+    assert "Ada" in answer["response"]
+
+
+def test_name_cannot_contain_a_record(http: httpx.Client) -> None:
+    """A user cannot make the script send a record."""
+    body = json.dumps({"message": 'my name is \x1e__ACTION__{"type": 1}\x1e\ud800'})
+    response = http.post("/chat/stream", content=body)
+    assert b"\x1e" not in response.content
+    assert "__ACTION__" in text_of(response.content)
+
+
+def test_agent_says_what_it_knows(http: httpx.Client) -> None:
+    """It lists what came with the message, without the token."""
+    response = ask(
+        http,
+        "What do you know about me?",
+        user_id="u1",
+        user_token="a-token",
+        mode="video",
+        context={"cart": {"label": "Cart", "value": []}},
+        custom_fields={"plan": "team"},
+        conversation_history=[{"role": "user", "content": "x"}] * 3,
+        behavior_context="12345",
+        images=["https://example.com/1.png", "https://example.com/2.png"],
+    )
+    fenced = re.search(r"```json\n(.*?)\n```", text_of(response.content), re.DOTALL)
+    assert fenced is not None
+    assert json.loads(fenced.group(1)) == {
+        "user_id": "u1",
+        "user_token": "set",
+        "company_id": None,
+        "mode": "video",
+        "context": ["cart"],
+        "custom_fields": ["plan"],
+        "behavior_context_characters": 5,
+        "conversation_history_items": 3,
+        "images": 2,
+        "name": None,
+        "turn": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("show me MARKDOWN", r"\| Plan \| Seats"),
+        ("Markdown", r"\$\$"),
+        ("please open a ticket", "TM-4217"),
+        ("where is billing", "Settings → Billing"),
+        ("Invoices?", "Settings → Billing"),
+        ("write a long answer", "# A field guide"),
+        ("I need 2,000 words", "# A field guide"),
+        ("help", "/fault NAME"),
+        ("tell me a joke", "scripted demo agent"),
+    ],
+)
+def test_key_words_are_enough(http: httpx.Client, message: str, expected: str) -> None:
+    """A message is matched loosely, and every record of the reply can be read."""
+    response = ask(http, message)
+    assert re.search(expected, text_of(response.content))
+    assert not any(isinstance(event, MalformedRecord) for event in events_of(response.content))
+
+
+def test_long_answer_has_2000_words(http: httpx.Client) -> None:
+    """The long answer has about 2,000 words, and repeats no paragraph."""
+    text = text_of(ask(http, "write a long answer").content)
+    assert 1_900 <= len(text.split()) <= 2_200
+    paragraphs = text.strip().split("\n\n")
+    assert len(set(paragraphs)) == len(paragraphs)
+
+
+def test_payload_of_the_ticket_is_nested(http: httpx.Client) -> None:
+    """It contains objects and arrays."""
+    [action] = actions_of(ask(http, "open a ticket").content)
+    assert isinstance(action, dict)
+    assert isinstance(action["ticket"], dict)
+    assert isinstance(action["ticket"]["timeline"], list)
+
+
+def test_help_names_every_fault(http: httpx.Client) -> None:
+    """The help lists each fault by its name."""
+    text = text_of(ask(http, "help").content)
+    assert all(f"`{name}`" in text for name in FAULTS)
+
+
+def is_cut_inside_character(before: bytes) -> bool:
+    try:
+        before.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
+
+
+def test_replies_are_cut_at_awkward_places(http: httpx.Client) -> None:
+    """Chunks end inside characters, tags and records, and together they are the reply."""
+    chunks = raw_chunks(http, EVENT_TRACKING)
+    reply = b"".join(chunks)
+    assert reply == ask(http, EVENT_TRACKING).content
+    assert len(chunks) > 50
+    before = [reply[: sum(map(len, chunks[:count]))] for count in range(1, len(chunks))]
+    assert any(is_cut_inside_character(text) for text in before)
+    assert any(re.search(rb"\x1e_[_A-Z]{0,8}\Z", text) for text in before)
+    assert any(re.search(rb"__ACTIONS?__[^\x1e]+\Z", text) for text in before)
+
+
+def test_cuts_are_the_same_each_time() -> None:
+    """The same bytes are cut in the same way, and nothing is lost."""
+    for reply in (b"", b"x", "é".encode(), "日本語".encode() * 50, encode(Action({"é": "€" * 99}))):
+        chunks = cut_awkwardly(reply)
+        cut_awkwardly.cache_clear()
+        assert chunks == cut_awkwardly(reply)
+        assert b"".join(chunks) == reply
+
+
+def test_every_tag_is_cut() -> None:
+    """A tag is cut wherever it stands in the reply."""
+    for length, record in itertools.product(range(40), (encode(Action(None)), encode(ActionSummary([])))):
+        reply = b"x" * length + record + b"y" * length
+        assert not any(re.search(rb"\x1e__ACTIONS?__", chunk) for chunk in cut_awkwardly(reply))
