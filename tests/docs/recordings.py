@@ -1,4 +1,4 @@
-"""Makes the tutorials' recording anew: ``python -m tests.docs.recordings``."""
+"""Records the conversation that the tutorials replay: ``python -m tests.docs.recordings``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONVERSATION = ("How do I set up event tracking?", "My name is Ada", "Open a tic
 
 
 def main() -> None:
-    """Have one conversation with the demo agent at its usual pace, and keep it."""
+    """Record one conversation with the demo agent at its usual pace."""
     path = RECORDINGS / "support.jsonl"
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Makes the pictures in the README anew: ``python -m tests.docs.screenshots``."""
+"""Takes the README's pictures: ``python -m tests.docs.screenshots``."""
 
 from __future__ import annotations
 

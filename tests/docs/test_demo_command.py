@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-from ..harness.lab import CHROMIUM_ARGS, chromium_path
+from ..harness.lab import CHROMIUM
 
 PROJECT = Path(__file__).parents[2]
 
@@ -20,17 +19,19 @@ PROJECT = Path(__file__).parents[2]
 @pytest.mark.browser
 def test_the_printed_address_opens_the_first_notebook(tmp_path: Path) -> None:
     """In JupyterLab, on a machine without a screen."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")
-    }
+    folders = (
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR",
+        "JUPYTERLAB_SETTINGS_DIR",
+    )
+    environment = os.environ | {name: str(tmp_path / name) for name in folders}
     environment |= {
         "JUPYTER": str(Path(sys.executable).with_name("jupyter")),
-        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
-        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+        "DISPLAY": "",
+        "WAYLAND_DISPLAY": "",
     }
-    server = subprocess.Popen(
+    with subprocess.Popen(
         ["sh", ".ci/demo", "--ServerApp.port=0"],
         cwd=PROJECT,
         env=environment,
@@ -38,28 +39,16 @@ def test_the_printed_address_opens_the_first_notebook(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-    )
-    try:
-        assert server.stdout is not None
-        address = next(
-            (
-                found.group()
-                for line in server.stdout
-                if (found := re.search(r"http://127\.0\.0\.1:\S+", line))
-            ),
-            "",
-        )
-        assert "/lab/tree/notebooks/01-first-reply.ipynb?token=" in address
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(CHROMIUM_ARGS))
-            page = browser.new_page()
+    ) as server:
+        try:
+            assert server.stdout is not None
+            found = (re.search(r"http://127\.0\.0\.1:\S+", line) for line in server.stdout)
+            address = next((match.group() for match in found if match), "")
+            assert "/lab/tree/notebooks/01-first-reply.ipynb?token=" in address
+            page = CHROMIUM.browser().new_page()
             page.goto(address)
-            heading = page.locator(".jp-Notebook h1", has_text="A first reply")
-            heading.wait_for(timeout=60_000)
-            browser.close()
-    finally:
-        # Its kernel with it, at once: a server that winds down holds the pipe open for long.
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-        if server.stdout is not None:
-            server.stdout.close()
+            page.locator(".jp-Notebook h1", has_text="A first reply").wait_for(timeout=60_000)
+            page.context.close()
+        finally:
+            # Its kernel with it, at once: a server that shuts down slowly holds the pipe open.
+            os.killpg(server.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import subprocess
@@ -34,20 +35,16 @@ TEXTS = PAGES | {
 }
 RUN = {"python", "ipython"}
 NOT_CODE = {"mermaid", "text"}
-# Where CI runs the shell commands of README and docs.
+# Where CI runs the shell commands of README and docs, besides the targets of the Makefile.
 SHELL = {
-    "make demo": "tests/docs/test_demo_command.py",
-    "make test": "this run",
-    "make lite": "make test, before it runs pytest",
     "python -m pip install .": ".ci/run, wheel",
     'python -m pip install ".[lab,eval]"': "make demo",
-    "jupyter lab notebooks": "tests/docs/test_demo_command.py, on another port",
+    "jupyter lab notebooks": "tests/docs/test_demo_command.py, with a notebook to open",
     'python -m pip install ".[eval]"': "make test, as a part of '.[test]'",
     'python -m pip install ".[dask]"': "make test, as a part of '.[test]'",
     'python -m pip install ".[inspect]"': "make test, as a part of '.[test]'",
     "inspect eval task.py --model halo/default -M mode=voice": "below",
     "python -m halo_notebook.demo --port 8765": "tests/demo/test_server.py",
-    "python3 -m http.server --bind 127.0.0.1 --directory notebooks/lite/_site": "the standard library's",
 }
 
 
@@ -150,46 +147,39 @@ def test_each_page_is_in_the_index() -> None:
 # --- Errors -----------------------------------------------------------------------------
 
 
-def played(fault: str) -> Callable[[DemoAgent, Path], object]:
-    def ask(agent: DemoAgent, folder: Path) -> object:
-        agent.faults.append(fault)
-        return HaloClient(DEMO_KEY, base_url=agent.url, silence_timeout_s=0.5, max_retries=0).ask("Hello")
+def ask(
+    message: str = "Hello", *, url: str = "", key: str = DEMO_KEY, fault: str = ""
+) -> Callable[[DemoAgent, Path], object]:
+    def asked(agent: DemoAgent, folder: Path) -> object:
+        agent.faults.extend(filter(None, [fault]))
+        return HaloClient(key, base_url=url or agent.url, silence_timeout_s=0.5, max_retries=0).ask(message)
 
-    return ask
+    return asked
 
 
 def two_writers(agent: DemoAgent, folder: Path) -> object:
-    journal = Journal(folder / "evaluation.jsonl")
-    try:
+    with contextlib.closing(Journal(folder / "evaluation.jsonl")) as journal:
         configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
         return evaluate(["Hello"], configs=configs, path=journal.path, progress=False)
-    finally:
-        journal.close()
-
-
-def ask_at(url: str, message: str = "Hello", key: str = DEMO_KEY) -> Callable[[DemoAgent, Path], object]:
-    return lambda agent, folder: HaloClient(key, base_url=url or agent.url, max_retries=0).ask(message)
 
 
 RECORDING = ROOT / "notebooks/recordings/support.jsonl"
 # How each message of the table in docs/troubleshooting.md comes about.
 PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
-    "There is no API key.": ask_at("", key=""),
-    "An identity secret (ha_secret_…) was given as the API key.": ask_at("", key="ha_secret_x"),
-    "Halo refused the key (401": played("401"),
-    "Halo refused the user (403": played("403"),
-    "There is no Halo API at the base URL (404": played("404"),
-    "Plain http would send the key unencrypted": ask_at("http://halo.example/api/sdk"),
-    "No connection to": ask_at("http://127.0.0.1:1/api/sdk"),
-    "Halo takes no more requests just now (429": played("429"),
-    "The agent was silent for": played("stall"),
-    "The connection broke off before the reply had ended": played("cut text"),
-    "The answer is declared as text/html": played("content type"),
-    "The message has 10,001 characters": ask_at("", message="x" * 10_001),
+    "There is no API key.": ask(key=""),
+    "An identity secret (ha_secret_…) was given as the API key.": ask(key="ha_secret_x"),
+    "Halo refused the key (401": ask(fault="401"),
+    "Halo refused the user (403": ask(fault="403"),
+    "There is no Halo API at the base URL (404": ask(fault="404"),
+    "Plain http would send the key unencrypted": ask(url="http://halo.example/api/sdk"),
+    "No connection to": ask(url="http://127.0.0.1:1/api/sdk"),
+    "Halo takes no more requests just now (429": ask(fault="429"),
+    "The agent was silent for": ask(fault="stall"),
+    "The connection broke off before the reply had ended": ask(fault="cut text"),
+    "The answer is declared as text/html": ask(fault="content type"),
+    "The message has 10,001 characters": ask("x" * 10_001),
     "Another evaluation is writing": two_writers,
-    "is not in the recording": lambda agent, folder: HaloClient(transport=Replay(RECORDING)).ask(
-        "What else?"
-    ),
+    "is not in the recording": lambda *_: HaloClient(transport=Replay(RECORDING)).ask("What else?"),
 }
 
 

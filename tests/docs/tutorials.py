@@ -18,7 +18,6 @@ import nbformat
 from nbformat import NotebookNode
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-NO_SETTINGS = ("API_KEY", "BASE_URL", "USER_ID", "USER_TOKEN", "AGENT_ID")
 WITHOUT_PAUSES = """\
 from halo_notebook import DemoAgent
 DemoAgent.__init__.__kwdefaults__.update(first_byte_s=0, chunk_s=0)
@@ -54,15 +53,11 @@ def executed(notebook: NotebookNode, *, pauses: bool = True, **settings: str) ->
             store_widget_state=False,
             resources={"metadata": {"path": str(beside)}},
         )
-        env = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        env = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
         client.execute(env=env | settings)
     if not pauses:
         del notebook.cells[0]
     return notebook
-
-
-def _is_setting(name: str) -> bool:
-    return name.removeprefix("HALO_") in NO_SETTINGS and name.startswith("HALO_")
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
