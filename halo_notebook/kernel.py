@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .client.secrets import Secret
-from .client.settings import configured, is_loopback, replay_source, setting
+from .client.settings import configured, setting
 from .client.sync import HaloClient
 from .concurrency import threads
 from .errors import UsageError
@@ -32,7 +32,6 @@ class Connection:
         demo: the running demo agent, or None.
         demo_wanted: True or False as `%halo demo` and `%halo connect` say; None: as long as
             nothing names another agent.
-        demo_urls: of this kernel's demo agents, one after the other.
         recorder: keeps what passes, or None.
         replay: answers in place of an agent, or None.
     """
@@ -40,16 +39,14 @@ class Connection:
     def __init__(self) -> None:
         self.demo: DemoAgent | None = None
         self.demo_wanted: bool | None = None
-        self.demo_urls: set[str] = set()
         self.recorder: Recorder | None = None
         self.replay: Replay | None = None
         self._made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
         self._demo_transport: Any = None
-        self._demo_url = ""
         self._lock = threads.Lock()  # panels ask on threads of their own
 
-    def client(self, silence_timeout_s: float | None = None) -> tuple[HaloClient, str]:
-        """The client for the settings as they are now, and who answers where that is not Halo.
+    def client(self, silence_timeout_s: float | None = None) -> HaloClient:
+        """The client for the settings as they are now.
 
         Args:
             silence_timeout_s: in place of the setting.
@@ -71,8 +68,7 @@ class Connection:
         with self._lock:
             if self._made is None or self._made[0] != settings:
                 self._made = (settings, HaloClient(**settings))
-            client = self._made[1]
-        return client, self.source_of(client.base_url)
+            return self._made[1]
 
     def _target(self) -> dict[str, Any]:
         """The settings that say who is asked."""
@@ -86,6 +82,7 @@ class Connection:
             "transport": self._demo_transport if demo else None,
             "user_token": setting("user_token"),
             "record": self.recorder,
+            "source": "demo agent" if demo else None,
         }
 
     @property
@@ -105,14 +102,8 @@ class Connection:
             ConfigError: when a setting is unsafe.
         """
         if self.replay is not None:
-            return self.source_of(self.replay.base_url)
+            return self.replay.source
         return "demo agent" if self.uses_demo else ""
-
-    def source_of(self, target: str) -> str:
-        """Who answers at that base URL where that is not Halo."""
-        if target in self.demo_urls:
-            return "demo agent"
-        return replay_source(target)
 
     def start_recording(self, path: str | Path) -> Recorder:
         """Keep what passes from now on in that file.
@@ -128,7 +119,7 @@ class Connection:
                 "changed; run %halo replay stop first."
             )
         if self.recorder is None or not self.recorder.keeps(path):
-            self.recorder = Recorder(path, source=self.source_of)
+            self.recorder = Recorder(path)
         return self.recorder
 
     def start_replay(self, path: str | Path, pace: Pace = "own") -> Replay:
@@ -162,12 +153,10 @@ class Connection:
                     from .demo.inprocess import DemoTransport
 
                     self._demo_transport = DemoTransport(demo)
-                    self._demo_url = DemoTransport.url
                 else:
-                    self._demo_url = demo.start().url
+                    demo.start()
                 self.demo = demo
-                self.demo_urls.add(self._demo_url)
-            return Secret(DEMO_KEY), self._demo_url
+            return Secret(DEMO_KEY), (self._demo_transport or self.demo).url
 
     def stop_demo(self) -> None:
         """Stop the demo agent if it runs."""
@@ -189,11 +178,6 @@ def shared_by(shell: InteractiveShell | None) -> tuple[Connection, SessionRegist
     )
 
 
-def source_of(base_url: str) -> str:
-    """Who answers at that base URL, where that is a replay or this machine; else empty."""
-    return replay_source(base_url) or ("on this machine" if is_loopback(base_url) else "")
-
-
 def current_client() -> HaloClient:
     """The client that `%%halo` and the panels of this kernel use: Halo's, or the demo agent's.
 
@@ -203,7 +187,7 @@ def current_client() -> HaloClient:
         ConfigError: when a setting is missing or unsafe.
     """
     shell = _shell()
-    return HaloClient() if shell is None else shared_by(shell)[0].client()[0]
+    return HaloClient() if shell is None else shared_by(shell)[0].client()
 
 
 def current_session(name: str | None = None) -> Session:

@@ -65,12 +65,14 @@ class Turn:
         request: the request's body as sent, without the user token.
         reply: what has arrived; it grows while the turn runs.
         target: the base URL that it was sent to.
+        source: who answered, if not Halo, such as ``demo agent``.
         rating: what a person thought of it, or None. `Session.rate` sets it.
     """
 
     request: dict[str, JSON]
     reply: Reply
     target: str = ""
+    source: str = ""
     rating: Rating | None = None
 
     @property
@@ -137,7 +139,7 @@ class Session:
             stream = (client.chat_stream if whole else client.stream)(message, **fields)
             return stream, stream.ask_to_stop
 
-        with entered(self._taken(threading.get_ident(), client.base_url, fields, made)) as stream:
+        with entered(self._taken(threading.get_ident(), client, fields, made)) as stream:
             try:
                 yield stream
             finally:
@@ -172,7 +174,7 @@ class Session:
             ask, path = call or Home().call_in_thread, "/chat" if whole else "/chat/stream"
             return AsyncReplyStream(sends, sends.prepare(message, **fields), ask, path), stop
 
-        async with self._taken(task, client.base_url, fields, made) as stream:
+        async with self._taken(task, client, fields, made) as stream:
             try:
                 yield stream
             except asyncio.CancelledError:
@@ -186,7 +188,7 @@ class Session:
     async def _taken(
         self,
         owner: object,
-        target: str,
+        client: HaloClient | AsyncHaloClient,
         fields: RequestFields,
         made: Callable[[RequestFields], tuple[S, Callable[[], object]]],
     ) -> AsyncIterator[S]:
@@ -201,12 +203,13 @@ class Session:
                 f"Session {self.name!r} is in the middle of a turn. Nothing was sent; end that turn first, "
                 "or use another session."
             )
+        target = client.base_url
         async with self._place:
             if fields.get("session_id") is None:
                 fields["session_id"] = self.id_for(target)
             stream, self._stop_turn = made(fields)
             self._owner = owner
-            turn = Turn(stream.request.body, stream.reply, target)
+            turn = Turn(stream.request.body, stream.reply, target, client.source)
             self.turns.append(turn)
             try:
                 self.watchers.tell(turn)

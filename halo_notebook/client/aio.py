@@ -52,6 +52,8 @@ class AsyncHaloClient:
             is `offline`, such as a `Replay`, has a base URL of its own and needs no key, and no user token
             is asked for.
         record: a `Recorder` that keeps what passes.
+        source: who answers, if not Halo, such as ``demo agent``; shown with each reply. Default: what
+            the transport says, such as ``replay of FILE``.
 
     Raises:
         ConfigError: when a setting is missing or unsafe.
@@ -82,6 +84,7 @@ class AsyncHaloClient:
         max_record_bytes: int = MAX_RECORD_BYTES,
         transport: Transport | None = None,
         record: Recorder | None = None,
+        source: str | None = None,
     ) -> None:
         # What reaches no service must not fail for want of a key, nor hold one.
         offline = bool(getattr(transport, "offline", False))
@@ -100,6 +103,7 @@ class AsyncHaloClient:
             silence_timeout_s=checked_seconds("silence_timeout_s", silence_timeout_s),
             max_retries=checked_count("max_retries", max_retries, least=0),
             max_record_bytes=checked_count("max_record_bytes", max_record_bytes, least=1),
+            source=getattr(transport, "source", "") if source is None else source,
         )
         self.endpoint = Endpoint(settings, transport, record)
 
@@ -112,6 +116,11 @@ class AsyncHaloClient:
     def base_url(self) -> str:
         """Where requests go."""
         return self.settings.base_url
+
+    @property
+    def source(self) -> str:
+        """Who answers, if not Halo: ``demo agent``, ``replay of FILE``, …; empty for Halo."""
+        return self.settings.source
 
     @property
     def identity(self) -> list[JSON]:

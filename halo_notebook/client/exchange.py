@@ -271,6 +271,7 @@ class Exchange:
                     shown=dry_run(self._settings.base_url, self.request, self._path),
                     path=self._path,
                     tries=self._tries,
+                    source=self._settings.source,
                     secrets=self.secrets,
                     now_s=self._now,
                     may_have_arrived=lambda: self.reply.may_have_arrived,

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from .secrets import Secret, checked_key, checked_token
@@ -23,9 +23,6 @@ DEFAULT_BASE_URL = "https://api.haloagents.ai/api/sdk"
 CONNECT_TIMEOUT_S = 10.0
 SILENCE_TIMEOUT_S = 120.0
 MAX_RETRIES = 2
-REPLAY_HOST = "https://replay.invalid"
-"""Where a recording answers: a host that by its name nobody has, so that no id of a recorded
-conversation goes to a service, and none of a service's into a replay."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class ClientSettings:
     silence_timeout_s: float
     max_retries: int
     max_record_bytes: int
+    source: str = ""
 
 
 def is_loopback(url: str) -> bool:
@@ -79,14 +77,6 @@ def checked_base_url(url: str) -> str:
             "(http is for this machine only, such as http://127.0.0.1:8000)."
         )
     return url.rstrip("/")
-
-
-def replay_source(base_url: str) -> str:
-    """Who answers at a replay's base URL, in words: ``replay of FILE``; empty for another URL."""
-    if not base_url.startswith(f"{REPLAY_HOST}/"):
-        return ""
-    kind, _, name = base_url.removeprefix(f"{REPLAY_HOST}/").partition("/")
-    return f"replay of {unquote(name)}{' (demo agent)' if kind == 'demo' else ''}"
 
 
 _SECRETS = {"api_key": checked_key, "user_token": checked_token}

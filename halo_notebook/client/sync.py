@@ -46,6 +46,11 @@ class HaloClient:
         """Where requests go."""
         return self.aio.base_url
 
+    @property
+    def source(self) -> str:
+        """Who answers, if not Halo: ``demo agent``, ``replay of FILE``, …; empty for Halo."""
+        return self.aio.source
+
     def stream(self, message: str, **fields: Unpack[RequestFields]) -> ReplyStream:
         """Send `message`; the result is a context manager that iterates the events.
 

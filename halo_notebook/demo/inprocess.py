@@ -31,6 +31,7 @@ class DemoTransport(httpx.AsyncBaseTransport):
 
     url = "http://127.0.0.1/api/sdk"
     """A base URL to give to the client; nothing listens there."""
+    source = "demo agent"
 
     def __init__(self, agent: DemoAgent) -> None:
         self._agent = agent

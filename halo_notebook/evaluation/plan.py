@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..client.aio import AsyncHaloClient
 from ..client.request import plain_json
+from ..client.settings import is_loopback
 from ..client.sync import HaloClient
 from ..errors import InvalidRequest, UsageError
-from ..kernel import current_client, source_of
+from ..kernel import current_client
 from .cases import Case, CaseSource, Conversation, digest, read_cases
 from .journal import Journal
 from .judging import Checks, Judge, named_checks
@@ -163,7 +164,10 @@ def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tupl
                 "another path."
             )
         conversations = plan.conversations()
-        sources = {name: source_of(client.base_url) for name, client in plan.clients.items()}
+        sources = {
+            name: client.source or ("on this machine" if is_loopback(client.base_url) else "")
+            for name, client in plan.clients.items()
+        }
         state = RunState(file, conversations, plan.checks, sources)
         if folder:
             weakref.finalize(state, shutil.rmtree, folder, ignore_errors=True)

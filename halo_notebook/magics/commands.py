@@ -55,8 +55,8 @@ class CommandContext(Protocol):
         """What `%halo help` prints."""
         ...
 
-    def client(self) -> tuple[HaloClient, str]:
-        """The client for the current settings, and who answers where that is not Halo."""
+    def client(self) -> HaloClient:
+        """The client for the current settings."""
         ...
 
     def send(self, prompt: str, line: str) -> None:
@@ -88,10 +88,10 @@ def run_command(magics: CommandContext, line: str) -> None:
 def where(magics: CommandContext) -> None:
     """Print which agent answers, and the current session."""
     try:
-        client, source = magics.client()
-        target = client.base_url if not source else f"{source}, {client.base_url}"
+        client = magics.client()
+        target = f"{client.source}, {client.base_url}" if client.source else client.base_url
         if magics.connection.replay is not None:
-            target = f"{source}, {_PACES[magics.connection.replay.pace]}"
+            target = f"{client.source}, {_PACES[magics.connection.replay.pace]}"
     except ConfigError as error:  # a wrong setting is part of the answer
         target = f"none: {error}"
     session = magics.sessions.current
@@ -153,7 +153,7 @@ def _use(magics: CommandContext, rest: str) -> None:
 
 def _resume(magics: CommandContext, rest: str) -> None:
     session_id, *name = _arguments("resume", rest, 1, 2)
-    client, _ = magics.client()
+    client = magics.client()
     session = magics.sessions.resume(session_id, *name, target=client.base_url)
     magics.sessions.use(session.name)
     print(f"Session {session.name!r} continues {_shown(session_id)}.")
@@ -168,10 +168,10 @@ def _history(magics: CommandContext, rest: str) -> None:
     if not session.turns:
         print(f"Session {session.name!r} has no turns yet.")
     for turn in session.turns:
-        reply, source = turn.reply, magics.connection.source_of(turn.target)
-        line = status_words(reply, source=source, session=session.name)
+        reply = turn.reply
+        line = status_words(reply, source=turn.source, session=session.name)
         bundle = turn_bundle(turn.message, reply_bundle(reply.text, reply.actions, line))
-        show(magics.shell, bundle, {"halo": session.about(reply, source=source)})
+        show(magics.shell, bundle, {"halo": session.about(reply, source=turn.source)})
 
 
 def _export(magics: CommandContext, rest: str) -> None:
@@ -269,8 +269,8 @@ def _status(magics: CommandContext, rest: str) -> None:
     state: dict[str, JSON] = {"current_session": sessions.current.name}
     state["sessions"] = {name: sessions[name].summary() for name in sessions}
     try:
-        client, state["source"] = magics.client()
-        state["client"] = client.debug()
+        client = magics.client()
+        state |= {"source": client.source, "client": client.debug()}
     except ConfigError as error:
         state["client"] = str(error)
     if (recorder := magics.connection.recorder) is not None:

@@ -217,7 +217,7 @@ class HaloMagics(Magics):
         if not options.raw:
             message = expand(message, self._value)
         fields = self._fields(options)
-        client, source = self.client(options.timeout)
+        client = self.client(options.timeout)
         recorder = self.connection.recorder
         lost = recorder.lost if recorder else 0
         if options.dry_run:
@@ -240,7 +240,7 @@ class HaloMagics(Magics):
             pacer = Pacer()
             screen = (
                 NotebookScreen(
-                    reply, pacer, lambda: session.about(reply, source=source), images=self.show_images
+                    reply, pacer, lambda: session.about(reply, source=client.source), images=self.show_images
                 )
                 if in_notebook(self.shell)
                 else TerminalScreen(reply)
@@ -252,7 +252,7 @@ class HaloMagics(Magics):
                     screen,
                     pacer,
                     when_shown=lambda: self._ask_for_step(reply),
-                    source=source,
+                    source=client.source,
                     session=session.name,
                 )
             finally:
@@ -299,12 +299,12 @@ class HaloMagics(Magics):
 
     # --- The agent that answers ---
 
-    def client(self, timeout_s: float | None = None) -> tuple[HaloClient, str]:
-        """The client for the current settings, and who answers if it is not Halo."""
-        client, source = self.connection.client(timeout_s)
+    def client(self, timeout_s: float | None = None) -> HaloClient:
+        """The client for the current settings."""
+        client = self.connection.client(timeout_s)
         if self.connection.uses_demo:
             self._announce_demo()
-        return client, source
+        return client
 
     def _announce_demo(self) -> None:
         if not self.demo_announced and self.connection.demo_wanted is None:

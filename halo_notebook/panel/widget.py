@@ -533,7 +533,7 @@ class ChatPanel(anywidget.AnyWidget):
         if turn not in self._views:
             number = self._session.turns.index(turn) + 1
             timeline = timeline or Timeline(turn.reply, images=bool(configured("show_images")))
-            view = turn_view(turn, number, timeline, source=self._connection.source_of(turn.target))
+            view = turn_view(turn, number, timeline, source=turn.source)
             self._views[turn] = view, len(json.dumps(view, ensure_ascii=False).encode("utf-8", "replace"))
         view, size = self._views[turn]
         view = {**view, "rating": _rating(turn), "cid": self._cids.get(turn)}
@@ -549,7 +549,7 @@ class ChatPanel(anywidget.AnyWidget):
             "status": "streaming",
             "state": reply.state,
             "agent": reply.agent_id,
-            "source": self._connection.source_of(follower.turn.target),
+            "source": follower.turn.source,
         }
 
     def _session_list(self) -> list[JSON]:
@@ -562,7 +562,7 @@ class ChatPanel(anywidget.AnyWidget):
     def _source(self) -> str:
         """Who answers the next message where that is not Halo."""
         if self._client is not None:
-            return self._connection.source_of(self._client.base_url)
+            return self._client.source
         try:
             return self._connection.source
         except ConfigError:  # whoever sends a message is told
@@ -721,7 +721,7 @@ class ChatPanel(anywidget.AnyWidget):
         begun: _Follower | None = None
         _sending.set(outbox)
         try:
-            client = self._client or self._connection.client()[0]
+            client = self._client or self._connection.client()
             turn = outbox.session.turn(client, message.text, **self._fields_of(message))
             with bridge.awaiting_on(self._loop), turn as stream:
                 reply = stream.reply

@@ -44,7 +44,6 @@ from urllib.parse import quote
 
 import httpx
 
-from ..client.settings import REPLAY_HOST
 from ..display.words import counted
 from ..errors import ReplyInterrupted, UsageError
 from ..stream import JSON, decode_json
@@ -56,6 +55,9 @@ if TYPE_CHECKING:
     from ..reply import Reply
 
 FORMAT = 1
+REPLAY_HOST = "https://replay.invalid"
+"""The host of a replay's base URL: nobody can have it, so that no id of a recorded conversation goes to a
+service, and none of a service's into a replay."""
 MAX_FILE_BYTES = 256 * 1024 * 1024
 WAITS = "waits for %halo step"
 """The state of a turn whose reply is served by steps and has come to the end of one."""
@@ -356,8 +358,7 @@ class Recorder:
     with its proxies, and changes nothing of either. Several clients may share one, on any thread.
 
     Args:
-        path: the file. An existing recording is gone on with.
-        source: base URL → who answers there, such as ``demo agent``; empty for Halo.
+        path: the file. An existing recording is continued.
 
     Attributes:
         count: how many exchanges the file holds.
@@ -380,10 +381,9 @@ class Recorder:
     (True, True)
     """
 
-    def __init__(self, path: str | Path, *, source: Callable[[str], str] = lambda base_url: "") -> None:
+    def __init__(self, path: str | Path) -> None:
         self.count = self.lost = 0
         self.error = ""
-        self._source = source
         self._secrets: dict[str, None] = {}  # all that went with a request; a reply may say one later
         self._lock = threading.Lock()
         try:
@@ -411,6 +411,7 @@ class Recorder:
         shown: dict[str, JSON],
         path: str,
         tries: int,
+        source: str,
         secrets: Sequence[Secret],
         now_s: Callable[[], float],
         may_have_arrived: Callable[[], bool],
@@ -423,14 +424,14 @@ class Recorder:
             shown: the request without its secrets, as `dry_run` gives it.
             path: its path below the base URL.
             tries: how often its turn has been sent, with this.
+            source: who answers, if not Halo.
             secrets: what went with it in confidence.
             now_s: seconds from its being written.
             may_have_arrived: whether it, or a part of it, has left.
             silence_s: how long a silence is waited for.
         """
         self._secrets |= dict.fromkeys(secret.reveal() for secret in secrets)
-        base_url = str(shown["url"]).removesuffix(path)
-        going = _Going(self, cast("dict[str, JSON]", shown["body"]), path, tries, self._source(base_url))
+        going = _Going(self, cast("dict[str, JSON]", shown["body"]), path, tries, source)
         going.now_s, going.may_have_arrived = now_s, may_have_arrived
         going.silence_s = silence_s
         try:
@@ -664,8 +665,13 @@ class Replay(httpx.AsyncBaseTransport):
     @property
     def base_url(self) -> str:
         """Where its clients send to: an address that names the file, and that nobody has."""
-        kind = "demo" if all(each.source == "demo agent" for each in self.exchanges) else "agent"
-        return f"{REPLAY_HOST}/{kind}/{quote(self.path.name, safe='', errors='replace')}"
+        return f"{REPLAY_HOST}/{quote(self.path.name, safe='', errors='replace')}"
+
+    @property
+    def source(self) -> str:
+        """Who answers: ``replay of FILE``, and whether the demo agent was recorded."""
+        demo = all(each.source == "demo agent" for each in self.exchanges)
+        return f"replay of {self.path.name}{' (demo agent)' if demo else ''}"
 
     def step(self, reply: Reply | None = None) -> int:
         """Let each turn that waits have its next step, or the turn of `reply` alone. From any thread.

@@ -18,8 +18,7 @@ def main() -> None:
     path.unlink(missing_ok=True)
     session = Session()
     with DemoAgent() as agent:
-        recorder = Recorder(path, source=lambda base_url: "demo agent")
-        client = HaloClient(DEMO_KEY, base_url=agent.url, record=recorder)
+        client = HaloClient(DEMO_KEY, base_url=agent.url, record=Recorder(path), source="demo agent")
         for message in CONVERSATION:
             session.ask(client, message)
 

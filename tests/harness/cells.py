@@ -18,7 +18,6 @@ def fast_demo() -> str:
         "from halo_notebook.demo import DemoAgent\n"
         "magics = get_ipython().magics_manager.registry['HaloMagics']\n"
         "magics.connection.demo = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
-        "magics.connection.demo_urls.add(magics.connection.demo.url)\n"
         "magics.demo_announced = True"
     )
 

@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 
 from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors, evaluate
 from halo_notebook.checks import contains
-from halo_notebook.client.settings import replay_source
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step, sign_user_token
 from halo_notebook.kernel import Connection
 from halo_notebook.recording import recorder as recording
@@ -355,7 +354,7 @@ def test_nothing_is_connected_to_and_nothing_is_asked_for(
     assert client.ask("Hello", user_token=lambda: cast(str, refused())).text == "hi"
     with pytest.raises(errors.IdentityError):
         client.ask("Who?", user_token=lambda: cast(str, refused()))
-    assert client.base_url == "https://replay.invalid/agent/demo.jsonl"
+    assert client.base_url == "https://replay.invalid/demo.jsonl"
     assert client.debug()["api_key"] == client.debug()["user_token"] == "unset"
 
 
@@ -376,17 +375,15 @@ def test_the_badge_says_what_was_recorded(agent: DemoAgent, path: Path, tmp_path
     """A replay names its file, and says so where the demo agent had answered."""
     connection = Connection()
     connection.demo, connection.demo_wanted = agent, True
-    connection.demo_urls.add(agent.url)
     connection.start_recording(path)
-    assert connection.client()[0].ask("Hello").status == "complete"
+    assert connection.client().ask("Hello").status == "complete"
     connection.start_replay(path, "fast")
-    client, source = connection.client()
-    assert source == connection.source == "replay of demo.jsonl (demo agent)"
-    assert connection.source_of(client.base_url) == source
+    client = connection.client()
+    assert client.source == connection.source == "replay of demo.jsonl (demo agent)"
     assert client.ask("Hello").status == "complete"
     assert len(read_recording(path)) == 1, "a replay is not recorded"
     odd = recorded(tmp_path / "a b%?#ö.jsonl", said("Hello", "hi"))
-    assert replay_source(replaying(odd).base_url) == "replay of a b%?#ö.jsonl"
+    assert replaying(odd).source == "replay of a b%?#ö.jsonl"
 
 
 # --- No secret is written ---
@@ -1073,6 +1070,6 @@ def test_the_tutorials_recording() -> None:
     assert SUPPORT.stat().st_size < 60_000
     assert all(each.how == "whole" and each.status == 200 for each in read_recording(SUPPORT))
     client = replaying(SUPPORT)
-    assert replay_source(client.base_url) == "replay of support.jsonl (demo agent)"
+    assert client.source == "replay of support.jsonl (demo agent)"
     replies = texts(client, TRACKING, "My name is Ada", "Open a ticket", "What is my name?")
     assert "Ada" in replies[-1]
