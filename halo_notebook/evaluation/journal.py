@@ -57,8 +57,8 @@ class Journal:
         self.path = path
         if path.exists() and not _is_journal(path):
             raise UsageError(
-                f"{str(path)!r} is something else than an evaluation's file. Nothing was sent, and it was "
-                "not changed; give another path."
+                f"{str(path)!r} is not an evaluation file. Nothing was sent, and it was not changed; "
+                "give another path."
             )
         self._lock = FileLock(f"{path}.lock")
         try:
@@ -68,8 +68,8 @@ class Journal:
             self._file = io.FileIO(path, "a", opener=_synced)
         except Timeout:
             raise UsageError(
-                f"Another evaluation is writing {path.name!r}. Nothing was sent; wait for its end, or give "
-                "another path."
+                f"Another evaluation is writing {path.name!r}. Nothing was sent; wait until it finishes, "
+                "or give another path."
             ) from None
         except OSError as error:
             self._lock.release()
@@ -184,13 +184,8 @@ def _settle(waiting: list[asyncio.Future[None]], error: UsageError | None) -> No
             future.set_exception(error)
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a journal that are whole, in order; nothing when there is no file."""
-    return (line for _, line in located_lines(path))
-
-
 def located_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """As `read_lines`, each with the byte at which it begins, for `line_at`."""
+    """The whole lines of a journal in order, each with the byte at which it begins; none without a file."""
     if not path.exists():
         return
     with path.open("rb") as file:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..checks import PASSING, Score, check_name
-from ..concurrency import loop as bridge
+from ..concurrency.usercode import UserCodeError, call, call_here
 from ..display.text import one_line
 from ..errors import InvalidRequest
 
@@ -82,8 +82,8 @@ def judged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> dict[str,
     scores = {}
     for name, check in checks.items():
         try:
-            scores[name] = as_score(bridge.resolve(check(reply, expect)))
-        except Exception as error:  # noqa: BLE001  # a user's check may raise anything
+            scores[name] = as_score(call(check, reply, expect))
+        except (UserCodeError, TypeError) as error:
             scores[name] = _no_verdict(error)
     return scores
 
@@ -93,9 +93,8 @@ async def ajudged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> di
     scores = {}
     for name, check in checks.items():
         try:
-            verdict = check(reply, expect)
-            scores[name] = as_score(await verdict if inspect.isawaitable(verdict) else verdict)
-        except Exception as error:  # noqa: BLE001  # a user's check may raise anything
+            scores[name] = as_score(await call_here(check, reply, expect))
+        except (UserCodeError, TypeError) as error:
             scores[name] = _no_verdict(error)
     return scores
 
@@ -121,5 +120,5 @@ def as_score(verdict: Any) -> Score:
     raise TypeError(f"a check returns a bool, a number from 0 to 1 or a Score, not {given}")
 
 
-def _no_verdict(error: Exception) -> NoVerdict:
-    return NoVerdict(None, note=one_line(f"{type(error).__name__}: {error}"))
+def _no_verdict(error: UserCodeError | TypeError) -> NoVerdict:
+    return NoVerdict(None, note=one_line(str(error)))

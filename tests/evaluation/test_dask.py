@@ -24,7 +24,7 @@ from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step, sign_user_token
 from halo_notebook.evaluation import dask as cluster
-from halo_notebook.evaluation.journal import read_lines
+from halo_notebook.evaluation.journal import located_lines
 from halo_notebook.evaluation.run import aevaluate, evaluate
 from halo_notebook.recording.recorder import Recorder
 from halo_notebook.stream import JSON, TextDelta
@@ -178,7 +178,7 @@ def test_the_file_goes_on_here_and_there(
     evaluate(messages(6), on=dask, **given)
     assert sorted(asked(agent)) == messages(6)
     assert [row["status"] for row in result.rows()] == ["complete"] * 6
-    kinds = [line["kind"] for line in read_lines(kept) if line["kind"] in ("sent", "turn")]
+    kinds = [line["kind"] for _, line in located_lines(kept) if line["kind"] in ("sent", "turn")]
     assert kinds.count("sent") == kinds.count("turn") == 6
 
 

@@ -1,7 +1,8 @@
-"""Checks applied to replies: what a check may take and return, and its name."""
+"""Checks applied to replies: what a check may take and return, its name, and the loop that it runs on."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +10,18 @@ import pytest
 
 from halo_notebook.checks import Score, action, check_name, contains, faster_than
 from halo_notebook.errors import InvalidRequest
+from halo_notebook.evaluation import aevaluate
 from halo_notebook.evaluation.judging import as_score, judge_of, named_checks
 from halo_notebook.reply import Reply
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from halo_notebook import HaloClient
     from halo_notebook.stream import JSON
+
+    from ..harness.kernels import Kernel
+    from .conftest import RunCases
 
 
 @pytest.mark.parametrize(
@@ -30,14 +38,14 @@ if TYPE_CHECKING:
         (np.float32(0.25), Score(False, 0.25, "score 0.25")),
     ],
 )
-def test_what_a_check_may_give(verdict: Any, score: Score) -> None:
+def test_what_a_check_may_return(verdict: Any, score: Score) -> None:
     """A bool, a number from 0 to 1, a Score, or nothing."""
     assert as_score(verdict) == score
 
 
 @pytest.mark.parametrize("verdict", ["yes", float("nan"), [True], object(), 85, -0.1])
-def test_what_a_check_may_not_give(verdict: Any) -> None:
-    """It is no pass and no fail."""
+def test_what_a_check_may_not_return(verdict: Any) -> None:
+    """It is neither a pass nor a fail."""
     with pytest.raises(TypeError, match="a bool, a number from 0 to 1 or a Score"):
         as_score(verdict)
 
@@ -72,3 +80,71 @@ def test_checks_have_names() -> None:
         named_checks([contains(), contains()])
     with pytest.raises(InvalidRequest, match="'x' is not a function"):
         named_checks({"x": 3})  # type: ignore[dict-item]
+
+
+def test_async_checks_run_on_the_callers_loop(client: HaloClient, run_cases: RunCases) -> None:
+    """In `aevaluate`; `evaluate` awaits them, too."""
+
+    async def judged() -> dict[str, Any]:
+        lock = asyncio.Lock()
+        here = asyncio.get_running_loop()
+
+        async def check(reply: Reply) -> Score:
+            async with lock:
+                await asyncio.sleep(0)
+                return Score(asyncio.get_running_loop() is here, 1.0)
+
+        result = await aevaluate(["one", "two"], {"here": check}, configs={"demo": client}, progress=False)
+        return result.passed("here")
+
+    assert asyncio.run(judged()) == {"demo": {"1": [True], "2": [True]}}
+
+    async def plain(reply: Reply) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    assert run_cases(["one"], [plain]).passed("plain") == {"demo": {"1": [True]}}
+
+
+def test_stored_replies_are_judged_on_the_callers_loop(client: HaloClient, kept: Path) -> None:
+    """Those of an earlier run too: a check may use objects that belong to the loop."""
+
+    async def judged() -> dict[str, Any]:
+        here = asyncio.get_running_loop()
+        waiting = asyncio.Event()
+        here.call_later(0.05, waiting.set)
+
+        async def check(reply: Reply) -> bool:
+            await waiting.wait()
+            return asyncio.get_running_loop() is here
+
+        configs = {"demo": client}
+        result = await aevaluate(["one"], {"here": check}, configs=configs, path=kept, progress=False)
+        return result.passed("here")
+
+    assert [asyncio.run(judged()) for _ in range(2)] == [{"demo": {"1": [True]}}] * 2
+
+
+@pytest.mark.kernel
+def test_async_checks_in_a_notebook_run_on_its_loop(kernel: Kernel) -> None:
+    """A check may use objects of the kernel's loop in `evaluate`, and Run All continues."""
+    kernel.run(
+        "import asyncio\nfrom halo_notebook import DemoAgent, HaloClient, aevaluate, evaluate\n"
+        "from halo_notebook.demo import DEMO_KEY\n"
+        "agent = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
+        "configs = {'demo': HaloClient(DEMO_KEY, base_url=agent.url)}\n"
+        "future = asyncio.get_running_loop().create_future()\nfuture.set_result(True)\n"
+        "async def check(reply):\n    await asyncio.sleep(0)\n    return await future"
+    )
+    results = kernel.run_all(
+        [
+            "print(evaluate(['one', 'two'], [check], configs=configs, progress=False).passed('check'))",
+            "print((await aevaluate(['one'], [check], configs=configs, progress=False)).passed('check'))",
+            "print('after')",
+        ]
+    )
+    assert [result.stdout for result in results] == [
+        "{'demo': {'1': [True], '2': [True]}}\n",
+        "{'demo': {'1': [True]}}\n",
+        "after\n",
+    ]

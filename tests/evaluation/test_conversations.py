@@ -1,0 +1,162 @@
+"""Each case is a conversation of its own, with whom and as whom the configuration says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halo_notebook import HaloClient, errors
+from halo_notebook.checks import contains
+from halo_notebook.demo import DEMO_KEY, DemoAgent
+from halo_notebook.evaluation import evaluate
+
+from .agents import in_two_parts, messages, ok, sent, states
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import RunCases
+
+NOBODY = HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", connect_timeout_s=0.2)
+
+
+def test_each_conversation_has_its_own_session(
+    agent: DemoAgent, client: HaloClient, run_cases: RunCases
+) -> None:
+    """Its turns run in one session, in order; another repeat or configuration knows nothing of it."""
+    case = {"id": "ada", "turns": ["My name is Ada", "What is my name?"], "expect": "Ada"}
+    configs = {"a": client, "b": {"client": client, "mode": "voice"}}
+    result = run_cases([case, "What is my name?"], [contains()], configs=configs, repeats=2)
+    rows = list(result.rows())
+    assert len(rows) == len(agent.requests) == 2 * 2 * 3
+    assert {row["status"] for row in rows} == {"complete"}
+    sessions: dict[tuple[Any, ...], set[str]] = {}
+    for row in rows:
+        place = row["case"], row["config"], row["repeat"]
+        sessions.setdefault(place, set()).add(row["session_id"])
+    assert all(len(ids) == 1 for ids in sessions.values())
+    assert len(set.union(*sessions.values())) == 8
+    assert result.passed("contains") == {"a": {"ada": [True, True]}, "b": {"ada": [True, True]}}
+    assert all("have not told me" in row["text"] for row in rows if row["case"] == "2")
+    assert {request.body.get("mode") for request in agent.requests} == {None, "voice"}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"api_key": "ab_live_other"}, {"agent_id": "agent_b"}, {"user_id": "u_2"}], ids=str
+)
+def test_replies_of_different_agents_and_users_are_not_mixed(
+    settings: dict[str, str], agent: DemoAgent, run_cases: RunCases, kept: Path
+) -> None:
+    """A stored reply of one is never taken for the other's, in whatever order they are given."""
+
+    def client(**settings: str) -> HaloClient:
+        return HaloClient(
+            **{"api_key": DEMO_KEY, "agent_id": "agent_a", "user_id": "u_1", **settings}, base_url=agent.url
+        )
+
+    first = run_cases(["one"], configs={"a": client()}, path=kept)
+    configs = {"b": client(**settings), "a": client()}
+    both = run_cases(["one"], configs=configs, path=kept)
+    assert len(agent.requests) == 2
+    said = {row["config"]: row["session_id"] for row in both.rows()}
+    assert said["a"] == next(first.rows())["session_id"] != said["b"]
+    again = run_cases(["one"], configs=dict(reversed(configs.items())), path=kept)
+    assert {row["config"]: row["session_id"] for row in again.rows()} == said
+    assert len(agent.requests) == 2
+
+
+def test_a_configuration_that_fails_does_not_end_the_others(client: HaloClient, run_cases: RunCases) -> None:
+    """Its rows say why, and nothing of it passes."""
+    result = run_cases(["one"], [ok], configs={"good": client, "none": NOBODY})
+    assert result.passed("ok") == {"good": {"1": [True]}, "none": {"1": [False]}}
+    rows = [row for row in result.rows() if row["config"] == "none"]
+    assert all("no connection" in row["error"].lower() for row in rows)
+
+
+def test_a_hundred_conversations_run_at_the_same_time(run_cases: RunCases) -> None:
+    """All of their streams are open at the agent at once."""
+    running = most = 0
+    script = in_two_parts(1.0)
+
+    def reply(request: dict[str, Any]) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for step in script(request):
+            yield step
+            running -= isinstance(step, float)
+
+    with DemoAgent(first_byte_s=0, reply=reply) as agent:
+        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+        result = run_cases(messages(100), configs=configs, concurrency=100)
+    assert {row["text"] for row in result.rows()} == {"first and last"}
+    assert most == 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"repeats": 0}, "repeats must be"),
+        ({"concurrency": 1.5}, "concurrency must be"),
+        ({"rate_limit": 0}, "rate_limit must be"),
+        ({"resume": "all"}, "resume must be True, False or 'interrupted'"),
+        ({"configs": {"x": 3}}, "Configuration 'x' is int"),
+        ({"configs": {"x": {"session_id": "s"}}}, "has a session_id"),
+        ({"configs": {"x": {"client": NOBODY, "modde": "chat"}}}, "There is no field 'modde'"),
+        ({"checks": {"x": 3}}, "'x' is not a function"),
+        ({"checks": {"ok": ok, "text": bool}}, "A check cannot be called 'text'"),
+        ({"checks": {"ok note": bool}}, "A check cannot be called 'ok note'"),
+        ({"configs": [NOBODY]}, "configs is list"),
+        ({"configs": {"x": {"client": "x"}}}, "has a client that is str"),
+        ({"configs": {"x": {"client": NOBODY, "message": "m"}}}, "has a message"),
+        ({"cases": None}, "The cases are NoneType"),
+    ],
+    ids=lambda each: str(each)[:30],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str, run_cases: RunCases) -> None:
+    """Before anything is sent."""
+    with pytest.raises(errors.InvalidRequest, match=words):
+        run_cases(**{"cases": ["one"], **arguments})
+
+
+def test_without_a_kernel_a_missing_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a script the demo agent does not answer unasked: its figures would be taken for the agent's."""
+    for name in ("API_KEY", "BASE_URL"):
+        monkeypatch.delenv(f"HALO_{name}", raising=False)
+    with pytest.raises(errors.ConfigError, match="There is no API key"):
+        evaluate(["one"], progress=False)
+
+
+def test_a_missing_package_is_named_at_once(
+    agent: DemoAgent, run_cases: RunCases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is sent, with the command that installs it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(errors.UsageError, match=r"needs the package aiohttp.*halo-notebook\[eval\]"):
+        run_cases(["one"])
+    assert sent(agent) == []
+
+
+def test_a_reply_that_holds_a_secret_shows_stars(agent: DemoAgent, run_cases: RunCases, kept: Path) -> None:
+    """Key and user token are not in the file, the rows or the page, even if the agent repeats them."""
+    from halo_notebook import Action, TextDelta
+
+    def configs(url: str) -> dict[str, HaloClient]:
+        return {"demo": HaloClient("ab_live_confidential", base_url=url, user_token="a.b.confidential")}
+
+    result = run_cases(["What do you know about me?"], configs=configs(agent.url), path=kept)
+    assert "confidential" not in kept.read_text() + repr(result)
+
+    def repeats_them(request: dict[str, Any]) -> Any:
+        yield TextDelta("I know ab_live_confidential and ")
+        yield TextDelta("a.b.confi")
+        yield TextDelta("dential.")
+        yield Action({"a.b.confidential": ["ab_live_confidential"]})
+
+    with DemoAgent(first_byte_s=0, reply=repeats_them) as telling:
+        told = run_cases(["one"], configs=configs(telling.url), path=kept)
+    assert states(told) == ["complete"]
+    assert "confidential" not in kept.read_text() + str(list(told.rows()))
+    page = told.to_html(kept.with_name("page.html")).read_text()
+    assert "confidential" not in page and "I know ********************" in page
