@@ -1,22 +1,24 @@
 """The error tree. Every message says what failed, what was kept and what to do next.
 
+`arrived` says whether the message arrived: ``no``; ``refused``, when the server did not take it; ``maybe``.
+
     HaloError
-    ├── ConfigError            a setting is missing or unsafe; nothing was sent
-    ├── InvalidRequest         a field is not what the API takes; nothing was sent
-    ├── UsageError             a magic or a stream is not used as it can be; nothing was sent
-    ├── ConnectionFailed       no connection came about; the message did not arrive
-    ├── StatusError            the server answered with an error status
-    │   ├── BadRequest             400, 413, 422
-    │   ├── AuthenticationError    401
-    │   ├── IdentityError          403
-    │   ├── NotFound               404
-    │   ├── RateLimited            429
-    │   └── ServerError            5xx
-    └── ReplyError             the reply broke off; the message may have arrived
-        ├── ReplyTimeout           silence for longer than the limit
-        ├── ReplyInterrupted       the connection failed in mid-reply
-        ├── ReplyUnreadable        what came is not a reply of this API
-        └── ReplyStopped           the user stopped it
+    ├── ConfigError            no       a setting is missing or unsafe
+    ├── InvalidRequest         no       a field is not what the API takes
+    ├── UsageError             no       a magic, a stream or a method was used in a way that it does not allow
+    ├── ConnectionFailed       no       there was no connection; the message may be sent again
+    ├── StatusError            maybe    the server answered with an error status (4xx: refused)
+    │   ├── BadRequest             refused  400, 413, 422
+    │   ├── AuthenticationError    refused  401
+    │   ├── IdentityError          refused  403
+    │   ├── NotFound               refused  404
+    │   ├── RateLimited            refused  429; the message may be sent again
+    │   └── ServerError            maybe    5xx (503 with `Retry-After`: refused, may be sent again)
+    └── ReplyError             maybe    the reply broke off
+        ├── ReplyTimeout           maybe    the agent was silent for longer than the limit
+        ├── ReplyInterrupted       maybe    the connection failed in the middle of the reply
+        ├── ReplyUnreadable        maybe    the answer is not a reply of this API
+        └── ReplyStopped           maybe    the user stopped it (no: before the message was sent)
 
 No message holds a secret. In IPython a `HaloError` shows as its one line, without a
 traceback, and the cell fails, so that Run All stops there.
@@ -24,20 +26,26 @@ traceback, and the cell fails, so that Run All stops there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from .reply import Reply
+
+Arrived: TypeAlias = Literal["no", "refused", "maybe"]
 
 
 class HaloError(Exception):
     """Anything this package reports as failed.
 
     Attributes:
-        reply: what had arrived of the reply, or None when none had begun.
+        reply: the part of the reply that was received, or None when there was none.
+        arrived: whether the message arrived: ``no``, ``refused`` (the server did not take it) or ``maybe``.
+        again_s: seconds after which the same message may be sent again; None when it may not.
     """
 
     reply: Reply | None = None
+    arrived: Arrived = "no"
+    again_s: float | None = None
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback: the one line."""
@@ -53,11 +61,13 @@ class InvalidRequest(HaloError, ValueError):
 
 
 class UsageError(HaloError):
-    """A magic's line or a stream is not used as it can be. Nothing was sent."""
+    """A magic, a stream or a method was used in a way that it does not allow. Nothing was sent."""
 
 
 class ConnectionFailed(HaloError):
-    """No connection came about: the message certainly did not arrive."""
+    """There was no connection: the message certainly did not arrive."""
+
+    again_s = 0.0
 
 
 class StatusError(HaloError):
@@ -74,7 +84,7 @@ class StatusError(HaloError):
         self,
         message: str,
         *,
-        status_code: int = 0,  # a default, since unpickling gives the message alone
+        status_code: int = 0,  # a default, because unpickling passes only the message
         detail: str = "",
         docs_url: str | None = None,
         retry_after_s: float | None = None,
@@ -84,6 +94,9 @@ class StatusError(HaloError):
         self.detail = detail
         self.docs_url = docs_url
         self.retry_after_s = retry_after_s
+        put_off = status_code == 429 or (status_code == 503 and retry_after_s is not None)
+        self.again_s = (retry_after_s or 0.0) if put_off else None
+        self.arrived = "refused" if put_off or 400 <= status_code < 500 else "maybe"
 
 
 class BadRequest(StatusError):
@@ -113,6 +126,8 @@ class ServerError(StatusError):
 class ReplyError(HaloError):
     """The reply broke off. The message may have arrived, so it is not sent again."""
 
+    arrived: Arrived = "maybe"
+
 
 class ReplyTimeout(ReplyError):
     """The agent was silent for longer than the limit."""
@@ -123,7 +138,7 @@ class ReplyInterrupted(ReplyError):
 
 
 class ReplyUnreadable(ReplyError):
-    """What came is not a reply of this API."""
+    """The answer is not a reply of this API."""
 
 
 class ReplyStopped(ReplyError):

@@ -80,7 +80,7 @@ class Reply:
         status: ``streaming``, then ``complete``, ``stopped`` (by the user) or ``failed``.
         error: the one line that says why it failed; empty otherwise.
         state: one line on where things stand, such as ``waiting for the agent``; empty after the end.
-        may_have_arrived: whether the message, or a part of it, has left.
+        may_have_arrived: whether the message, or a part of it, has left and was not refused.
         first_text_s: seconds from the request's being written to the first text, or None.
         elapsed_s: seconds from the request's being written to the end, or None before it.
         retries: how often the request was sent again because it had not arrived.

@@ -23,18 +23,14 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from ..errors import (
-    ConnectionFailed,
     HaloError,
     IdentityError,
-    RateLimited,
     ReplyUnreadable,
-    ServerError,
-    StatusError,
     UsageError,
 )
 from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
-from .failures import MAY_HAVE_ARRIVED, status_error, transport_error
+from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .secrets import Secret, shown
 
 if TYPE_CHECKING:
@@ -202,6 +198,7 @@ class Exchange:
             reply.status = "complete"
         elif isinstance(error, HaloError):
             error.reply = reply
+            reply.may_have_arrived = error.arrived == "maybe"
             reply.error = str(error)
             reply.status = "failed"
         elif isinstance(error, Exception):
@@ -228,26 +225,15 @@ class Exchange:
                     raise
                 refused = token
                 reply.may_have_arrived = False
-            except (ConnectionFailed, RateLimited, ServerError) as error:
-                wait_s = self._retry_wait_s(error)
-                if wait_s is None:
+            except HaloError as error:
+                wait_s = retry_wait_s(error, reply.retries, first_s=_BACKOFF_S, longest_s=MAX_RETRY_WAIT_S)
+                if wait_s is None or reply.retries >= self._settings.max_retries:
                     raise
                 reply.retries += 1
                 reply.may_have_arrived = False
                 self.state = f"not taken yet, trying again in {wait_s:g} s"
                 await (self.played.sleep if self.played else asyncio.sleep)(wait_s)
                 self.state = "connecting"
-
-    def _retry_wait_s(self, error: HaloError) -> float | None:
-        """How long to wait before sending again; None when it must not be, or not any more."""
-        if self.reply.retries >= self._settings.max_retries:
-            return None
-        backoff_s: float = _BACKOFF_S * 2**self.reply.retries
-        if isinstance(error, StatusError):
-            if error.retry_after_s is not None:
-                return error.retry_after_s if error.retry_after_s <= MAX_RETRY_WAIT_S else None
-            return backoff_s if isinstance(error, RateLimited) else None
-        return backoff_s
 
     async def _send_once(self, token: Secret | None) -> Answer:
         body = dict(self.request.body)

@@ -78,6 +78,20 @@ _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
 }
 
 
+def retry_wait_s(error: HaloError, retries: int, *, first_s: float, longest_s: float) -> float | None:
+    """Seconds to wait before the message is sent again; None when it must not be.
+
+    Args:
+        error: why it was not taken.
+        retries: how often it has been sent again already.
+        first_s: the wait before the first retry, where the server asks for none; it doubles each time.
+        longest_s: a longer wait that the server asks for is reported, not waited for.
+    """
+    if error.again_s is None or error.again_s > longest_s:
+        return None
+    return error.again_s or first_s * 2.0**retries
+
+
 def transport_error(
     error: Exception,
     reply: Reply,

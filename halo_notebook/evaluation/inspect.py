@@ -33,22 +33,13 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..client.aio import AsyncHaloClient, AsyncReplyStream
 from ..client.request import RequestFields
 from ..client.settings import setting
 from ..display.words import what_is_kept
-from ..errors import (
-    ConfigError,
-    ConnectionFailed,
-    HaloError,
-    RateLimited,
-    ReplyInterrupted,
-    ServerError,
-    StatusError,
-    UsageError,
-)
+from ..errors import ConfigError, HaloError, ReplyInterrupted, UsageError
 from .sender import MAX_WAIT_S
 
 if TYPE_CHECKING:
@@ -158,12 +149,12 @@ def _model_api() -> type[ModelAPI]:
             return await self._agent.generate(input)
 
         def should_retry(self, ex: Exception) -> RetryDecision:
-            # Where nobody was ever reached, the address is wrong or nobody is there.
-            if isinstance(ex, ConnectionFailed) and self._agent.has_been_reached:
-                return RetryDecision.transient()
-            if _was_put_off(ex) and (ex.retry_after_s or 0) <= MAX_WAIT_S:
-                return RetryDecision.rate_limit(ex.retry_after_s)
-            return RetryDecision.no()
+            if not isinstance(ex, HaloError) or ex.again_s is None or ex.again_s > MAX_WAIT_S:
+                return RetryDecision.no()
+            if ex.arrived == "refused":
+                return RetryDecision.rate_limit(ex.again_s or None)
+            # If no message has ever reached it, the address is wrong or no server is there.
+            return RetryDecision.transient() if self._agent.has_been_reached else RetryDecision.no()
 
         def retry_wait(self) -> Any:
             return _wait_s
@@ -177,18 +168,11 @@ def _model_api() -> type[ModelAPI]:
     return HaloModelAPI
 
 
-def _was_put_off(error: BaseException) -> TypeGuard[StatusError]:
-    """Whether the server did not take the message, and may later."""
-    return isinstance(error, RateLimited) or (
-        isinstance(error, ServerError) and error.status_code == 503 and error.retry_after_s is not None
-    )
-
-
 def _wait_s(state: RetryCallState) -> float:
     """How long inspect waits before it tries again."""
     error = state.outcome.exception() if state.outcome else None
     backoff_s = min(_BACKOFF_S * 2.0 ** min(state.attempt_number - 1, 10), _MAX_BACKOFF_S)
-    asked_s = error.retry_after_s or 0.0 if isinstance(error, StatusError) else 0.0
+    asked_s = error.again_s or 0.0 if isinstance(error, HaloError) else 0.0
     # Those that were turned away together are not to come back together.
     return max(backoff_s, asked_s) + random.uniform(0, backoff_s / 2)  # noqa: S311
 
@@ -265,15 +249,15 @@ class _Agent:
             try:
                 await _read(stream)
             except BaseException as error:
-                refused = isinstance(error, StatusError) and error.status_code < 500
-                if stream.may_have_arrived and not refused and not _was_put_off(error):
+                refused = isinstance(error, HaloError) and error.arrived == "refused"
+                self.has_been_reached |= refused or stream.may_have_arrived
+                if stream.may_have_arrived:
                     _sent_in_vain.set(messages)
                 elif newest.session_id:
                     self._turns[newest.session_id] = newest.turn - 1
                 _note_what_arrived(stream.reply, newest.turn)
                 raise
-            finally:
-                self.has_been_reached |= stream.may_have_arrived
+        self.has_been_reached = True
         if stream.reply.session_id:
             self._turns[stream.reply.session_id] = newest.turn
         return self._output(stream, newest.turn), _call(client, stream)

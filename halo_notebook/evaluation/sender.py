@@ -18,7 +18,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ..errors import ConnectionFailed, HaloError, IdentityError, RateLimited, ServerError, StatusError
+from ..client.failures import retry_wait_s
+from ..errors import HaloError, IdentityError
 from ..reply import Reply, reply_from
 
 if TYPE_CHECKING:
@@ -141,15 +142,13 @@ async def ask_once(
         error = caught
     finally:
         reply.retries = tries - 1
-        refused = isinstance(error, StatusError) and (
-            400 <= error.status_code < 500 or (error.status_code == 503 and error.retry_after_s is not None)
-        )
         if reply.status == "complete":
             outcome.status = COMPLETE
         else:
-            outcome.status = FAILED if refused or not reply.may_have_arrived else INTERRUPTED
+            outcome.status = INTERRUPTED if reply.may_have_arrived else FAILED
         outcome.reply = _without(reply, [secret.reveal() for secret in stream.exchange.secrets])
-        outcome.again_s = _again_in_s(error, tries)
+        if error is not None and tries < MAX_TRIES:
+            outcome.again_s = retry_wait_s(error, tries - 1, first_s=0.25, longest_s=MAX_WAIT_S)
         outcome.user_refused = isinstance(error, IdentityError)
 
 
@@ -167,19 +166,3 @@ def _without(reply: Reply, secrets: Sequence[str]) -> Reply:
     masked = reply_from(json.loads(text))
     masked.may_have_arrived = reply.may_have_arrived
     return masked
-
-
-def _again_in_s(error: HaloError | None, tries: int) -> float | None:
-    """How long to wait before a message that certainly did not arrive is sent again; None when it is not."""
-    if tries >= MAX_TRIES:
-        return None
-    backoff_s: float = 0.25 * 2 ** (tries - 1)
-    match error:
-        case ConnectionFailed():
-            return backoff_s
-        case RateLimited() | ServerError(status_code=503):
-            asked = error.retry_after_s
-            if asked is None:
-                return backoff_s if isinstance(error, RateLimited) else None
-            return asked if asked <= MAX_WAIT_S else None
-    return None

@@ -114,5 +114,5 @@ def _stopped(stream: ReplyStream) -> HaloError:
     error = ReplyStopped(
         f"Stopped{after}. {what_is_kept(reply)}; {left}. The next message goes on from here."
     )
-    error.reply = reply
+    error.reply, error.arrived = reply, "maybe" if stream.may_have_arrived else "no"
     return error
