@@ -1,4 +1,4 @@
-"""The panel's ES modules as one: anywidget loads a single module.
+"""The panel's ES modules as one, and its style sheets: anywidget loads one of each.
 
 The modules share one scope then, so each top-level name stands in one of them only, and an `import`
 renames nothing.
@@ -28,3 +28,8 @@ def bundle(entry: str = "panel.js") -> str:
 
     add(entry)
     return "\n".join(parts.values())
+
+
+def styles() -> str:
+    """Join the style sheets of `static`, the general rules first."""
+    return "\n".join((STATIC / name).read_text("utf-8") for name in ("panel.css", "turn.css", "tree.css"))

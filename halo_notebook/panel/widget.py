@@ -52,7 +52,7 @@ from ..errors import ConfigError, HaloError, InvalidRequest, ReplyStopped, Usage
 from ..kernel import shared_by
 from ..reply import ActionEvent
 from ..stream import JSON
-from .bundle import STATIC, bundle
+from .bundle import bundle, styles
 from .views import head_view, static_html, turn_view
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class ChatPanel(anywidget.AnyWidget):
     """
 
     _esm = bundle()
-    _css = STATIC / "panel.css"
+    _css = styles()
 
     title = Unicode(None, allow_none=True).tag(sync=True)
     height = Unicode("520px").tag(sync=True)

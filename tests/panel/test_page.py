@@ -580,6 +580,7 @@ class TestReading:
         requests = printed(lab, 2).split()[0]
         panel.button("Send again", turn).first.click()
         assert turn.get_by_text("can make the agent act twice").is_visible()
+        lab.screenshot("panel-send-again", cell=1)
         assert printed(lab, 2).split()[0] == requests
         panel.button("Cancel", turn).click()
         panel.button("Send again", turn).first.click()
@@ -640,6 +641,8 @@ class TestReading:
         panel.button(re.compile("^Session: docs")).click()
         assert panel.button(re.compile("^docs-1 ")).is_visible()
         panel.page.keyboard.press("Escape")
+        assert not panel.button("New conversation").is_visible()
+        assert panel.button(re.compile("^Session: docs")).evaluate("one => one === document.activeElement")
 
     def test_a_cells_turn_shows_here(self, chat: Chat) -> None:
         """And the panel's own turn in the session that `%%halo` goes on with."""

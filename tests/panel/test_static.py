@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tinycss2
 
-from halo_notebook.panel.bundle import STATIC, bundle
+from halo_notebook.panel.bundle import STATIC, bundle, styles
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"composer", "dom", "json", "panel", "store", "text", "tree", "turn"}
@@ -140,7 +140,8 @@ def test_a_rule_that_reaches_beyond_the_panel_is_found(css: str, found: str) -> 
 def test_the_package_styles_its_panel_only() -> None:
     """Every rule in the package's style sheets is scoped under the panel's class."""
     found = {path.name: list(unscoped(path.read_text())) for path in STATIC.glob("*.css")}
-    assert "panel.css" in found
+    assert set(found) == {"panel.css", "tree.css", "turn.css"}
+    assert all(path.read_text() in styles() for path in STATIC.glob("*.css"))
     assert {name: rules for name, rules in found.items() if rules} == {}
 
 

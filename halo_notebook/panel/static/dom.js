@@ -32,9 +32,9 @@ const ICONS = {
   action: "M8 4c-3 0-1 6-4 8 3 2 1 8 4 8m8-16c3 0 1 6 4 8-3 2-1 8-4 8",
 };
 
-export function icon(name) {
+export function icon(name, kind = "") {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [key, value] of [["viewBox", "0 0 24 24"], ["aria-hidden", "true"], ["focusable", "false"]]) {
+  for (const [key, value] of Object.entries({ class: `halo-icon ${kind}`, viewBox: "0 0 24 24", "aria-hidden": "true" })) {
     svg.setAttribute(key, value);
   }
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");

@@ -29,7 +29,6 @@ class Panel {
     this.store = store;
     this.model = model;
     this.id = `halo-${freshId()}`;
-    this.life = new AbortController();
     this.items = new Map();
     this.unfilled = [];
     this.following = true;
@@ -47,7 +46,6 @@ class Panel {
   }
 
   destroy() {
-    this.life.abort();
     cancelAnimationFrame(this.frame);
     clearTimeout(this.filling);
     this.sizes.disconnect();
@@ -72,68 +70,54 @@ class Panel {
     this.state = element("span", { class: "halo-state" }, element("span", { class: "halo-dot", "aria-hidden": "true" }), this.stateText);
     this.headStop = button("Stop", () => this.store.stop(), { icon: "stop", kind: "halo-small halo-head-stop" });
     this.sessionName = element("span", { class: "halo-session-name", dir: "auto" });
-    const session = this.menu("Session", [this.sessionName, icon("menu")], "halo-session", (list) => this.fillSessions(list));
-    const save = this.menu("Export", [icon("save")], "halo-export", (list) => list.append(
+    const session = this.menu("Session", [this.sessionName, icon("menu")], "halo-session", () => this.sessionItems());
+    const save = this.menu("Export", [icon("save")], "halo-export", () => [
       button("Markdown", () => this.export("markdown"), { kind: "halo-item" }),
-      button("JSON", () => this.export("json"), { kind: "halo-item" })));
-    return element("div", { class: "halo-head" }, this.title, this.badge, this.agent, this.state, this.headStop, session, save);
+      button("JSON", () => this.export("json"), { kind: "halo-item" })]);
+    return element("div", { class: "halo-head" }, this.title, this.badge, this.agent, this.state, this.headStop, ...session, ...save);
   }
 
-  /** A button with a list under it, which closes on Esc, on a click elsewhere and when focus leaves. */
+  /** A button with a list under it, which closes on Esc, on a click elsewhere, when focus leaves, and when an item is chosen. */
   menu(label, content, kind, fill) {
-    const list = element("div", { class: "halo-menu", role: "group", "aria-label": label, id: `${this.id}-${kind}`, hidden: true });
-    const opener = element("button", { type: "button", class: `halo-button ${kind}`, title: label, "aria-expanded": "false", "aria-controls": list.id }, ...content);
-    opener.setAttribute("aria-label", label);
-    const holder = element("div", { class: "halo-menu-holder" }, opener, list);
-    const set = (open) => {
-      if (!open && list.contains(document.activeElement)) opener.focus({ preventScroll: true });
-      list.hidden = !open;
-      opener.setAttribute("aria-expanded", String(open));
-      this.openMenu = open ? { holder, close: () => set(false) } : null;
-      if (!open) return;
-      list.replaceChildren();
-      fill(list);
-      list.querySelector("button, input")?.focus();
-    };
-    opener.addEventListener("click", () => {
-      const open = list.hidden;
-      this.openMenu?.close();
-      set(open);
+    const opener = element("button", { type: "button", class: `halo-button ${kind}`, title: label, "aria-label": label }, ...content);
+    const list = element("div", {
+      class: "halo-popover halo-menu", role: "group", "aria-label": label, popover: "auto",
+      onbeforetoggle: ({ newState }) => {
+        if (newState !== "open") return;
+        list.replaceChildren(...fill());
+        list.querySelector("button").autofocus = true;
+      },
+      onclick: ({ target }) => target.closest(".halo-item") && list.hidePopover(),
+      onfocusout: ({ relatedTarget: to }) => to && to !== opener && !list.contains(to) && list.hidePopover(),
     });
-    holder.addEventListener("focusout", (event) => {
-      if (event.relatedTarget && !holder.contains(event.relatedTarget)) set(false);
-    });
-    return holder;
+    opener.popoverTargetElement = list;
+    return [opener, list];
   }
 
-  fillSessions(list) {
+  sessionItems() {
     const { store } = this;
+    const off = Boolean(store.gone);
     const act = (content) => () => {
-      this.openMenu?.close();
       this.composer.focus();
       store.request(content);
     };
-    const names = element("div", { class: "halo-names" });
-    for (const { name, turns } of store.sessions) {
-      names.append(element("button", { type: "button", class: "halo-button halo-item", "aria-current": name === store.session ? "true" : null, onclick: act({ kind: "switch", name }) },
+    const names = store.sessions.map(({ name, turns }) =>
+      element("button", { type: "button", class: "halo-button halo-item", "aria-current": name === store.session ? "true" : null, disabled: off, onclick: act({ kind: "switch", name }) },
         element("span", { text: name, dir: "auto" }), element("span", { class: "halo-quiet", text: counted(turns, "turn") })));
-    }
-    const name = element("input", { class: "halo-input", type: "text", placeholder: "Session name", "aria-label": "Name of a session to switch to, or of a new one", maxlength: "100", dir: "auto", autocomplete: "off" });
+    const other = element("input", { class: "halo-input", type: "text", placeholder: "Session name", "aria-label": "Name of a session to switch to, or of a new one", maxlength: "100", dir: "auto", autocomplete: "off" });
     const form = element("form", {
       class: "halo-name-form",
       onsubmit: (event) => {
         event.preventDefault();
-        if (name.value.trim()) act({ kind: "switch", name: name.value.trim() })();
+        if (other.value.trim()) act({ kind: "switch", name: other.value.trim() })();
       },
-    }, name, element("button", { type: "submit", class: "halo-button halo-text halo-framed", text: "Go" }));
-    const fresh = button("New conversation", act({ kind: "new" }), { icon: "plus", labelled: true, kind: "halo-item halo-new" });
-    list.append(names, fresh, form);
-    for (const node of list.querySelectorAll("button")) node.disabled = Boolean(store.gone);
+    }, other, element("button", { type: "submit", class: "halo-button halo-text halo-framed", text: "Go", disabled: off }));
+    return [element("div", { class: "halo-names" }, ...names),
+      button("New conversation", act({ kind: "new" }), { icon: "plus", labelled: true, kind: "halo-item halo-new", disabled: off }), form];
   }
 
   /** Fetch the conversation part by part, not too fast: the server drops what is above its rate. */
   export(format, part = 0, before = "") {
-    this.openMenu?.close();
     const began = performance.now();
     this.store.request({ kind: "export", format, part }, (answer) => {
       if (answer.text === undefined) return;
@@ -170,9 +154,6 @@ class Panel {
     // Notebook 7 looks at keys before they get here, and takes those of whatever in a notebook has the
     // focus and cannot be written in. It leaves alone what carries this mark itself.
     this.root.addEventListener("focusin", (event) => event.target.setAttribute(NOT_FOR_THE_NOTEBOOK, "true"));
-    document.addEventListener("pointerdown", (event) => {
-      if (this.openMenu && !this.openMenu.holder.contains(event.target)) this.openMenu.close();
-    }, { signal: this.life.signal });
   }
 
   /** The cell's static transcript is not shown beside the panel. */
@@ -461,9 +442,9 @@ class Panel {
   }
 
   escape(event) {
+    if (this.root.querySelector(":popover-open")) return; // which the browser closes
     event.preventDefault();
-    if (this.openMenu) this.openMenu.close();
-    else this.store.stop();
+    this.store.stop();
   }
 
   async copy(text, target) {

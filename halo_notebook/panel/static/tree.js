@@ -173,13 +173,14 @@ export class JsonTree {
     this.tools = element("span", { class: "halo-row-tools" },
       button("Copy value", (event) => this.copyValue(event.currentTarget), { icon: "copy", kind: "halo-small" }),
       button("Copy path", (event) => this.copyPath(event.currentTarget), { icon: "path", kind: "halo-small" }));
-    this.node = element("div", { class: "halo-json" });
-    if (this.full.isBranch) this.bar = this.toolbar();
-    this.node.append(this.list);
+    this.result = element("p", { class: "halo-note halo-quiet", role: "status" });
+    this.node = element("div", {}, this.toolbar(), this.result, this.list);
     this.paint();
   }
 
   toolbar() {
+    const copy = button("Copy JSON", (event) => this.panel.copy(prettyJson(this.value), event.currentTarget), { icon: "copy", kind: "halo-small" });
+    if (!this.full.isBranch) return element("div", { class: "halo-tree-bar" }, copy);
     this.filter = element("input", {
       type: "search", class: "halo-input", placeholder: "Filter", "aria-label": "Filter keys and values",
       spellcheck: "false", autocomplete: "off",
@@ -191,10 +192,9 @@ export class JsonTree {
         this.filterSoon();
       },
     });
-    this.result = element("span", { class: "halo-quiet halo-result", role: "status" });
-    return element("div", { class: "halo-tree-bar" }, this.result, this.filter,
+    return element("div", { class: "halo-tree-bar" }, this.filter,
       button("Expand all", () => this.expandAll(), { icon: "expand", kind: "halo-small" }),
-      button("Collapse all", () => this.collapseAll(), { icon: "fold", kind: "halo-small" }));
+      button("Collapse all", () => this.collapseAll(), { icon: "fold", kind: "halo-small" }), copy);
   }
 
   paint() {
@@ -221,9 +221,7 @@ export class JsonTree {
     const parts = [];
     if (node.isBranch) {
       row.setAttribute("aria-expanded", String(node.open));
-      const twist = element("span", { class: "halo-twist" });
-      twist.append(icon("open"));
-      parts.push(twist);
+      parts.push(icon("open", "halo-twist"));
     }
     if (node.range) {
       parts.push(element("span", { class: "halo-range", text: `[${count(node.range[0])} … ${count(node.range[1] - 1)}]` }));

@@ -1,7 +1,6 @@
 /* What stands in the transcript: a turn with its actions, and a message that is not yet one. */
 
 import { arrange, button, element, icon, setText } from "./dom.js";
-import { prettyJson } from "./json.js";
 import { clock, seconds, visible } from "./text.js";
 import { JsonTree } from "./tree.js";
 
@@ -118,22 +117,21 @@ export class TurnView {
   }
 
   footer() {
-    const store = () => this.panel.store;
     this.time = element("time");
     this.facts = element("span");
     this.status = element("span", { class: "halo-badge halo-stopped", text: "stopped", hidden: true });
     const copy = button("Copy reply", (event) => this.panel.copy(this.turn.text, event.currentTarget), { icon: "copy", kind: "halo-small" });
     this.up = button("Good reply", () => this.rate("up"), { icon: "up", kind: "halo-small", "aria-pressed": "false" });
     this.down = button("Bad reply", () => this.rate("down"), { icon: "down", kind: "halo-small", "aria-pressed": "false" });
-    this.againButton = button("Send again", () => this.again(), { kind: "halo-text halo-framed", hidden: true });
-    this.confirm = element("div", { class: "halo-confirm", role: "group", "aria-label": "Send again?", hidden: true, onkeydown: (event) => this.closeOnEscape(event, this.confirm, this.againButton) },
-      element("span", { text: "It may have arrived. Sending it again can make the agent act twice." }),
-      button("Send again", () => store().again(this.turn), { kind: "halo-text halo-framed" }),
-      button("Cancel", () => this.close(this.confirm, this.againButton), { kind: "halo-text" }));
+    this.againButton = button("Send again", () => this.turn.again !== "twice" && this.again(), { kind: "halo-text halo-framed", hidden: true });
+    this.confirm = element("div", { class: "halo-popover halo-confirm", role: "group", "aria-label": "Send again?", popover: "auto" },
+      element("p", { text: "It may have arrived. Sending it again can make the agent act twice." }),
+      button("Send again", () => this.again(), { kind: "halo-text halo-framed", autofocus: true }),
+      button("Cancel", () => this.confirm.hidePopover(), { kind: "halo-text" }));
     this.note = element("input", { class: "halo-input", type: "text", maxlength: "2000", placeholder: "What was good or bad? (optional)", "aria-label": "Note on this reply", dir: "auto" });
-    this.noteForm = element("form", { class: "halo-rate-note", hidden: true, onsubmit: (event) => this.saveNote(event), onkeydown: (event) => this.closeOnEscape(event, this.noteForm, this.up) },
+    this.noteForm = element("form", { class: "halo-rate-note", hidden: true, onsubmit: (event) => this.saveNote(event), onkeydown: (event) => this.noteKey(event) },
       this.note, element("button", { type: "submit", class: "halo-button halo-text halo-framed", text: "Save" }),
-      button("Close", () => this.close(this.noteForm, this.up), { icon: "close", kind: "halo-small" }));
+      button("Close", () => this.closeNote(), { icon: "close", kind: "halo-small" }));
     this.foot = element("footer", { class: "halo-foot", hidden: true },
       element("div", { class: "halo-foot-line" }, this.againButton, this.confirm, this.status,
         element("span", { class: "halo-facts" }, this.time, this.facts),
@@ -206,8 +204,9 @@ export class TurnView {
       Number.isFinite(turn.elapsed_s) && `${seconds(turn.elapsed_s)} in all`, ...(turn.words ?? [])].filter(Boolean);
     setText(this.facts, facts.map((fact) => ` · ${fact}`).join(""));
     this.status.hidden = turn.status !== "stopped";
-    if (!turn.again) this.confirm.hidden = true;
-    this.againButton.hidden = !turn.again || !this.confirm.hidden;
+    this.againButton.hidden = !turn.again;
+    this.againButton.popoverTargetElement = turn.again === "twice" ? this.confirm : null;
+    if (turn.again !== "twice") this.confirm.hidePopover();
     this.againButton.title = turn.again === "twice" ? "Sends the message a second time: the agent may act on it twice" : "The message did not arrive";
     const value = turn.rating?.value ?? "";
     this.up.setAttribute("aria-pressed", String(value === "up"));
@@ -228,30 +227,23 @@ export class TurnView {
   saveNote(event) {
     event.preventDefault();
     this.panel.store.rate(this.turn, this.turn.rating?.value ?? "", this.note.value.trim());
-    this.close(this.noteForm, this.turn.rating?.value === "down" ? this.down : this.up);
+    this.closeNote();
     this.panel.say("Note saved");
   }
 
   again() {
-    if (this.turn.again !== "twice") {
-      this.panel.store.again(this.turn);
-      return;
-    }
-    this.confirm.hidden = false;
-    this.againButton.hidden = true;
-    this.confirm.querySelector("button").focus();
+    this.panel.store.again(this.turn);
   }
 
-  close(part, opener) {
-    part.hidden = true;
-    if (opener === this.againButton) opener.hidden = !this.turn.again;
-    opener.focus({ preventScroll: true });
+  closeNote() {
+    this.noteForm.hidden = true;
+    (this.turn.rating?.value === "down" ? this.down : this.up).focus({ preventScroll: true });
   }
 
-  closeOnEscape(event, part, opener) {
+  noteKey(event) {
     if (event.key !== "Escape") return;
     event.stopPropagation(); // Esc stops a turn; here it closes what is open
-    this.close(part, opener);
+    this.closeNote();
   }
 }
 
@@ -264,14 +256,10 @@ class ActionCard {
     this.title = element("span", { class: "halo-action-label", dir: "auto" });
     this.time = element("span", { class: "halo-quiet" });
     this.note = element("p", { class: "halo-quiet halo-note", text: "Shortened here; the whole is in reply.actions.", hidden: true });
-    const sign = element("span", { class: "halo-action-sign" });
-    sign.append(icon("action"));
-    this.fold = element("button", { type: "button", class: "halo-button halo-action-fold", "aria-expanded": "true", onclick: () => this.toggle() },
-      icon("open"), sign, this.title, this.time);
-    const copy = button("Copy JSON", (event) => panel.copy(prettyJson(this.value), event.currentTarget), { icon: "copy", kind: "halo-small" });
-    this.body = element("div", { class: "halo-action-body" });
-    this.head = element("div", { class: "halo-action-head" }, this.fold, copy);
-    this.node = element("div", { class: "halo-action", role: "group" }, this.head, this.body);
+    const head = element("summary", { class: "halo-button halo-action-head" },
+      icon("open"), icon("action", "halo-sign"), this.title, this.time);
+    this.body = element("div");
+    this.node = element("details", { class: "halo-action", open: true }, head, this.note, this.body);
     this.update(action);
     this.fillBody();
   }
@@ -288,20 +276,12 @@ class ActionCard {
   }
 
   fillBody() {
+    let value = this.json; // no JSON: shown as the text that it is
     try {
-      this.value = JSON.parse(this.json);
+      value = JSON.parse(this.json);
     } catch {
-      this.value = this.json; // no JSON: shown as the text that it is
+      // as above
     }
-    this.tree = new JsonTree(this.value, this.title.textContent, this.panel);
-    this.body.replaceChildren(this.note, this.tree.node);
-    this.head.querySelector(".halo-tree-bar")?.remove();
-    if (this.tree.bar) this.fold.after(this.tree.bar);
-  }
-
-  toggle() {
-    this.body.hidden = !this.body.hidden;
-    if (this.tree.bar) this.tree.bar.hidden = this.body.hidden;
-    this.fold.setAttribute("aria-expanded", String(!this.body.hidden));
+    this.body.replaceChildren(new JsonTree(value, this.title.textContent, this.panel).node);
   }
 }
