@@ -34,6 +34,7 @@ from .reply import Watchers
 if TYPE_CHECKING:
     from .client.request import RequestFields
     from .client.tokens import CallUser
+    from .concurrency.inbox import Inbox
     from .reply import Reply
     from .stream import JSON
 
@@ -120,7 +121,13 @@ class Session:
 
     @contextlib.contextmanager
     def turn(
-        self, client: HaloClient, message: str, *, whole: bool = False, **fields: Unpack[RequestFields]
+        self,
+        client: HaloClient,
+        message: str,
+        *,
+        whole: bool = False,
+        inbox: Inbox | None = None,
+        **fields: Unpack[RequestFields],
     ) -> Iterator[ReplyStream]:
         """Take a turn: gives the stream of one message, to be entered or opened.
 
@@ -128,6 +135,7 @@ class Session:
             client: sends the message.
             message: see `HaloClient.stream`.
             whole: ask for the reply in one piece.
+            inbox: where this thread waits, for its place and for the reply.
             fields: see `RequestFields`. A `session_id` given here is continued from now on.
 
         Raises:
@@ -136,10 +144,11 @@ class Session:
         """
 
         def made(fields: RequestFields) -> tuple[ReplyStream, Callable[[], object]]:
-            stream = (client.chat_stream if whole else client.stream)(message, **fields)
+            request, path = client.prepare(message, **fields), "/chat" if whole else "/chat/stream"
+            stream = ReplyStream(client.aio, request, path, inbox)
             return stream, stream.ask_to_stop
 
-        with entered(self._taken(threading.get_ident(), client, fields, made)) as stream:
+        with entered(self._taken(threading.get_ident(), client, fields, made), inbox) as stream:
             try:
                 yield stream
             finally:

@@ -26,6 +26,8 @@ ORDER = [
     "concurrency.threads",
     "concurrency.loop",
     "concurrency.usercode",
+    "concurrency.inbox",
+    "concurrency.interrupts",
     "concurrency.pulled",
     "reply",
     "display.text",

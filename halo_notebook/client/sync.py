@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
-from ..concurrency import loop as bridge
+from ..concurrency.inbox import Inbox
+from ..concurrency.loop import spawn, wait
+from ..concurrency.pulled import Pulled
 from ..errors import UsageError
 from .aio import AsyncHaloClient, AsyncReplyStream
 from .exchange import NOT_OPEN, Exchange
@@ -87,7 +86,7 @@ class HaloClient:
 
     def close(self) -> None:
         """Close the connections. The client can be used again; it opens new ones."""
-        bridge.io_thread.run(self.aio.aclose())
+        wait(spawn(self.aio.aclose()))
 
     def __enter__(self) -> HaloClient:
         return self
@@ -114,11 +113,18 @@ class ReplyStream:
     Leaving it early closes the connection and keeps what had arrived.
     """
 
-    def __init__(self, client: AsyncHaloClient, request: Request, path: str = "/chat/stream") -> None:
-        self._channel: bridge.Channel[Event | _Opened | _Ended | _Stop] = bridge.Channel()
-        self._stream = AsyncReplyStream(client, request, self._channel.call, path)
-        self._pumping: Any = None
-        self._ended: _Ended | None = None
+    def __init__(
+        self,
+        client: AsyncHaloClient,
+        request: Request,
+        path: str = "/chat/stream",
+        inbox: Inbox | None = None,
+    ) -> None:
+        self.inbox = inbox or Inbox()
+        self._stream = AsyncReplyStream(client, request, self.inbox.call, path)
+        self._events = Pulled(self._run(), self.inbox)
+        self._gives_events = True
+        self._opened = False
 
     @property
     def exchange(self) -> Exchange:
@@ -148,15 +154,20 @@ class ReplyStream:
     def attended(self, attended: bool) -> None:
         self._stream.attended = attended
 
-    def open(self) -> None:
-        """Start sending, without waiting for an answer. Entering does it too, and waits."""
-        if self._pumping is None:
-            self._pumping = bridge.io_thread.submit(self._pump())
+    def open(self, *, events: bool = True) -> None:
+        """Start sending, without waiting for an answer. Entering does it too, and waits.
+
+        Args:
+            events: False when only the reply is read, and no event.
+        """
+        if not self._opened:
+            self._opened, self._gives_events = True, events
+            self._events.start()
 
     def __enter__(self) -> ReplyStream:
         self.open()
         try:
-            self.next_event(None)
+            self.next_event()
         except BaseException:
             self.stop()
             raise
@@ -167,91 +178,47 @@ class ReplyStream:
 
     def __iter__(self) -> Iterator[Event]:
         while True:
-            event = self.next_event(None)
+            event = self.next_event()
             if event is not None:
                 yield event
-            elif self._ended:
+            elif self.ended:
                 return
 
-    def next_event(self, timeout_s: float | None) -> Event | None:
+    def next_event(self, timeout_s: float = math.inf) -> Event | None:
         """Return the next event; None when the server has just answered, when none came
         within `timeout_s`, and at the end (then `ended` is true).
 
         Raises:
             HaloError: when the message was not taken or the reply broke off.
+            KeyboardInterrupt: on an interrupt.
         """
-        if self._pumping is None:
+        if not self._opened:
             raise UsageError(NOT_OPEN)
-        if self._ended is None:
-            try:
-                item = self._channel.get(timeout_s)
-            except queue.Empty:
-                return None
-            if isinstance(item, _Opened):
-                return None
-            if isinstance(item, _Stop):
-                self.stop()
-                return None
-            if not isinstance(item, _Ended):
-                return item
-            self._ended = item
-            if item.error is not None:
-                raise item.error
-        return None
+        return None if self.ended else self._events.get(timeout_s)
 
     @property
     def ended(self) -> bool:
         """Whether the last event has been given."""
-        return self._ended is not None
+        return self._events.ended
 
     def ask_to_stop(self) -> None:
-        """Have the thread that reads this stream stop it. From any thread, and at any time."""
-        self._channel.put(_Stop())
+        """Have the stream stopped soon, from any thread; the thread that reads it gets to its end."""
+        self._events.cancel()
 
     def stop(self) -> None:
-        """Close the connection, keeping what had arrived. Does nothing after the end.
+        """Close the connection and keep the text received so far. Does nothing after the end.
 
         For the thread that reads this stream; `ask_to_stop` is for the others.
         """
-        if self._pumping is None:
-            self._stream.exchange.end(None)  # never sent, and never will be by who stops it
-        if self._pumping is None or self._ended:
-            return
-        self._pumping.cancel()
-        deadline = time.monotonic() + bridge.STOP_WAIT_S
-        with contextlib.suppress(queue.Empty):
-            while not isinstance(
-                self._channel.get(max(0.0, deadline - time.monotonic()), calls=False), _Ended
-            ):
-                pass
-        self._ended = _Ended(None)
-        self._stream.exchange.end(None)  # in case that closing takes longer than is waited for
+        self._events.stop()
+        self.exchange.end(None)  # never opened, or closing takes longer than is waited for
 
-    async def _pump(self) -> None:
-        """On the I/O thread: hand the events over to the thread that waits for them."""
-        error: BaseException | None = None
-        try:
-            async with self._stream as events:
-                self._channel.put(_Opened())
-                async for event in events:
-                    self._channel.put(event)
-        except BaseException as caught:
-            error = caught
-            if not isinstance(caught, Exception):
-                raise
-        finally:
-            # A cancelled stream has no error: whoever cancelled it knows.
-            self._channel.put(_Ended(error if isinstance(error, Exception) else None))
-
-
-class _Opened:
-    """The server has answered 200."""
-
-
-class _Stop:
-    """Somebody asks for the end."""
-
-
-@dataclass(frozen=True)
-class _Ended:
-    error: Exception | None
+    async def _run(self) -> AsyncGenerator[Event | None, None]:
+        """On the I/O thread: None when the server has answered, then the events."""
+        async with self._stream as events:
+            if not self._gives_events:
+                await events.to_end()
+                return
+            yield None
+            async for event in events:
+                yield event

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import inspect
 import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from ..concurrency import threads
+from ..concurrency.usercode import Home, UserCodeError
 from ..errors import ConfigError
 from .secrets import Secret, checked_token
 
@@ -29,8 +28,7 @@ CallUser: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 async def call_in_thread(function: Callable[[], Any]) -> Any:
     """Call a user's callable on a thread, since it may block, and await what it returns."""
-    value = await threads.to_thread(function)
-    return await value if inspect.isawaitable(value) else value
+    return await Home(asyncio.get_running_loop()).call_in_thread(function)
 
 
 class UserTokens:
@@ -75,17 +73,11 @@ class UserTokens:
 
 
 async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUser) -> Secret:
-    def called() -> Any:
-        try:
-            return source()
-        except StopIteration as error:  # a future cannot carry it: the turn would wait forever
-            raise RuntimeError("StopIteration") from error
-
     try:
-        value = await call(called)
-    except Exception as error:  # noqa: BLE001  # a user's callable may raise anything
+        value = await call(source)
+    except UserCodeError as raised:
         # Its text is left out, here and in tracebacks: code that signs tokens may put a secret in it.
-        name = str(error) if str(error) == "StopIteration" else type(error).__name__
+        name = type(raised.error).__name__
         raise ConfigError(
             f"The user_token callable raised {name}. The message was not taken; "
             "mend the callable and run again."

@@ -33,8 +33,8 @@ from . import browser, threads
 
 T = TypeVar("T")
 
-_POLL_S = 0.2
-"""A wait without a bound is not woken by Ctrl-C on Windows; one that polls is."""
+LOOK_S = 0.2
+"""How often a wait looks for an interrupt: on Windows one does not wake it."""
 
 STOP_WAIT_S = 0.5
 """How long an interrupted call waits for its connection to close before it goes on."""
@@ -192,7 +192,7 @@ def wait(future: Future[T]) -> T:
     try:
         while True:
             with contextlib.suppress(TimeoutError):
-                return future.result(_POLL_S)
+                return future.result(LOOK_S)
             if future.done():  # the coroutine itself raised a TimeoutError
                 return future.result()
     except KeyboardInterrupt:
@@ -259,7 +259,7 @@ class Channel(Generic[T]):
             return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
         while True:
             with contextlib.suppress(queue.Empty):
-                return self._queue.get(timeout=_POLL_S)
+                return self._queue.get(timeout=LOOK_S)
 
 
 class _Call:

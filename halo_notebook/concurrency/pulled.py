@@ -1,21 +1,137 @@
-"""Async sources used from sync code: they run on the loop, and the calling thread waits for them."""
+"""Async sources used from sync code: they run on the loop, and the calling thread waits in its inbox."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+import math
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
-from .loop import post, spawn, wait
+from .inbox import Inbox
+from .loop import STOP_WAIT_S, post, spawn
 
 T = TypeVar("T")
 
 
+class Pulled(Generic[T]):
+    """The items of an async generator, which runs on the loop, for the thread that iterates this.
+
+    Leaving it as a context manager, or `stop`, ends the generator: whatever it awaits is cancelled.
+
+    Args:
+        source: not started yet.
+        inbox: where the thread waits.
+
+    Attributes:
+        ended: whether the last item has been given.
+
+    >>> async def squares():
+    ...     for number in range(3):
+    ...         yield number**2
+    >>> with Pulled(squares()) as items:
+    ...     list(items)
+    [0, 1, 4]
+    """
+
+    def __init__(self, source: AsyncGenerator[T, None], inbox: Inbox | None = None) -> None:
+        self.inbox = inbox or Inbox()
+        self.ended = False
+        self._source = source
+        self._items: deque[T] = deque()
+        self._error: Exception | None = None
+        self._started = False
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
+        self._finished = False  # the generator has; items may be left
+
+    def start(self) -> None:
+        """Start the generator, once. Iterating does it too."""
+        if not self._started:
+            self._started = True
+            spawn(self._run())
+
+    def get(self, timeout_s: float = math.inf) -> T | None:
+        """Return the next item; None when none came within `timeout_s`, and at the end (then `ended`).
+
+        Raises:
+            Exception: what the generator raised, after its items.
+            KeyboardInterrupt: on an interrupt, and when the inbox is stopped.
+        """
+        self.start()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            finished = self._finished  # looked at before the items: the last one may come in between
+            if self._items:
+                return self._items.popleft()
+            if finished:
+                self.ended = True
+                error, self._error = self._error, None
+                if error is not None:
+                    raise error
+                return None
+            if self.inbox.stopped:
+                raise KeyboardInterrupt
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return None
+            self.inbox.wait(left_s)
+
+    def cancel(self) -> None:
+        """End the generator soon; from any thread. The items that have come are still given."""
+        post(self._cancel)
+
+    def stop(self, wait_s: float = STOP_WAIT_S) -> list[T]:
+        """End the generator, wait for that, but not longer than `wait_s`, and return the items left."""
+        if self._started:
+            self.cancel()
+        deadline = time.monotonic() + wait_s
+        while self._started and not self._finished and (left_s := deadline - time.monotonic()) > 0:
+            self.inbox.wait(left_s, calls=False)
+        self.ended = True
+        return [self._items.popleft() for _ in range(len(self._items))]
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            item = self.get()
+            if self.ended:
+                return
+            yield item  # type: ignore[misc]  # without a time limit there is one, unless it has ended
+
+    def __enter__(self) -> Pulled[T]:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        self._task = asyncio.current_task()
+        try:
+            async with contextlib.aclosing(self._source) as source:
+                if not self._cancelled:
+                    async for item in source:
+                        self._items.append(item)
+                        self.inbox.wake()
+        except Exception as error:  # noqa: BLE001  # raised where the items are read
+            self._error = error
+        finally:
+            self._task = None
+            self._finished = True
+            self.inbox.wake()
+
+
 @contextlib.contextmanager
-def entered(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
+def entered(manager: AbstractAsyncContextManager[T], inbox: Inbox | None = None) -> Iterator[T]:
     """Enter `manager` on the loop, and leave it there when this block ends.
 
     One task enters and leaves it, so that an interrupt at any moment leaves it too. An exception of
@@ -35,14 +151,14 @@ def entered(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
                 raise
             entering.set_exception(error)
 
+    inbox = inbox or Inbox()
     holding: Future[None] | None = None
     try:
         holding = spawn(hold())
-        yield wait(entering)
+        yield inbox.result(entering)
     finally:
         post(leave.set)
-        if holding is not None:
-            if entering.done() and not entering.cancelled():
-                wait(holding)
-            else:
-                holding.cancel()
+        if holding is not None and (not entering.done() or entering.cancelled()):
+            holding.cancel()
+        elif holding is not None:
+            Inbox().result(holding)

@@ -9,11 +9,10 @@ it: an interrupt shows all that had arrived.
 
 from __future__ import annotations
 
-import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..concurrency import loop as bridge
 from ..display.words import status_words, what_is_kept
 from ..errors import HaloError, ReplyStopped
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from ..client.sync import ReplyStream
     from ..display.pacer import Pacer
     from ..reply import Reply
-
-_LOOK_S = 0.25
-"""How often an idle stream is looked at for a new state, such as a retry."""
 
 
 class Screen(Protocol):
@@ -53,52 +49,45 @@ def follow(
         stream: not yet entered.
         screen: shows the stream's reply.
         pacer: when to repaint.
-        when_shown: called now and then while nothing comes and all that came is shown; it may block
-            this thread, which asks a presenter for the next step.
+        when_shown: called when everything received so far is shown; it may wait for the user, such as a
+            presenter who lets a replay continue.
         about: what else the status line says, see `status_words`.
 
     Raises:
-        HaloError: as the stream does; `ReplyStopped` on an interrupt. What had arrived is
+        HaloError: as the stream does; `ReplyStopped` on an interrupt. The text received so far is
             shown before.
     """
-    reply = stream.reply
+    reply, inbox = stream.reply, stream.inbox
 
     def finish() -> None:
-        # An impatient second interrupt must not cost the last frame.
-        with bridge.uninterrupted():
-            stream.stop()
-            screen.finish(status_words(reply, **about))
+        stream.stop()
+        screen.finish(status_words(reply, **about))
 
-    stream.open()
-    shown_state = stream.state
+    unwatch = reply.watchers.add(lambda _: inbox.wake())
     try:
-        # Held back while something is painted: half a frame could be neither taken back nor gone on from.
-        with bridge.uninterrupted():
-            screen.begin(shown_state)
-        dirty, started = False, False
+        stream.open(events=False)
+        screen.begin(stream.state)
+        dirty = started = False
         while not stream.ended:
-            event = stream.next_event(pacer.wait_s() if dirty else _LOOK_S)
-            if event is not None or stream.state != shown_state:
-                dirty = True
+            inbox.wait(pacer.wait_s() if dirty else math.inf)
+            stream.next_event(0)  # raises what has ended the reply
+            dirty = True
             first_text = not started and reply.first_text_s is not None
-            if dirty and (first_text or pacer.wait_s() == 0):
+            if first_text or pacer.wait_s() == 0:
                 started = started or first_text
-                shown_state = stream.state
-                with bridge.uninterrupted():
-                    screen.paint(shown_state)
+                screen.paint(stream.state)
                 dirty = False
-            elif not dirty and event is None and not stream.ended:
-                when_shown()
+                inbox.run(when_shown)
     except KeyboardInterrupt:
-        with contextlib.suppress(KeyboardInterrupt):
-            finish()
+        finish()
         raise _stopped(stream) from None
     except BaseException:
-        with contextlib.suppress(KeyboardInterrupt):  # the error says more
-            finish()
+        finish()
         raise
+    finally:
+        unwatch()
     finish()
-    if reply.status == "stopped":  # by another thread, as a panel's button does
+    if reply.status == "stopped" or inbox.stopped:  # a panel's button stops it too
         raise _stopped(stream)
     return reply
 
@@ -106,13 +95,15 @@ def follow(
 def _stopped(stream: ReplyStream) -> HaloError:
     reply = stream.reply
     after = f" after {reply.elapsed_s:.1f} s" if reply.elapsed_s is not None else ""
-    left = (
-        "the message had left, so the agent may still act on it"
-        if stream.may_have_arrived
-        else "the message had not been sent"
-    )
-    error = ReplyStopped(
-        f"Stopped{after}. {what_is_kept(reply)}; {left}. The next message goes on from here."
-    )
+    if reply.status == "complete":
+        message = f"Stopped{after}, when the reply was complete. The reply and the session are kept."
+    else:
+        left = (
+            "the message had left, so the agent may still act on it"
+            if stream.may_have_arrived
+            else "the message had not been sent"
+        )
+        message = f"Stopped{after}. {what_is_kept(reply)}; {left}. The next message goes on from here."
+    error = ReplyStopped(message)
     error.reply, error.arrived = reply, "maybe" if stream.may_have_arrived else "no"
     return error

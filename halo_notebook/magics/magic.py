@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,8 +21,8 @@ from traitlets import Bool, Float, TraitType, Unicode
 from ..client.request import image_url
 from ..client.secrets import Secret, checked_key, checked_token
 from ..client.settings import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
-from ..concurrency.loop import resolve
-from ..errors import ConfigError, UsageError
+from ..concurrency.interrupts import InterruptInbox
+from ..errors import ConfigError, ReplyStopped, UsageError
 from ..kernel import shared_by
 from .commands import commands_help, run_command
 from .options import Once, did_you_mean, read_options
@@ -30,13 +31,15 @@ from .template import expand
 
 if TYPE_CHECKING:
     import argparse
+    from contextlib import AbstractContextManager
     from types import CodeType
 
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
-    from ..client.sync import HaloClient
+    from ..client.sync import HaloClient, ReplyStream
     from ..reply import Reply
+    from ..session import Session
 
 
 class _SecretTrait(TraitType[Any, Any]):
@@ -206,12 +209,6 @@ class HaloMagics(Magics):
 
     def send(self, prompt: str, line: str) -> None:
         """Send `prompt` with the options of a `%%halo` line, and show its reply while it arrives."""
-        # Heavy, and needed only for a reply.
-        from ..display.pacer import Pacer
-        from .cell import follow
-        from .screens.notebook import NotebookScreen
-        from .screens.terminal import TerminalScreen
-
         options = read_options(self.parser, line)
         message = prompt.strip("\n")
         if not options.raw:
@@ -232,32 +229,44 @@ class HaloMagics(Magics):
             client.prepare(message, **fields)  # an invalid request must not start a conversation
             self.sessions.new(options.session)
         session = self.sessions.get(options.session)
-        with session.turn(client, message, whole=options.no_stream, **fields) as stream:
+        with InterruptInbox() as inbox:
+            try:
+                turn = session.turn(client, message, whole=options.no_stream, inbox=inbox, **fields)
+                self._show_turn(turn, session, client.source, options.out)
+            except KeyboardInterrupt:
+                raise ReplyStopped(
+                    "Stopped while another turn of this session was running. The message was not sent and "
+                    "the session is kept; run the cell again."
+                ) from None
+            finally:
+                if recorder is not None and recorder.lost > lost:
+                    show_line(self.shell, recorder.error)
+
+    def _show_turn(
+        self, turn: AbstractContextManager[ReplyStream], session: Session, source: str, out: str | None
+    ) -> None:
+        # Heavy, and needed only for a reply.
+        from ..display.pacer import Pacer
+        from .cell import follow
+        from .screens.notebook import NotebookScreen
+        from .screens.terminal import TerminalScreen
+
+        with turn as stream:
             reply = stream.reply
             self.shell.user_ns["_halo"] = reply
-            if options.out:
-                self.shell.user_ns[options.out] = reply
+            if out:
+                self.shell.user_ns[out] = reply
             pacer = Pacer()
             screen = (
                 NotebookScreen(
-                    reply, pacer, lambda: session.about(reply, source=client.source), images=self.show_images
+                    reply, pacer, lambda: session.about(reply, source=source), images=self.show_images
                 )
                 if in_notebook(self.shell)
                 else TerminalScreen(reply)
             )
             stream.attended = True
-            try:
-                follow(
-                    stream,
-                    screen,
-                    pacer,
-                    when_shown=lambda: self._ask_for_step(reply),
-                    source=client.source,
-                    session=session.name,
-                )
-            finally:
-                if recorder is not None and recorder.lost > lost:
-                    show_line(self.shell, recorder.error)
+            ask_for_step = partial(self._ask_for_step, reply)
+            follow(stream, screen, pacer, when_shown=ask_for_step, source=source, session=session.name)
 
     def _fields(self, options: argparse.Namespace) -> Any:
         fields: dict[str, Any] = {
@@ -280,8 +289,8 @@ class HaloMagics(Magics):
         return fields
 
     def _value(self, code: CodeType) -> Any:
-        """The value of an expression in the notebook; an awaitable is awaited."""
-        return resolve(eval(code, self.shell.user_global_ns, self.shell.user_ns))  # noqa: S307
+        """The value of an expression in the notebook, which may be awaitable."""
+        return eval(code, self.shell.user_global_ns, self.shell.user_ns)  # noqa: S307
 
     def _variable(self, name: str, option: str) -> Any:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
+from ..concurrency import usercode
 from ..errors import UsageError
 
 
@@ -68,8 +69,9 @@ def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
 
 def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> str:
     try:
-        return str(evaluate(code))
-    except Exception as error:  # noqa: BLE001  # the user's own expression may raise anything
+        return str(usercode.call(str, usercode.call(evaluate, code)))
+    except usercode.UserCodeError as raised:
+        error = raised.error
         name = getattr(error, "name", None)
         if isinstance(error, NameError) and name in code.co_names:
             raise UsageError(

@@ -731,7 +731,7 @@ class ChatPanel(anywidget.AnyWidget):
                 if not message.stopped:
                     stream.open()
                 while not stream.ended and not message.stopped:
-                    stream.next_event(None)
+                    stream.next_event()
         except Exception as caught:  # noqa: BLE001  # whatever it is, it belongs to this message
             error = caught
         if reply is None:
