@@ -396,6 +396,18 @@ class Kernel:
         inbox.bind("inproc://outbox")
         self._outbox = self._context.socket(zmq.PUSH)
         self._outbox.connect("inproc://outbox")
+        # The kernel asks for input under the name of the socket that sent the cell, and drops a request for
+        # input while this socket is not connected. Once the handshake is over, an answer to a later question
+        # shows that the kernel has seen its end, too.
+        stdin = self._context.socket(zmq.DEALER)
+        stdin.setsockopt(zmq.IDENTITY, self._session.bsession)
+        monitor = stdin.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        stdin.connect(f"tcp://{client.ip}:{client.stdin_port}")
+        deadline = time.monotonic() + self._start_timeout
+        while not (connected := monitor.poll(500)) and self.alive and time.monotonic() < deadline:
+            pass  # the process may end without a message, so look at it twice a second
+        stdin.disable_monitor()
+        monitor.close()
         # A session keeps the digests that it has seen and is not made for two threads.
         reading = Session(key=self._session.key, signature_scheme=self._session.signature_scheme)
         self._reader = threading.Thread(
@@ -404,9 +416,8 @@ class Kernel:
                 reading,
                 inbox,
                 {
-                    # The kernel asks for input under the name of the socket that sent the cell.
                     "shell": client.connect_shell(identity=self._session.bsession),
-                    "stdin": client.connect_stdin(identity=self._session.bsession),
+                    "stdin": stdin,
                     "control": client.connect_control(),
                     "iopub": client.connect_iopub(),
                 },
@@ -415,12 +426,13 @@ class Kernel:
             daemon=True,
         )
         self._reader.start()
-        self._wait_for_first_answer()
+        if not connected:
+            raise WaitedTooLong(f"The kernel's stdin channel did not connect.\n{self._state()}")
+        self._wait_for_first_answer(deadline)
 
-    def _wait_for_first_answer(self) -> None:
-        # IOPub is a subscription, which drops what is sent before it is in place. So the
-        # question is put again until one answer has come on both channels.
-        deadline = time.monotonic() + self._start_timeout
+    def _wait_for_first_answer(self, deadline: float) -> None:
+        # IOPub is a subscription: the kernel drops messages that it sends before it has received the
+        # subscription. So ask again until an answer has come on both channels.
         while True:
             question = self.send("kernel_info_request", {}, what="the kernel's first answer")
             try:
