@@ -1,12 +1,11 @@
-"""What a reply is held to: functions of a reply that say whether it passes.
+"""Ready-made checks, and what a check may accept and return.
 
-A check is any function ``check(reply) -> bool | float | Score``, sync or async; one that takes
-two arguments gets what its case expects as the second. A bool passes or fails; a float from 0
-to 1 is a score, and passes from 0.5 on; a `Score` says both, and why. What a check raises is
-that check's failure to judge, never a pass and never a fail of the agent's.
+A check is a function ``check(reply)`` or ``check(reply, expect)``, sync or async, where `expect` is what the
+case expects. It returns a bool (pass or fail), a number from 0 to 1 (0.5 or more passes), a `Score`, or None
+when it has nothing to say about the reply. A check that raises has failed to judge: the turn counts
+neither as passed nor as failed.
 
-The ready ones look at what has arrived alone: the text, the actions, the times. They know
-nothing of an action's payload but what they are told.
+The ready-made checks look only at what was received: the text, the actions, the times.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ class Score:
     """What a check found.
 
     Attributes:
-        passed: whether the reply passes; None when the check has nothing to say of it.
+        passed: whether the reply passes; None when the check has nothing to say about it.
         value: from 0 to 1; 1.0 or 0.0 for a plain pass or fail.
-        note: why, in a line.
+        note: why, in one line.
     """
 
     passed: bool | None
@@ -56,18 +55,14 @@ class Score:
 
 
 def check_name(check: Check) -> str:
-    """What a check is called: its column in a table."""
+    """The name of a check: its column in a table."""
     return str(getattr(check, "__name__", None) or type(check).__name__)
 
 
-# --- Ready checks -----------------------------------------------------------------------
-
-
 def contains(*texts: str, ignore_case: bool = True) -> Check:
-    """Passes when the reply's text holds each of `texts`; without any, what the case expects.
+    """Passes if the reply's text contains each of `texts`; without any, what the case expects.
 
-    >>> from halo_notebook.reply import Reply
-    >>> from halo_notebook.stream import TextDelta
+    >>> from halo_notebook import Reply, TextDelta
     >>> reply = Reply()
     >>> reply.add(TextDelta("Your invoices are under Billing."), at_s=0.1)
     >>> contains("billing")(reply).passed
@@ -80,77 +75,71 @@ def contains(*texts: str, ignore_case: bool = True) -> Check:
             return Score(None)
         text = reply.text.casefold() if ignore_case else reply.text
         missing = [each for each in wanted if (each.casefold() if ignore_case else each) not in text]
-        return Score(not missing, float(not missing), f"without {missing[0]!r}" if missing else "")
+        return _score(not missing, f"without {missing[0]!r}" if missing else "")
 
-    return _named(check, "contains", texts)
+    return _named(check, "contains", *texts)
 
 
 def matches(pattern: str, flags: int = 0) -> Check:
-    """Passes when the regular expression `pattern` is found in the reply's text."""
+    """Passes if the regular expression `pattern` is found in the reply's text."""
     compiled = re.compile(pattern, flags)
-
-    def check(reply: Reply) -> bool:
-        return compiled.search(reply.text) is not None
-
-    return _named(check, "matches", (pattern,))
+    return _named(lambda reply: compiled.search(reply.text) is not None, "matches", pattern)
 
 
 def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # as payloads call it
-    """Passes when the agent took an action of that type whose payload has each of `where`.
+    """Passes if the agent took an action of that type with these values.
 
     Args:
-        type: what the payload's `type`, else its `name`, is; None for any action.
-        where: key → value that the payload holds at its top level, or a function of that value;
+        type: the payload's `type`, or its `name` if it has no such type; None for any action.
+        where: key → value at the top level of the payload, or a function of that value;
             ``a__b`` looks into an object: ``ticket__priority="high"``.
     """
 
     def check(reply: Reply) -> Score:
         found = any(_fits(payload, type, where) for payload in reply.actions)
-        return Score(found, float(found), "" if found else f"{len(reply.actions)} other actions")
+        return _score(found, "" if found else f"{len(reply.actions)} other actions")
 
-    held = [f"{key}={getattr(value, '__name__', repr(value))}" for key, value in where.items()]
-    return _named(check, "action", [type, *held] if type else held)
+    values = [f"{key}={getattr(value, '__name__', repr(value))}" for key, value in where.items()]
+    return _named(check, "action", *([type] if type else []), *values)
 
 
 def no_action(type: str | None = None, /) -> Check:  # noqa: A002  # as payloads call it
-    """Passes when the agent took no action, or none of that type."""
-
-    def check(reply: Reply) -> bool:
-        return not any(_fits(payload, type, {}) for payload in reply.actions)
-
-    return _named(check, "no_action", [type] if type else [])
+    """Passes if the agent took no action, or none of that type."""
+    return _named(
+        lambda reply: not any(_fits(payload, type, {}) for payload in reply.actions),
+        "no_action",
+        *([type] if type else []),
+    )
 
 
 def actions_in_order(*types: str) -> Check:
-    """Passes when actions of these types came in this order; others may stand between them."""
+    """Passes if actions of these types came in this order; there may be others between them."""
 
     def check(reply: Reply) -> bool:
-        came = iter(reply.actions)
-        return all(any(_fits(payload, wanted, {}) for payload in came) for wanted in types)
+        payloads = iter(reply.actions)
+        return all(any(_fits(payload, wanted, {}) for payload in payloads) for wanted in types)
 
-    return _named(check, "actions_in_order", types)
+    return _named(check, "actions_in_order", *types)
 
 
 def faster_than(*, first_text_s: float | None = None, total_s: float | None = None) -> Check:
-    """Passes when the first text came, and the reply ended, within these seconds of being asked."""
+    """Passes if the first text came, and the reply ended, within these seconds."""
+    limits = {"first_text_s": first_text_s, "total_s": total_s}
 
     def check(reply: Reply) -> Score:
+        times = (("first text", reply.first_text_s, first_text_s), ("total", reply.elapsed_s, total_s))
         slow = [
             f"{name} {took if took is None else round(took, 3)} s"
-            for name, took, limit in (
-                ("first text", reply.first_text_s, first_text_s),
-                ("total", reply.elapsed_s, total_s),
-            )
+            for name, took, limit in times
             if limit is not None and (took is None or took > limit)
         ]
-        return Score(not slow, float(not slow), ", ".join(slow))
+        return _score(not slow, ", ".join(slow))
 
-    limits = {"first_text_s": first_text_s, "total_s": total_s}
-    return _named(check, "faster_than", [f"{name}={limit}" for name, limit in limits.items() if limit])
+    return _named(check, "faster_than", *(f"{name}={limit}" for name, limit in limits.items() if limit))
 
 
 def json_schema(schema: Mapping[str, Any], type: str | None = None) -> Check:  # noqa: A002  # as above
-    """Passes when each action of that type (None: each) fits the JSON schema, and there is one.
+    """Passes if each action of that type (None: each) fits the JSON schema, and there is one.
 
     Needs the package jsonschema.
     """
@@ -161,21 +150,17 @@ def json_schema(schema: Mapping[str, Any], type: str | None = None) -> Check:  #
 
     def check(reply: Reply) -> Score:
         payloads = [payload for payload in reply.actions if _fits(payload, type, {})]
-        problem = next((error for payload in payloads for error in validator.iter_errors(payload)), None)
         if not payloads:
-            return Score(False, 0.0, "no such action")
-        return Score(problem is None, float(problem is None), problem.message[:200] if problem else "")
+            return _score(False, "no such action")
+        problem = next((error for payload in payloads for error in validator.iter_errors(payload)), None)
+        return _score(problem is None, problem.message[:200] if problem else "")
 
-    return _named(check, "json_schema", [type] if type else [])
+    return _named(check, "json_schema", *([type] if type else []))
 
 
 def agent_is(agent_id: str) -> Check:
-    """Passes when that agent answered."""
-
-    def check(reply: Reply) -> Score:
-        return Score(reply.agent_id == agent_id, float(reply.agent_id == agent_id), f"{reply.agent_id}")
-
-    return _named(check, "agent_is", (agent_id,))
+    """Passes if that agent answered."""
+    return _named(lambda reply: _score(reply.agent_id == agent_id, str(reply.agent_id)), "agent_is", agent_id)
 
 
 def autoevals_scorer(scorer: Any, *, passing: float = PASSING) -> Check:
@@ -183,15 +168,18 @@ def autoevals_scorer(scorer: Any, *, passing: float = PASSING) -> Check:
 
     Args:
         scorer: such as ``autoevals.Levenshtein()``; called as ``scorer(output=…, expected=…)``.
-        passing: from which score on a reply passes.
+        passing: the score from which a reply passes.
     """
 
     def check(reply: Reply, expect: JSON) -> Score:
-        result = scorer(output=reply.text, expected=expect)
-        value = result.score
+        value = scorer(output=reply.text, expected=expect).score
         return Score(None if value is None else value >= passing, value)
 
-    return _named(check, check_name(scorer), ())
+    return _named(check, check_name(scorer))
+
+
+def _score(passed: bool, note: str) -> Score:
+    return Score(passed, float(passed), note)
 
 
 def _fits(payload: JSON, type_: str | None, where: Mapping[str, Any]) -> bool:
@@ -219,8 +207,7 @@ def _expected_texts(expect: JSON) -> tuple[str, ...]:
     return tuple(each for each in expect if isinstance(each, str)) if isinstance(expect, list) else ()
 
 
-def _named(check: Any, name: str, about: Sequence[str | None]) -> Check:
-    """Give a check a name that tells it from others of its kind."""
-    shown = ", ".join(str(each) for each in about)
-    check.__name__ = f"{name}({shown})" if shown else name
+def _named(check: Any, name: str, *about: str) -> Check:
+    """Give a check a name that distinguishes it from others of its kind."""
+    check.__name__ = f"{name}({', '.join(about)})" if about else name
     return check  # type: ignore[no-any-return]

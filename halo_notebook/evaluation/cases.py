@@ -1,13 +1,8 @@
-"""What an agent is asked in an evaluation: cases, each a conversation of one or more turns.
+"""What an evaluation sends: cases, each a conversation of one or more turns.
 
-What it promises:
-
-- Whatever cases come as (texts, dicts, a DataFrame, a file), each becomes one `Case`, or the
-  error names the case and what is wrong with it. Nothing is sent before all have been read.
-- A case is known by its content: what is said and which fields go with it. Its id, its place
-  and what is expected of the reply can change without its being asked again.
-
-It does not know who is asked, nor how a reply is judged.
+- Whatever form cases come in, each becomes one `Case`, or the error names the case and what is wrong.
+- A case's key is a digest of its content: the messages and the fields that go with them. Its id, its place
+  and its expectation can change without its being sent again.
 """
 
 from __future__ import annotations
@@ -44,7 +39,7 @@ class CaseTurn:
 
     Attributes:
         message: what is sent.
-        expect: what a check may hold the reply to; any JSON, None for nothing.
+        expect: what checks get as expected; any JSON, None for nothing.
         fields: request fields that go with this message, see `RequestFields`.
     """
 
@@ -58,9 +53,9 @@ class Case:
     """A conversation to have with an agent.
 
     Attributes:
-        id: what it is called in tables.
+        id: its name in tables.
         turns: the messages, in order, in one session.
-        expect: what the last reply may be held to; any JSON, None for nothing.
+        expect: what checks of the last reply get as expected; any JSON, None for nothing.
         tags: for grouping.
     """
 
@@ -70,13 +65,13 @@ class Case:
     tags: tuple[str, ...] = ()
 
     def expected(self, turn: int) -> JSON:
-        """What is expected of the reply to that turn (from 0): its own, or the case's for the last."""
+        """What is expected of that turn's reply (from 0): its own expectation, or the case's for the last."""
         own = self.turns[turn].expect
         return self.expect if own is None and turn == len(self.turns) - 1 else own
 
     @property
     def content_key(self) -> str:
-        """A digest of what is sent: equal for equal content, whatever the id."""
+        """A digest of what is sent, whatever the id."""
         # "say" is what files written so far were digested with; another name would send everything again.
         return digest(
             [{"say": turn.message, "fields": plain_json(turn.fields, "a field")} for turn in self.turns]

@@ -1,15 +1,10 @@
-"""The file of an evaluation: what was asked and what came, a JSON line each, as it happens.
+"""The file of an evaluation: what was sent and what came back, a JSON line each, as it happens.
 
-What it promises:
-
-- Lines are only ever added, in order. One that is `confirmed` is on the disk, with all before it.
-- A message is noted before it is sent, so that after any end it is known what may have reached
-  the agent.
-- A line that was torn by the end of its process is passed over, and no later one with it.
-- It goes on with what begins as a journal does, and touches no other file.
+- Lines are only ever added, in order. A `confirmed` line is on the disk, with all before it.
+- A message is recorded before it is sent, so that after any end it is known what may have reached the agent.
+- A line cut short by a crash is skipped; the lines after it are still read.
+- Only a file that begins like a journal is continued; no other file is touched.
 - There is one writer: a second is refused, in this process or another.
-
-It does not know what a line says, but for its `kind`.
 """
 
 from __future__ import annotations
@@ -34,21 +29,22 @@ if TYPE_CHECKING:
 
 _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SYNCED = getattr(os, "O_DSYNC", 0)
-"""With it writing waits for the disk. To sync in a second call is for the thread to queue for the
-interpreter once more, behind those that compute: milliseconds, where a disk takes a fifth of one."""
+"""With it, writing waits for the disk. A second call to sync would have to wait once more for the
+interpreter, behind what computes: milliseconds, where a disk takes a fifth of one."""
 _BEGINNING = b'{"kind":"run"'
 
 
 class Journal:
-    """Adds lines to a file, on a thread of its own; several at once are synced together.
+    """Adds lines to a file, on a thread of its own; those that wait are synced together.
 
     Lines may be added from one thread at a time.
 
     Args:
-        path: is made when there is none.
+        path: created if it does not exist.
 
     Raises:
-        UsageError: when the file is another's or cannot be written, or another evaluation is writing it.
+        UsageError: when it is not an evaluation's file or cannot be written, or when another evaluation
+            is writing it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +60,7 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            # Unbuffered: what could not be written is not tried again behind our back.
+            # Unbuffered: what could not be written must not be tried again later.
             self._file = io.FileIO(path, "a", opener=_synced)
         except Timeout:
             raise UsageError(
@@ -78,7 +74,7 @@ class Journal:
                 "path."
             ) from None
         if path.stat().st_size and not _ends_with_a_line(path):
-            self._file.write(b"\n")  # what was torn stays alone on its line
+            self._file.write(b"\n")  # the part of a line stays on a line of its own
         self._size = self._end = path.stat().st_size  # what is on the disk, and what will be
         self._waiting: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
         self._error: UsageError | None = None
@@ -130,16 +126,16 @@ class Journal:
             ended = None in batch
             lines = [each for each in batch if each is not None]
             if self._error is None:
-                # After a line that failed none is written: it would stand where a reader takes it for whole.
+                # Nothing is written after a failure: it would end the line that is cut short.
                 try:
                     self._write(b"".join(line.text for line in lines))
                 except OSError as error:
-                    # What nobody was told to be there must not be found there: those messages do not leave.
+                    # These messages do not leave, so the file must not say that they were sent.
                     with contextlib.suppress(OSError):
                         self._file.truncate(self._size)
                     self._error = UsageError(
-                        f"{self.path.name!r} could not be written ({error.strerror}). No more is asked; what "
-                        "it holds is kept. Make room, and run again to go on."
+                        f"{self.path.name!r} could not be written ({error.strerror}). Nothing more was sent, "
+                        "and what it holds is kept. Make room, and run again to resume."
                     )
             self._tell([line.on_disk for line in lines if line.on_disk is not None])
 
@@ -152,9 +148,9 @@ class Journal:
         self._size += len(data)
 
     def _tell(self, waiting: list[asyncio.Future[None]]) -> None:
-        """Let those who wait go on: all of a loop at once, since each call wakes it."""
+        """Wake those who wait, all of a loop at once, since each call wakes the loop."""
         for loop in {future.get_loop() for future in waiting}:
-            with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nothing
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(
                     _settle, [future for future in waiting if future.get_loop() is loop], self._error
                 )
@@ -176,7 +172,7 @@ def _encoded(line: dict[str, JSON]) -> bytes:
 
 def _settle(waiting: list[asyncio.Future[None]], error: UsageError | None) -> None:
     for future in waiting:
-        if future.done():  # cancelled meanwhile
+        if future.done():
             continue
         if error is None:
             future.set_result(None)
@@ -195,7 +191,7 @@ def located_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 line = json.loads(raw)
             except ValueError:
-                continue  # torn, by the end of a process
+                continue  # cut short by a crash
             if isinstance(line, dict) and raw.endswith(b"\n"):
                 yield begins, line
 
@@ -207,14 +203,14 @@ def line_at(file: BinaryIO, at: int) -> dict[str, Any]:
 
 
 def _is_journal(path: Path) -> bool:
-    """Whether a file may be gone on with: one that begins as a journal does, or holds nothing."""
-    if not path.is_file():  # a device may have no end
+    """Whether a file may be continued: one that begins like a journal, or is empty."""
+    if not path.is_file():  # reading a device may never end
         return False
     try:
         with path.open("rb") as file:
             return _BEGINNING.startswith(file.read(len(_BEGINNING)))
     except OSError:
-        return True  # whoever opens it to write says why not
+        return True  # opening it for writing says why not
 
 
 def _ends_with_a_line(path: Path) -> bool:

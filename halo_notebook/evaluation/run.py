@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..concurrency.loop import Channel, spawn, wait
-from .dask import ClusterAsker, check_use, check_workers
+from .dask import ClusterSender, check_use, check_workers
 from .judging import Checks, ajudged, judged
 from .pace import Pace
 from .plan import Config, Plan, check_installed, made_plan, now, open_run
 from .result import Evaluation
-from .sender import COMPLETE, MAX_TRIES, Asker, LocalAsker, Outcome
+from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome, Sender
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient
@@ -217,7 +217,7 @@ class _Run:
         self._state = state
         self._ended = ended
         self._pace = Pace(plan.rate_limit)
-        self._asker: Asker = LocalAsker(plan.clients) if on is None else ClusterAsker(on, plan.clients)
+        self._sender: Sender = LocalSender(plan.clients) if on is None else ClusterSender(on, plan.clients)
         self._given = 0  # replies to be judged, and how many of them have been, by another thread
         self._judged = 0
 
@@ -230,7 +230,7 @@ class _Run:
             # They have the same cause, so one is enough to say what to do.
             raise errors.exceptions[0] from None
         finally:
-            lag_s = await self._asker.aclose()
+            lag_s = await self._sender.aclose()
             if lag_s is not None:
                 self._add({"kind": "lag", "p90_s": lag_s})
 
@@ -264,7 +264,7 @@ class _Run:
         ready = time.perf_counter()
         turn: dict[str, JSON] = {"key": conversation.key, "turn": number}
         for tries in range(1, MAX_TRIES + 1):
-            await self._asker.ready()
+            await self._sender.ready()
             await self._pace.wait()
             try:
                 # On the disk before it leaves: after any end it is known what may have arrived.
@@ -278,7 +278,7 @@ class _Run:
             outcome = Outcome()
             message = conversation.case.turns[number].message
             try:
-                await self._asker.ask(outcome, conversation.config, message, fields, tries)
+                await self._sender.send(outcome, conversation.config, message, fields, tries)
             finally:
                 self._add(
                     {

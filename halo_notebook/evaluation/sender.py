@@ -1,12 +1,4 @@
-"""One message of an evaluation, sent once: what became of it, and whether it may be sent again.
-
-What it promises:
-
-- Whatever ends it, an `Outcome` says what had arrived by then.
-- Sent again may be only what certainly did not arrive.
-
-It does not know what a conversation is, nor who waits for whom.
-"""
+"""One message of an evaluation, sent once: what became of it, and whether it may be sent again."""
 
 from __future__ import annotations
 
@@ -28,12 +20,13 @@ if TYPE_CHECKING:
 COMPLETE, FAILED, INTERRUPTED = "complete", "failed", "interrupted"
 MAX_TRIES = 6
 MAX_WAIT_S = 120.0
+_BACKOFF_S = 0.25
 _LAG_EVERY_S = 0.05
-_MEASURED_S = 2.0  # a shorter time says nothing of the lag
-_LAG_AT = 0.9  # where a stall or two, as at the start, is not what most replies met
+_MEASURED_S = 2.0  # a shorter time says nothing about the lag
+_LAG_AT = 0.9  # a stall or two, as at the start, is not what most replies met
 
 
-def _nothing_known() -> Reply:
+def _unknown() -> Reply:
     reply = Reply()
     reply.status, reply.state, reply.may_have_arrived = "stopped", "", True
     return reply
@@ -41,44 +34,61 @@ def _nothing_known() -> Reply:
 
 @dataclass
 class Outcome:
-    """What became of a message; the worst that it can be, until more is known.
+    """What became of a message: the worst that is possible, until more is known.
 
     Attributes:
-        reply: what had arrived.
+        reply: as far as it was received.
         status: ``complete``, ``failed`` (the message was not taken) or ``interrupted``.
         again_s: seconds after which it may be sent again, since it did not arrive; else None.
-        user_refused: whether it was not taken because of its user token.
+        user_refused: whether it was refused because of its user token.
     """
 
-    reply: Reply = field(default_factory=_nothing_known)
+    reply: Reply = field(default_factory=_unknown)
     status: str = INTERRUPTED
     again_s: float | None = None
     user_refused: bool = False
 
+    def fail(self, error: HaloError) -> None:
+        """The message was not sent, because of this error."""
+        self.status, self.again_s = FAILED, None
+        self.reply.status, self.reply.error, self.reply.may_have_arrived = "failed", str(error), False
 
-class Asker(Protocol):
-    """Sends messages, by whichever way."""
+    def to_dict(self) -> dict[str, Any]:
+        """It as plain values, for another process."""
+        content = {name: getattr(self, name) for name in ("status", "again_s", "user_refused")}
+        return {**content, "reply": self.reply.to_dict(), "may_have_arrived": self.reply.may_have_arrived}
+
+    def take(self, content: Mapping[str, Any]) -> None:
+        """Become what `to_dict` gave in another process."""
+        self.status, self.again_s = content["status"], content["again_s"]
+        self.user_refused = content["user_refused"]
+        self.reply = reply_from(content["reply"])
+        self.reply.may_have_arrived = content["may_have_arrived"]
+
+
+class Sender(Protocol):
+    """Sends messages, from this process or from others."""
 
     async def ready(self) -> None:
-        """Wait until a message can be sent. Raises `UsageError` when there is nothing that will send one."""
+        """Wait until a message can be sent. Raises `UsageError` when nothing will ever send one."""
         ...
 
-    async def ask(
+    async def send(
         self, outcome: Outcome, config: str, message: str, fields: Mapping[str, Any], tries: int
     ) -> None:
         """Send a message and fill in `outcome`, also when cancelled. `tries` counts from 1."""
         ...
 
     async def aclose(self) -> float | None:
-        """End. Returns how long what had arrived waited to be read: see `Lag`."""
+        """End. Returns how long data waited before it was read, see `Lag`."""
         ...
 
 
-class LocalAsker:
+class LocalSender:
     """Sends from this process, on the running loop.
 
     Args:
-        clients: by the name of their configuration; they are copied, and stay as they are.
+        clients: by the names of their configurations; they are copied.
     """
 
     def __init__(self, clients: Mapping[str, AsyncHaloClient]) -> None:
@@ -88,20 +98,20 @@ class LocalAsker:
     async def ready(self) -> None:
         pass
 
-    def ask(
+    def send(
         self, outcome: Outcome, config: str, message: str, fields: Mapping[str, Any], tries: int
     ) -> Coroutine[Any, Any, None]:
-        return ask_once(self._clients[config], outcome, message, fields, tries)
+        return send_once(self._clients[config], outcome, message, fields, tries)
 
     async def aclose(self) -> float | None:
-        lag_s = self._lag.ended()
+        lag_s = self._lag.end()
         for client in self._clients.values():
             await client.aclose()
         return lag_s
 
 
 class Lag:
-    """Measures from now on how late the running loop is: what has arrived waits as long to be read."""
+    """Measures from now on how late the running loop is: data waits as long before it is read."""
 
     def __init__(self) -> None:
         self._lags: deque[float] = deque(maxlen=10_000)
@@ -113,8 +123,8 @@ class Lag:
             await asyncio.sleep(_LAG_EVERY_S)
             self._lags.append(time.perf_counter() - began - _LAG_EVERY_S)
 
-    def ended(self) -> float | None:
-        """Measure no more. Returns the 90th percentile in seconds, None when it was too short to say."""
+    def end(self) -> float | None:
+        """Stop measuring. Returns the 90th percentile in seconds, None when the time was too short."""
         self._measuring.cancel()
         if len(self._lags) * _LAG_EVERY_S + sum(self._lags) < _MEASURED_S:
             return None
@@ -122,17 +132,17 @@ class Lag:
 
 
 def for_many_streams(client: AsyncHaloClient) -> AsyncHaloClient:
-    """A copy that bears many streams, and sends nothing again by itself, so that all slow down together."""
+    """A copy for many streams at once. It does not retry: all conversations slow down together instead."""
     from ..client.transports.aiohttp import AiohttpTransport
 
     return client.copy(AiohttpTransport(client.base_url), max_retries=0)
 
 
-async def ask_once(
+async def send_once(
     client: AsyncHaloClient, outcome: Outcome, message: str, fields: Mapping[str, Any], tries: int
 ) -> None:
     """Send a message once, read its reply to the end, and fill in `outcome`. Raises only when cancelled."""
-    stream = client.stream(message, **cast(Any, fields))
+    stream = client.stream(message, **cast("Any", fields))
     outcome.reply = reply = stream.reply
     error: HaloError | None = None
     try:
@@ -146,22 +156,22 @@ async def ask_once(
             outcome.status = COMPLETE
         else:
             outcome.status = INTERRUPTED if reply.may_have_arrived else FAILED
-        outcome.reply = _without(reply, [secret.reveal() for secret in stream.exchange.secrets])
+        outcome.reply = _masked(reply, [secret.reveal() for secret in stream.exchange.secrets])
         if error is not None and tries < MAX_TRIES:
-            outcome.again_s = retry_wait_s(error, tries - 1, first_s=0.25, longest_s=MAX_WAIT_S)
+            outcome.again_s = retry_wait_s(error, tries - 1, first_s=_BACKOFF_S, longest_s=MAX_WAIT_S)
         outcome.user_refused = isinstance(error, IdentityError)
 
 
-def _without(reply: Reply, secrets: Sequence[str]) -> Reply:
-    """The reply, with stars for what was sent in confidence where the agent has said it back."""
+def _masked(reply: Reply, secrets: Sequence[str]) -> Reply:
+    """The reply, with stars for secrets that the agent repeated."""
     records = reply.action_events or reply.summary or reply.malformed
     if not records and not any(secret in reply.text for secret in secrets):
-        return reply  # which is most of them, and quickly known
+        return reply  # which most are, and this is quick
     text = json.dumps(reply.to_dict(), ensure_ascii=False)
-    told = [secret for secret in secrets if secret in text]
-    if not told:
+    repeated = [secret for secret in secrets if secret in text]
+    if not repeated:
         return reply
-    for secret in told:
+    for secret in repeated:
         text = text.replace(secret, "*" * len(secret))
     masked = reply_from(json.loads(text))
     masked.may_have_arrived = reply.may_have_arrived

@@ -83,7 +83,7 @@ def messages(count: int) -> list[str]:
 
 def begun() -> dict[int, int]:
     """In a worker: its process → how many turns it has been given by the runs that are there."""
-    return {os.getpid(): sum(len(sender._begun) for sender in cluster._senders.values())}
+    return {os.getpid(): sum(len(sender.tickets) for sender in cluster.senders.values())}
 
 
 def held(dask_scheduler: Any = None) -> tuple[int, int]:
@@ -215,7 +215,7 @@ def test_what_may_have_arrived_is_not_sent_again(
         result = evaluate([["one", "two"]], **given)
         rows = list(result.rows())
         assert [row["status"] for row in rows] == ["interrupted", "skipped"]
-        assert "not sent again by itself" in rows[0]["error"]
+        assert "not sent again" in rows[0]["error"]
     assert asked(agent) == ["one"]
 
 
@@ -241,7 +241,7 @@ def test_a_killed_worker_sends_nothing_twice(dask: Client, kept: Path) -> None:
     seen: set[int] = set()
 
     def has_senders() -> int:
-        return len(cluster._senders) and os.getpid()
+        return len(cluster.senders) and os.getpid()
 
     def kill() -> None:
         wait_until(lambda: len(agent.requests) == 28)
@@ -266,7 +266,7 @@ def test_a_killed_worker_sends_nothing_twice(dask: Client, kept: Path) -> None:
         lost = [row for row in result.rows() if row["status"] == "interrupted"]
         assert states.count("complete") + len(lost) == 120
         assert 1 <= len(lost) <= 8
-        assert all("was lost before it told" in row["error"] for row in lost)
+        assert all("was lost before it reported the outcome" in row["error"] for row in lost)
         assert len(seen) == 2 and killed not in seen
         again = evaluate(messages(120), **given)
         assert [row["status"] for row in again.rows()] == states
@@ -339,7 +339,7 @@ def test_secrets_show_nowhere(
 def test_what_crosses_shows_nothing(agent: DemoAgent) -> None:
     """A sealed turn is 'sealed', in a repr, in an error's arguments and as bytes."""
     client = AsyncHaloClient("ab_live_confidential", base_url=agent.url)
-    sealed = cluster._sealed(client, "a.b.confidential", "demo", {"message": "hello"}, 1)
+    sealed = cluster.seal(client, "a.b.confidential", "demo", {"message": "hello"}, 1)
     assert repr(sealed) == str(sealed) == "sealed"
     crossed = pickle.dumps(sealed)
     assert b"confidential" not in crossed and b"hello" not in crossed
@@ -424,7 +424,7 @@ def test_a_turn_is_sent_once_by_the_process_it_was_given_to(agent: DemoAgent, cl
     """Neither a second call with its ticket nor a call that meets another process sends it."""
 
     async def run() -> list[dict[str, Any] | None]:
-        sealed = cluster._sealed(client.aio, None, "demo", {"message": "one"}, 1)
+        sealed = cluster.seal(client.aio, None, "demo", {"message": "one"}, 1)
         answer = await cluster.open_sender("run")
         token = answer["token"]
         assert (await cluster.open_sender("run"))["token"] == token
@@ -450,12 +450,12 @@ def test_what_nobody_renews_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def run() -> None:
         await cluster.open_sender("left alone")
-        sender = cluster._senders["left alone"]
+        sender = cluster.senders["left alone"]
         await asyncio.to_thread(sender.ended.wait, 10)
         assert sender.ended.is_set()
 
     asyncio.run(run())
-    assert "left alone" not in cluster._senders
+    assert "left alone" not in cluster.senders
 
 
 def test_a_cluster_that_ends_ends_the_run(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
