@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..concurrency.loop import Channel, spawn, wait
+from ..concurrency.interrupts import InterruptInbox
+from ..concurrency.loop import spawn, wait
+from ..concurrency.pulled import Pulled
 from .dask import ClusterSender, check_use, check_workers
 from .judging import Checks, ajudged, judged
 from .pace import Pace
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 MAX_UNJUDGED = 100
 """No more messages are sent while this many replies wait for the checks, which would fill the memory."""
+_STOP_WAIT_S = 5.0
+"""How long an interrupt waits for the lines of the turns that it stops."""
 
 
 def evaluate(
@@ -104,34 +107,25 @@ def evaluate(
         _check_cluster(on, plan)
         wait(spawn(check_workers(on)))
     state, journal = open_run(plan, path, resume=resume)
-    channel: Channel[_Ended | None] = Channel()
-    todo = state.unfinished(interrupted=resume == "interrupted")
+    run = _Run(plan, state, journal, on=on, interrupted=resume == "interrupted")
+    with contextlib.closing(journal), run.progress(shown=progress) as tick, InterruptInbox() as inbox:
+        turns = Pulled(run.ended(), inbox)
 
-    async def run() -> None:
+        def judge(ended: _Ended) -> None:
+            scores = inbox.run(judged, state.checks, ended.reply, ended.expect)
+            state.set_scores(ended.key, ended.turn, scores)
+
         try:
-            await _Run(plan, todo, journal, state, channel.put, on=on).run()
-        finally:
-            channel.put(None)
-
-    def judge(ended: _Ended) -> None:
-        state.set_scores(ended.key, ended.turn, judged(state.checks, ended.reply, ended.expect))
-
-    with contextlib.closing(journal), _progress(state, todo, shown=progress) as tick:
-        future = None
-        try:
-            state.rescore()
-            future = spawn(run())
-            while (ended := channel.get()) is not None:
+            inbox.run(state.rescore)
+            for ended in turns:
                 judge(ended)
-                ended.judged()
-                tick(ended.settles)
-            future.result()
+                tick(ended)
         except KeyboardInterrupt:
             state.interrupted = True
-            if future is not None:
-                future.cancel()
-                for ended in _drained(channel):
-                    judge(ended)
+            for ended in turns.stop(_STOP_WAIT_S):
+                judge(ended)
+        finally:
+            turns.stop(_STOP_WAIT_S)
     return Evaluation(state)
 
 
@@ -154,30 +148,15 @@ async def aevaluate(
         _check_cluster(on, plan)
         await check_workers(on)
     state, journal = open_run(plan, path, resume=resume)
-    judging: asyncio.Queue[_Ended | None] = asyncio.Queue()
-    todo = state.unfinished(interrupted=resume == "interrupted")
-
-    with contextlib.closing(journal), _progress(state, todo, shown=progress) as tick:
+    run = _Run(plan, state, journal, on=on, interrupted=resume == "interrupted")
+    with contextlib.closing(journal), run.progress(shown=progress) as tick:
         for key, number, reply, expect in state.replies() if state.checks else ():
             state.set_scores(key, number, await ajudged(state.checks, reply, expect))
-
-        async def run() -> None:
-            try:
-                await _Run(plan, todo, journal, state, judging.put_nowait, on=on).run()
-            finally:
-                judging.put_nowait(None)
-
-        running = asyncio.ensure_future(run())
-        try:
-            while (ended := await judging.get()) is not None:
+        async with contextlib.aclosing(run.ended()) as turns:
+            async for ended in turns:
                 scores = await ajudged(state.checks, ended.reply, ended.expect)
                 state.set_scores(ended.key, ended.turn, scores)
-                ended.judged()
-                tick(ended.settles)
-            await running
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+                tick(ended)
     return Evaluation(state)
 
 
@@ -195,36 +174,75 @@ class _Ended:
     reply: Reply
     expect: JSON
     settles: int  # turns: itself, and those that will not be sent because of it
-    judged: Callable[[], object]  # to be called when it is
 
 
 class _Run:
-    """The conversations to run, a number of them at a time, on the running loop."""
+    """The conversations to run, a number of them at a time.
+
+    Args:
+        on: a cluster that sends; None for this process.
+        interrupted: whether interrupted conversations are run again.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        todo: Sequence[Conversation],
-        journal: Journal,
         state: RunState,
-        ended: Callable[[_Ended], object],
+        journal: Journal,
         *,
         on: DaskClient | None,
+        interrupted: bool,
     ) -> None:
         self._plan = plan
-        self._todo = deque(todo)
-        self._journal = journal
         self._state = state
-        self._ended = ended
+        self._journal = journal
+        self._on = on
+        self._todo = deque(state.unfinished(interrupted=interrupted))
         self._pace = Pace(plan.rate_limit)
-        self._sender: Sender = LocalSender(plan.clients) if on is None else ClusterSender(on, plan.clients)
+        self._sender: Sender
+        self._ended: asyncio.Queue[_Ended | None] = asyncio.Queue()
         self._given = 0  # replies to be judged, and how many of them have been, by another thread
         self._judged = 0
 
-    async def run(self) -> None:
+    async def ended(self) -> AsyncGenerator[_Ended, None]:
+        """Run the conversations on the running loop; yields each turn that has ended, to be judged."""
+        running = asyncio.ensure_future(self._run())
+        running.add_done_callback(lambda _: self._ended.put_nowait(None))
+        try:
+            while (ended := await self._ended.get()) is not None:
+                yield ended
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    @contextlib.contextmanager
+    def progress(self, *, shown: bool) -> Iterator[Callable[[_Ended], None]]:
+        """A bar of turns with passes and failures; call what it gives when a turn has been judged."""
+        with contextlib.ExitStack() as stack:
+            bar = None
+            if shown:
+                from tqdm.auto import tqdm
+
+                turns = sum(len(each.case.turns) for each in self._todo)
+                bar = stack.enter_context(tqdm(total=turns, unit="turn"))
+
+            def judged(ended: _Ended) -> None:
+                self._judged += 1
+                if bar is not None:
+                    bar.set_postfix_str(self._state.tally(), refresh=False)
+                    bar.update(ended.settles)
+
+            yield judged
+
+    async def _run(self) -> None:
+        plan = self._plan
+        self._sender = (
+            LocalSender(plan.clients) if self._on is None else ClusterSender(self._on, plan.clients)
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._plan.concurrency, len(self._todo))):
+                for _ in range(min(plan.concurrency, len(self._todo))):
                     group.create_task(self._work())
         except BaseExceptionGroup as errors:
             # They have the same cause, so one is enough to say what to do.
@@ -251,13 +269,10 @@ class _Run:
             self._given += 1
             complete = reply.status == "complete"
             settles = 1 if complete else len(conversation.case.turns) - number
-            self._ended(_Ended(conversation.key, number, reply, expect, settles, self._count_judged))
+            self._ended.put_nowait(_Ended(conversation.key, number, reply, expect, settles))
             if not complete:
                 return
             session_id = reply.session_id
-
-    def _count_judged(self) -> None:
-        self._judged += 1
 
     async def _send(self, conversation: Conversation, number: int, fields: Mapping[str, Any]) -> Reply:
         """Send one turn, again only while it certainly did not arrive."""
@@ -303,32 +318,3 @@ class _Run:
 
     def _add(self, line: dict[str, JSON]) -> None:
         self._state.take(line, self._journal.append(line))
-
-
-def _drained(channel: Channel[_Ended | None]) -> list[_Ended]:
-    """The turns that had ended by now. Waits a bounded time for the lines of those that were stopped."""
-    deadline = time.monotonic() + 5
-    left = []
-    with contextlib.suppress(queue.Empty):
-        while (ended := channel.get(max(0.0, deadline - time.monotonic()), calls=False)) is not None:
-            left.append(ended)
-    return left
-
-
-@contextlib.contextmanager
-def _progress(
-    state: RunState, todo: Sequence[Conversation], *, shown: bool
-) -> Iterator[Callable[[int], None]]:
-    """A bar of turns, with passes and failures counted."""
-    if not shown:
-        yield lambda turns: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=sum(len(each.case.turns) for each in todo), unit="turn") as bar:
-
-        def tick(turns: int) -> None:
-            bar.set_postfix_str(state.tally(), refresh=False)
-            bar.update(turns)
-
-        yield tick
