@@ -199,7 +199,7 @@ class Reply:
         from .display.bundles import reply_bundle
         from .display.words import status_words
 
-        return reply_bundle(self.text, self.actions, status_words(self))
+        return reply_bundle(self, status_words(self))
 
 
 def reply_from(content: Mapping[str, Any]) -> Reply:

@@ -1,8 +1,8 @@
 """Markdown text that grows → safe HTML, block by block.
 
-What is returned stays small enough to be shown: the Jupyter server drops a message above about
-3 MB. A longer text is shown in part, with a note in between. Finished blocks are rendered once;
-a frame reads only what follows them, at most `MAX_OPEN_CHARS`.
+A block that nothing to come can change is finished: it is rendered once and stays as it is. What follows
+the finished blocks is the open block; a frame reads only that, at most `MAX_OPEN_CHARS`. Together the
+blocks stay small enough to be shown: of a longer text they hold the beginning, a note, and the end.
 
 Nothing here displays, reads a clock or does I/O. When to paint is another module's matter.
 """
@@ -10,20 +10,42 @@ Nothing here displays, reads a clock or does I/O. When to paint is another modul
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from .formulas import NO_FORMULAS
 from .markdown import Block, References, block_html, read_blocks, verbatim
-from .text import hidden_note, plain, terminal_text, wire_size
+from .text import hidden_note, terminal_text, wire_size
 
-MAX_HTML_BYTES = 1_500_000
-"""The most that `ReplyRenderer.html` returns, as JSON-encoded UTF-8 in a message."""
+MAX_SHOWN_CHARS = 262_144
+"""Of a longer text only the beginning and the end are rendered: no page could show more."""
+MAX_SHOWN_BYTES = 800_000
+"""The same for the HTML, as JSON-encoded UTF-8: the Jupyter server drops a message above about 3 MB."""
+MAX_END_CHARS = 2_000
 MAX_OPEN_CHARS = 16_384
-"""A block beyond this is cut, at a line where there is one, and goes on as a new block."""
-MAX_RESOLVED_CHARS = 262_144
-"""Up to this length `finish` renders anew when links were defined after their use."""
-_MATH_START = re.compile(r"^[ \t>*+\-0-9.)]*(?:\$\$|\\\[)", re.MULTILINE)
+"""A block beyond this is cut, at a line where there is one, and continues as a new block."""
+_FORMULA_START = re.compile(r"^[ \t>*+\-0-9.)]*(?:\$\$|\\\[)", re.MULTILINE)
+_BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
+_LAST_LINE_IS_BLANK = re.compile(r"(?:^|\n)[ \t]*\n\Z")
+_ENDED_BY_A_BLANK_LINE = {"paragraph_open", "table_open", "blockquote_open", "math_block"}
+_ENDED_BY_THEIR_LINE = {"heading_open", "hr"}
+_BEGUN_BY_THEIR_LINE = {
+    *("heading_open", "hr", "fence", "bullet_list_open", "ordered_list_open", "blockquote_open"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedBlock:
+    """A block of a text that will not change.
+
+    Attributes:
+        html: is safe.
+        begin: where it begins in the text, as `BlockRenderer.text` has it.
+    """
+
+    html: str
+    begin: int
 
 
 def _is_too_dense(text: str) -> bool:
@@ -46,29 +68,39 @@ def _source_of(block: Block, text: str, starts: list[int]) -> str:
     return text[starts[block.first_line] : starts[min(block.end_line, len(starts) - 1)]]
 
 
-def _finishable(text: str, starts: list[int], blocks: list[Block]) -> int:
+def _ends_with_its_line(block: Block) -> bool:
+    return block.kind in _ENDED_BY_THEIR_LINE or (block.kind == "fence" and not block.is_open_fence)
+
+
+def _finished_count(text: str, starts: list[int], blocks: list[Block]) -> int:
     """How many of the blocks nothing that may follow can change.
 
-    A block is finished when another one starts after it, on a line that is whole: half a line,
-    '#' or '2', may still go on the paragraph or the list before. Without a blank line between,
-    what came last may yet be the start of a formula or of a link definition, so there the
-    blocks have to be of kinds that begin or end by one line.
+    A block is finished when a blank line or its own last line ends it, or when the next block starts on a
+    complete line: half a line, '#' or '2', may still continue the paragraph or the list before. Without
+    a blank line between them, what came last may yet be the start of a formula or of a link definition,
+    so there the blocks have to be of kinds that begin or end with one line.
     """
+    if blocks and text.endswith("\n"):
+        last = blocks[-1]
+        if _LAST_LINE_IS_BLANK.search(text):
+            if last.kind in _ENDED_BY_A_BLANK_LINE or _ends_with_its_line(last):
+                return len(blocks)
+        elif (
+            _ends_with_its_line(last)
+            and last.end_line >= len(starts) - 1
+            and not _FORMULA_START.search(text, 0, starts[last.first_line])
+        ):
+            return len(blocks)
     complete_lines = text.count("\n")
     for index in range(len(blocks) - 1, 0, -1):
         block, before = blocks[index], blocks[index - 1]
         line = block.first_line
-        if line >= complete_lines:
-            continue
-        if not text[starts[line - 1] : starts[line]].strip():
+        is_complete = line < complete_lines
+        after_blank_line = not text[starts[line - 1] : starts[line]].strip(" \t\n")
+        if after_blank_line and (is_complete or before.kind in _ENDED_BY_A_BLANK_LINE):
             return index
-        by_one_line = (
-            block.kind
-            in {"heading_open", "hr", "fence", "bullet_list_open", "ordered_list_open", "blockquote_open"}
-            or before.kind in {"heading_open", "hr"}
-            or (before.kind == "fence" and not before.is_open_fence)
-        )
-        if by_one_line and not _MATH_START.search(text, 0, starts[line]):
+        by_one_line = _ends_with_its_line(before) or (is_complete and block.kind in _BEGUN_BY_THEIR_LINE)
+        if by_one_line and not _FORMULA_START.search(text, 0, starts[line]):
             return index
     return 0
 
@@ -83,43 +115,40 @@ def _continuation(blocks: list[Block], text: str, starts: list[int]) -> str:
     return opening if len(opening) < 1_000 else ""
 
 
-class ReplyRenderer:
-    """Markdown text that grows → safe HTML, whole at any time.
+class BlockRenderer:
+    """Markdown text that grows → finished blocks of safe HTML, and the open one.
 
-    Top-level blocks that nothing to come can change are rendered once. What follows them, the
-    open block, is rendered anew when asked for. Any chunking of a text gives the same
-    `finish()` as long as no block had to be cut. For one thread at a time.
+    Any chunking of a text gives the same blocks in the end, as long as no block had to be cut. For one
+    thread at a time.
 
     Args:
-        images: whether remote images are shown; else each becomes a link with its text.
+        images: whether remote images are shown; otherwise each becomes a link with its text.
+        references: link definitions that are known from the start.
 
-    >>> reply = ReplyRenderer()
-    >>> reply.append("Hello *wor")
-    >>> reply.html()
-    '<p>Hello *wor</p>\\n'
-    >>> reply.append("ld*")
-    >>> reply.finish()
-    '<p>Hello <em>world</em></p>\\n'
+    >>> text = BlockRenderer()
+    >>> text.append("# Hello\\nHello *wor")
+    >>> [block.html for block in text.finished], text.open_html
+    (['<h1>Hello</h1>\\n'], '<p>Hello *wor</p>\\n')
+    >>> text.append("ld*")
+    >>> text.end()
+    >>> text.finished[1].html, text.open_html
+    ('<p>Hello <em>world</em></p>\\n', '')
     """
 
-    def __init__(self, *, images: bool = False) -> None:
+    def __init__(self, *, images: bool = False, references: References | None = None) -> None:
+        self.length = 0
+        """How many characters have come, without those that are never shown."""
         self._images = images
+        self._references: References = dict(references or {})
         self._pieces: list[str] = []  # the whole text; each piece is clean already
-        self._length = 0
         self._unread: list[str] = []  # pieces that came since the last look
         self._tail = ""  # the text after the last finished block
         self._taken = 0  # how many characters stand before it
-        self._position = 0  # of what is being finished, in the whole text
-        self._spans: list[tuple[int, int]] = []  # where each finished block stands there
-        self._cuts: list[int] = []
         self._prefix = ""  # the opening line of a fence that was cut
-        self._references: References = {}
         self._formulas = 0
-        self._finished: list[str] = []
-        self._sizes: list[int] = []  # of the finished blocks, as they are sent
-        self._sources: list[int] = []  # the same in characters of the text
-        self._size = 0
-        self._open_references: References = {}
+        self._finished: list[FinishedBlock] = []
+        self._size = 0  # of their HTML, in a message
+        self._full_at: int | None = None  # from there on, only the end of the text is shown
         self._open: tuple[str, list[Block], References] | None = None  # read, and not yet rendered
         self._open_html: str | None = ""
 
@@ -129,126 +158,73 @@ class ReplyRenderer:
         if text:
             self._pieces.append(text)
             self._unread.append(text)
-            self._length += len(text)
+            self.length += len(text)
 
     @property
-    def length(self) -> int:
-        """How many characters have come, without those that are never shown."""
-        return self._length
+    def text(self) -> str:
+        """The text so far, without the characters that are never shown."""
+        self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
 
     @property
-    def spans(self) -> list[tuple[int, int]]:
-        """Where each of `finished_blocks` begins and ends, by the count of `length`."""
-        self._read()
-        return self._spans
-
-    def cut(self, *, must: bool = False) -> bool:
-        """Finish what is open, so that the next character begins a new block; return whether it did.
-
-        It does not where that would tear something apart: within a line, a fence, a table or a
-        formula.
-
-        Args:
-            must: do so all the same, as at the end of the text.
-        """
-        self._read()
-        if self._tail.strip():
-            source, blocks, references = self._open or self._blocks_of(self._tail)
-            if not must and (
-                not source.endswith("\n")
-                or not blocks
-                or blocks[-1].is_open_fence
-                or blocks[-1].kind == "table_open"
-                or source.count("$$") % 2
-                or source.count("\\[") != source.count("\\]")
-            ):
-                return False
-            self._position = self._taken
-            self._finish(blocks, source, _line_starts(source), references, len(source) + 1)
-        self._taken += len(self._tail)
-        self._tail = self._prefix = self._open_html = ""
-        self._open = None
-        self._open_references = {}
-        self._cuts.append(self._length)
-        return True
-
-    def resolved(self) -> ReplyRenderer:
-        """What `finished_blocks` should be after the last `cut`: with the links whose definition came late.
-
-        The same renderer, or another with the same text cut at the same places.
-        """
-        if not self._references or self._length > MAX_RESOLVED_CHARS:
-            return self
-        return self._anew(self._references)
-
-    @property
-    def finished_blocks(self) -> list[str]:
-        """The HTML of the blocks that will not change again; only ever grows."""
+    def finished(self) -> list[FinishedBlock]:
+        """The blocks that will not change; only ever grows."""
         self._read()
         return self._finished
 
     @property
-    def open_block(self) -> str:
+    def open_begin(self) -> int:
+        """Where the open block begins in the text; the text's length when nothing is open."""
+        self._read()
+        if self._full_at is not None:
+            return self._full_at
+        return self.length - len(_BLANK_LINES.sub("", self._tail, count=1))
+
+    @property
+    def open_html(self) -> str:
         """The HTML of what follows the finished blocks, as it stands now."""
         self._read()
         if self._open_html is None:
-            self._open_html = self._render_open(finished=False)
+            self._open_html = self._render_open() if self._full_at is None else self._render_end()
         return self._open_html
 
-    def html(self) -> str:
-        """Return the safe HTML of all text so far; in part when above `MAX_HTML_BYTES`."""
-        return self._assembled(self.open_block)
-
-    def finish(self) -> str:
-        """Return the whole, rendered as final.
-
-        Links whose definition came late are resolved when the text is at most
-        `MAX_RESOLVED_CHARS`. Changes nothing: `finished_blocks` stay, and text may still come.
-        """
+    def end(self) -> None:
+        """Finish what is open: nothing may follow."""
         self._read()
-        last = self._render_open(finished=True)
-        references = self._open_references | self._references
-        if references and self._finished and self._length <= MAX_RESOLVED_CHARS:
-            return self._rendered_anew(references)
-        return self._assembled(last)
+        if self._tail.strip():
+            source, blocks, references = self._open or self._blocks_of(self._tail)
+            self._finish(blocks, source, _line_starts(source), references)
+        if self._full_at is not None:
+            self._finished.append(FinishedBlock(self._render_end(), self._full_at))
+        self._tail = self._open_html = ""
+        self._full_at = None
 
-    def _rendered_anew(self, references: References) -> str:
-        """Render the text with these link definitions known from the start."""
-        again = self._anew(references)
-        return again._assembled(again._render_open(finished=True))
-
-    def _anew(self, references: References) -> ReplyRenderer:
-        again = ReplyRenderer(images=self._images)
-        again._references = dict(references)
-        text = "".join(self._pieces)
-        at = 0
-        for cut in self._cuts:
-            again.append(text[at:cut])
-            again.cut(must=True)
-            at = cut
-        again.append(text[at:])
-        again._read()
-        return again
+    def resolved(self) -> list[str]:
+        """The HTML of the finished blocks after the end, with the links whose definition came late."""
+        if self._references:
+            again = BlockRenderer(images=self._images, references=self._references)
+            again.append(self.text)
+            again.end()
+            if len(again.finished) == len(self._finished):
+                return [block.html for block in again.finished]
+        return [block.html for block in self._finished]
 
     def _read(self) -> None:
         """Read what came since the last look, and finish the blocks that can be finished."""
         if not self._unread:
             return
-        self._tail += "".join(self._unread)
+        text = self._tail + "".join(self._unread)
         self._unread.clear()
-        self._open_html = None
-        self._open = None
+        self._open = self._open_html = None
         at = 0
-        while len(self._tail) - at > MAX_OPEN_CHARS:
-            window = self._tail[at : at + MAX_OPEN_CHARS]
+        while len(text) - at > MAX_OPEN_CHARS and self._full_at is None:
+            window = text[at : at + MAX_OPEN_CHARS]
             half = MAX_OPEN_CHARS // 2
             end = window.rfind("\n", half) + 1 or window.rfind(" ", half) + 1 or MAX_OPEN_CHARS
-            self._position = self._taken + at
             at += self._finish_blocks(window[:end], must=True)
-        self._position = self._taken + at
-        at += self._finish_blocks(self._tail[at:], must=False)
-        self._tail = self._tail[at:]
-        self._taken += at
+        if self._full_at is None:
+            at += self._finish_blocks(text[at:], must=False)
+        self._tail = text[at:] if self._full_at is None else ""
 
     def _finish_blocks(self, text: str, *, must: bool) -> int:
         """Finish blocks at the start of `text`; return how many characters they took.
@@ -257,31 +233,32 @@ class ReplyRenderer:
             text: what follows the finished blocks, or the start of it.
             must: more text follows and is known, so that at least something has to go.
         """
-        if _is_too_dense(text):
-            cut = text.rfind("\n") + 1
-            self._add(verbatim(text[:cut]), cut, (0, cut))
+        dense = text.rfind("\n") + 1 if _is_too_dense(text) else 0
+        if dense:
+            self._add(verbatim(text[:dense]), self._taken)
+            self._taken += dense
             self._prefix = ""
             if must:
-                return cut
-            self._position += cut
-            return cut + self._finish_blocks(text[cut:], must=False)
+                return dense
+            text = text[dense:]
         source, blocks, references = self._blocks_of(text)
         starts = _line_starts(source)
-        count = _finishable(source, starts, blocks)
-        if not count:
-            if not must:
-                self._open = source, blocks, references
-                return 0
-            if len(blocks) < 2:
-                self._finish(blocks, source, starts, references, len(starts))
-                self._prefix = _continuation(blocks, source, starts)
-                return len(text)
-            count = len(blocks) - 1
-        end_line = blocks[count].first_line
-        self._finish(blocks[:count], source, starts, references, end_line)
-        taken = starts[end_line] - len(self._prefix)
-        self._prefix = ""
-        return taken
+        count = _finished_count(source, starts, blocks)
+        if not count and not must:
+            self._open = source, blocks, references
+            return dense
+        if (count or 1) < len(blocks):
+            count = count or len(blocks) - 1
+            end_line = blocks[count].first_line
+            taken = starts[end_line] - len(self._prefix)
+            self._finish(blocks[:count], source, starts, references, end_line)
+            self._prefix = ""
+        else:
+            taken = len(text)
+            self._finish(blocks, source, starts, references)
+            self._prefix = "" if count else _continuation(blocks, source, starts)
+        self._taken += taken
+        return dense + taken
 
     def _blocks_of(self, text: str) -> tuple[str, list[Block], References]:
         source = self._prefix + text
@@ -289,118 +266,59 @@ class ReplyRenderer:
         return source, read_blocks(source, references), references
 
     def _finish(
-        self, blocks: list[Block], source: str, starts: list[int], references: References, end_line: int
+        self,
+        blocks: list[Block],
+        source: str,
+        starts: list[int],
+        references: References,
+        end_line: int | None = None,
     ) -> None:
+        """Render these blocks for good; `end_line` is where they end when others follow."""
         for label, reference in references.items():
-            if label not in self._references and reference["map"][1] <= end_line:
+            if label not in self._references and (end_line is None or reference["map"][1] <= end_line):
                 self._references[label] = reference
         env: dict[str, Any] = {"references": self._references, "finished": True, "formulas": self._formulas}
         for block in blocks:
-            part = _source_of(block, source, starts)
+            html = block_html(block, _source_of(block, source, starts), env, images=self._images)
             begin = starts[block.first_line] - len(self._prefix)
-            span = (max(begin, 0), begin + len(part))
-            self._add(block_html(block, part, env, images=self._images), len(part), span)
+            self._add(html, self._taken + max(begin, 0))
         self._formulas = env["formulas"]
 
-    def _add(self, html: str, source_chars: int, span: tuple[int, int]) -> None:
-        """Take in a finished block, which stands at `span` from `_position` on."""
-        self._spans.append((self._position + span[0], self._position + span[1]))
-        size = wire_size(html)
-        self._finished.append(html)
-        self._sizes.append(size)
-        self._sources.append(source_chars)
-        self._size += size
+    def _add(self, html: str, begin: int) -> None:
+        self._size += wire_size(html)
+        if self._full_at is None and (begin >= MAX_SHOWN_CHARS or self._size > MAX_SHOWN_BYTES):
+            self._full_at = begin
+        if self._full_at is None:
+            self._finished.append(FinishedBlock(html, begin))
 
-    def _render_open(self, *, finished: bool) -> str:
+    def _render_open(self) -> str:
         # Once only: tokens are changed when they are rendered.
         source, blocks, references = self._open or self._blocks_of(self._tail)
         self._open = None
-        self._open_references = {
-            label: references[label] for label in references if label not in self._references
-        }
         starts = _line_starts(source)
-        env: dict[str, Any] = {"references": references, "finished": finished, "formulas": self._formulas}
+        env: dict[str, Any] = {"references": references, "finished": False, "formulas": self._formulas}
         return "".join(
             block_html(block, _source_of(block, source, starts), env, images=self._images) for block in blocks
         )
 
-    def _assembled(self, last: str) -> str:
-        """Join the finished blocks and the `last`; the beginning and the end if that is too much."""
-        last_size = wire_size(last)
-        if self._size + last_size <= MAX_HTML_BYTES:
-            return "".join(self._finished) + last
-        part = MAX_HTML_BYTES // 2 - 10_000
-        head = 0
-        size = 0
-        while head < len(self._sizes) and size + self._sizes[head] <= part:
-            size += self._sizes[head]
-            head += 1
-        tail = len(self._sizes)
-        size = last_size
-        while tail > head and size + self._sizes[tail - 1] <= part:
-            tail -= 1
-            size += self._sizes[tail]
-        hidden = sum(self._sources[head:tail])
+    def _render_end(self) -> str:
+        """The end of a text that is too long, below a note on what is left out before it."""
+        end = self.text[max(self._full_at or 0, self.length - MAX_END_CHARS) :]
+        hidden = self.length - len(end) - (self._full_at or 0)
         words = escape(hidden_note(hidden)).replace("`_halo.text`", "<code>_halo.text</code>")
-        note = f"<p><em>{words}</em></p>\n"
-        return "".join(self._finished[:head]) + note + "".join(self._finished[tail:]) + last
+        return (f"<p><em>{words}</em></p>\n" if hidden else "") + markdown_to_html(end)
 
 
 def markdown_to_html(text: str, *, images: bool = False) -> str:
-    r"""Return the safe HTML of a whole text, as `ReplyRenderer.finish` would.
+    r"""Return the safe HTML of a whole text; of one that is too long, the beginning and the end.
 
     >>> markdown_to_html("from $5 to $10, <b>not</b> [here](javascript:alert)")
     '<p>from $5 to $10, &lt;b&gt;not&lt;/b&gt; [here](javascript:alert)</p>\n'
     """
-    renderer = ReplyRenderer(images=images)
+    renderer = BlockRenderer(images=images)
     renderer.append(text)
-    return renderer.finish()
-
-
-MAX_RENDERED_CHARS = 300_000
-MAX_TAIL_CHARS = 2_000
-
-
-class ShownText:
-    """As much of a text that grows as a page can show: the beginning rendered, and of the rest the end.
-
-    Beyond `MAX_RENDERED_CHARS` only the last `MAX_TAIL_CHARS` are kept: no page could show more,
-    and an interrupt must not wait for it to be rendered.
-
-    Args:
-        images: whether remote images are shown; else they are links.
-    """
-
-    def __init__(self, *, images: bool = False) -> None:
-        self.renderer = ReplyRenderer(images=images)
-        self.length = 0
-        """How many characters have come, shown or not."""
-        self._tail = ""
-
-    def append(self, text: str) -> None:
-        """Take the next piece of the text."""
-        room = max(0, MAX_RENDERED_CHARS - self.length)
-        self.renderer.append(text[:room])
-        if len(text) > room:
-            self._tail = (self._tail + text[room:])[-MAX_TAIL_CHARS:]
-        self.length += len(text)
-
-    def end_html(self) -> str:
-        """What stands below the part that is rendered: a note, and the end of the text; mostly nothing."""
-        if not self._tail:
-            return ""
-        note = self._note()
-        return (f"<p><em>{escape(note)}</em></p>\n" if note else "") + markdown_to_html(self._tail)
-
-    def shown(self, text: str) -> str:
-        """The plain text of `text`, the whole as it came, cut at the same places."""
-        if self._tail:
-            text = f"{text[:MAX_RENDERED_CHARS]}\n{self._note()}\n{self._tail}"
-        return plain(text)
-
-    def _note(self) -> str:
-        left_out = self.length - MAX_RENDERED_CHARS - len(self._tail)
-        return f"… {left_out:,} characters are not shown here; _halo.text holds the whole" if left_out else ""
+    renderer.end()
+    return "".join(renderer.resolved())
 
 
 def wrap(html: str) -> str:

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from .blocks import markdown_to_html, wrap
+from .blocks import wrap
 from .formulas import NO_FORMULAS
 from .json_tree import json_display, json_html, json_text, payload_label
 from .text import bounded, one_line, plain, terminal_text
+from .timeline import ShownAction, Timeline, sections
 
 if TYPE_CHECKING:
+    from ..reply import Reply
     from ..stream import JSON
 
 MAX_TREES = 50
@@ -73,32 +75,41 @@ def action_text(payload: JSON, label: str) -> str:
     return f"[{one_line(label)}]\n{json_text(payload)}"
 
 
-def reply_bundle(text: str, actions: Sequence[JSON], words: Sequence[str]) -> dict[str, Any]:
-    """A whole reply as one output: its text, each action as a tree, its status line."""
-    html = [wrap(markdown_to_html(text))] if text else []
-    lines = [plain(text)] if text else []
-    room = MAX_TREES_BYTES
-    for shown, (payload, label) in enumerate(labelled_payloads(actions, most=MAX_TREES)):
-        tree, words_of_it = json_html(payload, label), action_text(payload, label)
-        room -= len(tree) + len(words_of_it)
-        if room < 0 and shown:
-            rest = f"{len(actions) - shown:,} more actions are in the reply's .actions"
-            html.append(status_html([rest]))
-            lines.append(rest)
-            break
-        html.append(tree)
-        lines.append(words_of_it)
+def reply_bundle(reply: Reply, words: Sequence[str]) -> dict[str, Any]:
+    """A whole reply as one output: its text, each action as a tree where it arrived, its status line."""
+    timeline = Timeline(reply)
+    timeline.end()
+    html: list[str] = []
+    lines: list[str] = []
+    trees_bytes = shown = begin = 0
+    for section in sections(timeline.resolved(), timeline.text.length):
+        if section.blocks:
+            html.append(wrap("".join(block.html for block in section.blocks)))
+            lines.append(plain(timeline.text.text[begin : section.end]).strip("\n"))
+            begin = section.end
+        for payload, label in labelled_payloads(section.actions, most=MAX_TREES):
+            tree, words_of_it = json_html(payload, label), action_text(payload, label)
+            trees_bytes += len(tree) + len(words_of_it)
+            if not shown or trees_bytes <= MAX_TREES_BYTES:
+                html.append(tree)
+                lines.append(words_of_it)
+                shown += len(section.actions) if len(section.actions) > MAX_TREES else 1
+    if rest := len(reply.actions) - shown:
+        note = f"{rest:,} more actions are in the reply's .actions"
+        html.append(status_html([note]))
+        lines.append(note)
     return {
         "text/html": "\n".join([*html, status_html(words)]),
         "text/plain": "\n\n".join([*lines, status_text(words)]),
     }
 
 
-def labelled_payloads(payloads: Sequence[JSON], *, most: int, before: int = 0) -> list[tuple[JSON, str]]:
-    """Each payload with its label, numbered after `before`; more than `most` as one list."""
-    if len(payloads) > most:
-        return [(list(payloads), f"actions {before + 1}–{before + len(payloads)}")]
-    return [(payload, payload_label(payload, before + number)) for number, payload in enumerate(payloads, 1)]
+def labelled_payloads(actions: Sequence[ShownAction], *, most: int) -> list[tuple[JSON, str]]:
+    """Each action's payload with its label; more than `most` as one list."""
+    if len(actions) > most:
+        payloads: JSON = [action.payload for action in actions]
+        return [(payloads, f"actions {actions[0].number}–{actions[-1].number}")]
+    return [(action.payload, payload_label(action.payload, action.number)) for action in actions]
 
 
 def message_html(message: str) -> str:

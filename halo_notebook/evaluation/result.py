@@ -118,7 +118,7 @@ class Evaluation:
         from ..display.words import status_words
 
         for message, reply in self.conversation(row):
-            bundle = reply_bundle(reply.text, reply.actions, status_words(reply))
+            bundle = reply_bundle(reply, status_words(reply))
             publish_display_data(data=turn_bundle(message, bundle))
 
     # --- Figures ---

@@ -170,7 +170,7 @@ def _history(magics: CommandContext, rest: str) -> None:
     for turn in session.turns:
         reply = turn.reply
         line = status_words(reply, source=turn.source, session=session.name)
-        bundle = turn_bundle(turn.message, reply_bundle(reply.text, reply.actions, line))
+        bundle = turn_bundle(turn.message, reply_bundle(reply, line))
         show(magics.shell, bundle, {"halo": session.about(reply, source=turn.source)})
 
 

@@ -1,28 +1,168 @@
-"""A conversation's turns as JSON for the page, and as HTML where there is no script."""
+"""A conversation's turns as JSON for the page, and as HTML where there is no script.
+
+All that is given here is plain JSON of bounded size: a turn fits a message.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from ..display.blocks import wrap
+from ..display.blocks import FinishedBlock, wrap
 from ..display.bundles import message_html, shown_message, status_html
-from ..display.json_tree import json_html
+from ..display.json_tree import json_display, json_html, page_json, payload_label
 from ..display.text import bounded
-from ..display.timeline import MAX_BLOCKS_BYTES
 from ..display.words import caveats, counted, status_words
 from ..stream import JSON
 
 if TYPE_CHECKING:
-    from ..display.timeline import Timeline, View
+    from ..display.timeline import Item, ShownAction, Timeline
     from ..session import Session, Turn
 
+MAX_ACTIONS = 200
+"""Further actions of one reply are counted, not shown."""
+MAX_ACTION_BYTES = 1_000_000
+"""A larger payload is shown in part."""
+MAX_ACTIONS_BYTES = 1_200_000
+"""Actions beyond this are counted: a turn has to fit a message, which may have about 3 MB."""
+MAX_TEXT_BYTES = 400_000
+"""Of a longer text only a part can be copied from the page."""
 MAX_STATIC_BYTES = 100_000
+
+View: TypeAlias = "dict[str, JSON]"
+"""A turn, or a part of one, as JSON for a page."""
+
+
+class Frames:
+    """What a page is told about a reply while it grows: each time only what is new.
+
+    Args:
+        timeline: of the reply.
+
+    >>> from halo_notebook.display.timeline import Timeline
+    >>> from halo_notebook.reply import Reply
+    >>> from halo_notebook.stream import TextDelta
+    >>> reply = Reply()
+    >>> frames = Frames(Timeline(reply))
+    >>> reply.add(TextDelta("One.\\n\\nTwo"), 0.1)
+    >>> frames.frame()
+    {'items': [{'html': '<p>One.</p>\\n'}], 'keep': 0, 'open': '<p>Two</p>\\n', 'waiting': []}
+    >>> reply.add(TextDelta("!"), 0.2)
+    >>> frames.frame()
+    {'items': [], 'keep': 6, 'open': '!</p>\\n', 'waiting': []}
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._items: list[JSON] = []
+        self._taken = 0  # how many of the timeline's items are among them, or left out
+        self._waiting: list[View] = []
+        self._actions: dict[int, View | None] = {}  # by number; None when it is left out
+        self._actions_bytes = 0
+        self._open = ""
+
+    def frame(self) -> View:
+        """What is new since the last frame.
+
+        Returns:
+            ``items``: what became final, in order: ``{"html": …}`` for a block of text, ``{"action": …}``,
+            or ``{"waited": id}`` for an action that has been told as waiting. ``keep`` and ``open``: the
+            HTML of the open block is the first `keep` UTF-16 units of what it was, and then `open`.
+            ``waiting``: the actions that arrived inside the open block, each told once.
+        """
+        self._timeline.read()
+        waited = {action["id"] for action in self._waiting}
+        items = self._new_items(self._timeline.items)
+        self._items += items
+        self._waiting = self._views_of_waiting()
+        open_html = self._timeline.text.open_html
+        # What was open and is finished now is not the beginning of what is open next.
+        keep = 0 if items else _shared_length(self._open, open_html)
+        self._open = open_html
+        return {
+            "items": [_told(item, waited) for item in items],
+            "keep": _utf16_length(open_html[:keep]),
+            "open": open_html[keep:],
+            "waiting": [action for action in self._waiting if action["id"] not in waited],
+        }
+
+    def so_far(self) -> View:
+        """All that the frames have given until now: ``items``, ``open`` and ``waiting``."""
+        return {"items": [*self._items], "open": self._open, "waiting": list[JSON](self._waiting)}
+
+    def whole(self) -> View:
+        """The reply after its end: ``items``, and as ``cut`` a note on what is left out."""
+        self._timeline.end()
+        self._taken = 0
+        items = self._new_items(self._timeline.resolved())
+        left_out = sum(view is None for view in self._actions.values())
+        note = f"Not shown here: {counted(left_out, 'action')}. The reply in the kernel holds all."
+        return {"items": items, "cut": note if left_out else ""}
+
+    def _new_items(self, items: list[Item]) -> list[JSON]:
+        views: list[JSON] = []
+        for item in items[self._taken :]:
+            if isinstance(item, FinishedBlock):
+                views.append({"html": item.html})
+            elif view := self._view_of(item):
+                views.append({"action": view})
+        self._taken = len(items)
+        return views
+
+    def _views_of_waiting(self) -> list[View]:
+        return [view for action in self._timeline.waiting if (view := self._view_of(action))]
+
+    def _view_of(self, action: ShownAction) -> View | None:
+        if action.number not in self._actions:
+            text, cut = _payload_text(action.payload)
+            size = len(text.encode("utf-8", "replace"))
+            fits = action.number <= MAX_ACTIONS and self._actions_bytes + size <= MAX_ACTIONS_BYTES
+            self._actions_bytes += size if fits else 0
+            view: View = {
+                "id": f"a{action.number}",
+                "label": payload_label(action.payload, action.number),
+                "json": text,
+                "at_s": round(action.at_s, 3),
+                "cut": cut,
+            }
+            self._actions[action.number] = view if fits else None
+        return self._actions[action.number]
+
+
+def _told(item: JSON, waited: set[JSON]) -> JSON:
+    action = cast("View", cast("View", item).get("action") or {})
+    return {"waited": action["id"]} if action.get("id") in waited else item
+
+
+def _payload_text(payload: JSON) -> tuple[str, bool]:
+    """A payload as JSON for the page, or a copy that is shortened and whether it is."""
+    text = page_json(payload)
+    if len(text.encode("utf-8", "replace")) <= MAX_ACTION_BYTES:
+        return text, False
+    # Marks may more than double the size of a copy.
+    return page_json(json_display(payload, max_bytes=MAX_ACTION_BYTES // 3)), True
+
+
+def _shared_length(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
+def _utf16_length(text: str) -> int:
+    """How long a page's script finds `text` to be."""
+    return len(text) + sum(character > "\uffff" for character in text)
 
 
 def head_view(turn: Turn, number: int) -> View:
-    """What there is to say of a turn before its reply: who asked what and when."""
+    """What is known of a turn before its reply: who asked what and when."""
     return {
         "key": f"t{number}",
         "number": number,
@@ -31,20 +171,20 @@ def head_view(turn: Turn, number: int) -> View:
     }
 
 
-def turn_view(turn: Turn, number: int, timeline: Timeline, *, source: str = "") -> View:
+def turn_view(turn: Turn, number: int, frames: Frames, *, source: str = "") -> View:
     """A turn that has ended, whole.
 
     Args:
         turn: the turn.
         number: its place in its session, from 1.
-        timeline: its reply's.
+        frames: of its reply.
         source: who answered where that is not Halo, see `status_words`.
     """
     reply = turn.reply
     again = "" if reply.status == "complete" else "twice" if reply.may_have_arrived else "safe"
     return {
         **head_view(turn, number),
-        **timeline.whole(),
+        **frames.whole(),
         "status": "stopped" if reply.status == "streaming" else reply.status,
         "error": reply.error,
         "agent": reply.agent_id,
@@ -52,7 +192,7 @@ def turn_view(turn: Turn, number: int, timeline: Timeline, *, source: str = "") 
         "first_text_s": reply.first_text_s,
         "elapsed_s": reply.elapsed_s,
         "words": list[JSON](caveats(reply)),
-        "text": bounded(reply.text, MAX_BLOCKS_BYTES // 2),
+        "text": bounded(reply.text, MAX_TEXT_BYTES),
         "again": again,
     }
 
@@ -80,19 +220,21 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
 
 
 def _static_turn(turn: Turn, view: View, session: str) -> str:
-    blocks = cast("list[str]", view["blocks"])
-    payloads = {f"a{number}": payload for number, payload in enumerate(turn.reply.actions, 1)}
+    payloads = turn.reply.actions
     html: list[str] = []
-    shown = 0
-    for action in cast("list[View]", view["actions"]):
-        after = cast("int", action["after"])
-        html += [wrap("".join(blocks[shown:after]))] if after > shown else []
-        shown = max(shown, after)
-        html.append(json_html(payloads[str(action["id"])], str(action["label"]), max_nodes=200))
-    html += [wrap("".join(blocks[shown:]))] if shown < len(blocks) else []
+    text: list[str] = []  # the blocks since the last action
+    for item in cast("list[View]", view["items"]):
+        if "html" in item:
+            text.append(str(item["html"]))
+            continue
+        action = cast("View", item["action"])
+        payload = payloads[int(str(action["id"])[1:]) - 1]
+        html += [wrap("".join(text))] if text else []
+        html.append(json_html(payload, str(action["label"]), max_nodes=200))
+        text = []
+    html += [wrap("".join(text))] if text else []
     if sum(map(len, html)) > MAX_STATIC_BYTES:
-        text = bounded(turn.reply.text, MAX_STATIC_BYTES // 6)
-        html = [wrap(f"<pre>{escape(text)}</pre>")]
+        html = [wrap(f"<pre>{escape(bounded(turn.reply.text, MAX_STATIC_BYTES // 6))}</pre>")]
     words = status_words(turn.reply, source=str(view["source"]), session=session)
     words += [turn.reply.error] if turn.reply.error else []
     return "\n".join([message_html(turn.message), *html, status_html(words)])

@@ -47,13 +47,13 @@ from ..concurrency import loop as bridge
 from ..concurrency import threads
 from ..display.pacer import Pacer
 from ..display.text import one_line
-from ..display.timeline import Timeline, View
+from ..display.timeline import Timeline
 from ..errors import ConfigError, HaloError, InvalidRequest, ReplyStopped, UsageError
 from ..kernel import shared_by
 from ..reply import ActionEvent
 from ..stream import JSON
 from .bundle import bundle, styles
-from .views import head_view, static_html, turn_view
+from .views import Frames, View, head_view, static_html, turn_view
 
 if TYPE_CHECKING:
     from ..client.request import RequestFields
@@ -528,12 +528,12 @@ class ChatPanel(anywidget.AnyWidget):
             views.insert(0, view)
         return views, len(turns) - len(views)
 
-    def _view(self, turn: Turn, timeline: Timeline | None = None) -> View:
+    def _view(self, turn: Turn, frames: Frames | None = None) -> View:
         """A turn that has ended, made once; its rating as it is now."""
         if turn not in self._views:
             number = self._session.turns.index(turn) + 1
-            timeline = timeline or Timeline(turn.reply, images=bool(configured("show_images")))
-            view = turn_view(turn, number, timeline, source=turn.source)
+            frames = frames or Frames(Timeline(turn.reply, images=bool(configured("show_images"))))
+            view = turn_view(turn, number, frames, source=turn.source)
             self._views[turn] = view, len(json.dumps(view, ensure_ascii=False).encode("utf-8", "replace"))
         view, size = self._views[turn]
         view = {**view, "rating": _rating(turn), "cid": self._cids.get(turn)}
@@ -544,7 +544,7 @@ class ChatPanel(anywidget.AnyWidget):
         reply = follower.turn.reply
         return {
             **head_view(follower.turn, follower.number),
-            **follower.timeline.so_far(),
+            **follower.frames.so_far(),
             "cid": self._cids.get(follower.turn),
             "status": "streaming",
             "state": reply.state,
@@ -599,7 +599,7 @@ class ChatPanel(anywidget.AnyWidget):
         with self._lock:
             if follower is not self._follower:
                 return 0
-            frame = follower.timeline.frame()
+            frame = follower.frames.frame()
             self._emit("frame", key=f"t{follower.number}", state=follower.turn.reply.state, **frame)
         return len(json.dumps(frame, ensure_ascii=False))
 
@@ -608,7 +608,7 @@ class ChatPanel(anywidget.AnyWidget):
         with self._lock:
             if follower is self._follower:
                 self._follower = None
-                self._emit("turn", turn=self._view(follower.turn, follower.timeline))
+                self._emit("turn", turn=self._view(follower.turn, follower.frames))
                 self._emit("sessions", sessions=self._session_list())
         self._note_status()
 
@@ -916,7 +916,7 @@ class _Follower(threads.Thread):
         self.panel = panel
         self.turn = turn
         self.number = panel.session.turns.index(turn) + 1
-        self.timeline = Timeline(turn.reply, images=bool(configured("show_images")))
+        self.frames = Frames(Timeline(turn.reply, images=bool(configured("show_images"))))
         self.news = threads.Event()
         self._told = False  # the callbacks have been called for, or never will be
         self._waiting: list[Callable[[], object]] = []

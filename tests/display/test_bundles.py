@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import TYPE_CHECKING
 
 from halo_notebook.display.bundles import (
     json_bundle,
@@ -11,8 +13,14 @@ from halo_notebook.display.bundles import (
     status_bundle,
     turn_bundle,
 )
+from halo_notebook.display.timeline import ShownAction
+from halo_notebook.stream import Action
 
 from ..harness.hostile import PAYLOADS
+from .test_timeline import reply_of
+
+if TYPE_CHECKING:
+    from halo_notebook.stream import JSON
 
 
 def test_a_payload_is_bundled_for_every_front_end() -> None:
@@ -24,16 +32,18 @@ def test_a_payload_is_bundled_for_every_front_end() -> None:
 
 
 def test_a_reply_is_bundled_with_its_actions_and_status() -> None:
-    """One output holds the text, each action under its label, and the status line, escaped."""
-    bundle = reply_bundle("*Hi*", [{"type": "<b>"}, {"n": 2}], ["failed", "<i>\n1 s"])
-    assert "<em>Hi</em>" in bundle["text/html"]
-    assert "action 1: &lt;b&gt;" in bundle["text/html"]
-    assert "action 2" in bundle["text/html"]
-    assert ">failed</span> · <span" in bundle["text/html"]
-    assert "&lt;i&gt; 1 s</span>" in bundle["text/html"]
-    assert bundle["text/plain"].startswith('*Hi*\n\n[action 1: <b>]\n{\n  "type": "<b>"\n}')
+    """One output holds the text, each action where it arrived under its label, and the status line."""
+    reply = reply_of("*Hi*\n\n", Action({"type": "<b>"}), "Bye", Action({"n": 2}))
+    bundle = reply_bundle(reply, ["failed", "<i>\n1 s"])
+    order = (
+        "<em>Hi</em>.*action 1: &lt;b&gt;.*<p>Bye</p>.*action 2.*>failed</span> · <span.*&lt;i&gt; 1 s</span>"
+    )
+    assert re.search(order, bundle["text/html"], re.DOTALL)
+    assert bundle["text/plain"].startswith(
+        '*Hi*\n\n[action 1: <b>]\n{\n  "type": "<b>"\n}\n\nBye\n\n[action 2]'
+    )
     assert bundle["text/plain"].endswith("[failed · <i> 1 s]")
-    assert reply_bundle("", [], ["no text"]) == status_bundle(["no text"])
+    assert reply_bundle(reply_of(), ["no text"]) == status_bundle(["no text"])
 
 
 def test_what_must_not_be_missed_is_framed() -> None:
@@ -46,27 +56,26 @@ def test_what_must_not_be_missed_is_framed() -> None:
 
 def test_a_turn_shows_the_message_as_it_was_typed() -> None:
     """What the user wrote is text, not Markdown."""
-    turn = turn_bundle("<b> *x*\n$y$", reply_bundle("Hi", [], []))
+    turn = turn_bundle("<b> *x*\n$y$", reply_bundle(reply_of("Hi"), []))
     assert "&lt;b&gt; *x*\n$y$</div>" in turn["text/html"]
     assert turn["text/plain"].startswith("> <b> *x*\n$y$\n\nHi")
 
 
 def test_many_payloads_become_one_list() -> None:
     """Up to `most` each has its own label; beyond it they are one tree that names its range."""
-    assert [label for _, label in labelled_payloads([1, {"type": "x"}], most=2, before=4)] == [
-        "action 5",
-        "action 6: x",
-    ]
-    assert labelled_payloads([1, 2, 3], most=2, before=4) == [([1, 2, 3], "actions 5–7")]
+    payloads: list[JSON] = [1, {"type": "x"}, 3]
+    actions = [ShownAction(number, payload, 0.0, 0) for number, payload in enumerate(payloads, 5)]
+    assert labelled_payloads(actions[:2], most=2) == [(1, "action 5"), ({"type": "x"}, "action 6: x")]
+    assert labelled_payloads(actions, most=2) == [(payloads, "actions 5–7")]
 
 
 def test_all_of_one_output_fits_a_message() -> None:
     """The largest reply with the largest actions stays below what the Jupyter server drops."""
     large = PAYLOADS["long-quotes"]
-    many = reply_bundle("", [{"rows": ["x" * 400] * 400}] * 20, [])
+    many = reply_bundle(reply_of(*[Action({"rows": ["x" * 400] * 400})] * 20), [])
     assert len(json.dumps(many, ensure_ascii=False).encode()) < 3_000_000
     for count in (20, 500):
-        bundle = reply_bundle('"a"\n\n' * 500_000, [large] * count, ["x" * 1_000] * 5)
+        bundle = reply_bundle(reply_of('"a"\n\n' * 500_000, *[Action(large)] * count), ["x" * 1_000] * 5)
         assert len(json.dumps(bundle, ensure_ascii=False).encode()) < 3_000_000
     assert "more actions are in the reply's .actions" in many["text/plain"]
     assert len(json.dumps(json_bundle(large, "root"), ensure_ascii=False).encode()) < 2_000_000

@@ -22,7 +22,7 @@ SHOWN = {
         "Recorder",
         "Replay",
     ),
-    *("Reply", "ReplyRenderer", "Session", "SessionRegister", "StreamParser", "Timeline"),
+    *("Reply", "BlockRenderer", "Session", "SessionRegister", "StreamParser", "Timeline"),
     *("contains", "encode", "evaluate", "read_cases"),
 }
 """Each shows how it is used: the public classes, and what is easier to see than to describe."""

@@ -12,7 +12,7 @@ import pytest
 
 from halo_notebook.demo import DEMO_KEY
 
-from ..harness.cells import LOAD, SEED, evaluated, fast_demo, plain, sent
+from ..harness.cells import LOAD, SEED, evaluated, fast_demo, html, plain, sent
 from ..harness.faults import FAULTS, Fault
 
 if TYPE_CHECKING:
@@ -26,17 +26,18 @@ def test_a_first_reply_without_a_key(kernel: Kernel) -> None:
     assert kernel.run(LOAD).status == "ok"
     first = kernel.run(f"%%halo\n{SEED}")
     assert first.status == "ok"
-    notice, text, *actions, status = first.displays
+    notice, text, *actions, rest, status = first.displays
     assert "No HALO_API_KEY is set, so the demo agent answers" in notice["text/plain"]
     assert "<strong>Open the tracking settings.</strong>" in text["text/html"]
     assert "**Open the tracking settings.**" in text["text/plain"]
     assert [action["application/json"]["type"] for action in actions] == ["highlight", "navigate"]
+    assert "I have opened <strong>Settings" in rest["text/html"]
     assert all("<details" in action["text/html"] and "text/plain" in action for action in actions)
-    labels = [output["metadata"]["application/json"]["root"] for output in first.outputs[2:-1]]
+    labels = [output["metadata"]["application/json"]["root"] for output in first.outputs[2:-2]]
     assert labels == ["action 1: highlight", "action 2: navigate"]
     for words in ("demo agent", "agent_demo", "session default", "first text", "total", "2 actions"):
         assert words in status["text/plain"] and words in status["text/html"]
-    metadata = first.outputs[1]["metadata"]["halo"]
+    metadata = first.outputs[-1]["metadata"]["halo"]
     assert metadata["session_id"].startswith("sess_")
     assert (metadata["agent_id"], metadata["status"]) == ("agent_demo", "complete")
     assert metadata["source"] == "demo agent"
@@ -118,7 +119,7 @@ def test_a_huge_reply_is_shown_in_part_and_kept_whole(kernel: Kernel) -> None:
     assert result.ename == "ReplyStopped"
     assert evaluated(kernel, "len(_halo.text)") > 300_000
     assert len(json.dumps(result.displays)) < 3_000_000
-    assert "_halo.text holds the whole" in plain(result)
+    assert "<code>_halo.text</code> holds the whole" in html(result)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -173,6 +174,6 @@ def test_a_saved_notebook_says_which_conversation_it_shows(tmp_path: Path) -> No
     ]
     assert len(replies) == 2
     assert {reply.metadata.halo.session_id for reply in replies} == {replies[0].metadata.halo.session_id}
-    assert "Nice to meet you, Zelda" in replies[0].data["text/html"]
+    assert "Nice to meet you, Zelda" in notebook.cells[1].outputs[1].data["text/html"]
     ticket = notebook.cells[2].outputs[1]
     assert ticket.data["application/json"]["type"] == "create_ticket"

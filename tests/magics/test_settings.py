@@ -148,7 +148,7 @@ def test_a_conversation_is_resumed_after_a_restart(kernel: Kernel) -> None:
         aim = f"%config HaloMagics.base_url = {agent.url!r}\n%config HaloMagics.api_key = {DEMO_KEY!r}"
         kernel.run(f"{LOAD}\n{aim}")
         first = kernel.run("%halo ask My name is Zelda")
-        session_id = first.outputs[0]["metadata"]["halo"]["session_id"]
+        session_id = first.outputs[-1]["metadata"]["halo"]["session_id"]
         kernel.restart()
         kernel.run(f"{LOAD}\n{aim}")
         assert "Zelda" not in plain(kernel.run("%halo ask What is my name?"))

@@ -7,10 +7,10 @@ import { Store } from "../../halo_notebook/panel/static/store.js";
 
 const turn = (number, more = {}) => ({
   key: `t${number}`, number, asked: `question ${number}`, status: "complete", text: `answer ${number}`, error: "",
-  blocks: [`<p>answer ${number}</p>`], open: "", actions: [], source: "", again: "", ...more,
+  items: [{ html: `<p>answer ${number}</p>` }], source: "", again: "", ...more,
 });
-const live = (number, more = {}) => turn(number, { status: "streaming", state: "streaming", blocks: [], text: "", ...more });
-const frame = (seq, more = {}) => ({ kind: "frame", epoch: 1, seq, key: "t1", keep: 0, open: "", blocks: [], state: "streaming", ...more });
+const live = (number, more = {}) => turn(number, { status: "streaming", state: "streaming", items: [], open: "", waiting: [], text: "", ...more });
+const frame = (seq, more = {}) => ({ kind: "frame", epoch: 1, seq, key: "t1", keep: 0, open: "", items: [], waiting: [], state: "streaming", ...more });
 const snapshot = (more = {}) => ({ kind: "snapshot", epoch: 1, seq: 1, session: "docs", sessions: [], turns: [], queue: [], live: null, ...more });
 
 let store, sent, saved, timers, said, hide, end;
@@ -80,9 +80,18 @@ test("a reply grows by what is new", () => {
   store.receive(frame(3, { open: "<p>Hel</p>" }));
   store.receive(frame(4, { keep: 6, open: "lo</p>" }));
   assert.equal(store.live.open, "<p>Hello</p>");
-  store.receive(frame(5, { blocks: ["<p>Hello</p>"], open: "" }));
+  store.receive(frame(5, { items: [{ html: "<p>Hello</p>" }] }));
   store.receive({ kind: "turn", epoch: 1, seq: 6, turn: turn(1) });
   assert.deepEqual([store.live, store.turns.map((one) => one.key)], [null, ["t1"]]);
+});
+
+test("an action that waits stands once, in its place when its block ends", () => {
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  store.receive(frame(3, { open: "<p>Hel</p>", waiting: [{ id: "a1" }, { id: "a2" }] }));
+  assert.deepEqual(store.live.waiting, [{ id: "a1" }, { id: "a2" }]);
+  store.receive(frame(4, { items: [{ html: "<p>Hello</p>" }, { waited: "a1" }, { action: { id: "a3" } }] }));
+  assert.deepEqual(store.live.items, [{ html: "<p>Hello</p>" }, { action: { id: "a1" } }, { action: { id: "a3" } }]);
+  assert.deepEqual(store.live.waiting, [{ id: "a2" }]);
 });
 
 test("a message that does not follow the one before is dropped, and the whole is asked for once", () => {
@@ -251,7 +260,7 @@ test("a closed panel stays closed", () => {
 
 test("a finished reply is spoken once, a long one in part", () => {
   store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
-  store.receive({ kind: "turn", epoch: 1, seq: 3, turn: turn(1, { text: "long ".repeat(200), actions: [{}, {}] }) });
+  store.receive({ kind: "turn", epoch: 1, seq: 3, turn: turn(1, { text: "long ".repeat(200), items: [{ action: {} }, { action: {} }] }) });
   assert.equal(said.length, 2);
   assert.match(said[1], /^long .* … the reply goes on 2 actions$/);
 });

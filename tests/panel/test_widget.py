@@ -18,8 +18,8 @@ from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.panel.widget import MAX_NOTE_CHARS, MAX_SNAPSHOT_BYTES, MAX_SNAPSHOT_TURNS
 from halo_notebook.stream import JSON, Action, TextDelta
 
-from ..display.test_timeline import Page
 from ..harness.faults import FAULTS, Fault
+from .test_views import Page, actions
 
 if TYPE_CHECKING:
     from halo_notebook.reply import ActionEvent
@@ -147,7 +147,7 @@ def test_a_message_becomes_a_turn(panel: ChatPanel, page: Wire) -> None:
     shown = Page()
     for frame in page.of("frame"):
         shown.take(frame)
-    assert turn["blocks"][: len(shown.blocks)] == shown.blocks
+    assert turn["items"][: len(shown.items)] == shown.items
     reply = panel.session.turns[0].reply
     assert (turn["status"], turn["text"], turn["agent"], turn["cid"]) == (
         "complete",
@@ -155,7 +155,7 @@ def test_a_message_becomes_a_turn(panel: ChatPanel, page: Wire) -> None:
         "agent_demo",
         "mine",
     )
-    assert [json.loads(action["json"]) for action in turn["actions"]] == reply.actions
+    assert [json.loads(action["json"]) for action in actions(turn)] == reply.actions
     assert turn["first_text_s"] <= turn["elapsed_s"]
     assert turn["again"] == ""
 
@@ -198,15 +198,13 @@ def test_a_page_that_missed_messages_is_brought_up_to_date(
     page.ask("sync")
     snapshot = page.of("snapshot")[-1]
     go_on.set()
-    shown = Page()
-    shown.blocks, shown.open = list(snapshot["live"]["blocks"]), snapshot["live"]["open"]
-    shown.places = {action["id"]: action["after"] for action in snapshot["live"]["actions"]}
+    shown = Page(snapshot["live"])
     turn = page.turns(1)[0]
     for frame in page.of("frame"):
         if frame["seq"] > snapshot["seq"]:
             shown.take(frame)
-    assert snapshot["live"]["blocks"] and list(shown.places) == ["a1"]
-    assert "".join(turn["blocks"]) == "".join(shown.blocks) + shown.open
+    assert snapshot["live"]["items"] and [action["id"] for action in shown.actions] == ["a1"]
+    assert "".join(item.get("html", "") for item in turn["items"]) == shown.html
 
 
 def test_what_others_say_in_the_session_shows(

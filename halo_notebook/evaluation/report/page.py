@@ -95,7 +95,7 @@ def _conversation(state: RunState, conversation: Conversation, lines: list[dict[
         if line is None:
             continue
         reply = reply_from(line["reply"])
-        bundle = reply_bundle(reply.text, reply.actions, status_words(reply))
+        bundle = reply_bundle(reply, status_words(reply))
         parts.append(message_html(row["message"]) + str(bundle["text/html"]))
         verdicts = [
             f"{_SIGNS[row[name]]} {name}" + (f" ({note})" if (note := row[f"{name} note"]) else "")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...display.bundles import MAX_TREES, action_text, labelled_payloads, status_text
 from ...display.text import terminal_text
+from ...display.timeline import ShownAction
 
 if TYPE_CHECKING:
     from ...reply import Reply
@@ -20,7 +22,8 @@ class TerminalScreen:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._part = 0
-        self._actions_shown = 0
+        self._chars = 0  # of the text that is printed
+        self._actions = 0
         self._line_open = False
 
     def begin(self, state: str) -> None:
@@ -28,9 +31,16 @@ class TerminalScreen:
 
     def paint(self, state: str) -> None:
         text, self._part = self._reply.text_since(self._part)
-        self._write(terminal_text(text))
-        events = self._reply.action_events[self._actions_shown :]
-        self._show([event.payload for event in events])
+        start = self._chars
+        events = self._reply.action_events[self._actions :]
+        for offset, together in groupby(events, lambda event: event.offset):
+            if offset > start + len(text):
+                break  # it has come since
+            self._write(text[self._chars - start : offset - start])
+            self._chars = max(self._chars, offset)
+            self._show([event.payload for event in together])
+        self._write(text[self._chars - start :])
+        self._chars = start + len(text)
         sys.stdout.flush()
 
     def finish(self, words: Sequence[str]) -> None:
@@ -41,16 +51,21 @@ class TerminalScreen:
         sys.stdout.flush()
 
     def _show(self, payloads: list[JSON]) -> None:
-        for payload, label in labelled_payloads(payloads, before=self._actions_shown, most=MAX_TREES):
+        actions = [
+            ShownAction(number, payload, 0.0, self._chars)
+            for number, payload in enumerate(payloads, self._actions + 1)
+        ]
+        for payload, label in labelled_payloads(actions, most=MAX_TREES):
             self._end_line()
             self._write(f"{action_text(payload, label)}\n")
-        self._actions_shown += len(payloads)
+        self._actions += len(payloads)
 
     def _end_line(self) -> None:
         if self._line_open:
             self._write("\n")
 
     def _write(self, text: str) -> None:
+        text = terminal_text(text)
         if text:
             sys.stdout.write(text)
             self._line_open = not text.endswith("\n")

@@ -340,13 +340,15 @@ export class Store {
       this.sync();
       return;
     }
-    const places = new Map(message.places ?? []);
-    const actions = [...live.actions, ...(message.actions ?? [])];
+    const waiting = [...live.waiting, ...message.waiting];
+    // An action that has waited for its place is told by its id.
+    const waited = new Map(waiting.map((action) => [action.id, { action }]));
+    const items = message.items.map((item) => waited.get(item.waited) ?? item);
     this.live = {
       ...live,
-      blocks: message.blocks.length ? [...live.blocks, ...message.blocks] : live.blocks,
+      items: items.length ? [...live.items, ...items] : live.items,
       open: live.open.slice(0, message.keep) + message.open,
-      actions: places.size ? actions.map((one) => (places.has(one.id) ? { ...one, after: places.get(one.id) } : one)) : actions,
+      waiting: waiting.filter((action) => !message.items.some((item) => item.waited === action.id)),
       state: message.state,
     };
   }
@@ -373,7 +375,8 @@ export class Store {
     if (turn.status === "stopped") parts.push(`Stopped. ${turn.error}`);
     const text = turn.text.trim();
     if (text) parts.push(text.length > 600 ? `${startOf(text, 600)} … the reply goes on` : text);
-    if (turn.actions.length) parts.push(counted(turn.actions.length, "action"));
+    const actions = turn.items.filter((item) => item.action).length;
+    if (actions) parts.push(counted(actions, "action"));
     return parts.join(" ") || "The reply is empty";
   }
 

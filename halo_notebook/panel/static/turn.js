@@ -157,31 +157,30 @@ export class TurnView {
   }
 
   showReply(turn) {
-    const htmls = turn.open ? [...turn.blocks, turn.open] : turn.blocks;
-    const after = new Map(); // how many blocks stand before -> cards
-    for (const action of turn.actions) {
-      let card = this.cards.get(action.id);
-      if (card) card.update(action);
-      else this.cards.set(action.id, (card = new ActionCard(action, this.panel)));
-      const place = action.after === null ? htmls.length : Math.min(action.after, htmls.length);
-      after.set(place, [...(after.get(place) ?? []), card.node]);
-    }
-    const wanted = [];
-    htmls.forEach((html, index) => {
-      this.blocks[index] ??= new Block();
-      this.blocks[index].update(html, index < turn.blocks.length, this.panel);
-      wanted.push(...(after.get(index) ?? []), this.blocks[index].node);
-    });
-    this.blocks.length = htmls.length;
-    wanted.push(...(after.get(htmls.length) ?? []));
+    let blocks = 0;
+    const block = (html, finished) => {
+      const shown = (this.blocks[blocks++] ??= new Block());
+      shown.update(html, finished, this.panel);
+      return shown.node;
+    };
+    const card = (action) => {
+      const known = this.cards.get(action.id);
+      if (known) known.update(action);
+      else this.cards.set(action.id, new ActionCard(action, this.panel));
+      return this.cards.get(action.id).node;
+    };
+    const wanted = turn.items.map((item) => (item.action ? card(item.action) : block(item.html, true)));
+    if (turn.open) wanted.push(block(turn.open, false));
+    wanted.push(...(turn.waiting ?? []).map(card));
+    this.blocks.length = blocks;
     arrange(this.reply, wanted, (node) => node.classList.contains("halo-action"));
   }
 
   showProgress(turn, live, gone) {
     this.progress.hidden = !live || Boolean(gone);
     if (live) setText(this.progress.lastChild, this.panel.store.progress());
-    this.progress.classList.toggle("halo-with-text", turn.blocks.length > 0 || Boolean(turn.open));
-    const empty = turn.status === "complete" && !turn.blocks.length && !turn.actions.length;
+    this.progress.classList.toggle("halo-with-text", turn.items.some((item) => item.html) || Boolean(turn.open));
+    const empty = turn.status === "complete" && !turn.items.length;
     const note = turn.cut || (empty ? "The reply is empty." : "");
     setText(this.cut, note);
     this.cut.hidden = !note;

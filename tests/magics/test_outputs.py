@@ -1,0 +1,229 @@
+"""A reply becomes outputs that only grow: each final but the last, few bytes, and never too many."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from halo_notebook.display.pacer import Pacer
+from halo_notebook.display.timeline import Timeline
+from halo_notebook.magics.screens.notebook import MAX_OUTPUTS, OUTPUT_BYTES, NotebookScreen
+from halo_notebook.panel.views import Frames, turn_view
+from halo_notebook.panel.widget import MAX_BYTES_PER_S, MIN_INTERVAL_S
+from halo_notebook.reply import Reply
+from halo_notebook.session import Turn
+from halo_notebook.stream import Action, ActionSummary, Event, TextDelta
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Cell:
+    """A cell's outputs as a front end keeps them; only the last one with a given id may change."""
+
+    def __init__(self) -> None:
+        self.outputs: list[dict[str, Any]] = []
+        self.ids: list[str | None] = []
+        self.updated: list[int] = []
+        self.bytes = 0
+
+    def publish(self, *, data: Any, metadata: Any, transient: Any = None, update: bool = False) -> None:
+        display_id = (transient or {}).get("display_id")
+        self.bytes += len(json.dumps([data, metadata, transient], ensure_ascii=False).encode())
+        output = {"data": data, "metadata": metadata}
+        if update:
+            at = self.ids.index(display_id)
+            self.updated.append(at)
+            self.outputs[at] = output
+        else:
+            assert display_id is None or display_id not in self.ids
+            self.outputs.append(output)
+            self.ids.append(display_id)
+
+    def shown(self) -> list[str]:
+        """Each output as plain words."""
+        htmls = [output["data"]["text/html"] for output in self.outputs]
+        return [" ".join(re.sub("<[^>]+>", " ", html).split()) for html in htmls]
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
+    cell = Cell()
+    monkeypatch.setattr("halo_notebook.magics.screens.notebook.publish_display_data", cell.publish)
+    return cell
+
+
+def paced(
+    events: list[Event], pause_s: float, clock: Clock, pacer: Pacer, paint: Callable[[], None]
+) -> Iterator[Reply]:
+    """Add an event to a reply every `pause_s`, painting when the pacer says; gives the reply twice."""
+    reply = Reply()
+    yield reply
+    due = clock.now
+    for event in events:
+        due += pause_s
+        clock.now = max(clock.now, due)
+        reply.add(event, clock.now - 100)
+        if pacer.wait_s() == 0:
+            paint()
+    reply.elapsed_s, reply.status = clock.now - 100, "complete"
+    yield reply
+
+
+def in_a_cell(events: list[Event], pause_s: float = 1.0) -> None:
+    """Show a reply in the cell that the fixture watches."""
+    clock = Clock()
+    pacer = Pacer(clock)
+    steps = paced(events, pause_s, clock, pacer, lambda: screen.paint("streaming"))
+    screen = NotebookScreen(next(steps), pacer, lambda: {"session": "default"})
+    screen.begin("connecting")
+    next(steps)
+    screen.finish(["1.00 s"])
+
+
+def words(text: str) -> list[Event]:
+    return [TextDelta(word) for word in re.findall(r"\S+\s*|\s+", text)]
+
+
+def go(number: int) -> Action:
+    return Action({"type": "go", "number": number})
+
+
+def test_an_action_stands_where_it_arrived(cell: Cell) -> None:
+    """A text output, the action's output, the next text output; the status line last."""
+    in_a_cell([*words("One.\n\n"), go(1), *words("Two, "), go(2), *words("three.\n\nFour.")])
+    labels = ["One.", "action 1: go", "Two, three.", "action 2: go", "Four.", "1.00 s"]
+    assert [shown.split(" : ")[0] for shown in cell.shown()] == labels
+    assert [output["data"]["text/plain"] for output in cell.outputs[::2]] == [
+        "One.\n\n",
+        "Two, three.\n\n",
+        "Four.",
+    ]
+    assert cell.outputs[1]["metadata"] == {"application/json": {"root": "action 1: go"}}
+    assert [output["metadata"].get("halo") for output in cell.outputs] == [
+        *[None] * 5,
+        {"session": "default"},
+    ]
+
+
+def test_only_the_last_output_is_updated_while_text_arrives(cell: Cell) -> None:
+    """So what is selected in a finished one stays selected, and nobody sees a text twice."""
+    paragraph = "Some *words* of a paragraph, of which there are many.\n\n"
+    in_a_cell([*words(paragraph * 100), go(1), *words(paragraph * 100)], pause_s=0.1)
+    assert cell.updated == sorted(cell.updated), "never one above the last that was updated"
+    texts = [output["data"] for output in cell.outputs if "application/json" not in output["data"]][:-1]
+    assert len(texts) >= 4
+    assert all(OUTPUT_BYTES <= len(text["text/html"]) < 1.5 * OUTPUT_BYTES for text in texts[:2])
+    assert "".join(text["text/plain"] for text in texts) == paragraph * 200
+    assert " ".join(cell.shown()).count("Some words of a paragraph") == 200
+
+
+def test_the_first_output_becomes_what_comes_first(cell: Cell) -> None:
+    """The line that says what is waited for leaves no trace."""
+    in_a_cell([go(1), *words("Text")])
+    assert [shown.split(" : ")[0] for shown in cell.shown()] == ["action 1: go", "Text", "1.00 s"]
+    assert cell.updated[0] == 0
+
+
+def test_a_reply_without_anything_says_so(cell: Cell) -> None:
+    """Neither text nor action."""
+    in_a_cell([])
+    assert cell.shown() == ["no text", "1.00 s"]
+
+
+def test_a_link_that_is_defined_late_updates_its_output_once(cell: Cell) -> None:
+    """At the end, and no other output."""
+    in_a_cell(
+        [*words("See [it][1].\n\n"), go(1), *words("More.\n\n"), go(2), *words("[1]: https://a.example\n")]
+    )
+    assert 'href="https://a.example"' in cell.outputs[0]["data"]["text/html"]
+    assert cell.outputs[0]["data"]["text/plain"] == "See [it][1].\n\n"
+    assert cell.updated[-1] == 0
+    assert Counter(cell.updated)[2] <= 2
+
+
+def test_actions_that_come_at_once_are_one_tree(cell: Cell) -> None:
+    """A burst of them is one message; what the summary repeats is not shown twice."""
+    summary = ActionSummary([{"type": "go", "number": 0}, {"type": "late"}])
+    in_a_cell([*(go(number) for number in range(5)), TextDelta("Text\n\n"), summary], pause_s=0)
+    assert [shown.split(" : ")[0] for shown in cell.shown()] == [
+        "actions 1–5",
+        "Text",
+        "action 6: late",
+        "1.00 s",
+    ]
+
+
+@pytest.mark.parametrize("pause_s", [0, 1])
+def test_a_cell_has_few_outputs(cell: Cell, pause_s: float) -> None:
+    """JupyterLab hides those beyond the fiftieth: the rest of the text and of the actions go on in two."""
+    events: list[Event] = []
+    for number in range(100):
+        events += [TextDelta(f"Paragraph {number}.\n\n"), go(number)]
+    in_a_cell(events, pause_s)
+    assert len(cell.outputs) <= MAX_OUTPUTS + 3
+    assert cell.shown()[-1] == "1.00 s" if pause_s == 0 else True
+    text = " ".join(output["data"].get("text/plain", "") for output in cell.outputs)
+    assert [int(number) for number in re.findall(r"Paragraph (\d+)\.", text)] == list(range(100))
+    trees = [
+        output["data"]["application/json"] for output in cell.outputs if "application/json" in output["data"]
+    ]
+    payloads = [payload for tree in trees for payload in (tree if isinstance(tree, list) else [tree])]
+    assert [payload["number"] for payload in payloads] == list(range(100))
+
+
+def test_a_very_long_text_has_few_outputs(cell: Cell) -> None:
+    """Outputs get larger as there are more of them."""
+    in_a_cell([TextDelta("A paragraph of many words. " * 20 + "\n\n") for _ in range(470)], pause_s=0.5)
+    assert 15 < len(cell.outputs) <= 30
+
+
+def reply_text(kind: str) -> str:
+    """20,000 characters of Markdown."""
+    part = (
+        "## Part\n\nThe *first* point is `made` here, **and** backed by [a source](https://docs.example.com)."
+        "\n\n- one item\n- another, the longer one\n\n"
+    )
+    text = part * 200 if kind == "prose" else "one paragraph of many words that never ends, " * 500
+    return text[:20_000]
+
+
+@pytest.mark.parametrize("kind", ["prose", "one paragraph"])
+def test_a_long_reply_costs_few_bytes(cell: Cell, kind: str, record_property: Any) -> None:
+    """20,000 characters in 2,000 chunks over 10 s: at most 0.4 MB in a cell and 0.15 MB in a panel."""
+    text = reply_text(kind)
+    events: list[Event] = [TextDelta(text[at : at + 10]) for at in range(0, len(text), 10)]
+    in_a_cell(events, 10 / len(events))
+    record_property("cell_bytes", cell.bytes)
+    assert 50_000 < cell.bytes <= 400_000
+    assert len(cell.updated) > 50, "it is seen to grow"
+
+    clock = Clock()
+    pacer = Pacer(clock, interval_s=MIN_INTERVAL_S, bytes_per_s=MAX_BYTES_PER_S)
+    sent: list[str] = []
+
+    def paint() -> None:
+        about = {"kind": "frame", "epoch": "e" * 12, "seq": len(sent), "key": "t1", "state": "streaming"}
+        sent.append(json.dumps({**about, **frames.frame()}, ensure_ascii=False))
+        pacer.spent(since=clock.now, size=len(sent[-1]))
+
+    steps = paced(events, 10 / len(events), clock, pacer, paint)
+    frames = Frames(Timeline(next(steps)))
+    turn = Turn({"message": "Hello"}, next(steps))
+    sent.append(json.dumps(turn_view(turn, 1, frames), ensure_ascii=False))
+    panel_bytes = len("".join(sent).encode())
+    record_property("panel_bytes", panel_bytes)
+    assert panel_bytes <= 150_000
+    assert len(sent) > 100
