@@ -1,24 +1,18 @@
 """A Halo agent as a model of inspect_ai: `model="halo/<agent id>"`.
 
-What it promises:
-
-- A list of messages is a conversation. Its first `generate` starts a session; the assistant's
-  message says which under ``metadata["halo"]``, and a later `generate` whose messages hold it
-  goes on in that session and sends only what came after. Messages that no session holds go along
-  as `conversation_history`. A session that has gone on elsewhere is not gone on in: it knows
-  more than the messages say.
-- What the agent did, and how long it took, stands beside the session's id.
-- What cannot be sent as it is meant (a system message, tools, audio) is an error, and nothing is
-  sent; a setting that Halo does not know (temperature) is warned of.
-- A message that may have arrived is not sent again, whatever inspect makes of the error. inspect
-  tries again what certainly was not taken: 429, 503 with `Retry-After`, and no connection where
-  there has been one.
+- A list of messages is a conversation. Its first `generate` starts a session, which the assistant's message
+  names under ``metadata["halo"]``; a later `generate` whose messages contain that one continues the session
+  and sends only what came after. Messages that belong to no session are sent as `conversation_history`. A
+  session that has continued elsewhere is refused: it knows more than the messages say.
+- What cannot be sent as it is meant (a system message, tools, audio) is an error, and nothing is sent; a
+  setting that Halo does not know (temperature) is ignored, with a warning.
+- A message that may have arrived is not sent again, whatever inspect makes of the error. inspect retries
+  only what certainly was not taken.
 - The key and the user token are in no log.
 
-It does not know samples. So inspect's cache, when it is asked for, gives a reply of an earlier
-session, which is then gone on in; and `retry_on_error` has a failed conversation anew.
-
-inspect_ai finds the provider by its entry point; importing this does not import inspect_ai.
+It does not know samples: a reply from inspect's cache belongs to an earlier session, which is then continued,
+and `retry_on_error` restarts a failed conversation. inspect_ai finds the provider by its entry point;
+importing this module does not import inspect_ai.
 """
 
 from __future__ import annotations
@@ -51,16 +45,15 @@ if TYPE_CHECKING:
     from ..stream import JSON
 
 DEFAULT_AGENT = "default"
-"""In ``halo/default``: the agent of HALO_AGENT_ID, else the one that Halo chooses."""
+"""In ``halo/default``: the agent of HALO_AGENT_ID, or the one that Halo chooses."""
 
 STREAMS_PER_CLIENT = 10
-"""More open streams on one of httpx's clients distort the times that it takes."""
+"""More open streams on one of httpx's clients distort the times that it measures."""
 
 METADATA_KEY = "halo"
-"""Where a message's metadata holds what is ours."""
 
 MAX_LOGGED_NESTING = 100
-"""What is nested deeper is logged as JSON text: inspect cannot write a log of some 250 levels."""
+"""What is nested deeper is logged as JSON text: inspect cannot write a log of about 250 levels."""
 
 _CLIENT_SETTINGS = ("user_id", "user_token", "connect_timeout_s", "silence_timeout_s", "max_record_bytes")
 _NO_MODEL_ARG = {
@@ -68,36 +61,27 @@ _NO_MODEL_ARG = {
     "session_id": "each list of messages is a conversation of its own.",
 }
 _NOT_IN_METADATA = {
-    "agent_id": "name the agent in the model, as halo/<agent id>.",
+    "agent_id": _NO_MODEL_ARG["agent_id"],
     "session_id": "it is read from the assistant's message.",
     "user_token": "it would be in inspect's log; set HALO_USER_TOKEN.",
 }
-# What inspect acts on by itself; the rest of a GenerateConfig is meant for the model.
+# The settings that inspect itself uses; the rest of a GenerateConfig is meant for the model.
 _OF_INSPECT = {
-    "adaptive_connections",
-    "attempt_timeout",
-    "cache",
-    "fail_on_refusal",
-    "max_connections",
-    "max_retries",
-    "max_tool_output",
-    "reasoning_history",
-    "stream_idle_timeout",
-    "system_message",
-    "timeout",
+    *("adaptive_connections", "attempt_timeout", "cache", "fail_on_refusal", "max_connections", "timeout"),
+    *("max_retries", "max_tool_output", "reasoning_history", "stream_idle_timeout", "system_message"),
 }
 _BACKOFF_S = 0.5
 _MAX_BACKOFF_S = 60.0
 
 _log = logging.getLogger(__name__)
 
-# The list of messages of which the newest may have arrived in vain. inspect tries again with the same
-# list, in the same context; whoever calls `generate` anew gives a list of their own.
-_sent_in_vain: ContextVar[object] = ContextVar("halo_sent_in_vain", default=None)
+# The list of messages whose newest may have arrived, without a complete reply. inspect retries with the same
+# list, in the same context; a new call of `generate` has a list of its own.
+_failed: ContextVar[object] = ContextVar("halo_failed", default=None)
 
 
 def __getattr__(name: str) -> Any:
-    """Give `halo`, which is registered with inspect_ai when its entry point first asks for it."""
+    """Give `halo`, which is registered with inspect_ai when its entry point first requests it."""
     if name != "halo":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from inspect_ai.model import modelapi
@@ -107,7 +91,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _model_api() -> type[ModelAPI]:
-    """The class that inspect_ai knows. What it does is `_Agent`'s."""
+    """The class that inspect_ai knows; `_Agent` does the work."""
     from inspect_ai._util.error import PrerequisiteError
     from inspect_ai.model import GenerateConfig, ModelAPI, RetryDecision
 
@@ -128,7 +112,7 @@ def _model_api() -> type[ModelAPI]:
                 self._agent = _Agent(model_name, self.api_key, base_url, model_args)
             except HaloError as error:
                 raise NotSetUp(str(error)) from None
-            self.base_url = self._agent.base_url  # one service's cached replies are not another's
+            self.base_url = self._agent.base_url  # the cached replies of different services are not mixed
 
         async def generate(
             self,
@@ -139,13 +123,13 @@ def _model_api() -> type[ModelAPI]:
         ) -> tuple[ModelOutput, ModelCall]:
             if tools:
                 raise UsageError(
-                    "Halo's agent has tools of its own and can be given none. Nothing was sent; leave the "
-                    "tools out of the task. What the agent did is in its message's metadata."
+                    "Halo's agent uses its own tools and takes no others. Nothing was sent; leave the tools "
+                    "out of the task. What the agent did is in its message's metadata."
                 )
             given = config.model_dump(exclude_none=True)
             ignored = [name for name in given.keys() - _OF_INSPECT if given[name] is not False]
             if ignored:
-                self._agent.warn_once(f"Halo has no setting for {', '.join(sorted(ignored))}: left out.")
+                self._agent.warn_once(f"Halo has no setting for {', '.join(sorted(ignored))}: ignored.")
             return await self._agent.generate(input)
 
         def should_retry(self, ex: Exception) -> RetryDecision:
@@ -169,16 +153,16 @@ def _model_api() -> type[ModelAPI]:
 
 
 def _wait_s(state: RetryCallState) -> float:
-    """How long inspect waits before it tries again."""
+    """How long inspect waits before it retries."""
     error = state.outcome.exception() if state.outcome else None
     backoff_s = min(_BACKOFF_S * 2.0 ** min(state.attempt_number - 1, 10), _MAX_BACKOFF_S)
     asked_s = error.again_s or 0.0 if isinstance(error, HaloError) else 0.0
-    # Those that were turned away together are not to come back together.
+    # Messages that were refused together must not come back together.
     return max(backoff_s, asked_s) + random.uniform(0, backoff_s / 2)  # noqa: S311
 
 
 class _Agent:
-    """The agent that a model's name stands for, and how far each conversation with it has gone."""
+    """The agent that a model's name stands for, and the last turn of each conversation with it."""
 
     def __init__(
         self, name: str, api_key: str | None, base_url: str | None, model_args: Mapping[str, Any]
@@ -190,7 +174,7 @@ class _Agent:
             )
         if setting("api_key", api_key) is None:
             raise ConfigError(
-                "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…). To ask "
+                "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…). To use "
                 "the demo agent, run 'python -m halo_notebook.demo' and set what it prints."
             )
         self.name = name
@@ -200,20 +184,20 @@ class _Agent:
             api_key,
             base_url=base_url,
             agent_id=None if name == DEFAULT_AGENT else name,
-            max_retries=0,  # inspect tries again, as the user has set it, and all samples slow down together
+            max_retries=0,  # inspect retries, as the user has set it, and all samples slow down together
             **settings,
         )
         self._client = client = self._new_client()
-        client.prepare("Hello", **cast("Any", self._fields))  # what no message can be sent with is said now
+        client.prepare("Hello", **cast("Any", self._fields))  # a wrong field is reported now
         self.base_url = client.base_url
         self.account = f"{client.base_url}:{hash(client.settings.api_key)}"
         self.has_been_reached = False
         self._streams = {client: 0}  # how many each client has open
-        self._turns: dict[str, int] = {}  # by session: the last turn that it may know of
+        self._turns: dict[str, int] = {}  # by session: the last turn that it may know
         self._warned: set[str] = set()
 
     def warn_once(self, text: str) -> None:
-        """Log what a user should know once, and not for each sample."""
+        """Log a warning once, and not for each sample."""
         if text not in self._warned:
             self._warned.add(text)
             _log.warning(text)
@@ -232,52 +216,52 @@ class _Agent:
                 "The Halo provider needs asyncio, and inspect does not run on it. Nothing was sent; unset "
                 "INSPECT_ASYNC_BACKEND."
             ) from None
-        if _sent_in_vain.get() is messages:
+        if _failed.get() is messages:
             raise ReplyInterrupted(
-                "No whole reply came within attempt_timeout, after which inspect tries again. The message "
-                "may have arrived and was not sent again; give no attempt_timeout, or a longer one."
+                "No complete reply came within attempt_timeout, after which inspect retries. The message may "
+                "have arrived and was not sent again; give no attempt_timeout, or a longer one."
             )
         if self._new_client().settings != self._client.settings:
             raise UsageError(
-                "The key, the base URL or another Halo setting has changed since inspect made this model, "
+                "The key, the base URL or another Halo setting has changed since inspect created this model, "
                 "which it keeps by name. Nothing was sent; give get_model(…, memoize=False) as the model."
             )
         newest = _newest(messages)
         with self._least_busy() as client:
             stream = client.stream(newest.message, **cast("Any", {**self._fields, **newest.fields}))
-            self._go_on(newest)
+            self._take_turn(newest)
             try:
                 await _read(stream)
             except BaseException as error:
                 refused = isinstance(error, HaloError) and error.arrived == "refused"
                 self.has_been_reached |= refused or stream.may_have_arrived
                 if stream.may_have_arrived:
-                    _sent_in_vain.set(messages)
+                    _failed.set(messages)
                 elif newest.session_id:
                     self._turns[newest.session_id] = newest.turn - 1
-                _note_what_arrived(stream.reply, newest.turn)
+                _log_incomplete(stream.reply, newest.turn)
                 raise
         self.has_been_reached = True
         if stream.reply.session_id:
             self._turns[stream.reply.session_id] = newest.turn
         return self._output(stream, newest.turn), _call(client, stream)
 
-    def _go_on(self, newest: _Newest) -> None:
-        """Take the conversation's next turn; nobody else may take it, even while it runs."""
+    def _take_turn(self, newest: _Newest) -> None:
+        """Take the session's next turn; no other call can take it, even while it runs."""
         if newest.session_id is None:
             return
         so_far = self._turns.get(newest.session_id, 0)
         if so_far > newest.turn - 1:
             raise UsageError(
-                f"The session is at turn {so_far}, and these messages go on from turn {newest.turn - 1}: the "
-                "agent knows more than they say. Nothing was sent; begin a new conversation to branch off or "
-                "to try again."
+                f"The session is at turn {so_far}, and these messages continue from turn {newest.turn - 1}: "
+                "the agent knows more than they say. Nothing was sent; start a new conversation to branch "
+                "off or to try again."
             )
         self._turns[newest.session_id] = newest.turn
 
     @contextlib.contextmanager
     def _least_busy(self) -> Iterator[AsyncHaloClient]:
-        """A client with few streams open: many on one distort its times."""
+        """A client with few open streams: many on one distort its times."""
         client = min(self._streams, key=self._streams.__getitem__)
         if self._streams[client] >= STREAMS_PER_CLIENT:
             client = client.copy()
@@ -291,9 +275,9 @@ class _Agent:
         from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput
 
         reply = stream.reply
-        asked = stream.request.body.get("agent_id")
-        if asked and reply.agent_id not in (None, asked):
-            self.warn_once(f"The agent {asked!r} was asked for, and {reply.agent_id!r} answered.")
+        wanted = stream.request.body.get("agent_id")
+        if wanted and reply.agent_id not in (None, wanted):
+            self.warn_once(f"The message was for the agent {wanted!r}, and {reply.agent_id!r} answered.")
         model = reply.agent_id or self.name
         message = ChatMessageAssistant(
             content=reply.text, model=model, source="generate", metadata={METADATA_KEY: _about(reply, turn)}
@@ -302,18 +286,18 @@ class _Agent:
 
 
 def _read_model_args(model_args: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What of it is for the client, and the fields that go with each message."""
+    """The client's settings among them, and the fields that go with each message."""
     known = {*_CLIENT_SETTINGS, *RequestFields.__annotations__} - _NO_MODEL_ARG.keys()
     for name, value in model_args.items():
         if name in _NO_MODEL_ARG:
-            raise ConfigError(f"{name} is no model arg. Nothing was sent; {_NO_MODEL_ARG[name]}")
+            raise ConfigError(f"{name} is not a model arg. Nothing was sent; {_NO_MODEL_ARG[name]}")
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}."
+            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(sorted(known))}."
             raise ConfigError(f"There is no model arg {name!r}. Nothing was sent; {hint}")
         if name == "user_token" and isinstance(value, str):
             raise ConfigError(
-                "A user_token that is a model arg would be in inspect's log. Nothing was sent; set "
+                "A user_token in a model arg would be in inspect's log. Nothing was sent; set "
                 "HALO_USER_TOKEN, or give a callable that returns one."
             )
     settings = {name: value for name, value in model_args.items() if name in _CLIENT_SETTINGS}
@@ -325,12 +309,12 @@ def _read_model_args(model_args: Mapping[str, Any]) -> tuple[dict[str, Any], dic
 
 @dataclass(frozen=True)
 class _Newest:
-    """What is to be sent.
+    """The message to send.
 
     Attributes:
-        fields: those of this message alone, with what tells the agent what came before.
-        session_id: the session it goes on in; None for a new one.
-        turn: which turn of the session it is, from 1.
+        fields: of this message only, with the session or the history.
+        session_id: the session that it continues; None for a new one.
+        turn: its turn in the session, from 1.
     """
 
     message: str
@@ -344,11 +328,11 @@ def _newest(messages: Sequence[ChatMessage]) -> _Newest:
         if message.role == "system":
             raise UsageError(
                 "Halo's API takes no system message. Nothing was sent; leave it out of the task. What the "
-                "agent should know of its user can go along as context, in the user message's metadata."
+                "agent should know about its user can be sent as context, in the user message's metadata."
             )
         if message.role == "tool":
             raise UsageError(
-                "The result of a tool is among the messages, and Halo's agent uses tools of its own alone. "
+                "The messages contain the result of a tool, and Halo's agent uses only its own tools. "
                 "Nothing was sent; leave it out of the task."
             )
     if not messages or messages[-1].role != "user":
@@ -364,12 +348,12 @@ def _newest(messages: Sequence[ChatMessage]) -> _Newest:
     fields = _ours(newest)
     for name, why in _NOT_IN_METADATA.items():
         if name in fields:
-            raise UsageError(f"{name} is no field for a message's metadata. Nothing was sent; {why}")
+            raise UsageError(f"{name} cannot be in a message's metadata. Nothing was sent; {why}")
     if session_id is not None:
         if unknown:
             raise UsageError(
-                "Messages stand between the agent's last reply and the newest message, and its session does "
-                "not hold them. Nothing was sent; end each turn with the agent's own reply."
+                "There are messages between the agent's last reply and the newest message, and its session "
+                "does not hold them. Nothing was sent; end each turn with the agent's own reply."
             )
         fields["session_id"] = session_id
     elif unknown:
@@ -391,10 +375,10 @@ def _ours(message: ChatMessage) -> dict[str, Any]:
 
 
 def _text(message: ChatMessage) -> str:
-    """The text of a message that the agent is told of, which can be nothing else."""
+    """The text of an earlier message."""
     if _images(message):
         raise UsageError(
-            "An image stands in an earlier message, and Halo's conversation history takes text alone. "
+            "There is an image in an earlier message, and Halo's conversation history takes only text. "
             "Nothing was sent; put the image in the newest message."
         )
     return message.text
@@ -417,27 +401,26 @@ def _images(message: ChatMessage) -> list[str]:
 
 
 async def _read(stream: AsyncReplyStream) -> None:
-    """Read the reply to its end. Raises no other than this package's errors."""
+    """Read the reply to its end. Raises only this package's errors."""
     try:
         async with stream as events:
             async for _ in events:
                 pass
     except HaloError as error:
-        # Its line says it all. The frames below hold the user token, and inspect logs them: on demand
-        # with their variables.
+        # The frames below hold the user token, and inspect may log them with their variables.
         raise error.with_traceback(None) from None
     except Exception as error:
-        # Some kinds inspect takes for a transport's hiccup, and would send the message again.
+        # inspect_ai treats some exception types as transient network errors and would resend the message.
         if stream.reply.status != "complete":
             raise ReplyInterrupted(
                 f"The exchange failed ({type(error).__name__}). {what_is_kept(stream.reply)}. "
-                "The message may have arrived and is not sent again by itself; run it again only if that "
+                "The message may have arrived and is not sent again automatically; run it again only if that "
                 "does no harm."
             ) from error
 
 
 def _about(reply: Reply, turn: int) -> dict[str, JSON]:
-    """What a message's metadata says of the reply."""
+    """What a message's metadata says about the reply."""
     return {
         "session_id": reply.session_id,
         "agent_id": reply.agent_id,
@@ -450,18 +433,18 @@ def _about(reply: Reply, turn: int) -> dict[str, JSON]:
 
 
 def _call(client: AsyncHaloClient, stream: AsyncReplyStream) -> ModelCall:
-    """The exchange, as inspect's log has it: whole, without secrets."""
+    """The exchange as inspect logs it, without secrets."""
     from inspect_ai.model import ModelCall
 
     whole = stream.reply.to_dict()
-    whole.pop("actions")  # they are among the events
+    whole.pop("actions")  # they are in the events
     return ModelCall.create(
         client.dry_run(stream.request)["body"], _loggable(whole), time=stream.reply.elapsed_s
     )
 
 
-def _note_what_arrived(reply: Reply, turn: int) -> None:
-    """Keep in the sample's transcript what came of a reply that failed."""
+def _log_incomplete(reply: Reply, turn: int) -> None:
+    """Keep the received part of a failed reply in the sample's transcript."""
     if reply.session_id or reply.text or reply.actions or reply.malformed:
         from inspect_ai.log import transcript
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from halo_notebook.demo import DEMO_KEY
+
+from .prompts import messages
+
 if TYPE_CHECKING:
-    from halo_notebook import Evaluation, HaloClient
+    from inspect_ai.log import EvalLog
+    from inspect_ai.model import Model
+    from inspect_ai.solver import Solver
+
+    from halo_notebook import DemoAgent, Evaluation, HaloClient
 
 RunCases = Callable[..., "Evaluation"]
+RunEval = Callable[..., "EvalLog"]
 
 
 @pytest.fixture
@@ -27,3 +40,66 @@ def run_cases(client: HaloClient) -> RunCases:
     from halo_notebook import evaluate
 
     return partial(evaluate, configs={"demo": client}, progress=False)
+
+
+@pytest.fixture
+def inspect_settings(agent: DemoAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The demo agent from the environment; inspect writes only into the test's folder."""
+    for name in list(os.environ):
+        if name.startswith(("HALO_", "INSPECT_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HALO_API_KEY", DEMO_KEY)
+    monkeypatch.setenv("HALO_BASE_URL", agent.url)
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    # inspect_ai sets up logging and the hook for errors of this process, in which other tests run too.
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
+    levels = {name: logging.getLogger(name).level for name in ("", "httpx")}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    gc.collect()  # what it leaves behind must not warn in another test
+
+
+@pytest.fixture
+def run_eval(tmp_path: Path, agent: DemoAgent) -> RunEval:
+    """Run an eval of these inputs and return its log as it is on the disk."""
+
+    def run(
+        *inputs: Any,
+        solver: list[Solver] | None = None,
+        target: str = "",
+        model: Any = "halo/default",
+        **settings: Any,
+    ) -> EvalLog:
+        from inspect_ai import Task
+        from inspect_ai import eval as inspect_eval
+        from inspect_ai.dataset import Sample
+        from inspect_ai.log import read_eval_log
+        from inspect_ai.scorer import includes
+        from inspect_ai.solver import generate
+
+        task = Task(
+            dataset=[
+                Sample(input=each if isinstance(each, str) else messages(each), target=target)
+                for each in inputs
+            ],
+            solver=solver or [generate()],
+            scorer=includes(),
+        )
+        # By its address, since inspect keeps models from one eval to the next.
+        settings = {"model_base_url": agent.url, "log_dir": str(tmp_path / "logs"), **settings}
+        [log] = inspect_eval(task, model=model, display="none", **settings)
+        return read_eval_log(log.location, resolve_attachments=True)
+
+    return run
+
+
+@pytest.fixture
+def model() -> Model:
+    """A new model, which has reached no agent yet."""
+    from inspect_ai.model import get_model
+
+    return get_model("halo/default", memoize=False)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,18 @@ import halo_notebook
 from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step, sign_user_token
+from halo_notebook.evaluation import aevaluate
 from halo_notebook.evaluation import dask as cluster
 from halo_notebook.evaluation.journal import located_lines
-from halo_notebook.evaluation.run import aevaluate, evaluate
 from halo_notebook.recording.recorder import Recorder
 from halo_notebook.stream import JSON, TextDelta
+
+from .agents import messages, ok, sent, states, wait_until
 
 if TYPE_CHECKING:
     from distributed import Client
 
-ALWAYS = {"ok": lambda reply: True}
+    from .conftest import RunCases
 
 
 @contextmanager
@@ -69,20 +72,13 @@ def dask(two_workers: Client) -> Client:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    return tmp_path / "evaluation.jsonl"
+def run_on(run_cases: RunCases, dask: Client) -> RunCases:
+    """`evaluate` on the cluster."""
+    return partial(run_cases, on=dask)
 
 
-def asked(agent: DemoAgent) -> list[str]:
-    return [request.body["message"] for request in agent.requests]
-
-
-def messages(count: int) -> list[str]:
-    return [f"message {number}" for number in range(count)]
-
-
-def begun() -> dict[int, int]:
-    """In a worker: its process → how many turns it has been given by the runs that are there."""
+def started() -> dict[int, int]:
+    """In a worker: its process → how many turns it was given by the runs that are there."""
     return {os.getpid(): sum(len(sender.tickets) for sender in cluster.senders.values())}
 
 
@@ -91,8 +87,9 @@ def held(dask_scheduler: Any = None) -> tuple[int, int]:
     return len(dask_scheduler.workers_to_close(n=2)), len(dask_scheduler.tasks)
 
 
-def holding(first: int, released: threading.Event) -> Callable[[dict[str, JSON]], Iterator[Step]]:
-    """Replies in two parts; from the `first` message on the last one waits until it is released."""
+@contextmanager
+def waiting_agent(first: int, released: threading.Event) -> Iterator[tuple[DemoAgent, dict[str, HaloClient]]]:
+    """Its replies have two parts; from the `first` message on, the last part waits for `released`."""
 
     def reply(request: dict[str, JSON]) -> Iterator[Step]:
         yield TextDelta("first ")
@@ -100,43 +97,41 @@ def holding(first: int, released: threading.Event) -> Callable[[dict[str, JSON]]
             yield 0.02
         yield TextDelta("and last")
 
-    return reply
+    with DemoAgent(first_byte_s=0, reply=reply) as agent:
+        yield agent, {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
 
 
-def wait_until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+@contextmanager
+def meanwhile(what: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=what)
+    thread.start()
+    yield
+    thread.join()
 
 
-def test_all_workers_send_and_none_is_held_for_longer(dask: Client) -> None:
-    """Turns are spread over the worker processes, which are not closed as idle meanwhile, and then may be."""
+def test_all_workers_send_and_are_released_afterwards(dask: Client, run_on: RunCases) -> None:
+    """Turns are spread over the workers, which are not closed as idle during the run, and may be after it."""
     seen: list[tuple[dict[str, dict[int, int]], tuple[int, int]]] = []
     released = threading.Event()
 
     def look() -> None:
         wait_until(lambda: len(agent.requests) == 12)
         wait_until(lambda: dask.run_on_scheduler(held) == (0, 2))
-        seen.append((dask.run(begun), dask.run_on_scheduler(held)))
+        seen.append((dask.run(started), dask.run_on_scheduler(held)))
         released.set()
 
-    with DemoAgent(first_byte_s=0, reply=holding(0, released)) as agent:
-        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        looking = threading.Thread(target=look)
-        looking.start()
-        result = evaluate(messages(12), configs=configs, concurrency=12, on=dask, progress=False)
-        looking.join()
-    assert [row["status"] for row in result.rows()] == ["complete"] * 12
+    with waiting_agent(0, released) as (agent, configs), meanwhile(look):
+        result = run_on(messages(12), configs=configs, concurrency=12)
+    assert states(result) == ["complete"] * 12
     given = {pid: count for each in seen[0][0].values() for pid, count in each.items()}
     assert os.getpid() not in given and sorted(given.values()) == [6, 6]
-    assert dask.run(begun).keys() == seen[0][0].keys()
+    assert dask.run(started).keys() == seen[0][0].keys()
     wait_until(lambda: dask.run_on_scheduler(held) == (2, 0))
-    assert not any(count for each in dask.run(begun).values() for count in each.values())
+    assert not any(count for each in dask.run(started).values() for count in each.values())
 
 
-def test_a_worker_bears_more_streams_than_it_has_threads(dask: Client) -> None:
-    """With a thread for each of two workers, sixteen conversations are at the agent at a time."""
+def test_a_worker_runs_more_streams_than_it_has_threads(run_on: RunCases) -> None:
+    """With a thread for each of two workers, sixteen conversations are at the agent at the same time."""
 
     def together(request: dict[str, JSON]) -> Iterator[Step]:
         deadline = time.monotonic() + 20
@@ -146,19 +141,14 @@ def test_a_worker_bears_more_streams_than_it_has_threads(dask: Client) -> None:
 
     with DemoAgent(first_byte_s=0, reply=together) as agent:
         configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        result = evaluate(messages(16), configs=configs, concurrency=16, on=dask, progress=False)
+        result = run_on(messages(16), configs=configs, concurrency=16)
         assert {row["text"] for row in result.rows()} == {"16 are here"}
 
 
-def test_a_conversation_goes_on_from_worker_to_worker(
-    dask: Client, agent: DemoAgent, client: HaloClient
-) -> None:
-    """Its turns have one session, and all of a reply comes back: actions, times, who answered."""
+def test_a_conversation_continues_on_any_worker(agent: DemoAgent, run_on: RunCases) -> None:
+    """Its turns have one session, and the whole reply comes back: actions, times, who answered."""
     case = {"id": "ada", "turns": ["My name is Ada", "Open a ticket", "What is my name?"], "expect": "Ada"}
-    result = evaluate(
-        [case], [contains()], configs={"demo": client}, repeats=4, concurrency=4, on=dask, progress=False
-    )
-    rows = list(result.rows())
+    rows = list(run_on([case], [contains()], repeats=4, concurrency=4).rows())
     assert len(agent.requests) == len(rows) == 12
     assert len({row["session_id"] for row in rows}) == 4
     assert all("Ada" in row["text"] for row in rows if row["turn"] == 3)
@@ -167,37 +157,33 @@ def test_a_conversation_goes_on_from_worker_to_worker(
     assert {row["agent_id"] for row in rows} == {"agent_demo"}
 
 
-def test_the_file_goes_on_here_and_there(
-    dask: Client, agent: DemoAgent, client: HaloClient, kept: Path
+def test_a_run_resumes_with_or_without_the_cluster(
+    agent: DemoAgent, run_cases: RunCases, run_on: RunCases, kept: Path
 ) -> None:
-    """What one run asked, here or on a cluster, the next does not ask again, wherever it is."""
-    given: dict[str, Any] = {"configs": {"demo": client}, "path": kept, "progress": False}
-    evaluate(messages(2), **given)
-    evaluate(messages(4), on=dask, **given)
-    result = evaluate(messages(6), **given)
-    evaluate(messages(6), on=dask, **given)
-    assert sorted(asked(agent)) == messages(6)
-    assert [row["status"] for row in result.rows()] == ["complete"] * 6
-    kinds = [line["kind"] for _, line in located_lines(kept) if line["kind"] in ("sent", "turn")]
+    """What one run sent, here or on a cluster, the next does not send again, wherever it is."""
+    run_cases(messages(2), path=kept)
+    run_on(messages(4), path=kept)
+    result = run_cases(messages(6), path=kept)
+    run_on(messages(6), path=kept)
+    assert sorted(sent(agent)) == messages(6)
+    assert states(result) == ["complete"] * 6
+    kinds = [line["kind"] for _, line in located_lines(kept)]
     assert kinds.count("sent") == kinds.count("turn") == 6
 
 
-def test_one_rate_limit_for_all_workers(dask: Client, agent: DemoAgent, client: HaloClient) -> None:
+def test_the_rate_limit_is_shared_by_all_workers(agent: DemoAgent, run_on: RunCases) -> None:
     """Messages leave no faster than that many a minute, all together."""
     began = time.monotonic()
-    result = evaluate(
-        messages(6), configs={"demo": client}, concurrency=6, rate_limit=600, on=dask, progress=False
-    )
+    result = run_on(messages(6), concurrency=6, rate_limit=600)
     assert time.monotonic() - began >= 0.5
     assert max(row["queue_wait_s"] for row in result.rows()) >= 0.45
     assert len(agent.requests) == 6
 
 
-def test_a_429_slows_all_workers_down(dask: Client, agent: DemoAgent, client: HaloClient) -> None:
-    """Each is sent again, since it was not taken, and in the end all are asked once."""
+def test_a_429_slows_all_workers_down(agent: DemoAgent, run_on: RunCases) -> None:
+    """Each refused message is sent again, and in the end the agent has taken each once."""
     agent.faults.extend(["429 retry-after"] * 5)
-    result = evaluate(messages(12), configs={"demo": client}, concurrency=6, on=dask, progress=False)
-    rows = list(result.rows())
+    rows = list(run_on(messages(12), concurrency=6).rows())
     assert {row["status"] for row in rows} == {"complete"}
     assert sum(row["retries"] for row in rows) == 5
     assert len(agent.requests) == 17
@@ -205,37 +191,33 @@ def test_a_429_slows_all_workers_down(dask: Client, agent: DemoAgent, client: Ha
 
 
 @pytest.mark.parametrize("fault", ["cut text", "500", "stall"])
-def test_what_may_have_arrived_is_not_sent_again(
-    fault: str, dask: Client, agent: DemoAgent, client: HaloClient, kept: Path
+def test_a_message_that_may_have_arrived_is_not_sent_again(
+    fault: str, agent: DemoAgent, run_on: RunCases, kept: Path
 ) -> None:
     """It is recorded as interrupted with its error, and the next run leaves it alone."""
     agent.faults.append(fault)
-    given: dict[str, Any] = {"configs": {"demo": client}, "path": kept, "progress": False, "on": dask}
     for _ in range(2):
-        result = evaluate([["one", "two"]], **given)
-        rows = list(result.rows())
-        assert [row["status"] for row in rows] == ["interrupted", "skipped"]
-        assert "not sent again" in rows[0]["error"]
-    assert asked(agent) == ["one"]
+        result = run_on([["one", "two"]], path=kept)
+        assert states(result) == ["interrupted", "skipped"]
+        assert "not sent again" in next(result.rows())["error"]
+    assert sent(agent) == ["one"]
 
 
-def test_what_was_not_taken_is_asked_by_the_next_run(
-    dask: Client, agent: DemoAgent, client: HaloClient, kept: Path
+def test_a_refused_message_is_sent_by_the_next_run(
+    agent: DemoAgent, client: HaloClient, run_on: RunCases, kept: Path
 ) -> None:
-    """A refused key and a worker without a connection have harmed nobody."""
+    """After a refused key, or on a worker without a connection, nothing was taken."""
     agent.faults.append("401")
     nobody = HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", connect_timeout_s=0.2)
-    configs = {"demo": client, "none": nobody}
-    result = evaluate(["one"], configs=configs, path=kept, on=dask, progress=False)
-    errors_shown = [row["error"] for row in result.rows()]
-    assert [row["status"] for row in result.rows()] == ["failed", "failed"]
-    assert "refused the key" in errors_shown[0] and "No connection to 127.0.0.1:1" in errors_shown[1]
-    again = evaluate(["one"], configs={"demo": client}, path=kept, on=dask, progress=False)
-    assert [row["status"] for row in again.rows()] == ["complete"]
+    result = run_on(["one"], configs={"demo": client, "none": nobody}, path=kept)
+    shown = [row["error"] for row in result.rows()]
+    assert states(result) == ["failed", "failed"]
+    assert "refused the key" in shown[0] and "No connection to 127.0.0.1:1" in shown[1]
+    assert states(run_on(["one"], path=kept)) == ["complete"]
 
 
-def test_a_killed_worker_sends_nothing_twice(dask: Client, kept: Path) -> None:
-    """Killed in mid-reply: what it had is interrupted, the rest is asked once, and its successor helps."""
+def test_a_killed_worker_sends_nothing_twice(dask: Client, run_on: RunCases, kept: Path) -> None:
+    """Its turns are interrupted, the others are sent once, and its successor helps."""
     released = threading.Event()
     killed = next(iter(dask.run(os.getpid).values()))
     seen: set[int] = set()
@@ -252,30 +234,24 @@ def test_a_killed_worker_sends_nothing_twice(dask: Client, kept: Path) -> None:
 
     def look(reply: Reply) -> bool:
         if released.is_set():
-            seen.update(pid for each in dask.run(begun).values() for pid, count in each.items() if count)
+            seen.update(pid for each in dask.run(started).values() for pid, count in each.items() if count)
         return True
 
-    with DemoAgent(first_byte_s=0, reply=holding(20, released)) as agent:
-        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        given: dict[str, Any] = {"configs": configs, "path": kept, "progress": False, "on": dask}
-        killer = threading.Thread(target=kill)
-        killer.start()
-        result = evaluate(messages(120), [look], concurrency=8, **given)
-        killer.join()
-        states = [row["status"] for row in result.rows()]
+    with waiting_agent(20, released) as (agent, configs):
+        with meanwhile(kill):
+            result = run_on(messages(120), [look], configs=configs, path=kept, concurrency=8)
         lost = [row for row in result.rows() if row["status"] == "interrupted"]
-        assert states.count("complete") + len(lost) == 120
+        assert states(result).count("complete") + len(lost) == 120
         assert 1 <= len(lost) <= 8
         assert all("was lost before it reported the outcome" in row["error"] for row in lost)
         assert len(seen) == 2 and killed not in seen
-        again = evaluate(messages(120), **given)
-        assert [row["status"] for row in again.rows()] == states
-        assert len(asked(agent)) == len(set(asked(agent)))
-        assert set(messages(120)) - set(asked(agent)) <= {row["message"] for row in lost}
+        assert states(run_on(messages(120), configs=configs, path=kept)) == states(result)
+        assert len(sent(agent)) == len(set(sent(agent)))
+        assert set(messages(120)) - set(sent(agent)) <= {row["message"] for row in lost}
 
 
-def test_an_interrupt_keeps_what_had_arrived(dask: Client, kept: Path) -> None:
-    """The workers stop and tell what they had; the same call goes on from there."""
+def test_an_interrupt_keeps_the_received_parts(run_on: RunCases, kept: Path) -> None:
+    """The workers stop and report what they have received; the same call resumes."""
     released = threading.Event()
 
     def interrupt() -> None:
@@ -283,28 +259,23 @@ def test_an_interrupt_keeps_what_had_arrived(dask: Client, kept: Path) -> None:
         time.sleep(0.5)  # for the first part to reach the worker
         os.kill(os.getpid(), signal.SIGINT)
 
-    with DemoAgent(first_byte_s=0, reply=holding(8, released)) as agent:
-        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        given: dict[str, Any] = {"configs": configs, "path": kept, "progress": False, "on": dask}
-        interrupter = threading.Thread(target=interrupt)
-        interrupter.start()
-        result = evaluate(messages(30), ALWAYS, concurrency=4, **given)
-        interrupter.join()
+    with waiting_agent(8, released) as (agent, configs):
+        with meanwhile(interrupt):
+            result = run_on(messages(30), [ok], configs=configs, path=kept, concurrency=4)
         assert result.interrupted
         assert "the same call resumes it" in result.notes()[0]
-        rows = list(result.rows())
-        assert [row["text"] for row in rows if row["status"] == "interrupted"] == ["first "] * 4
-        assert [row["status"] for row in rows].count("complete") == 8
+        assert [row["text"] for row in result.rows() if row["status"] == "interrupted"] == ["first "] * 4
+        assert states(result).count("complete") == 8
         released.set()
-        again = evaluate(messages(30), concurrency=30, **given)
-        assert [row["status"] for row in again.rows()].count("complete") == 26
-        assert sorted(asked(agent)) == sorted(messages(30))
+        again = run_on(messages(30), configs=configs, path=kept, concurrency=30)
+        assert states(again).count("complete") == 26
+        assert sorted(sent(agent)) == sorted(messages(30))
 
 
 def test_secrets_show_nowhere(
-    dask: Client, agent: DemoAgent, kept: Path, caplog: pytest.LogCaptureFixture
+    dask: Client, agent: DemoAgent, run_on: RunCases, kept: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not in the file, not in the tasks, nor in what scheduler, workers and client log when they log all."""
+    """Not in the file, the tasks, or what scheduler, workers and client log when they log everything."""
 
     def log_all(level: int) -> None:
         logging.getLogger("distributed").setLevel(level)
@@ -325,19 +296,19 @@ def test_secrets_show_nowhere(
     before = logging.getLogger("distributed").level
     dask.run(log_all, logging.DEBUG)
     try:
-        result = evaluate(messages(4), [look], configs={"demo": client}, path=kept, on=dask, progress=False)
+        result = run_on(messages(4), [look], configs={"demo": client}, path=kept)
     finally:
         logs = repr([dask.get_worker_logs(), dask.get_scheduler_logs(), dask.get_events()])
         dask.run(log_all, before)
-    assert [row["status"] for row in result.rows()].count("complete") == 3
+    assert states(result).count("complete") == 3
     assert {request.body["user_token"] for request in agent.requests} == {"a.b.confidential"}
     assert "send_turn" in caplog.text and "send_turn" in logs and "hold_worker" in seen[0]
     everything = kept.read_text() + repr(result) + logs + caplog.text + "".join(seen)
     assert "confidential" not in everything
 
 
-def test_what_crosses_shows_nothing(agent: DemoAgent) -> None:
-    """A sealed turn is 'sealed', in a repr, in an error's arguments and as bytes."""
+def test_a_sealed_turn_shows_nothing(agent: DemoAgent) -> None:
+    """Not in a repr, in an error's arguments, or as bytes."""
     client = AsyncHaloClient("ab_live_confidential", base_url=agent.url)
     sealed = cluster.seal(client, "a.b.confidential", "demo", {"message": "hello"}, 1)
     assert repr(sealed) == str(sealed) == "sealed"
@@ -348,8 +319,8 @@ def test_what_crosses_shows_nothing(agent: DemoAgent) -> None:
         pickle.dumps(client.settings)
 
 
-def test_a_user_token_is_asked_for_here(dask: Client) -> None:
-    """A callable is called in this process, and once more when its token is refused."""
+def test_a_user_token_callable_runs_in_this_process(run_on: RunCases) -> None:
+    """It is called once, and once more when its token is refused."""
     secret = "ha_secret_of_the_test"
     given: list[int] = []
 
@@ -357,22 +328,20 @@ def test_a_user_token_is_asked_for_here(dask: Client) -> None:
         given.append(os.getpid())
         return "a.b.wrong" if len(given) == 1 else sign_user_token(secret, "ada")
 
+    def broken() -> str:
+        raise RuntimeError("confidential")
+
     with DemoAgent(first_byte_s=0, chunk_s=0, identity_secret=secret) as agent:
-        client = HaloClient(DEMO_KEY, base_url=agent.url, user_id="ada", user_token=fresh)
-        result = evaluate(messages(3), configs={"demo": client}, concurrency=1, on=dask, progress=False)
-        assert [row["status"] for row in result.rows()] == ["complete"] * 3
+        client = partial(HaloClient, DEMO_KEY, base_url=agent.url, user_id="ada")
+        result = run_on(messages(3), configs={"demo": client(user_token=fresh)}, concurrency=1)
+        assert states(result) == ["complete"] * 3
         assert given == [os.getpid()] * 2 and len(agent.requests) == 4
-
-        def broken() -> str:
-            raise RuntimeError("confidential")
-
-        client = HaloClient(DEMO_KEY, base_url=agent.url, user_id="ada", user_token=broken)
-        row = next(evaluate(["one"], configs={"demo": client}, on=dask, progress=False).rows())
+        row = next(run_on(["one"], configs={"demo": client(user_token=broken)}).rows())
         assert row["status"] == "failed" and "callable raised RuntimeError" in row["error"]
         assert len(agent.requests) == 4
 
 
-def test_a_workers_own_settings_are_not_sent(dask: Client, agent: DemoAgent, client: HaloClient) -> None:
+def test_a_workers_own_settings_are_not_sent(dask: Client, agent: DemoAgent, run_on: RunCases) -> None:
     """What is sent is what this process would send, whatever a worker's environment says."""
 
     def set_environment(values: Mapping[str, str | None]) -> None:
@@ -384,15 +353,14 @@ def test_a_workers_own_settings_are_not_sent(dask: Client, agent: DemoAgent, cli
     names = ("HALO_USER_ID", "HALO_AGENT_ID", "HALO_API_KEY", "HALO_BASE_URL")
     dask.run(set_environment, dict.fromkeys(names, "another"))
     try:
-        result = evaluate(["one"], configs={"demo": client}, on=dask, progress=False)
+        assert states(run_on(["one"])) == ["complete"]
     finally:
         dask.run(set_environment, dict.fromkeys(names))
-    assert next(result.rows())["status"] == "complete"
     assert agent.requests[0].body == {"message": "one"}
 
 
-def test_aevaluate_does_not_hold_the_callers_loop(dask: Client, agent: DemoAgent, client: HaloClient) -> None:
-    """The loop goes on while the cluster asks, and async checks run on it."""
+def test_aevaluate_does_not_block_the_callers_loop(dask: Client, client: HaloClient) -> None:
+    """The loop runs while the cluster sends, and async checks run on it."""
 
     async def run() -> tuple[int, Any]:
         steps = 0
@@ -425,27 +393,25 @@ def test_a_turn_is_sent_once_by_the_process_it_was_given_to(agent: DemoAgent, cl
 
     async def run() -> list[dict[str, Any] | None]:
         sealed = cluster.seal(client.aio, None, "demo", {"message": "one"}, 1)
-        answer = await cluster.open_sender("run")
-        token = answer["token"]
+        token = (await cluster.open_sender("run"))["token"]
         assert (await cluster.open_sender("run"))["token"] == token
-        told = [
+        outcomes = [
             await cluster.send_turn("run", "another process", "ticket", sealed),
             await cluster.send_turn("another run", token, "ticket", sealed),
             await cluster.send_turn("run", token, "ticket", sealed),
             await cluster.send_turn("run", token, "ticket", sealed),
         ]
         await cluster.close_sender("run")
-        told.append(await cluster.send_turn("run", token, "later", sealed))
-        return told
+        return [*outcomes, await cluster.send_turn("run", token, "later", sealed)]
 
-    *refused, told, again, later = asyncio.run(run())
-    assert told is not None and told["status"] == "complete"
+    *refused, outcome, again, later = asyncio.run(run())
+    assert outcome is not None and outcome["status"] == "complete"
     assert [*refused, again, later] == [None] * 4
-    assert asked(agent) == ["one"]
+    assert sent(agent) == ["one"]
 
 
-def test_what_nobody_renews_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the process that runs the evaluation is gone, its workers let go of all of it."""
+def test_a_sender_that_is_not_renewed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the process that runs the evaluation is gone, its workers drop everything they hold for it."""
     monkeypatch.setattr(cluster, "LEASE_S", 0.2)
 
     async def run() -> None:
@@ -458,8 +424,10 @@ def test_what_nobody_renews_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
     assert "left alone" not in cluster.senders
 
 
-def test_a_cluster_that_ends_ends_the_run(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was under way is interrupted, what had come is kept, and the same call goes on without it."""
+def test_a_cluster_that_ends_ends_the_run(
+    run_cases: RunCases, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Running turns are interrupted, stored ones are kept, and the same call resumes without it."""
     monkeypatch.setattr(cluster, "WAIT_FOR_WORKER_S", 2.0)
     released = threading.Event()
 
@@ -467,83 +435,73 @@ def test_a_cluster_that_ends_ends_the_run(kept: Path, monkeypatch: pytest.Monkey
         wait_until(lambda: len(agent.requests) == 8)
         dask.retire_workers(list(dask.nthreads()), close_workers=True, remove=True)
 
-    with DemoAgent(first_byte_s=0, reply=holding(4, released)) as agent, running(1) as dask:
-        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        given: dict[str, Any] = {"configs": configs, "path": kept, "progress": False}
-        ender = threading.Thread(target=end)
-        ender.start()
-        with pytest.raises(errors.UsageError, match=r"no worker that can send for 2 s.*run again"):
-            evaluate(messages(20), concurrency=4, on=dask, **given)
-        ender.join()
+    with waiting_agent(4, released) as (agent, configs), running(1) as dask:
+        run = partial(run_cases, messages(20), configs=configs, path=kept)
+        with meanwhile(end), pytest.raises(errors.UsageError, match=r"send for 2 s.*run again"):
+            run(concurrency=4, on=dask)
         with pytest.raises(errors.UsageError, match=r"has no workers\. Nothing was sent"):
-            evaluate(messages(20), on=dask, **given)
+            run(on=dask)
         released.set()
-        result = evaluate(messages(20), concurrency=20, **given)
-        states = [row["status"] for row in result.rows()]
-        assert states.count("interrupted") == 4 and states.count("complete") == 16
-        assert sorted(asked(agent)) == sorted(messages(20))
+        result = run(concurrency=20)
+        assert states(result).count("interrupted") == 4 and states(result).count("complete") == 16
+        assert sorted(sent(agent)) == sorted(messages(20))
 
 
-def test_a_client_that_is_closed_ends_the_run(kept: Path) -> None:
-    """Nobody waits for a loop that is no more."""
+def test_a_client_that_is_closed_ends_the_run(run_cases: RunCases, kept: Path) -> None:
+    """Nothing waits for its loop, which has ended."""
 
     def end() -> None:
         wait_until(lambda: len(agent.requests) == 8)
         dask.close()
 
-    with DemoAgent(first_byte_s=0, reply=holding(4, threading.Event())) as agent, running(1) as dask:
-        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        given: dict[str, Any] = {"configs": configs, "path": kept, "progress": False, "on": dask}
-        ender = threading.Thread(target=end)
-        ender.start()
-        with pytest.raises(errors.UsageError, match=r"cluster is closed.*run again"):
-            evaluate(messages(20), concurrency=4, **given)
-        ender.join()
+    with waiting_agent(4, threading.Event()) as (agent, configs), running(1) as dask:
+        run = partial(run_cases, messages(20), configs=configs, path=kept, on=dask)
+        with meanwhile(end), pytest.raises(errors.UsageError, match=r"cluster is closed.*run again"):
+            run(concurrency=4)
         with pytest.raises(errors.UsageError, match="not connected"):
-            evaluate(messages(20), **given)
+            run()
 
 
-def test_what_is_no_use_as_a_cluster_is_refused(
-    dask: Client, agent: DemoAgent, client: HaloClient, kept: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_wrong_cluster_is_refused(
+    dask: Client, agent: DemoAgent, run_on: RunCases, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is sent or written, with what to give in its place."""
+    """Before anything is sent or written, with what to give instead."""
     from distributed import Client
 
-    anything: Any = dask.cluster
-    given: dict[str, Any] = {"path": kept, "progress": False, "configs": {"demo": client}}
+    configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+    run = partial(run_on, ["one"], path=kept)
     with pytest.raises(errors.UsageError, match=r"must be a distributed\.Client, not LocalCluster"):
-        evaluate(["one"], on=anything, **given)
+        run(on=dask.cluster)
 
     async def with_asynchronous() -> None:
         address = dask.scheduler_info()["address"]
         async with Client(address, asynchronous=True) as asynchronous:
             with pytest.raises(errors.UsageError, match="The Dask client is asynchronous"):
-                await aevaluate(["one"], on=asynchronous, **given)
+                await aevaluate(["one"], configs=configs, path=kept, on=asynchronous)
             with pytest.raises(errors.UsageError, match="The Dask client is asynchronous"):
-                evaluate(["one"], on=asynchronous, **given)
+                run(on=asynchronous)
 
     asyncio.run(with_asynchronous())
     with pytest.raises(errors.InvalidRequest, match=r"concurrency can be 400 at most"):
-        evaluate(["one"], concurrency=401, on=dask, **given)
-    own = HaloClient(
-        DEMO_KEY, base_url=agent.url, transport=httpx.MockTransport(lambda _: httpx.Response(200))
-    )
+        run(concurrency=401)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    own = HaloClient(DEMO_KEY, base_url=agent.url, transport=transport)
     with pytest.raises(errors.InvalidRequest, match="'own' has a client with a transport of its own"):
-        evaluate(["one"], on=dask, **{**given, "configs": {"own": own}})
+        run(configs={"own": own})
     own = HaloClient(DEMO_KEY, base_url=agent.url, record=Recorder(kept.with_name("recording.jsonl")))
     with pytest.raises(errors.InvalidRequest, match="'own' has a client with a record of its own"):
-        evaluate(["one"], on=dask, **{**given, "configs": {"own": own}})
+        run(configs={"own": own})
     found = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name: None if name == "distributed" else found(name)
     )
     with pytest.raises(errors.UsageError, match=r"needs the package distributed.*halo-notebook\[dask\]"):
-        evaluate(["one"], on=dask, **given)
-    assert asked(agent) == [] and not kept.exists()
+        run()
+    assert sent(agent) == [] and not kept.exists()
 
 
-def put_in_place(name: str, value: Any) -> Any:
-    """In a worker: have another version, or no module under that name; returns what puts it back."""
+def replaced(name: str, value: Any) -> Any:
+    """In a worker: set another version, or hide a module; returns what undoes it."""
     if name == "version":
         before, halo_notebook.__version__ = halo_notebook.__version__, value
         return before
@@ -568,19 +526,18 @@ def put_in_place(name: str, value: Any) -> Any:
     ],
     ids=str,
 )
-def test_workers_must_have_what_is_here(
-    change: tuple[str, Any], words: str, dask: Client, agent: DemoAgent, client: HaloClient
+def test_workers_must_have_this_version(
+    change: tuple[str, Any], words: str, dask: Client, agent: DemoAgent, run_on: RunCases
 ) -> None:
-    """Where one of them has another version, or lacks something, nothing is sent."""
+    """If one of them has another version, or lacks something, nothing is sent."""
     address = next(iter(dask.nthreads()))
-    given: dict[str, Any] = {"progress": False, "configs": {"demo": client}, "on": dask}
-    before = dask.run(put_in_place, *change, workers=[address])[address]
+    before = dask.run(replaced, *change, workers=[address])[address]
     try:
         with pytest.raises(errors.UsageError, match=words) as caught:
-            evaluate(["one"], **given)
+            run_on(["one"])
     finally:
-        dask.run(put_in_place, change[0], before, workers=[address])
+        dask.run(replaced, change[0], before, workers=[address])
     assert address in str(caught.value)
     assert "Nothing was sent; install halo-notebook[dask]" in str(caught.value)
-    assert asked(agent) == []
-    assert next(evaluate(["one"], **given).rows())["status"] == "complete"
+    assert sent(agent) == []
+    assert states(run_on(["one"])) == ["complete"]
