@@ -1,0 +1,325 @@
+"""A person writes, reads, copies, rates, exports and switches sessions in a panel in JupyterLab.
+
+A page takes seconds to load, so the tests of a class share one and go through it in order, as its user would.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..harness.panel_page import PanelPage, at_the_gate, let_go, opened, printed
+
+if TYPE_CHECKING:
+    from ..harness.lab import Lab, LabPage
+
+pytestmark = pytest.mark.browser
+
+REQUESTS, RATING, COMPUTE, USE_AGENT, CELL_TURN, CUT = range(2, 8)
+CELLS = (
+    "print(len(agent.requests), [turn.message for turn in panel.session.turns])",
+    "print(repr(panel.session.turns[-1].rating))",
+    "print('computing', flush=True)\ntime.sleep(0.5)\ntotal = sum(range(150_000_000))",
+    """\
+%load_ext halo_notebook
+magics = get_ipython().magics_manager.registry["HaloMagics"]
+magics.connection.demo, magics.connection.demo_wanted = agent, True
+""",
+    "%%halo -s docs\nfrom the cell",
+    "agent.faults.append('cut text')",
+)
+
+
+@pytest.fixture(scope="class")
+def lab(lab_server: Lab) -> Iterator[LabPage]:
+    """One page, in which no script threw and no dialog came up."""
+    from ..harness.lab import LabPage
+
+    with LabPage(lab_server) as page:
+        page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield page
+        assert (page.page_errors, page.dialogs, page.browser_dialogs) == ([], [], [])
+
+
+@pytest.fixture(scope="class")
+def panel(lab: LabPage) -> PanelPage:
+    """A panel, and cells to look into the kernel."""
+    return opened(lab, *CELLS)
+
+
+class TestConversation:
+    """From the first message on."""
+
+    def test_a_suggestion_is_sent_with_a_click(self, panel: PanelPage, lab: LabPage) -> None:
+        """An empty panel offers some; they go when something has been said."""
+        lab.screenshot("panel-empty", cell=1)
+        panel.button("Hello there").click()
+        panel.ended(panel.turn(1), "You said: Hello there")
+        assert panel.button("Hello there").count() == 0
+
+    def test_an_input_method_is_not_cut_short(self, panel: PanelPage) -> None:
+        """Enter that ends a composition sends nothing."""
+        panel.box.fill("にほん")
+        for event in ({"isComposing": True}, {"keyCode": 229}):
+            panel.box.evaluate(
+                "(box, extra) => box.dispatchEvent(new KeyboardEvent('keydown',"
+                " { key: 'Enter', bubbles: true, cancelable: true, ...extra }))",
+                event,
+            )
+        panel.page.wait_for_timeout(300)
+        assert panel.turns.count() == 1
+        assert panel.box.input_value() == "にほん"
+
+    def test_up_recalls_what_was_sent(self, panel: PanelPage) -> None:
+        """From the newest on, and Down comes back to the draft."""
+        panel.ask("line one\nline two", "You said: line one")
+        for key, text in (
+            ("ArrowUp", "line one\nline two"),
+            ("ArrowUp", "Hello there"),
+            ("ArrowDown", "line one\nline two"),
+            ("ArrowDown", ""),
+        ):
+            panel.box.press(key)
+            assert panel.box.input_value() == text
+
+    def test_a_long_message_is_refused_before_it_is_sent(self, panel: PanelPage) -> None:
+        """A counter says how long it is; what is too long cannot be sent."""
+        panel.box.fill("x" * 9_500)
+        assert panel.root.get_by_text("9,500 of 10,000").is_visible()
+        panel.box.fill("x" * 10_001)
+        assert panel.root.get_by_text("too long").is_visible()
+        assert panel.button("Send").last.is_disabled()
+        panel.box.fill("")
+
+    def test_a_reply_grows_while_the_next_message_is_written(self, panel: PanelPage, lab: LabPage) -> None:
+        """Formatted, with its action in place; the box grows with the draft, and keeps it and the focus."""
+        turn = at_the_gate(panel, lab)
+        reply = turn.locator(".halo-reply")
+        reply.locator("strong", has_text="first").wait_for()
+        reply.get_by_text("#gate").wait_for()
+        panel.wait_for_state("streaming")
+        assert "second" not in reply.inner_text()
+        lab.screenshot("panel-streaming", cell=1)
+        height = panel.box.bounding_box()["height"]  # type: ignore[index]
+        draft = "\n".join(f"draft {number}" for number in range(5))
+        panel.box.fill(draft)
+        assert panel.box.bounding_box()["height"] > 2 * height  # type: ignore[index]
+        let_go(lab)
+        panel.ended(turn, "The first half, and the second.")
+        panel.wait_for_state("ready")
+        assert panel.box.input_value() == draft
+        assert panel.box.evaluate("box => box === document.activeElement")
+        panel.box.fill("\n".join(["long"] * 60))
+        root = panel.root.bounding_box()
+        assert root and panel.box.bounding_box()["height"] < root["height"] / 2  # type: ignore[index]
+        panel.box.fill("")
+
+    @pytest.mark.parametrize("how", ["Escape", "button"])
+    def test_stop_keeps_the_text_received_so_far(self, panel: PanelPage, lab: LabPage, how: str) -> None:
+        """By Esc or by the button; the turn says that it was stopped."""
+        turn = at_the_gate(panel, lab)
+        panel.wait_for_state("streaming")
+        if how == "Escape":
+            panel.box.press("Escape")
+        else:
+            panel.button("Stop").last.click()
+        panel.ended(turn, "The first half,")
+        assert turn.get_by_text("stopped", exact=True).is_visible()
+        panel.wait_for_state("stopped")
+        lab.screenshot(f"panel-stopped-{how.lower()}", cell=1)
+
+    def test_a_message_waits_for_its_turn_and_can_be_taken_back(self, panel: PanelPage, lab: LabPage) -> None:
+        """What is typed while a reply arrives is in view as waiting; taken back, it is in the box again."""
+        at_the_gate(panel, lab)
+        panel.say("second thoughts")
+        turn = panel.say("goes next")
+        panel.until(lambda: panel.waiting.count() == 2, "two messages that wait")
+        lab.screenshot("panel-queued", cell=1)
+        panel.button("Remove", panel.waiting.nth(0)).click()
+        panel.until(lambda: panel.box.input_value() == "second thoughts", "the text in the box")
+        panel.box.fill("")
+        let_go(lab)
+        panel.ended(turn, "You said: goes next")
+        assert panel.waiting.count() == 0
+        assert "'gate', 'goes next']" in printed(lab, REQUESTS)
+
+    def test_code_is_highlighted_and_copied(self, panel: PanelPage) -> None:
+        """Exactly as the agent wrote it; so are a message and a reply."""
+        turn = panel.ask("code")
+        block = turn.locator("pre")
+        assert block.locator("span[style*='keyword']", has_text="def").count() == 1
+        block.hover()
+        panel.button("Copy code", turn).click()
+        assert panel.copied("def f") == "def f(x):\n    return x + 1\n"
+        panel.button("Copy message", turn).click()
+        assert panel.copied("code") == "code"
+        panel.button("Copy reply", turn).click()
+        assert panel.copied("Here").startswith("Here:\n\n```python\n")
+
+    def test_a_rating_is_kept_in_the_kernel(self, panel: PanelPage, lab: LabPage) -> None:
+        """Up or down, with a note; it is on the turn and in the export."""
+        turn = panel.ask("rate me", "You said")
+        turn.hover()
+        panel.button("Good reply", turn).click()
+        panel.until(lambda: "Rating(value='up', note='')" in printed(lab, RATING), "the rating")
+        turn.get_by_role("textbox", name="Note on this reply").fill("Short & good")
+        panel.button("Save", turn).click()
+        panel.until(lambda: "Rating(value='up', note='Short & good')" in printed(lab, RATING), "the note")
+        assert panel.button("Good reply", turn).get_attribute("aria-pressed") == "true"
+        foot = turn.locator("footer").inner_text()
+        assert re.search(r"\d\d:\d\d · agent_demo · first text \d\.\d\d s · \d\.\d\d s in all", foot), foot
+
+    @pytest.mark.parametrize(("form", "name"), [("Markdown", "docs.md"), ("JSON", "docs.json")])
+    def test_the_conversation_is_exported(self, panel: PanelPage, form: str, name: str) -> None:
+        """By the browser's own download."""
+        panel.button("Export").click()
+        with panel.page.expect_download() as download:
+            panel.button(form).click()
+        assert download.value.suggested_filename == name
+        text = Path(download.value.path()).read_text()
+        assert "Short & good" in text and "You said: rate me" in text
+
+    def test_actions_stand_where_they_arrived(self, panel: PanelPage, lab: LabPage) -> None:
+        """Between the paragraphs before and after them."""
+        turn = panel.ask("actions", "After.")
+        order: list[str] = turn.locator(".halo-reply").evaluate(
+            "reply => [...reply.children].map(child => child.classList.contains('halo-action')"
+            " ? 'action' : child.innerText.trim())"
+        )
+        assert order == ["Before.", "action", "Between.", "action", "After."]
+        lab.screenshot("panel-actions", cell=1)
+
+    def test_a_tree_folds_and_copies(self, panel: PanelPage) -> None:
+        """By pointer and by keyboard; numbers are exact, a path leads to its value, long strings open."""
+        card = panel.turns.last.locator(".halo-action").nth(0)
+        tree = card.get_by_role("tree")
+        ticket = tree.get_by_role("treeitem").filter(has_text="ticket").filter(has_text="keys").last
+        assert tree.get_by_text("9223372036854775808").count() == 0
+        ticket.click()
+        assert tree.get_by_text("9223372036854775808").is_visible()
+        assert ticket.get_attribute("aria-expanded") == "true"
+        panel.page.keyboard.press("ArrowLeft")
+        assert ticket.get_attribute("aria-expanded") == "false"
+        panel.page.keyboard.press("ArrowRight")
+        tree.get_by_role("treeitem").filter(has_text="tags").click()
+        tree.get_by_role("treeitem").filter(has_text="a b").click()
+        panel.button(re.compile("Copy path"), card).click()
+        assert panel.copied("$") == "$.ticket.tags[0]"
+        panel.button("Copy JSON", card).click()
+        assert json.loads(panel.copied('"id": 9223372036854775808'))["ticket"]["id"] == 2**63
+        note = tree.get_by_role("treeitem").filter(has_text="note")
+        assert "n" * 300 not in note.inner_text()
+        panel.button(re.compile("show all 500"), note).click()
+        assert "n" * 500 in note.inner_text()
+
+    def test_twenty_thousand_rows_stay_usable(self, panel: PanelPage, lab: LabPage) -> None:
+        """Few rows are made at a time; the filter finds one among all of them."""
+        card = panel.turns.last.locator(".halo-action").nth(1)
+        rows = card.get_by_role("treeitem")
+        for label in ("20,000 items", "[0 … 999]", "[0 … 99]"):
+            rows.filter(has_text=label).last.click()
+        assert 100 < rows.count() < 500
+        search = card.get_by_role("searchbox")
+        search.fill("row 19999")
+        card.get_by_text("1 of 60,").wait_for(timeout=5_000)
+        rows.filter(has_text='"row 19999"').wait_for()
+        assert rows.count() < 20
+        lab.screenshot("panel-filter", cell=1)
+        search.fill("row")
+        card.get_by_text("more matches").wait_for(timeout=5_000)
+        assert rows.count() < 800
+        search.fill("")
+        panel.until(lambda: 100 < rows.count() < 500, "the whole tree again, as it was")
+        panel.button("Expand all", card).click()
+        assert rows.count() <= 700
+
+    def test_the_reader_is_followed_or_left_alone(self, panel: PanelPage, lab: LabPage) -> None:
+        """At the bottom the new is in view; further up nothing moves, and a button leads back."""
+        turn = panel.start("words 500 6", "word150 ")
+        assert panel.hidden_from_bottom() < 60
+        panel.log.hover()
+        panel.page.mouse.wheel(0, -600)
+        panel.until(lambda: panel.hidden_from_bottom() > 300, "the reader to be further up")
+        top = panel.log.evaluate("log => log.scrollTop")
+        turn.locator(".halo-reply", has_text="word300 ").wait_for()
+        assert abs(panel.log.evaluate("log => log.scrollTop") - top) < 5
+        jump = panel.button(re.compile("Jump to latest|New below"))
+        assert jump.is_visible()
+        lab.screenshot("panel-scrolled-up", cell=1)
+        jump.click()
+        panel.until(lambda: panel.hidden_from_bottom() < 60, "the bottom")
+        panel.ended(turn, "word500")
+        panel.until(lambda: panel.hidden_from_bottom() < 60, "the bottom after the end")
+        assert not jump.is_visible()
+
+    def test_a_failed_turn_can_be_sent_again(self, panel: PanelPage, lab: LabPage) -> None:
+        """The error is one line; sending again says that it may act twice, and asks."""
+        lab.run_cell(CUT)
+        turn = panel.ask("break off", "This reply will be cut")
+        assert "The connection broke off" in turn.locator(".halo-error").inner_text()
+        panel.wait_for_state("failed")
+        requests = int(printed(lab, REQUESTS).split()[0])
+        panel.button("Send again", turn).first.click()
+        assert turn.get_by_text("can make the agent act twice").is_visible()
+        lab.screenshot("panel-send-again", cell=1)
+        panel.button("Cancel", turn).click()
+        assert int(printed(lab, REQUESTS).split()[0]) == requests
+        again = panel.turn(panel.turns.count() + 1)
+        panel.button("Send again", turn).first.click()
+        panel.button("Send again", turn.get_by_role("group", name="Send again?")).click()
+        panel.ended(again, "You said: break off")
+        assert int(printed(lab, REQUESTS).split()[0]) == requests + 1
+
+    def test_sessions_can_be_switched(self, panel: PanelPage, lab: LabPage) -> None:
+        """To another name and back; a new conversation keeps the old one beside it."""
+        panel.box.fill("a draft for docs")
+        panel.button(re.compile("^Session")).click()
+        lab.screenshot("panel-sessions", cell=1)
+        panel.root.get_by_role("textbox", name=re.compile("^Name of a session")).fill("other")
+        panel.page.keyboard.press("Enter")
+        panel.root.locator(".halo-empty-title").wait_for()
+        assert panel.box.input_value() == ""
+        panel.ask("hello", "You said: hello")
+        panel.button(re.compile("^Session: other")).click()
+        panel.button(re.compile("^docs")).click()
+        panel.root.get_by_text("You said: break off").wait_for()
+        assert panel.box.input_value() == "a draft for docs"
+        panel.box.fill("")
+        panel.button(re.compile("^Session: docs")).click()
+        panel.button("New conversation").click()
+        panel.root.locator(".halo-empty-title").wait_for()
+        panel.button(re.compile("^Session: docs")).click()
+        assert panel.button(re.compile("^docs-1 ")).is_visible()
+        panel.page.keyboard.press("Escape")
+        assert not panel.button("New conversation").is_visible()
+        assert panel.button(re.compile("^Session: docs")).evaluate("one => one === document.activeElement")
+
+    def test_a_cells_turn_shows_here(self, panel: PanelPage, lab: LabPage) -> None:
+        """And the panel's own turn in the session that `%%halo` continues."""
+        lab.run_cell(USE_AGENT)
+        lab.run_cell(CELL_TURN)
+        panel.ended(panel.turn(1), "You said: from the cell")
+        panel.ask("from the panel", "You said: from the panel")
+        assert "['from the cell', 'from the panel']" in printed(lab, REQUESTS)
+
+    def test_while_the_kernel_computes_the_panel_says_so(self, panel: PanelPage, lab: LabPage) -> None:
+        """What was typed stays in view as queued, and goes out when the kernel is free.
+
+        On ipykernel 7 a click is served on another thread, unless the cell holds the interpreter
+        for itself, as this one does.
+        """
+        lab.start_cell(COMPUTE)
+        lab.wait_for_text(COMPUTE, "computing")
+        panel.page.wait_for_timeout(600)
+        turn = panel.say("while busy")
+        panel.wait_for_state("kernel busy")
+        assert panel.waiting.get_by_text("queued: the kernel is busy").is_visible()
+        lab.screenshot("panel-busy", cell=1)
+        panel.ended(turn, "You said: while busy")
+        panel.wait_for_state("ready")
+        assert panel.waiting.count() == 0

@@ -1,0 +1,97 @@
+"""An agent that attacks the page of a panel."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..harness import hostile
+from ..harness.panel_page import PanelPage
+
+if TYPE_CHECKING:
+    from ..harness.lab import LabPage
+
+pytestmark = pytest.mark.browser
+
+HOSTILE_AGENT = f"""\
+import json, sys, time
+sys.path.insert(0, {str(Path(hostile.__file__).parent)!r})
+import hostile
+from halo_notebook import Action, ChatPanel, DemoAgent, HaloClient, TextDelta
+from halo_notebook.demo import DEMO_KEY
+
+def reply(request):
+    kind, name = request["message"].split(" ", 1)
+    if kind == "text":
+        yield TextDelta(hostile.TEXTS[name])
+    elif kind == "payload":
+        yield Action(hostile.PAYLOADS[name])
+    else:
+        yield TextDelta("You said so.")
+
+agent = DemoAgent(reply=reply, first_byte_s=0).start()
+panel = ChatPanel(client=HaloClient(DEMO_KEY, base_url=agent.url), height="600px")
+panel
+"""
+HOSTILE_TURNS = """\
+def go(kind, names):
+    for name in names:
+        reply = panel.ask(f"{kind} {name}").result()
+        # The server drops more than a megabyte a second.
+        time.sleep(len(json.dumps(reply.to_dict())) / 400_000)
+
+go("text", hostile.TEXTS)
+go("payload", hostile.PAYLOADS)
+together = "\\n\\n".join(text[:2_000] for text in hostile.TEXTS.values() if text.strip())
+go("message", [together[start:start + 9_000] for start in range(0, len(together), 9_000)])
+panel._register.get('<img src=x onerror="window.__halo_pwned=1">')
+panel._notice('<img src=x onerror="window.__halo_pwned=1">')
+print(len(panel.session.turns))
+"""
+UNSAFE = """
+root => [...root.querySelectorAll('*')]
+  .filter(one => one.matches('script, iframe, object, embed, link, meta, base, img, video, audio')
+    || [...one.attributes].some(({ name, value }) => name.startsWith('on')
+      || name.startsWith('data-commandlinker') || /^\\s*(javascript|vbscript|data):/i.test(value)))
+  .map(one => one.outerHTML.slice(0, 200))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_no_sample_does_anything(lab: LabPage) -> None:
+    """Texts, payloads, keys, labels, messages, session names: no script, no request, nothing but text."""
+    strangers: list[str] = []
+    own = (lab.lab.url, "data:", "blob:", "about:")
+    lab.page.on(
+        "request",
+        lambda request: strangers.append(request.url) if not request.url.startswith(own) else None,
+    )
+    lab.open_notebook([HOSTILE_AGENT, HOSTILE_TURNS])
+    lab.run_cell(0)
+    panel = PanelPage(lab, lab.cell_output(0))
+    lab.run_cell(1, timeout=200)
+    count = int(lab.cell_text(1).split()[0])
+    assert count > 100
+    panel.ended(panel.turn(count))
+    while (earlier := panel.button(re.compile("Show earlier"))).is_visible():
+        before = panel.turns.count()
+        earlier.click()
+        panel.until(lambda: panel.turns.count() > before, "earlier turns")  # noqa: B023
+    assert panel.turns.count() == count
+    for card in panel.root.get_by_role("button", name="Expand all").all():
+        card.evaluate("button => button.click()")
+    panel.button(re.compile("^Session")).click()
+    panel.page.wait_for_timeout(500)
+    assert lab.page.evaluate("() => [window.__halo_pwned, ({}).polluted]") == [None, None]
+    assert strangers == []
+    assert (lab.page_errors, lab.dialogs, lab.browser_dialogs) == ([], [], [])
+    assert panel.root.evaluate(UNSAFE) == []
+    # No character that reorders text or hides in it is on the page, but what a person typed.
+    shown: str = panel.root.evaluate(
+        "root => [...root.querySelectorAll('.halo-reply, .halo-tree, .halo-action, .halo-menu')]"
+        ".map(one => one.textContent).join('')"
+    )
+    assert re.findall("[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f\x7f-\x9f]", shown) == []
