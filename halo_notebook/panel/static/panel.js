@@ -239,7 +239,9 @@ class Panel {
   }
 
   paintJump() {
+    const focused = this.focused();
     this.jump.hidden = this.following || Boolean(this.holding);
+    this.keepFocus(focused);
     setText(this.jump.lastChild, this.fresh ? "New below" : "Jump to latest");
     this.jump.classList.toggle("halo-fresh", Boolean(this.fresh));
   }
@@ -268,7 +270,7 @@ class Panel {
   paint() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
-    const hadFocus = this.root.contains(document.activeElement);
+    const focused = this.focused();
     if (this.shownSession !== this.store.session) this.showDraft();
     this.paintHead();
     this.paintTurns();
@@ -276,7 +278,16 @@ class Panel {
     this.composer.paint();
     if (this.following) this.toBottom();
     else this.paintJump();
-    if (hadFocus && !this.root.contains(document.activeElement)) this.composer.focus();
+    this.keepFocus(focused);
+  }
+
+  focused() {
+    return this.root.contains(document.activeElement) ? document.activeElement : null;
+  }
+
+  /** If what had the focus is gone, move it to the text box: the notebook would take the next keys as its own. */
+  keepFocus(focused) {
+    if (focused && !focused.checkVisibility()) this.composer.focus();
   }
 
   paintHead() {
