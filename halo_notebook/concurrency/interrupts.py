@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
@@ -21,15 +22,23 @@ T = TypeVar("T")
 class InterruptInbox(Inbox):
     """An inbox that an interrupt stops while it is entered as a context manager.
 
-    The previous handler is restored at the end, and while user code runs. A handler that was not
-    installed from Python could not be restored, so it is left alone, and so is SIG_IGN. Only the main
-    thread gets interrupts; on another one nothing changes.
+    The previous handler is restored at the end, and while user code runs. A handler that was not installed
+    from Python could not be restored, so it is left alone, and so is SIG_IGN. Only the main thread gets
+    interrupts; on another one nothing changes.
+
+    Args:
+        linger_s: for so long after the end interrupts are ignored; the first one after that restores the
+            previous handler, which gets it. For a kernel, which sets its own handlers before and after each
+            cell: an interrupt between the end of a turn and that of its cell cuts into IPython while it
+            shows an error, or into ipykernel while it sends the reply, which is lost then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, linger_s: float = 0.0) -> None:
         super().__init__()
+        self._linger_s = linger_s
         self._previous: Any = None
         self._installed = False
+        self._ended_at: float | None = None
 
     def __enter__(self) -> InterruptInbox:
         on_main_thread = threading.current_thread() is threading.main_thread()
@@ -41,8 +50,8 @@ class InterruptInbox(Inbox):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._installed:
-            self._installed = False
+        self._ended_at = time.monotonic()
+        if self._installed and not self._linger_s:
             signal.signal(signal.SIGINT, self._previous)
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
@@ -61,9 +70,15 @@ class InterruptInbox(Inbox):
             raise
 
     def _install(self) -> None:
-        previous = signal.signal(signal.SIGINT, self._interrupted)
-        if previous != self._interrupted:  # user code may have installed another one
-            self._previous = previous
+        previous: Any = signal.signal(signal.SIGINT, self._interrupted)
+        if previous == self._interrupted:
+            return
+        lingering = getattr(previous, "__self__", None)
+        self._previous = lingering._previous if isinstance(lingering, InterruptInbox) else previous
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        self.stop()
+        if self._ended_at is None:
+            self.stop()
+        elif time.monotonic() > self._ended_at + self._linger_s:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous(number, frame)

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from ..reply import Reply
     from ..session import Session
 
+_LINGER_S = 0.1
+"""See `InterruptInbox`. A cell ends within milliseconds of its turn."""
+
 
 class _SecretTrait(TraitType[Any, Any]):
     """A setting that shows as 'set' wherever it is printed."""
@@ -229,7 +232,7 @@ class HaloMagics(Magics):
             client.prepare(message, **fields)  # an invalid request must not start a conversation
             self.sessions.new(options.session)
         session = self.sessions.get(options.session)
-        with InterruptInbox() as inbox:
+        with InterruptInbox(linger_s=_LINGER_S if in_notebook(self.shell) else 0.0) as inbox:
             try:
                 turn = session.turn(client, message, whole=options.no_stream, inbox=inbox, **fields)
                 self._show_turn(turn, session, client.source, options.out)

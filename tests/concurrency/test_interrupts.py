@@ -1,0 +1,146 @@
+"""An interrupt is a message: it stops a wait, and never cuts into a step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halo_notebook.concurrency.inbox import Inbox
+from halo_notebook.concurrency.interrupts import InterruptInbox
+from halo_notebook.concurrency.loop import spawn, wait
+from halo_notebook.concurrency.usercode import UserCodeError
+
+from ..harness.interrupted import interrupt_turns
+
+if TYPE_CHECKING:
+    from ..harness.kernels import Kernel
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.kernel
+def test_interrupted_turns_end_in_one_line(kernel: Kernel) -> None:
+    """However many interrupts come, and when: the turn is stopped or complete, and the kernel idle."""
+    counts, wrong = interrupt_turns(kernel, 60)
+    assert wrong == []
+    assert counts["ReplyStopped, stopped"] > 20
+
+
+def test_interrupts_stop_the_inbox_and_raise_nothing() -> None:
+    """They wake the thread that waits; the previous handler is restored behind the block."""
+    before = signal.getsignal(signal.SIGINT)
+    with InterruptInbox() as inbox:
+        main = threading.main_thread().ident
+        assert main is not None
+        timer = threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT))
+        timer.start()
+        since = time.monotonic()
+        inbox.wait()
+        assert time.monotonic() - since < 5
+        timer.join()
+        interrupt()
+        assert inbox.stopped
+        with pytest.raises(KeyboardInterrupt):
+            inbox.result(Future())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_user_code_gets_interrupts_as_usual() -> None:
+    """With the handler that it expects or installs; the inbox is stopped too, and notices later ones."""
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[Any] = []
+
+    def users() -> None:
+        seen.append(signal.getsignal(signal.SIGINT))
+        interrupt()
+
+    with InterruptInbox() as inbox:
+        with pytest.raises(KeyboardInterrupt):
+            inbox.run(users)
+        assert inbox.stopped
+        interrupt()
+        assert inbox.run(signal.signal, signal.SIGINT, signal.SIG_IGN) is before
+        inbox.run(interrupt)
+    assert seen == [before]
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    "handler", [signal.SIG_IGN, signal.SIG_DFL, None], ids=["ignored", "default", "not Python's"]
+)
+def test_other_handlers_are_left_alone(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIG_IGN and SIG_DFL keep their meaning; Python gives None for a handler that it cannot put back."""
+    monkeypatch.setattr(signal, "getsignal", lambda number: handler)
+    monkeypatch.setattr(signal, "signal", pytest.fail)
+    with InterruptInbox() as inbox:
+        assert inbox.run(lambda: "value") == "value"
+
+
+def test_another_thread_gets_no_interrupts() -> None:
+    """Its inbox works, and installs nothing."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def run() -> None:
+        with InterruptInbox() as inbox:
+            inbox.stop()
+            inbox.wait()
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    handlers: list[Any] = []
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(10)
+    assert handlers == [before]
+
+
+def test_late_interrupts_are_ignored_where_the_kernel_takes_over() -> None:
+    """Those of the next moment belong to what has ended; the first later one is the previous handler's."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        previous = signal.getsignal(signal.SIGINT)
+        for _ in range(2):
+            with InterruptInbox(linger_s=0.2) as inbox:
+                pass
+            interrupt()
+        assert not (seen or inbox.stopped)
+        time.sleep(0.25)
+        interrupt()
+        assert seen == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is previous
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_user_code_is_called_on_the_waiting_thread() -> None:
+    """Between two waits; what it raises comes back to whoever awaits the call."""
+    inbox = Inbox()
+
+    async def work() -> list[Any]:
+        name = await inbox.call(lambda: threading.current_thread().name)
+        with pytest.raises(UserCodeError, match="ZeroDivisionError"):
+            await inbox.call(lambda: 1 / 0)
+        return [name, await inbox.call(max, 1, 2)]
+
+    assert inbox.result(spawn(work())) == ["MainThread", 2]
+
+
+def test_an_interrupt_of_called_code_stops_the_wait() -> None:
+    """It is raised in the code, where it waits, and where the call is awaited as that code's failure."""
+    inbox = Inbox()
+    calling = spawn(inbox.call(interrupt))
+    waiting: Future[None] = Future()
+    with pytest.raises(KeyboardInterrupt):
+        inbox.result(waiting)
+    assert waiting.cancelled()
+    with pytest.raises(UserCodeError) as caught:
+        wait(calling)
+    assert isinstance(caught.value.error, KeyboardInterrupt)
