@@ -1,15 +1,10 @@
-"""The one queue on which sync code waits: it is woken, has to call a user's code, or has to stop.
-
-A user's code that async code needs (a `user_token` callable) may show a prompt or touch the notebook, so
-it runs on the thread that waits.
-"""
+"""The one queue on which sync code waits: it is woken, has to call a user's code, or has to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import queue
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -18,34 +13,38 @@ from . import usercode
 from .loop import IN_BROWSER, LOOK_S, wait_in_page
 
 T = TypeVar("T")
+_LONGEST_TIMER_S = 86_400.0
 
 
 class Inbox:
-    """What one thread waits for. Any thread may wake and stop it; a signal's handler may stop it.
+    """What one thread waits for. Any thread, and a signal's handler, may put something in.
 
     Attributes:
-        stopped: whether it has to stop.
+        stopped: whether the thread has to stop.
     """
 
     def __init__(self) -> None:
         self.stopped = False
         self._woken = False
-        self._messages: queue.SimpleQueue[Callable[[], None] | None] | _PageQueue
-        self._messages = _PageQueue() if IN_BROWSER else queue.SimpleQueue()
+        self._messages: Any = asyncio.Queue() if IN_BROWSER else queue.SimpleQueue()
 
     def wake(self) -> None:
-        """Say that something has changed; does nothing while it has not been noticed yet."""
+        """Say that something has changed."""
         if not self._woken:
             self._woken = True
-            self._messages.put(None)
+            self._messages.put_nowait(None)
 
     def stop(self) -> None:
-        """Say that the waiting has to stop."""
+        """Say that the thread has to stop."""
         self.stopped = True
-        self._messages.put(None)
+        self._messages.put_nowait(None)
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a user's `function(*args)` on the waiting thread. Raises as `usercode.call`."""
+        """Call a user's `function(*args)` on the waiting thread, where it may show a prompt.
+
+        Raises:
+            UserCodeError: whatever it raises.
+        """
         outcome: Future[Any] = Future()
 
         def run() -> None:
@@ -59,7 +58,7 @@ class Inbox:
                 outcome.set_exception(usercode.UserCodeError(error))
                 raise
 
-        self._messages.put(run)
+        self._messages.put_nowait(run)
         return await asyncio.wrap_future(outcome)
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
@@ -67,14 +66,10 @@ class Inbox:
         return function(*args)
 
     def wait(self, timeout_s: float = math.inf, *, calls: bool = True) -> None:
-        """Wait until woken, stopped, or `timeout_s` have passed, and run the call that came, if any.
-
-        Args:
-            timeout_s: in seconds.
-            calls: False to drop calls.
+        """Wait until there is something, at most so long; a call is run, or dropped without `calls`.
 
         Raises:
-            KeyboardInterrupt: on an interrupt, where it is not a message.
+            KeyboardInterrupt: on an interrupt.
         """
         message = self._next(timeout_s)
         if message is None:
@@ -86,47 +81,37 @@ class Inbox:
         """Wait for `future`.
 
         Raises:
-            KeyboardInterrupt: when stopped, or on an interrupt. `future` is cancelled.
+            KeyboardInterrupt: on an interrupt, or when stopped; `future` is cancelled.
         """
         future.add_done_callback(lambda _: self.wake())
         try:
             while not future.done():
-                self.wait()
                 if self.stopped:
                     raise KeyboardInterrupt
+                self.wait()
         except KeyboardInterrupt:
             future.cancel()
             raise
         return future.result()
 
     def _next(self, timeout_s: float) -> Callable[[], None] | None:
+        if IN_BROWSER:
+            return wait_in_page(self._next_in_page(timeout_s))
         while True:
             try:
-                return self._messages.get(timeout=min(timeout_s, LOOK_S))
+                message: Callable[[], None] | None = self._messages.get(timeout=min(timeout_s, LOOK_S))
+                return message
             except queue.Empty:
                 timeout_s -= LOOK_S
             if timeout_s <= 0:
                 return None
 
-
-class _PageQueue:
-    """As `queue.SimpleQueue`, in a browser: the rest of the page continues while its reader waits."""
-
-    def __init__(self) -> None:
-        self._items: deque[Callable[[], None] | None] = deque()
-        self._arrived: asyncio.Future[None] | None = None
-
-    def put(self, item: Callable[[], None] | None) -> None:
-        self._items.append(item)
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
-
-    def get(self, timeout: float) -> Callable[[], None] | None:
-        if not self._items:
-            loop = asyncio.get_event_loop()
-            self._arrived = loop.create_future()
-            # Not asyncio's own timeout, which names a moment: Pyodide's loop refuses one that has passed.
-            timer = loop.call_later(max(timeout, 0), self.put, None)
-            wait_in_page(self._arrived)
+    async def _next_in_page(self, timeout_s: float) -> Callable[[], None] | None:
+        # Not by asyncio's timeouts, which name a moment: Pyodide's loop refuses one that has passed.
+        delay_s = min(max(timeout_s, 0), _LONGEST_TIMER_S)
+        timer = asyncio.get_running_loop().call_later(delay_s, self._messages.put_nowait, None)
+        try:
+            message: Callable[[], None] | None = await self._messages.get()
+            return message
+        finally:
             timer.cancel()
-        return self._items.popleft()

@@ -8,7 +8,6 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
@@ -20,8 +19,6 @@ T = TypeVar("T")
 
 class Pulled(Generic[T]):
     """The items of an async generator, which runs on the loop, for the thread that iterates this.
-
-    Leaving it as a context manager, or `stop`, ends the generator: whatever it awaits is cancelled.
 
     Args:
         source: not started yet.
@@ -44,19 +41,17 @@ class Pulled(Generic[T]):
         self._source = source
         self._items: deque[T] = deque()
         self._error: Exception | None = None
-        self._started = False
+        self._started = self._cancelled = self._finished = False
         self._task: asyncio.Task[Any] | None = None
-        self._cancelled = False
-        self._finished = False  # the generator has; items may be left
 
     def start(self) -> None:
-        """Start the generator, once. Iterating does it too."""
+        """Start the generator, once. Reading does it too."""
         if not self._started:
             self._started = True
             spawn(self._run())
 
     def get(self, timeout_s: float = math.inf) -> T | None:
-        """Return the next item; None when none came within `timeout_s`, and at the end (then `ended`).
+        """Return the next item; None when none came in time, and at the end (then `ended`).
 
         Raises:
             Exception: what the generator raised, after its items.
@@ -82,11 +77,11 @@ class Pulled(Generic[T]):
             self.inbox.wait(left_s)
 
     def cancel(self) -> None:
-        """End the generator soon; from any thread. The items that have come are still given."""
+        """End the generator soon, from any thread; the items that have come are still given."""
         post(self._cancel)
 
     def stop(self, wait_s: float = STOP_WAIT_S) -> list[T]:
-        """End the generator, wait for that, but not longer than `wait_s`, and return the items left."""
+        """End the generator, wait for its end, but not longer than `wait_s`, and return the items left."""
         if self._started:
             self.cancel()
         deadline = time.monotonic() + wait_s
@@ -100,7 +95,7 @@ class Pulled(Generic[T]):
             item = self.get()
             if self.ended:
                 return
-            yield item  # type: ignore[misc]  # without a time limit there is one, unless it has ended
+            yield item  # type: ignore[misc]  # without a time limit it is one, unless this has ended
 
     def __enter__(self) -> Pulled[T]:
         self.start()
@@ -132,33 +127,16 @@ class Pulled(Generic[T]):
 
 @contextlib.contextmanager
 def entered(manager: AbstractAsyncContextManager[T], inbox: Inbox | None = None) -> Iterator[T]:
-    """Enter `manager` on the loop, and leave it there when this block ends.
+    """Enter `manager` on the loop, and leave it there, by a cancellation, when this block ends.
 
-    One task enters and leaves it, so that an interrupt at any moment leaves it too. An exception of
-    the block does not reach `manager`.
+    Raises:
+        KeyboardInterrupt: on an interrupt before it is entered; it is left then.
     """
-    entering: Future[T] = Future()
-    leave = asyncio.Event()
 
-    async def hold() -> None:
-        try:
-            async with manager as value:
-                if entering.set_running_or_notify_cancel():
-                    entering.set_result(value)
-                    await leave.wait()
-        except BaseException as error:
-            if entering.done():
-                raise
-            entering.set_exception(error)
+    async def hold() -> AsyncGenerator[T, None]:
+        async with manager as value:
+            yield value
+            await asyncio.Event().wait()
 
-    inbox = inbox or Inbox()
-    holding: Future[None] | None = None
-    try:
-        holding = spawn(hold())
-        yield inbox.result(entering)
-    finally:
-        post(leave.set)
-        if holding is not None and (not entering.done() or entering.cancelled()):
-            holding.cancel()
-        elif holding is not None:
-            Inbox().result(holding)
+    with Pulled(hold(), inbox) as held:
+        yield next(iter(held))
