@@ -1,20 +1,21 @@
-"""Which agent answers in this kernel: Halo, a recording, or the demo agent while nothing names another.
+"""Which agent answers in this kernel, and its sessions: for magics, panel and evaluation alike.
 
-The magics and the chat panel share one `Connection` and one register of sessions, which hang
-on the shell, so that a turn made in either goes to the same agent and shows in both, is recorded
-or comes from a recording in both. It does not know what is asked, nor how a reply is shown.
+It is Halo, a recording, or the demo agent as long as no setting names an agent. The connection and the
+sessions are kept on the shell, so a turn made in a cell or in a panel goes to the same agent, is recorded,
+and shows in both.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .client.secrets import Secret
 from .client.settings import configured, setting
 from .client.sync import HaloClient
-from .concurrency import threads
+from .concurrency.loop import IN_BROWSER
 from .errors import UsageError
 from .session import Session, SessionRegister
 
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """The agent that answers, by the settings as they are when it is asked for.
+    """The agent that answers, by the settings at the moment when a client is asked for.
 
     Attributes:
         demo: the running demo agent, or None.
-        demo_wanted: True or False as `%halo demo` and `%halo connect` say; None: as long as
-            nothing names another agent.
-        recorder: keeps what passes, or None.
+        demo_wanted: what `%halo demo` and `%halo connect` have set; None to use the demo agent as long as
+            no setting names an agent.
+        recorder: records what passes, or None.
         replay: answers in place of an agent, or None.
     """
 
@@ -41,49 +42,45 @@ class Connection:
         self.demo_wanted: bool | None = None
         self.recorder: Recorder | None = None
         self.replay: Replay | None = None
-        self._made: tuple[dict[str, Any], HaloClient] | None = None  # for which settings
+        self._last: tuple[dict[str, Any], HaloClient] | None = None  # with its settings
         self._demo_transport: Any = None
-        self._lock = threads.Lock()  # panels ask on threads of their own
+        self._lock = threading.Lock()  # panels use it on the I/O thread
 
     def client(self, silence_timeout_s: float | None = None) -> HaloClient:
-        """The client for the settings as they are now.
+        """The client for the settings as they are now; the same one as long as they do not change.
 
         Args:
-            silence_timeout_s: in place of the setting.
+            silence_timeout_s: used in place of the setting.
 
         Raises:
             ConfigError: when a setting is missing or unsafe.
         """
-        settings: dict[str, Any] = {
+        if silence_timeout_s is None:
+            silence_timeout_s = configured("silence_timeout_s")
+        settings = {
             **self._target(),
             "user_id": setting("user_id"),
             "agent_id": setting("agent_id"),
             "connect_timeout_s": configured("connect_timeout_s"),
-            "silence_timeout_s": (
-                configured("silence_timeout_s") if silence_timeout_s is None else silence_timeout_s
-            ),
+            "silence_timeout_s": silence_timeout_s,
         }
-        # Without the magics nothing is configured, and the client has times of its own.
+        # Without the magics nothing is configured, and the client has defaults of its own.
         settings = {name: value for name, value in settings.items() if value is not None}
         with self._lock:
-            if self._made is None or self._made[0] != settings:
-                self._made = (settings, HaloClient(**settings))
-            return self._made[1]
+            if self._last is None or self._last[0] != settings:
+                self._last = settings, HaloClient(**settings)
+            return self._last[1]
 
     def _target(self) -> dict[str, Any]:
-        """The settings that say who is asked."""
+        """The settings that say which agent is used."""
         if self.replay is not None:
             return {"transport": self.replay}
-        demo = self.uses_demo
-        key, url = self.start_demo() if demo else (setting("api_key"), setting("base_url"))
-        return {
-            "api_key": key,
-            "base_url": url,
-            "transport": self._demo_transport if demo else None,
-            "user_token": setting("user_token"),
-            "record": self.recorder,
-            "source": "demo agent" if demo else None,
-        }
+        target = {"user_token": setting("user_token"), "record": self.recorder}
+        if self.uses_demo:
+            key, url = self.start_demo()
+            transport = self._demo_transport
+            return {**target, "api_key": key, "base_url": url, "transport": transport, "source": "demo agent"}
+        return {**target, "api_key": setting("api_key"), "base_url": setting("base_url")}
 
     @property
     def uses_demo(self) -> bool:
@@ -96,7 +93,7 @@ class Connection:
 
     @property
     def source(self) -> str:
-        """Who answers where that is not Halo: ``demo agent``, ``replay of FILE``; else empty.
+        """Who answers, if not Halo: ``demo agent`` or ``replay of FILE``; else empty.
 
         Raises:
             ConfigError: when a setting is unsafe.
@@ -106,10 +103,10 @@ class Connection:
         return "demo agent" if self.uses_demo else ""
 
     def start_recording(self, path: str | Path) -> Recorder:
-        """Keep what passes from now on in that file.
+        """Record what passes from now on in that file.
 
         Raises:
-            UsageError: when it cannot be used, or when a recording is replayed.
+            UsageError: when the file cannot be used, or when a recording is replayed.
         """
         from .recording.recorder import Recorder
 
@@ -123,10 +120,10 @@ class Connection:
         return self.recorder
 
     def start_replay(self, path: str | Path, pace: Pace = "own") -> Replay:
-        """Have that recording answer from now on, from its beginning, and record no more.
+        """Let that recording answer from now on, from its beginning, and end a recording.
 
         Raises:
-            UsageError: when it is none; the one that answered before goes on then.
+            UsageError: when it is not a recording; nothing is changed then.
         """
         from .recording.recorder import Replay
 
@@ -136,20 +133,20 @@ class Connection:
         return replay
 
     def stop_replay(self) -> None:
-        """Have an agent answer again. What a replay is in the midst of comes to its end."""
+        """Let an agent answer again. A turn that the replay is serving is served to its end."""
         replay, self.replay = self.replay, None
         if replay is not None:
             replay.run_on()
 
     def start_demo(self) -> tuple[Secret, str]:
-        """Start the demo agent unless it runs; its key and its base URL."""
+        """Start the demo agent unless it runs, and return its key and its base URL."""
         from .demo.protocol import DEMO_KEY
         from .demo.server import DemoAgent
 
         with self._lock:
             if self.demo is None:
                 demo = DemoAgent()
-                if threads.IN_BROWSER:
+                if IN_BROWSER:
                     from .demo.inprocess import DemoTransport
 
                     self._demo_transport = DemoTransport(demo)
@@ -167,21 +164,21 @@ class Connection:
 
 
 def shared_by(shell: InteractiveShell | None) -> tuple[Connection, SessionRegister]:
-    """What the magics and the panels of `shell` share; something of one's own without a shell."""
+    """The connection and the sessions of `shell`; without a shell, new ones."""
     if shell is None:
         return Connection(), SessionRegister()
-    held = vars(shell)
-    # setdefault: whoever comes second on another thread has the first one's.
+    kept = vars(shell)
+    # setdefault, since two threads may come here at the same time.
     return (
-        held.setdefault("_halo_connection", Connection()),
-        held.setdefault("_halo_sessions", SessionRegister()),
+        kept.setdefault("_halo_connection", Connection()),
+        kept.setdefault("_halo_sessions", SessionRegister()),
     )
 
 
 def current_client() -> HaloClient:
     """The client that `%%halo` and the panels of this kernel use: Halo's, or the demo agent's.
 
-    Outside IPython there is no demo agent unless it is asked for: the settings say whom it talks to.
+    Outside IPython there is no demo agent: the settings must name an agent.
 
     Raises:
         ConfigError: when a setting is missing or unsafe.
@@ -191,10 +188,10 @@ def current_client() -> HaloClient:
 
 
 def current_session(name: str | None = None) -> Session:
-    """A session of this kernel, as `%halo sessions` lists them; made when there is none of that name.
+    """A session of this kernel, as `%halo sessions` lists them; it is created if there is none.
 
     Args:
-        name: None for the one that messages go to.
+        name: the session's; None for the current one.
     """
     return shared_by(_shell())[1].get(name)
 

@@ -1,12 +1,12 @@
-"""A conversation, and the kernel's register of them.
+"""A conversation, and the kernel's register of conversations.
 
 What it promises:
 
-- A turn is on its session before it is sent, and its reply grows there as it arrives, so
-  an interrupt, an error or a closed tab loses nothing.
-- The session's id survives errors and interrupts and goes with the next turn.
-- Turns of one session run one at a time; different sessions run side by side.
-- An id goes only to the service that gave it.
+- A turn is on its session before it is sent, and its reply grows there as it is received, so an
+  interrupt, an error or a closed tab loses nothing.
+- The session's id survives errors and interrupts, and is sent with the next turn.
+- Turns of one session run one at a time, in order of arrival; different sessions run side by side.
+- An id is sent only to the service that gave it.
 
 It does not know how a turn is shown, nor how it is sent.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from .client.sync import HaloClient, ReplyStream
 from .concurrency.loop import post
 from .concurrency.pulled import entered
 from .concurrency.usercode import Home
+from .display.transcript import turn_markdown
 from .errors import UsageError
 from .reply import Watchers
 
@@ -50,7 +50,7 @@ class Rating:
     """What a person thought of a turn.
 
     Attributes:
-        value: ``up``, ``down``, or empty for a note alone.
+        value: ``up``, ``down``, or empty for only a note.
         note: why, in their own words.
     """
 
@@ -64,7 +64,7 @@ class Turn:
 
     Attributes:
         request: the request's body as sent, without the user token.
-        reply: what has arrived; it grows while the turn runs.
+        reply: what has been received; it grows while the turn runs.
         target: the base URL that it was sent to.
         source: who answered, if not Halo, such as ``demo agent``.
         rating: what a person thought of it, or None. `Session.rate` sets it.
@@ -92,12 +92,12 @@ class Session:
     """One conversation with an agent.
 
     Attributes:
-        name: what it is called in this kernel.
-        session_id: the server's id, opaque; None until the server has named one.
-        agent_id: the agent that answered last; None until one has named itself.
-        target: the base URL that the id belongs to; None before the first turn.
-        turns: in the order they were asked.
-        watchers: told of a turn when it begins, when it has ended and when it is rated.
+        name: its name in this kernel.
+        session_id: the server's id, opaque; None until the server has sent one.
+        agent_id: the agent that answered last; None until the server has named one.
+        target: the base URL to which the id belongs; None before the first turn.
+        turns: in order.
+        watchers: called with a turn when it begins, when it has ended and when it is rated.
 
     >>> from halo_notebook.client.sync import HaloClient
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
@@ -129,26 +129,26 @@ class Session:
         inbox: Inbox | None = None,
         **fields: Unpack[RequestFields],
     ) -> Iterator[ReplyStream]:
-        """Take a turn: gives the stream of one message, to be entered or opened.
+        """Take a turn: the block gets the stream of one message, to be entered or opened.
 
         Args:
             client: sends the message.
             message: see `HaloClient.stream`.
             whole: ask for the reply in one piece.
-            inbox: where this thread waits, for its place and for the reply.
+            inbox: where this thread waits, first for its turn and then for the reply.
             fields: see `RequestFields`. A `session_id` given here is continued from now on.
 
         Raises:
-            InvalidRequest: when a field is not what the API takes; the session has no new turn then.
+            InvalidRequest: when a field is not what the API accepts; the session has no new turn then.
             UsageError: when this thread is in the middle of a turn of this session.
         """
+        path = "/chat" if whole else "/chat/stream"
 
-        def made(fields: RequestFields) -> tuple[ReplyStream, Callable[[], object]]:
-            request, path = client.prepare(message, **fields), "/chat" if whole else "/chat/stream"
-            stream = ReplyStream(client.aio, request, path, inbox)
-            return stream, stream.ask_to_stop
+        def make() -> ReplyStream:
+            return ReplyStream(client.aio, client.prepare(message, **fields), path, inbox)
 
-        with entered(self._taken(threading.get_ident(), client, fields, made), inbox) as stream:
+        taken = self._taken(threading.get_ident(), client, fields, make, ReplyStream.ask_to_stop)
+        with entered(taken, inbox) as stream:
             try:
                 yield stream
             finally:
@@ -164,26 +164,26 @@ class Session:
         call: CallUser | None = None,
         **fields: Unpack[RequestFields],
     ) -> AsyncIterator[AsyncReplyStream]:
-        """As `turn`, for code on the loop. `stop` ends the block, and the code after it runs.
+        """As `turn`, for code on the I/O thread's loop. `stop` ends the block; the code after it runs.
 
         Args:
             call: calls a `user_token` callable. None: on a thread, and what it returns is awaited on the
                 kernel's loop.
         """
+        sends = client if isinstance(client, AsyncHaloClient) else client.aio
+        call, path = call or Home().call_in_thread, "/chat" if whole else "/chat/stream"
         task = asyncio.current_task()
         assert task is not None, "this runs on the loop"
         stopped = False
 
-        def stop() -> None:
+        def make() -> AsyncReplyStream:
+            return AsyncReplyStream(sends, sends.prepare(message, **fields), call, path)
+
+        def stop(stream: AsyncReplyStream) -> None:
             nonlocal stopped
             stopped = stopped or task.cancel()
 
-        def made(fields: RequestFields) -> tuple[AsyncReplyStream, Callable[[], object]]:
-            sends = client if isinstance(client, AsyncHaloClient) else client.aio
-            ask, path = call or Home().call_in_thread, "/chat" if whole else "/chat/stream"
-            return AsyncReplyStream(sends, sends.prepare(message, **fields), ask, path), stop
-
-        async with self._taken(task, client, fields, made) as stream:
+        async with self._taken(task, sends, fields, make, stop) as stream:
             try:
                 yield stream
             except asyncio.CancelledError:
@@ -199,34 +199,29 @@ class Session:
         owner: object,
         client: HaloClient | AsyncHaloClient,
         fields: RequestFields,
-        made: Callable[[RequestFields], tuple[S, Callable[[], object]]],
+        make: Callable[[], S],
+        stop: Callable[[S], object],
     ) -> AsyncIterator[S]:
-        """The place of a turn, on the loop: first come, first served.
-
-        Args:
-            owner: the task or the thread that takes the turn.
-            made: makes its stream, and what stops it.
-        """
+        """Wait until it is the turn of `owner`, a task or a thread, and take it."""
         if self._owner == owner:
             raise UsageError(
                 f"Session {self.name!r} is in the middle of a turn. Nothing was sent; end that turn first, "
                 "or use another session."
             )
-        target = client.base_url
         async with self._place:
             if fields.get("session_id") is None:
-                fields["session_id"] = self.id_for(target)
-            stream, self._stop_turn = made(fields)
-            self._owner = owner
-            turn = Turn(stream.request.body, stream.reply, target, client.source)
+                fields["session_id"] = self.id_for(client.base_url)
+            stream = make()
+            turn = Turn(stream.request.body, stream.reply, client.base_url, client.source)
             self.turns.append(turn)
+            self._owner, self._stop_turn = owner, lambda: stop(stream)
             try:
                 self.watchers.tell(turn)
                 yield stream
             finally:
                 self._owner = self._stop_turn = None
                 stream.exchange.end(None)
-                self._take_over(stream, target, fields["session_id"])
+                self._continue_from(turn, fields["session_id"])
                 self.watchers.tell(turn)
 
     @property
@@ -239,7 +234,7 @@ class Session:
         post(lambda: self._stop_turn and self._stop_turn())
 
     def rate(self, turn: Turn, value: Verdict, note: str = "") -> None:
-        """Keep what a person thought of `turn`: it goes with the session's export."""
+        """Keep what a person thought of `turn`; an export of the session contains it."""
         turn.rating = Rating(value, note) if value or note else None
         self.watchers.tell(turn)
 
@@ -250,24 +245,22 @@ class Session:
                 pass
         return stream.reply
 
-    def _take_over(self, stream: ReplyStream | AsyncReplyStream, target: str, sent_id: str | None) -> None:
-        """Go on from where that turn has led; one that reached nobody elsewhere changes nothing."""
-        if self.target not in (None, target) and not stream.may_have_arrived:
+    def _continue_from(self, turn: Turn, sent_id: str | None) -> None:
+        """Continue where `turn` has led; a turn that did not reach another service changes nothing."""
+        reply, target = turn.reply, turn.target
+        if self.target not in (None, target) and not reply.may_have_arrived:
             return
         if self.target != target:
             self.target, self.agent_id = target, None
-        self.session_id = stream.reply.session_id or sent_id
-        self.agent_id = stream.reply.agent_id or self.agent_id
+        self.session_id = reply.session_id or sent_id
+        self.agent_id = reply.agent_id or self.agent_id
 
     def id_for(self, target: str) -> str | None:
-        """The id to send to `target`: none when another service gave it."""
+        """The id to send to `target`; None when it is another service's."""
         return self.session_id if self.target in (None, target) else None
 
     def about(self, reply: Reply, *, source: str = "") -> dict[str, JSON]:
-        """What is written beside a shown reply, so that a saved notebook says what it shows.
-
-        `source`: who answered where that is not Halo, see `status_words`.
-        """
+        """The metadata of a reply's output, so that a saved notebook says which conversation it shows."""
         return {
             "session": self.name,
             "session_id": reply.session_id,
@@ -277,40 +270,22 @@ class Session:
         }
 
     def summary(self) -> dict[str, JSON]:
-        """The session in few words: all but its turns, which are counted."""
-        return {
-            "session_id": self.session_id,
-            "agent_id": self.agent_id,
-            "target": self.target,
-            "turns": len(self.turns),
-        }
+        """The session as plain JSON, with the number of its turns in place of the turns."""
+        ids = {"session_id": self.session_id, "agent_id": self.agent_id, "target": self.target}
+        return {**ids, "turns": len(self.turns)}
 
     def to_dict(self) -> dict[str, JSON]:
         """The session as plain JSON, without secrets."""
         return {"name": self.name, **self.summary(), "turns": [turn.to_dict() for turn in self.turns]}
 
     def to_markdown(self) -> str:
-        """The session as Markdown: each message and reply, the actions as JSON blocks.
-
-        The agent's text stands there as it came: whoever renders the file must treat it as
-        untrusted.
-        """
-        lines = [f"# Halo session: {self.name}", ""]
-        lines += [f"- session id: {self.session_id or 'none'}", f"- agent: {self.agent_id or 'not named'}"]
+        """The session as Markdown. The agent's text is in it as it came: it is untrusted."""
+        head = f"# Halo session: {self.name}\n\n- session id: {self.session_id or 'none'}\n"
+        parts = [f"{head}- agent: {self.agent_id or 'not named'}\n"]
         for number, turn in enumerate(self.turns, 1):
-            reply = turn.reply
-            lines += ["", f"## Turn {number}", "", "**You**", "", _closed(turn.message), "", "**Agent**", ""]
-            lines.append(_closed(reply.text) or "*(no text)*")
-            for payload in reply.actions:
-                shown = json.dumps(payload, indent=2, ensure_ascii=False)
-                fence = "`" * max(3, _longest_backtick_run(shown) + 1)
-                lines += ["", f"{fence}json", shown, fence]
-            if reply.status != "complete":
-                lines += ["", f"*({reply.status}{': ' + reply.error if reply.error else ''})*"]
-            if turn.rating:
-                lines += ["", f"*(rated {turn.rating.value or 'with a note'})*"]
-                lines += ["", _closed(turn.rating.note)] if turn.rating.note else []
-        return "\n".join(lines) + "\n"
+            rating = turn.rating or Rating()
+            parts.append(turn_markdown(number, turn.message, turn.reply, rating.value, rating.note))
+        return "\n".join(parts)
 
     def export(self, path: str | Path) -> Path:
         """Write the session to `path`: ``.md`` as Markdown, ``.json`` as JSON.
@@ -319,15 +294,15 @@ class Session:
             UsageError: for another ending, or when the file cannot be written.
         """
         file = Path(path)
-        if file.suffix.lower() == ".md":
-            text = self.to_markdown()
-        elif file.suffix.lower() == ".json":
-            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        else:
-            raise UsageError(
-                f"{file.name!r} ends in neither .md nor .json. Nothing was written; name the file with "
-                "one of them."
-            )
+        match file.suffix.lower():
+            case ".md":
+                text = self.to_markdown()
+            case ".json":
+                text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+            case _:
+                raise UsageError(
+                    f"{file.name!r} ends in neither .md nor .json. Nothing was written; use one of them."
+                )
         try:
             file = file.expanduser()
             file.write_text(text, encoding="utf-8", errors="replace")
@@ -339,31 +314,11 @@ class Session:
         return file
 
 
-def _closed(text: str) -> str:
-    """Markdown with its last code fence closed, so that what follows is not swallowed."""
-    fence = ""
-    for line in text.split("\n"):
-        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
-        if mark and not fence:
-            fence = mark.group(1)
-        elif mark and mark.group(1).startswith(fence) and not line.strip(" `~"):
-            fence = ""
-    return f"{text}\n{fence}" if fence else text
-
-
-def _longest_backtick_run(text: str) -> int:
-    longest = run = 0
-    for character in text:
-        run = run + 1 if character == "`" else 0
-        longest = max(longest, run)
-    return longest
-
-
 class SessionRegister:
-    """The kernel's sessions under their names; `default` is there from the start.
+    """The kernel's sessions by name; there is always one named `default`.
 
     Attributes:
-        watchers: told the name of a session that is new or another one than before.
+        watchers: called with a name when a session is added or replaced under it.
 
     >>> register = SessionRegister()
     >>> register.current.name, sorted(register)
@@ -373,16 +328,16 @@ class SessionRegister:
     def __init__(self) -> None:
         self._sessions = {DEFAULT_NAME: Session()}
         self._current = DEFAULT_NAME
-        self._lock = threading.RLock()  # a panel's clicks may come on a thread of their own
+        self._lock = threading.Lock()  # panels use it on the I/O thread
         self.watchers: Watchers[str] = Watchers()
 
     @property
     def current(self) -> Session:
-        """The session that a turn goes to when none is named."""
+        """The session of a turn for which no session is named."""
         return self._sessions[self._current]
 
     def get(self, name: str | None = None) -> Session:
-        """The session of that name, made when there is none; the current one for None."""
+        """The session of that name, created if there is none; the current one for None."""
         if name is None:
             return self.current
         with self._lock:
@@ -399,14 +354,14 @@ class SessionRegister:
         return session
 
     def new(self, name: str | None = None) -> Session:
-        """Start a new conversation under that name (the current one's for None).
+        """Start a new conversation under that name, or the current one's.
 
-        One that has turns or an id is kept beside it, as ``name-1`` and so on.
+        A session that has turns or an id is kept as ``name-1``, and so on.
         """
         return self._replace(name, Session())
 
     def resume(self, session_id: str, name: str | None = None, *, target: str | None = None) -> Session:
-        """Continue the conversation of that id, which `target` gave, under that name."""
+        """Continue the conversation with that id, which is `target`'s, under that name."""
         return self._replace(name, Session(session_id=session_id, target=target))
 
     def _replace(self, name: str | None, session: Session) -> Session:
@@ -433,7 +388,7 @@ class SessionRegister:
         """The session of that name.
 
         Raises:
-            UsageError: naming those there are, when there is none of that name.
+            UsageError: when there is none of that name.
         """
         try:
             return self._sessions[name]

@@ -40,6 +40,7 @@ ORDER = [
     "display.timeline",
     "display.bundles",
     "display.pacer",
+    "display.transcript",
     "magics.template",
     "client.secrets",
     "client.tokens",

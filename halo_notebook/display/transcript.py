@@ -1,0 +1,54 @@
+"""A turn as Markdown, for an exported conversation.
+
+The agent's text stands in it as it came, so whoever renders the file has to treat it as untrusted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..reply import Reply
+
+
+def turn_markdown(number: int, message: str, reply: Reply, rating: str = "", note: str = "") -> str:
+    """A message and its reply as Markdown, with a heading; the actions are JSON blocks.
+
+    Args:
+        number: the turn's, from 1.
+        message: what was asked.
+        reply: the reply as far as it has been received.
+        rating: what a person thought of it, in a word; empty for none.
+        note: why.
+    """
+    parts = [
+        f"## Turn {number}",
+        "**You**",
+        _closed(message),
+        "**Agent**",
+        _closed(reply.text) or "*(no text)*",
+    ]
+    for payload in reply.actions:
+        text = json.dumps(payload, indent=2, ensure_ascii=False)
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+        parts.append(f"{fence}json\n{text}\n{fence}")
+    if reply.status != "complete":
+        parts.append(f"*({reply.status}{': ' + reply.error if reply.error else ''})*")
+    if rating or note:
+        parts.append(f"*(rated {rating or 'with a note'})*")
+        parts += [_closed(note)] if note else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _closed(text: str) -> str:
+    """Markdown with its last code fence closed, so that it does not enclose what follows."""
+    fence = ""
+    for line in text.split("\n"):
+        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if mark and not fence:
+            fence = mark.group(1)
+        elif mark and mark.group(1).startswith(fence) and not line.strip(" `~"):
+            fence = ""
+    return f"{text}\n{fence}" if fence else text
