@@ -54,7 +54,7 @@ def secure() -> Iterator[Secure]:
     """The demo agent on https, for pages of any origin."""
     from .harness.lite import Secure
 
-    with Secure(DemoTransport(DemoAgent(first_byte_s=0.05, chunk_s=0.05)).handle_async_request) as running:
+    with Secure(DemoTransport(DemoAgent(first_byte_s=0.05, chunk_s=0.05))) as running:
         yield running
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ..errors import ConfigError, UsageError
 from ..stream import JSON, MAX_RECORD_BYTES, Event
-from .endpoint import Endpoint, Transport
+from .endpoint import AnyTransport, Endpoint
 from .exchange import NOT_OPEN, Exchange, dry_run
 from .request import Request, RequestFields, checked_request
 from .secrets import Secret, checked_key
@@ -27,8 +25,11 @@ from .settings import (
 from .tokens import CallUser, UserToken, call_in_thread
 
 if TYPE_CHECKING:
-    from ..recording.recorder import Recorder
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from types import TracebackType
+
     from ..reply import Reply
+    from .tap import Tap
 
 
 class AsyncHaloClient:
@@ -48,9 +49,9 @@ class AsyncHaloClient:
             has no limit.
         max_retries: how often a message that certainly did not arrive is sent again.
         max_record_bytes: a longer record is dropped as malformed.
-        transport: an `httpx.AsyncBaseTransport` (or a `Sender`) to use in place of the network. One that
-            is `offline`, such as a `Replay`, has a base URL of its own and needs no key, and no user token
-            is asked for.
+        transport: replaces the network: an `httpx.AsyncBaseTransport`, or a `Transport` (see
+            `client.transports.protocol`). An offline one, such as a `Replay`, has a base URL of its own; no
+            key is needed then, and no user token is requested.
         record: a `Recorder` that keeps what passes.
         source: who answers, if not Halo, such as ``demo agent``; shown with each reply. Default: what
             the transport says, such as ``replay of FILE``.
@@ -82,8 +83,8 @@ class AsyncHaloClient:
         silence_timeout_s: float = SILENCE_TIMEOUT_S,
         max_retries: int = MAX_RETRIES,
         max_record_bytes: int = MAX_RECORD_BYTES,
-        transport: Transport | None = None,
-        record: Recorder | None = None,
+        transport: AnyTransport | None = None,
+        record: Tap | None = None,
         source: str | None = None,
     ) -> None:
         # What reaches no service must not fail for want of a key, nor hold one.
@@ -195,7 +196,7 @@ class AsyncHaloClient:
             "last_agent_id": last.agent_id if last else None,
         }
 
-    def copy(self, transport: Transport | None = None, **settings: Any) -> AsyncHaloClient:
+    def copy(self, transport: AnyTransport | None = None, **settings: Any) -> AsyncHaloClient:
         """Another client with these settings changed, and with connections of its own.
 
         Args:

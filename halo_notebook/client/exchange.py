@@ -16,28 +16,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from ..errors import (
-    HaloError,
-    IdentityError,
-    ReplyUnreadable,
-    UsageError,
-)
+from ..errors import HaloError, IdentityError, ReplyUnreadable, UsageError
 from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .secrets import Secret, shown
+from .tap import Sent
+from .transports.body import decoded
+from .transports.protocol import Clock, Outgoing
 
 if TYPE_CHECKING:
-    from ..recording.recorder import Play
-    from .endpoint import Endpoint, Sending
-    from .request import Answer, Request
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+
+    from .endpoint import Endpoint
+    from .request import Request
+    from .tap import Passing
     from .tokens import CallUser
+    from .transports.protocol import Incoming
 
 MAX_RETRY_WAIT_S = 60.0
 """A longer `Retry-After` is reported, not waited for."""
@@ -67,7 +65,7 @@ class Exchange:
         request: what is sent.
         reply: what has been received; it grows.
         attended: whether somebody can let a `Replay` by steps continue.
-        played: the recorded exchange that a `Replay` serves, whose clock is used; None otherwise.
+        clock: what the reply's times are taken from.
         secrets: what has been sent in confidence.
     """
 
@@ -77,15 +75,15 @@ class Exchange:
         self.request = request
         self.reply = Reply()
         self.attended = False
-        self.played: Play | None = None
+        self.clock = Clock()
         self.secrets: list[Secret] = [endpoint.settings.api_key]
         self._endpoint = endpoint
         self._settings = endpoint.settings
         self._call = call
         self._path = path
         self._tries = 0
-        self._written_at = time.perf_counter()
-        self._answer: Answer | None = None
+        self._incoming: Incoming | None = None
+        self._passing: Passing | None = None
         self._batches: AsyncGenerator[list[Event], None] | None = None
 
     @property
@@ -107,13 +105,13 @@ class Exchange:
         self._batches = self._run()
         self._endpoint.last = self.reply
         try:
-            self._answer = await self._send_until_taken()
+            incoming = self._incoming = await self._send_until_taken()
         except BaseException as error:
             self.end(error)
             raise
         sent_id = self.request.body.get("session_id")
-        self.reply.session_id = _checked_id(_header(self._answer, "X-Session-Id") or sent_id)
-        self.reply.agent_id = _checked_id(_header(self._answer, "X-Agent-Id"))
+        self.reply.session_id = _checked_id(_header(incoming, "x-session-id") or sent_id)
+        self.reply.agent_id = _checked_id(_header(incoming, "x-agent-id"))
         self.state = "waiting for the agent"
 
     @property
@@ -130,18 +128,18 @@ class Exchange:
                 await self._batches.aclose()
         finally:
             self.end(None)
-            if self._answer is not None:
-                await self._answer.aclose()
+            if self._incoming is not None:
+                await self._close(self._incoming)
 
     async def _run(self) -> AsyncGenerator[list[Event], None]:
-        answer = self._answer
-        assert answer is not None, "opening made it"
+        incoming = self._incoming
+        assert incoming is not None, "opening made it"
         whole = None if self._path == "/chat/stream" else _WholeAnswer()
         parser = whole or StreamParser(max_record_bytes=self._settings.max_record_bytes)
         try:
             try:
                 with self._mapped_errors():
-                    async for chunk in answer.aiter_bytes():
+                    async for chunk in self._chunks(incoming):
                         yield self._taken_in(parser.feed(chunk))
             finally:
                 # What a broken stream still held has been received, too.
@@ -149,7 +147,7 @@ class Exchange:
             if whole is not None:
                 self._take_fields(whole.content)
             yield rest
-            self._check_kind(answer, whole)
+            self._check_kind(incoming, whole)
         except BaseException as error:
             self.end(error)
             raise
@@ -159,7 +157,7 @@ class Exchange:
         """The events, all of which the reply has by then: a caller may leave after any."""
         if events:
             self.state = "streaming"
-            at_s = self._now()
+            at_s = self.clock.now_s()
             for event in events:
                 self.reply.add(event, at_s)
         return events
@@ -170,7 +168,7 @@ class Exchange:
             self.reply.session_id = _checked_id(content.get("session_id")) or self.reply.session_id
             self.reply.agent_id = _checked_id(content.get("agent_id")) or self.reply.agent_id
 
-    def _check_kind(self, answer: Answer, whole: _WholeAnswer | None) -> None:
+    def _check_kind(self, incoming: Incoming, whole: _WholeAnswer | None) -> None:
         """Raise when an answer that has ended cannot be a reply."""
         if whole is not None:
             if whole.content is None:
@@ -178,7 +176,7 @@ class Exchange:
                     f"The answer is not a JSON object. Its text and the session are kept. {MAY_HAVE_ARRIVED}."
                 )
             return
-        declared = _header(answer, "Content-Type")
+        declared = _header(incoming, "content-type")
         if declared is not None and not declared.lower().startswith("text/plain"):
             raise ReplyUnreadable(
                 f"The answer is declared as {shown(declared, 60, self.secrets)}, not as the text/plain of "
@@ -191,7 +189,7 @@ class Exchange:
         reply = self.reply
         if reply.status != "streaming":
             return
-        reply.elapsed_s = self._now()
+        reply.elapsed_s = self.clock.now_s()
         reply.state = ""
         # The status last: a thread that sees it takes the other attributes as final.
         if complete:
@@ -208,10 +206,7 @@ class Exchange:
             reply.status = "stopped"
         reply.watchers.tell(reply)
 
-    def _now(self) -> float:
-        return self.played.now_s() if self.played else time.perf_counter() - self._written_at
-
-    async def _send_until_taken(self) -> Answer:
+    async def _send_until_taken(self) -> Incoming:
         """Send the request, again only while it certainly has not arrived; return the 200."""
         refused: Secret | None = None
         reply = self.reply
@@ -232,105 +227,116 @@ class Exchange:
                 reply.retries += 1
                 reply.may_have_arrived = False
                 self.state = f"not taken yet, trying again in {wait_s:g} s"
-                await (self.played.sleep if self.played else asyncio.sleep)(wait_s)
+                await self.clock.sleep(wait_s)
                 self.state = "connecting"
 
-    async def _send_once(self, token: Secret | None) -> Answer:
+    async def _send_once(self, token: Secret | None) -> Incoming:
         body = dict(self.request.body)
         if token is not None:
             body["user_token"] = token.reveal()
             self.secrets.append(token)
-        content = _as_json(body).encode("utf-8", "replace")
-        post = partial(self._post, self._endpoint.on_loop(), content)
+        transport, settings = self._endpoint.on_loop(), self._settings
+        outgoing = Outgoing(
+            settings.base_url + self._path,
+            _headers(settings.api_key.reveal()),
+            _as_json(body).encode("utf-8", "replace"),
+            settings.connect_timeout_s,
+            settings.silence_timeout_s,
+            self._leaves,
+            self._has_left,
+            self,
+        )
         self._tries += 1
-        self._written_at = time.perf_counter()
-        # A transport that reports when it begins to write is believed; another may write at any time.
-        transport = self._endpoint.transport
-        self.reply.may_have_arrived = transport is not None and not getattr(transport, "traces", False)
-        with self._mapped_errors():
-            record = self._endpoint.record
-            answer = (
-                await post()
-                if record is None
-                else await record.send(
-                    post,
-                    shown=dry_run(self._settings.base_url, self.request, self._path),
-                    path=self._path,
-                    tries=self._tries,
-                    source=self._settings.source,
-                    secrets=self.secrets,
-                    now_s=self._now,
-                    may_have_arrived=lambda: self.reply.may_have_arrived,
-                    silence_s=self._settings.silence_timeout_s,
+        self.clock = Clock()
+        self.reply.may_have_arrived = False
+        if (tap := self._endpoint.record) is not None:
+            self._passing = tap.begin(
+                Sent(
+                    self._path,
+                    shown_body(self.request),
+                    self._tries,
+                    settings.source,
+                    self.secrets,
+                    self._now_s,
+                    lambda: self.reply.may_have_arrived,
                 )
             )
-        if answer.status_code == 200:
-            return answer
+        with self._mapped_errors():
+            incoming = await transport.send(outgoing)
+        self.reply.may_have_arrived = True
+        if self._passing is not None:
+            self._passing.head(incoming)
+        if incoming.status == 200:
+            return incoming
         try:
-            raise status_error(answer, await _bounded_body(answer), self.secrets)
+            raise status_error(incoming, await self._error_body(incoming), self.secrets)
         finally:
-            await answer.aclose()
+            await self._close(incoming)
 
-    async def _post(self, on_loop: Sending, content: bytes) -> Answer:
-        settings = self._settings
-        url, headers = settings.base_url + self._path, _headers(settings.api_key.reveal())
-        if on_loop.sender is not None:
-            return await on_loop.sender.post(
-                url,
-                headers,
-                content,
-                connect_s=settings.connect_timeout_s,
-                silence_s=settings.silence_timeout_s,
-                leaves=self._leaves,
-                has_left=self._has_left,
-            )
-        assert on_loop.http is not None, "one of the two sends"
-        extensions: dict[str, Any] = {"trace": self._trace}
-        if self._endpoint.offline:
-            extensions["halo_turn"] = self
-        request = on_loop.http.build_request(
-            "POST", url, headers=headers, content=content, extensions=extensions
-        )
-        return await on_loop.http.send(request, stream=True)
-
-    async def _trace(self, name: str, info: Mapping[str, Any]) -> None:
-        # Only transports that support `trace` report when bytes leave; for others the start time stands.
-        if name.endswith("send_request_headers.started"):
-            self._leaves()
-        if name.endswith("send_request_body.complete"):
-            self._has_left()
+    def _now_s(self) -> float:
+        return self.clock.now_s()
 
     def _leaves(self) -> None:
         self.reply.may_have_arrived = True
 
     def _has_left(self) -> None:
-        self._written_at = time.perf_counter()
+        self.clock = Clock()
         self.state = "waiting for the agent"
+
+    def _chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
+        chunks = decoded(incoming)
+        return chunks if self._passing is None else _tapped(chunks, self._passing)
+
+    async def _error_body(self, incoming: Incoming) -> bytes:
+        """The start of an error's body, as far as it can be read."""
+        body = bytearray()
+        # A body that breaks off or never ends does not matter: the status says what has to be said.
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_ERROR_BODY_S):
+                async for chunk in self._chunks(incoming):
+                    body += chunk
+                    if len(body) >= _MAX_ERROR_BODY_BYTES:
+                        break
+        return bytes(body[:_MAX_ERROR_BODY_BYTES])
+
+    async def _close(self, incoming: Incoming) -> None:
+        try:
+            await incoming.aclose()
+        finally:
+            if self._passing is not None:
+                self._passing.end(GeneratorExit())  # it was not read to its end
 
     @contextlib.contextmanager
     def _mapped_errors(self) -> Iterator[None]:
         """Turn what the transport raises into this package's errors."""
         try:
             yield
-        except (HaloError, GeneratorExit):
-            raise
-        except Exception as error:
-            raise transport_error(
-                error,
-                self.reply,
-                host=urlsplit(self._settings.base_url).netloc,
-                connect_s=self._settings.connect_timeout_s,
-                silence_s=(self.played and self.played.silence_s) or self._settings.silence_timeout_s,
-                secrets=self.secrets,
-            ) from error
+        except BaseException as error:
+            if self._passing is not None:
+                self._passing.end(error)
+            if isinstance(error, HaloError) or not isinstance(error, Exception):
+                raise
+            host = urlsplit(self._settings.base_url).netloc
+            raise transport_error(error, self.reply, host, self.secrets) from error
+
+
+async def _tapped(chunks: AsyncIterator[bytes], passing: Passing) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        passing.chunk(chunk)
+        yield chunk
+    passing.end(None)
 
 
 def dry_run(base_url: str, request: Request, path: str) -> dict[str, JSON]:
     """The exact request as JSON, its secrets as 'set'."""
-    body = dict(request.body)
-    if request.user_token is not None:
-        body["user_token"] = "set"  # noqa: S105  # which is what is shown in its place
-    return {"method": "POST", "url": base_url + path, "headers": {**_headers("set")}, "body": body}
+    headers: dict[str, JSON] = {**_headers("set")}
+    return {"method": "POST", "url": base_url + path, "headers": headers, "body": shown_body(request)}
+
+
+def shown_body(request: Request) -> dict[str, JSON]:
+    """The request's JSON, its user token as 'set'."""
+    token: dict[str, JSON] = {"user_token": "set"} if request.user_token is not None else {}
+    return {**request.body, **token}
 
 
 def _headers(key: str) -> dict[str, str]:
@@ -369,25 +375,12 @@ class _WholeAnswer:
         return [TextDelta(text)] if text else []
 
 
-def _header(answer: Answer, name: str) -> str | None:
+def _header(incoming: Incoming, name: str) -> str | None:
     """A header's value, or None when it is missing or empty."""
-    return answer.headers.get(name) or None
+    return incoming.headers.get(name) or None
 
 
 def _checked_id(value: JSON) -> str | None:
     """An id as it came, opaque; None for a value that cannot be one: it would be shown and sent back."""
     usable = isinstance(value, str) and 0 < len(value) <= _MAX_ID_CHARS and value.isprintable()
-    return cast(str, value) if usable else None
-
-
-async def _bounded_body(answer: Answer) -> bytes:
-    """The start of an error's body, as far as it can be read."""
-    body = bytearray()
-    # A body that breaks off or never ends does not matter: the status says what has to be said.
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(_ERROR_BODY_S):
-            async for chunk in answer.aiter_bytes():
-                body += chunk
-                if len(body) >= _MAX_ERROR_BODY_BYTES:
-                    break
-    return bytes(body[:_MAX_ERROR_BODY_BYTES])
+    return cast("str", value) if usable else None

@@ -6,7 +6,6 @@ says what failed, what was kept and what to do, and holds no secret.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from ..display.words import what_is_kept
 from ..errors import (
     AuthenticationError,
     BadRequest,
-    ConfigError,
     ConnectionFailed,
     HaloError,
     IdentityError,
@@ -29,40 +27,25 @@ from ..errors import (
 )
 from ..stream import decode_json
 from .secrets import Secret, shown
+from .transports.protocol import BrokeOff, NotConnected, Silent, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..reply import Reply
-    from .request import Answer
+    from .transports.protocol import Incoming
 
 MAY_HAVE_ARRIVED = (
     "The message may have arrived and is not sent again by itself; run it again only if that does no harm"
 )
 
 
-def transport_errors() -> dict[type[Exception], tuple[type[HaloError], str]]:
-    """Every exception of httpx → ours, and what failed. One that is not named goes as its parent does."""
-    import httpx
-
-    not_sent = "Nothing was sent"
-    return {
-        httpx.ConnectTimeout: (ConnectionFailed, "no connection to {host} within {connect_s:g} s"),
-        httpx.PoolTimeout: (ConnectionFailed, "no free connection to {host}"),
-        httpx.ConnectError: (ConnectionFailed, "no connection to {host} ({why})"),
-        httpx.ProxyError: (ConnectionFailed, "the proxy gave no connection to {host} ({why})"),
-        httpx.UnsupportedProtocol: (ConfigError, f"the base URL's protocol is not supported. {not_sent}"),
-        httpx.InvalidURL: (ConfigError, f"the base URL is not valid. {not_sent}"),
-        httpx.LocalProtocolError: (ConfigError, f"the request is not valid HTTP ({{why}}). {not_sent}"),
-        httpx.TimeoutException: (ReplyTimeout, "the agent was silent for {silence_s:g} s"),
-        httpx.NetworkError: (ReplyInterrupted, "the connection broke off"),
-        httpx.ProtocolError: (ReplyInterrupted, "the connection broke off"),
-        httpx.DecodingError: (ReplyUnreadable, "the reply's compression could not be read"),
-        httpx.TooManyRedirects: (ReplyUnreadable, "the server redirected too often"),
-        httpx.HTTPError: (ReplyInterrupted, "the exchange failed ({why})"),
-        httpx.StreamError: (ReplyInterrupted, "the reply's bytes could not be read"),
-        httpx.CookieConflict: (ReplyUnreadable, "the server's cookies contradict each other"),
-    }
-
-
+TRANSPORT_ERRORS: dict[type[Exception], tuple[type[HaloError], str]] = {
+    NotConnected: (ConnectionFailed, "No connection to {host} ({why})"),
+    Silent: (ReplyTimeout, "The agent was {why}"),
+    BrokeOff: (ReplyInterrupted, "The connection broke off{reason}"),
+    Unreadable: (ReplyUnreadable, "The reply's compression could not be read ({why})"),
+}
 _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
     400: (BadRequest, "Halo refused the request", "mend the field it names and run again"),
     401: (AuthenticationError, "Halo refused the key", "check HALO_API_KEY, or run %halo connect"),
@@ -92,34 +75,20 @@ def retry_wait_s(error: HaloError, retries: int, *, first_s: float, longest_s: f
     return error.again_s or first_s * 2.0**retries
 
 
-def transport_error(
-    error: Exception,
-    reply: Reply,
-    *,
-    host: str,
-    connect_s: float,
-    silence_s: float,
-    secrets: Sequence[Secret],
-) -> HaloError:
+def transport_error(error: Exception, reply: Reply, host: str, secrets: Sequence[Secret]) -> HaloError:
     """What a transport raised, as an error of this package.
 
     Args:
-        error: what it raised.
+        error: what it raised; a transport of the caller's own may raise anything.
         reply: what has been received.
         host: the server that was asked.
-        connect_s, silence_s: the limits in seconds.
         secrets: what no error may hold.
     """
-    table = transport_errors()
-    kind, what = next(
-        (table[cls] for cls in type(error).__mro__ if cls in table),
-        (ReplyInterrupted, f"the transport raised {type(error).__name__}"),
+    why = shown(str(error), 120, secrets)
+    kind, what = TRANSPORT_ERRORS.get(
+        type(error), (ReplyInterrupted, f"The transport raised {type(error).__name__}")
     )
-    why = shown(str(error) or type(error).__name__, 120, secrets)
-    what = what.format(host=host, connect_s=connect_s, silence_s=silence_s, why=why)
-    what = what[0].upper() + what[1:]
-    if kind is ConfigError:
-        return ConfigError(f"{what}; check HALO_BASE_URL.")
+    what = what.format(host=host, why=why, reason=f" ({why})" if why else "")
     if kind is ConnectionFailed:
         return ConnectionFailed(
             f"{what}. The message was not sent and the session is kept; check HALO_BASE_URL and the "
@@ -128,11 +97,11 @@ def transport_error(
     return kind(f"{what} before the reply had ended. {what_is_kept(reply)}. {MAY_HAVE_ARRIVED}.")
 
 
-def status_error(answer: Answer, body: bytes, secrets: Sequence[Secret]) -> StatusError:
+def status_error(incoming: Incoming, body: bytes, secrets: Sequence[Secret]) -> StatusError:
     """An answer other than 200, as an error of this package; `body` is the start of its body."""
-    code = answer.status_code
+    code = incoming.status
     detail, docs_url = _detail(body, secrets)
-    retry_after_s = _retry_after_s(answer.headers.get("Retry-After", ""))
+    retry_after_s = _retry_after_s(incoming.headers.get("retry-after", ""))
     wait = f" {retry_after_s:,.0f} s" if retry_after_s is not None else ""
     status = f" ({code}: {detail})" if detail else f" ({code})"
     if code in _STATUS_ERRORS:

@@ -11,13 +11,13 @@ import difflib
 import io
 import json
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 from uuid import UUID
 
 from ..errors import InvalidRequest
@@ -34,26 +34,6 @@ MAX_BEHAVIOR_CHARS = 5_000
 MODES = ("chat", "voice", "video", "livehelp")
 
 _check_json = json.JSONEncoder(allow_nan=False).encode
-
-
-class Answer(Protocol):
-    """What is read of an HTTP answer; an `httpx.Response` is one."""
-
-    @property
-    def status_code(self) -> int: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """By their names, in whichever case."""
-        ...
-
-    def aiter_bytes(self) -> AsyncIterator[bytes]:
-        """Its body, as it comes, decoded. Raises httpx's errors."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close it, also when it was not read to its end."""
-        ...
 
 
 class ContextEntry(TypedDict, total=False):

@@ -5,10 +5,12 @@ The key and the user token are held as `Secret`, whose value shows only through 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _MAX_WORDS_CHARS = 64 * 1024
 

@@ -1,4 +1,4 @@
-"""The demo agent without a server: an httpx transport that asks it in the same process.
+"""The demo agent without a server: a transport that asks it in the same process.
 
 What it promises: the answers, their chunks and their pace are those of the demo agent's server,
 and its faults are what a client would make of that server's. A browser has no sockets to serve on.
@@ -7,18 +7,19 @@ and its faults are what a client would make of that server's. A browser has no s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
-import httpx
-
+from ..client.transports.protocol import BrokeOff, Incoming, Outgoing, Silent
 from .protocol import Answer, step_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from .server import DemoAgent
 
 
-class DemoTransport(httpx.AsyncBaseTransport):
+class DemoTransport:
     """Gives a client the answers of `agent`, which need not be started.
 
     >>> from halo_notebook import HaloClient
@@ -36,24 +37,29 @@ class DemoTransport(httpx.AsyncBaseTransport):
     def __init__(self, agent: DemoAgent) -> None:
         self._agent = agent
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer `request` as the server would."""
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        target = request.url.raw_path.decode("ascii")
-        answer = self._agent.answer(request.method, target, headers, await request.aread())
-        silence_s = request.extensions.get("timeout", {}).get("read")
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Answer as the server would."""
+        headers = {name.lower(): value for name, value in outgoing.headers.items()}
+        outgoing.leaves()
+        answer = self._agent.answer("POST", urlsplit(outgoing.url).path, headers, outgoing.body)
+        outgoing.has_left()
         await asyncio.sleep(answer.after_s)
         if answer.status is None:
-            await _end(answer, silence_s)
-        return httpx.Response(answer.status, headers=list(answer.headers), stream=_Body(answer, silence_s))
+            await _end(answer, outgoing.silence_s)
+        return _Incoming(answer.status, answer, outgoing.silence_s)
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
 
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: Answer, silence_s: float | None) -> None:
+class _Incoming:
+    def __init__(self, status: int, answer: Answer, silence_s: float) -> None:
+        self.status = status
+        self.headers = {name.lower(): value for name, value in answer.headers}
         self._answer = answer
         self._silence_s = silence_s
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
         due = clock()
         for step in self._answer.steps:
@@ -65,12 +71,12 @@ class _Body(httpx.AsyncByteStream):
         if self._answer.ending != "end":
             await _end(self._answer, self._silence_s)
 
+    async def aclose(self) -> None:
+        """There is nothing to close."""
 
-async def _end(answer: Answer, silence_s: float | None) -> NoReturn:
+
+async def _end(answer: Answer, silence_s: float) -> NoReturn:
     if answer.ending == "silence":
-        try:
-            async with asyncio.timeout(silence_s):
-                await asyncio.get_running_loop().create_future()
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("silence") from error
-    raise httpx.RemoteProtocolError("the server closed the connection before the answer's end")
+        await asyncio.sleep(silence_s)
+        raise Silent(silence_s)
+    raise BrokeOff

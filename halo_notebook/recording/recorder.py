@@ -33,25 +33,23 @@ import json
 import os
 import re
 import threading
-import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, get_args
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-import httpx
-
+from ..client.transports.protocol import BrokeOff, Clock, NotConnected, Silent, TransportError, Unreadable
 from ..display.words import counted
 from ..errors import ReplyInterrupted, UsageError
 from ..stream import JSON, decode_json
 
 if TYPE_CHECKING:
-    from ..client.exchange import Exchange as Turn
-    from ..client.request import Answer
-    from ..client.secrets import Secret
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from ..client.tap import Sent
+    from ..client.transports.protocol import Incoming, Outgoing
     from ..reply import Reply
 
 FORMAT = 1
@@ -70,21 +68,12 @@ How: TypeAlias = Literal["whole", "broken", "stopped"]
 _Chunks: TypeAlias = "tuple[tuple[float, bytes], ...]"
 _HEADERS = ("Content-Type", "Retry-After", "X-Agent-Id", "X-Session-Id")
 """Those that the client reads."""
-_ERRORS: dict[str, type[httpx.RequestError]] = {
-    kind.__name__: kind
-    for kind in (
-        httpx.ConnectError,
-        httpx.ConnectTimeout,
-        httpx.DecodingError,
-        httpx.LocalProtocolError,
-        httpx.PoolTimeout,
-        httpx.ProxyError,
-        httpx.ReadError,
-        httpx.ReadTimeout,
-        httpx.RemoteProtocolError,
-        httpx.WriteError,
-        httpx.WriteTimeout,
-    )
+_ERRORS: dict[str, type[TransportError]] = {
+    **{kind.__name__: kind for kind in (NotConnected, Silent, BrokeOff, Unreadable)},
+    # What the first recordings say in their place.
+    **dict.fromkeys(("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"), NotConnected),
+    **dict.fromkeys(("ReadTimeout", "WriteTimeout"), Silent),
+    "DecodingError": Unreadable,
 }
 _MAX_TIME_S = 1e6
 _LEAST_TOLD = 8
@@ -404,43 +393,10 @@ class Recorder:
         # Unlike a Path's own, this raises for no name.
         return self.path == Path(os.path.expanduser(path)).absolute() and self.path.exists()  # noqa: PTH111
 
-    async def send(
-        self,
-        send: Callable[[], Awaitable[Answer]],
-        *,
-        shown: dict[str, JSON],
-        path: str,
-        tries: int,
-        source: str,
-        secrets: Sequence[Secret],
-        now_s: Callable[[], float],
-        may_have_arrived: Callable[[], bool],
-        silence_s: float,
-    ) -> Answer:
-        """Send a request and return the answer, whose bytes are noted as they are read.
-
-        Args:
-            send: sends it, and returns when the answer's head has come.
-            shown: the request without its secrets, as `dry_run` gives it.
-            path: its path below the base URL.
-            tries: how often its turn has been sent, with this.
-            source: who answers, if not Halo.
-            secrets: what went with it in confidence.
-            now_s: seconds from its being written.
-            may_have_arrived: whether it, or a part of it, has left.
-            silence_s: how long a silence is waited for.
-        """
-        self._secrets |= dict.fromkeys(secret.reveal() for secret in secrets)
-        going = _Going(self, cast("dict[str, JSON]", shown["body"]), path, tries, source)
-        going.now_s, going.may_have_arrived = now_s, may_have_arrived
-        going.silence_s = silence_s
-        try:
-            answer = await send()
-        except BaseException as error:
-            going.end(error)
-            raise
-        going.take_head(answer)
-        return _Noted(answer, going)
+    def begin(self, sent: Sent) -> Passing:
+        """Keep the exchange that begins; see `client.tap.Tap`."""
+        self._secrets |= dict.fromkeys(secret.reveal() for secret in sent.secrets)
+        return Passing(self, sent)
 
     def keep(self, exchange: Exchange) -> None:
         """Add an exchange to the file, without its secrets. One that cannot be written is `lost`."""
@@ -488,81 +444,59 @@ class Recorder:
         return f"Recorder({str(self.path)!r}, {counted(self.count, 'exchange')})"
 
 
-class _Going:
-    """An exchange while it goes on; it is kept when it has ended."""
+class Passing:
+    """An exchange while it passes; it is kept when it has ended."""
 
-    now_s: Callable[[], float]
-    may_have_arrived: Callable[[], bool]
-    silence_s: float
-
-    def __init__(self, recorder: Recorder, body: dict[str, JSON], path: str, tries: int, source: str) -> None:
+    def __init__(self, recorder: Recorder, sent: Sent) -> None:
         self._recorder = recorder
-        self._body, self._path, self._tries, self._source = body, path, tries, source
-        self._at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._status: int | None = None
-        self._headers: dict[str, str] = {}
-        self._head_at_s = 0.0
-        self._chunks: list[tuple[float, bytes]] = []
+        self._sent = sent
         self._over = False
+        self._chunks: list[tuple[float, bytes]] = []
+        self._exchange = Exchange(
+            path=sent.path,
+            body=sent.body,
+            status=None,
+            headers={},
+            head_at_s=0.0,
+            chunks=(),
+            how="whole",
+            ended_at_s=0.0,
+            tries=sent.tries,
+            source=sent.source,
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
 
-    def take_head(self, answer: Answer) -> None:
-        self._status, self._head_at_s = answer.status_code, self.now_s()
-        self._headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
+    def head(self, incoming: Incoming) -> None:
+        headers = incoming.headers
+        self._exchange = replace(
+            self._exchange,
+            status=incoming.status,
+            head_at_s=self._sent.now_s(),
+            headers={name: headers[name.lower()] for name in _HEADERS if name.lower() in headers},
+        )
 
-    def take_chunk(self, data: bytes) -> None:
-        self._chunks.append((self.now_s(), data))
+    def chunk(self, data: bytes) -> None:
+        self._chunks.append((self._sent.now_s(), data))
 
     def end(self, error: BaseException | None) -> None:
-        """Keep it, once: `error` is what ended it, and None is its own end."""
         if self._over:
             return
         self._over = True
         broken = isinstance(error, Exception)
-        kind = next((cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _ERRORS), "ReadError")
         self._recorder.keep(
-            Exchange(
-                path=self._path,
-                body=self._body,
-                status=self._status,
-                headers=self._headers,
-                head_at_s=self._head_at_s,
+            replace(
+                self._exchange,
                 chunks=tuple(self._chunks),
                 how="broken" if broken else "whole" if error is None else "stopped",
-                ended_at_s=self.now_s(),
-                error=kind if broken else "",
+                ended_at_s=self._sent.now_s(),
+                error=(type(error).__name__ if isinstance(error, TransportError) else "BrokeOff")
+                if broken
+                else "",
                 why=str(error) if broken else "",
-                silence_s=self.silence_s if isinstance(error, httpx.ReadTimeout) else None,
-                may_have_arrived=self.may_have_arrived(),
-                tries=self._tries,
-                source=self._source,
-                at=self._at,
+                silence_s=error.after_s if isinstance(error, Silent) else None,
+                may_have_arrived=self._sent.may_have_arrived() and not isinstance(error, NotConnected),
             )
         )
-
-
-class _Noted:
-    """An answer whose bytes are noted as they are read: as its reader has them, without a compression."""
-
-    def __init__(self, answer: Answer, going: _Going) -> None:
-        self.status_code, self.headers = answer.status_code, answer.headers
-        self._answer = answer
-        self._going = going
-
-    async def aiter_bytes(self) -> AsyncIterator[bytes]:
-        try:
-            async for data in self._answer.aiter_bytes():
-                self._going.take_chunk(data)
-                yield data
-        except BaseException as error:
-            self._going.end(error)
-            raise
-        self._going.end(None)
-
-    async def aclose(self) -> None:
-        try:
-            await self._answer.aclose()
-        finally:
-            self._going.end(GeneratorExit())  # its reader has left, unless it had ended
 
 
 def _masked(value: JSON, secrets: Sequence[str]) -> JSON:
@@ -603,7 +537,7 @@ def _masked_chunks(chunks: _Chunks, secrets: Sequence[str]) -> _Chunks:
 # --- Replaying --------------------------------------------------------------------------
 
 
-class Replay(httpx.AsyncBaseTransport):
+class Replay:
     """Serves a recording in place of the network: ``HaloClient(transport=Replay(path))``.
 
     A request gets what its message got then. Where several exchanges have that message, those of
@@ -642,8 +576,6 @@ class Replay(httpx.AsyncBaseTransport):
 
     offline = True
     """The client needs no key and asks for no user token."""
-    traces = True
-    """It tells when a message had left."""
 
     def __init__(self, path: str | Path, *, pace: Pace = "own") -> None:
         if pace not in get_args(Pace):
@@ -705,16 +637,19 @@ class Replay(httpx.AsyncBaseTransport):
         self.pace = "own" if self.pace == "step" else self.pace
         self.step()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer as the recording has it; what httpx calls."""
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Answer as the recording has it."""
         try:
-            body = decode_json((await request.aread()).decode())
+            body = decode_json(outgoing.body.decode())
             asked = _part(body, "message", str)
         except ValueError:
             raise UsageError("A replay answers chat requests alone. Nothing was sent.") from None
         assert isinstance(body, dict), "it has a message"
-        play = Play(self, self._next(request.url.path, asked, body), request.extensions.get("halo_turn"))
-        return await play.answer(request)
+        play = Play(self, self._next(urlsplit(outgoing.url).path, asked, body), outgoing)
+        return await play.answer()
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
 
     def _next(self, path: str, message: str, body: dict[str, JSON]) -> Exchange:
         """The exchange to serve for a request; it counts as served."""
@@ -797,16 +732,18 @@ def _conversations(exchanges: Sequence[Exchange]) -> list[str | None]:
     return found[::-1]
 
 
-class Play:
-    """An exchange that is served, and its own time."""
+class Play(Clock):
+    """An exchange that is served: the clock of its turn, and its answer."""
 
-    def __init__(self, replay: Replay, exchange: Exchange, turn: Turn | None) -> None:
-        self._turn = turn
+    def __init__(self, replay: Replay, exchange: Exchange, outgoing: Outgoing) -> None:
+        super().__init__()
+        self.headers = {name.lower(): value for name, value in exchange.headers.items()}
+        self._outgoing = outgoing
+        self._turn = outgoing.turn
         self._replay = replay
         self._exchange = exchange
         self._at_s = 0.0
         self._due_s = 0.0
-        self._began = time.perf_counter()
         self._gate: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     @property
@@ -815,43 +752,43 @@ class Play:
         return self._turn.reply if self._turn is not None else None
 
     @property
-    def silence_s(self) -> float | None:
-        """The silence after which the client had given up, where it had."""
-        return self._exchange.silence_s
+    def status(self) -> int:
+        return self._exchange.status or 0
 
     def now_s(self) -> float:
         """What the recording's clock says: seconds from the request's being written."""
         if self._due_s == self._at_s:
             return self._at_s
-        return min(max(self._at_s, time.perf_counter() - self._began), self._due_s)
+        return min(max(self._at_s, super().now_s()), self._due_s)
 
     async def sleep(self, seconds: float) -> None:
         """Wait as the client would before it sends again."""
         await asyncio.sleep(seconds if self._replay.pace == "own" else 0)
 
-    async def answer(self, request: httpx.Request) -> httpx.Response:
+    async def answer(self) -> Incoming:
         exchange = self._exchange
+        if exchange.may_have_arrived:
+            self._outgoing.leaves()
+            self._outgoing.has_left()
         if self._turn is not None:
-            self._turn.played = self
-        tell = request.extensions.get("trace")
-        if tell is not None and exchange.may_have_arrived:
-            await tell("replay.send_request_headers.started", {})
-            await tell("replay.send_request_body.complete", {})
+            self._turn.clock = self
         if exchange.status is None:
             await self._until(exchange.ended_at_s)
             raise self._end()
         await self._until(exchange.head_at_s)
-        headers = [(name.encode(), value.encode()) for name, value in exchange.headers.items()]
-        return httpx.Response(exchange.status, headers=headers, stream=_Played(self._bytes))
+        return self
 
-    async def _bytes(self) -> AsyncIterator[bytes]:
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
         exchange = self._exchange
         by_steps = self._replay.pace == "step" and self._turn is not None and self._turn.attended
         ends = _step_ends(exchange) if by_steps else []
         for at_s, data, step_begins in _cut(exchange.chunks, ends):
             if step_begins and self._replay.pace == "step":
                 await self._next_step()
-                self._began = time.perf_counter() - at_s
+                self.set_to(at_s)
             await self._until(at_s)
             yield data
         await self._until(exchange.ended_at_s)
@@ -861,7 +798,10 @@ class Play:
     def _end(self) -> Exception:
         exchange = self._exchange
         if exchange.how == "broken":
-            return _ERRORS.get(exchange.error, httpx.ReadError)(exchange.why)
+            kind = _ERRORS.get(exchange.error, BrokeOff)
+            if kind is Silent:
+                return Silent(exchange.silence_s or self._outgoing.silence_s)
+            return kind(exchange.why)
         return ReplyInterrupted(
             "The recording of this reply ends here: it was stopped when it was recorded. What had arrived "
             "and the session are kept; record it anew to have the rest."
@@ -870,7 +810,7 @@ class Play:
     async def _until(self, at_s: float) -> None:
         self._due_s = at_s
         pace = self._replay.pace
-        await asyncio.sleep(0 if pace == "fast" else max(0.0, self._began + at_s - time.perf_counter()))
+        await asyncio.sleep(0 if pace == "fast" else max(0.0, at_s - super().now_s()))
         self._at_s = at_s
 
     async def _next_step(self) -> None:
@@ -893,16 +833,6 @@ class Play:
         self._replay.remove_waiting(self)
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the turn with it
             loop.call_soon_threadsafe(gate.set)
-
-
-class _Played(httpx.AsyncByteStream):
-    """A recorded answer's bytes."""
-
-    def __init__(self, given: Callable[[], AsyncIterator[bytes]]) -> None:
-        self._given = given
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._given()
 
 
 def _step_ends(exchange: Exchange) -> list[int]:

@@ -29,9 +29,11 @@ import pandas as pd
 import pytest
 
 from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors
-from halo_notebook.client.failures import transport_errors
+from halo_notebook.client.failures import TRANSPORT_ERRORS
 from halo_notebook.client.request import MAX_MESSAGE_CHARS, context_entry, image_url
 from halo_notebook.client.secrets import checked_key
+from halo_notebook.client.transports.network import mapped
+from halo_notebook.client.transports.protocol import NotConnected, Outgoing, TransportError
 from halo_notebook.demo import DEMO_KEY, DemoAgent, sign_user_token
 from halo_notebook.stream import Action, ActionSummary, MalformedRecord, TextDelta, encode
 
@@ -358,22 +360,31 @@ def test_retry_after_may_be_a_date() -> None:
 
 
 def test_every_httpx_error_is_mapped() -> None:
-    """A new exception in httpx must be given its place here, by name or by its parent's."""
+    """A new exception in httpx is one of the four of a transport, by its own name or by its parent's."""
     roots = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
     known = [value for value in vars(httpx).values() if inspect.isclass(value) and issubclass(value, roots)]
-    table = transport_errors()
-    # A parent that says too little for its children: each of these must be named itself.
-    wanted = {
+    outgoing = Outgoing("https://x", {}, b"", connect_s=1, silence_s=1)
+    not_sent = set()
+    for kind in known:
+        error = kind.__new__(kind)
+        Exception.__init__(error, "why")
+        assert type(mapped(error, outgoing)) in TRANSPORT_ERRORS, kind
+        if isinstance(mapped(error, outgoing), NotConnected):
+            not_sent.add(kind)
+    assert not_sent == {
         httpx.ConnectError,
         httpx.ConnectTimeout,
+        httpx.InvalidURL,
         httpx.PoolTimeout,
         httpx.ProxyError,
         httpx.UnsupportedProtocol,
     }
-    assert wanted <= table.keys()
-    for kind in known:
-        assert any(parent in table for parent in kind.__mro__), kind
-        assert issubclass(next(table[p] for p in kind.__mro__ if p in table)[0], errors.HaloError)
+    assert isinstance(mapped(httpx.ReadError("x"), outgoing, left=False), NotConnected)
+
+
+def test_every_error_of_a_transport_is_one_of_ours() -> None:
+    """The one table is complete."""
+    assert TRANSPORT_ERRORS.keys() == set(TransportError.__subclasses__())
 
 
 @pytest.mark.parametrize(

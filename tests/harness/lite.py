@@ -16,18 +16,19 @@ import secrets
 import socket
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
-import httpx
 import hypercorn.asyncio
 import hypercorn.config
 import pytest
 import trustme
 from playwright.sync_api import Error, Route
+
+from halo_notebook.client.transports.protocol import Outgoing, Transport, TransportError
 
 from .lab import BrowserPage, notebook_of
 
@@ -148,20 +149,19 @@ CORS = {
     "access-control-allow-headers": "authorization, content-type",
     "access-control-expose-headers": "x-session-id, x-agent-id",
 }
-Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
 class Secure:
-    """Whatever an httpx transport answers, on https with HTTP/2, for pages of any origin.
+    """Whatever a transport answers, on https with HTTP/2, for pages of any origin.
 
     When it raises, the connection breaks. Attributes:
         url: its address, without a path.
         bodies: those of the requests that came, but for the questions whether they may.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, transport: Transport) -> None:
         self.bodies: list[bytes] = []
-        self._answer = answer
+        self._transport = transport
         self._folder = tempfile.TemporaryDirectory()
         home = Path(self._folder.name)
         made = trustme.CA().issue_cert("127.0.0.1")
@@ -231,24 +231,28 @@ class Secure:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
+        end = {"type": "http.response.body", "body": b""}
         if scope["method"] == "OPTIONS":
-            response = httpx.Response(204)
-        else:
-            self.bodies.append(body)
-            headers = [(name, value) for name, value in scope["headers"] if not name.startswith(b":")]
-            url = f"https://127.0.0.1{scope['path']}"
-            request = httpx.Request(scope["method"], url, headers=headers, content=body)
-            try:
-                response = await self._answer(request)
-            except httpx.TransportError:
-                self._break()
-                return
-        head = [(name.lower(), value) for name, value in response.headers.raw]
-        head += [(name.encode(), value.encode()) for name, value in CORS.items()]
-        await send({"type": "http.response.start", "status": response.status_code, "headers": head})
-        async for chunk in cast("httpx.AsyncByteStream", response.stream):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            await send(_start(204, {}))
+            await send(end)
+            return
+        self.bodies.append(body)
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        url = f"https://127.0.0.1{scope['path']}"
+        try:
+            answer = await self._transport.send(Outgoing(url, headers, body, connect_s=10, silence_s=10))
+        except TransportError:
+            self._break()
+            return
+        await send(_start(answer.status, answer.headers))
+        async for chunk in answer.chunks():
+            await send({**end, "body": chunk, "more_body": True})
+        await send(end)
+
+
+def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
+    head = [(name.encode(), value.encode()) for name, value in {**headers, **CORS}.items()]
+    return {"type": "http.response.start", "status": status, "headers": head}
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

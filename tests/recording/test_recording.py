@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors, evaluate
 from halo_notebook.checks import contains
+from halo_notebook.client.transports.protocol import Outgoing
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step, sign_user_token
 from halo_notebook.kernel import Connection
 from halo_notebook.recording import recorder as recording
@@ -223,7 +224,7 @@ def test_the_paces(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         waits.append(round(seconds, 3))
 
     clock = SimpleNamespace(perf_counter=lambda: now)
-    monkeypatch.setattr(recording, "time", clock)
+    monkeypatch.setattr("halo_notebook.client.transports.protocol.time", clock)
     monkeypatch.setattr(recording, "asyncio", SimpleNamespace(sleep=sleep))
     own = replaying(path, "own").ask("Hello")
     assert waits == [0.1, 0.1, 0.1, 0.1, 0.1]
@@ -680,10 +681,12 @@ def test_only_chat_is_answered(path: Path) -> None:
     transport = Replay(recorded(path, said("Hello", "hi")))
 
     async def got() -> None:
-        async with httpx.AsyncClient(transport=transport) as http:
-            answer = await http.post("https://x/chat/stream", json={"message": "Hello"})
-            assert answer.text == "hi"
-            await http.get("https://x/config")
+        def outgoing(path: str, body: bytes) -> Outgoing:
+            return Outgoing(f"https://x{path}", {}, body, connect_s=1, silence_s=1)
+
+        answer = await transport.send(outgoing("/chat/stream", b'{"message": "Hello"}'))
+        assert [chunk async for chunk in answer.chunks()] == [b"hi"]
+        await transport.send(outgoing("/config", b""))
 
     with pytest.raises(errors.UsageError, match="answers chat requests alone"):
         asyncio.run(got())
@@ -954,11 +957,14 @@ def test_a_panel_records_and_replays(kernel: Kernel) -> None:
     kernel.wait_until(waits, "the panel to say what it waits for")
     assert printed(kernel, "panel.status") == WAITS
     assert "busy" not in printed(kernel, "sent.done()")
+    kernel.run(
+        "import time\nwaits = lambda: get_ipython()._halo_connection.replay.waits(panel.session.turns[-1].reply)"
+    )
     for _ in range(30):
         if printed(kernel, "sent.done()") == "True":
             break
         assert kernel.run("%halo step").status == "ok"
-        kernel.run(f"import time\nwhile not (sent.done() or panel.status == {WAITS!r}): time.sleep(0.01)")
+        kernel.run("while not (sent.done() or waits()): time.sleep(0.01)")
     kernel.wait_until(lambda: len(told("turn")) == 2, "the end of the turn")
     live, replayed = (message["turn"] for message in told("turn"))
     assert (live["source"], replayed["source"]) == ("demo agent", "replay of demo.jsonl (demo agent)")

@@ -1,99 +1,76 @@
 """Messages over aiohttp, for many streams at once.
 
-What it promises:
-
-- It tells when a message begins to leave and when all of it has, so that one that may have arrived
-  is known as such.
-- What it raises is httpx's: `ConnectError`, `ConnectTimeout` and `ProxyError` when nothing was
-  sent, and only then.
-- Bytes are passed on as they come.
-- A connection that was idle for `REUSED_WITHIN_S` is not used again: a server may be closing it
-  just as a message goes out.
+What it promises, beside what each transport does: a connection that was idle for `REUSED_WITHIN_S` is not
+used again, since the server may be closing it just as a message leaves.
 
 httpx's own transport takes more of one core for 30 streams than their server does, and on one
 client 100 streams wait for each other, which would show in the agent's times. A single turn
-goes without this one: it needs no further package and knows every proxy.
+does not use this one: httpx needs no further package and supports SOCKS proxies.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import httpx
 
-from ..settings import is_loopback
+from .environment import certificates, proxy_for
+from .protocol import BrokeOff, Incoming, NotConnected, Outgoing, Silent
 
 if TYPE_CHECKING:
-    from ..request import Answer
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 REUSED_WITHIN_S = 2.0
 _TO_READ_S = 0.05
 
 
 class AiohttpTransport:
-    """See the module; a `Sender` for a client.
+    """See the module.
 
     Args:
         base_url: where all requests will go: it decides on certificates and proxies.
     """
 
-    traces = True
-
     def __init__(self, base_url: str) -> None:
-        # Without https no certificates are needed, and loading them takes its time.
-        self._ssl = httpx.create_ssl_context() if base_url.startswith("https:") else True
-        # A proxy from the environment must not see what goes to this machine.
-        self._trust_env = not is_loopback(base_url)
+        self._base_url = base_url
         self._session: aiohttp.ClientSession | None = None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl, keepalive_timeout=REUSED_WITHIN_S),
+                connector=aiohttp.TCPConnector(
+                    limit=0, ssl=certificates(self._base_url), keepalive_timeout=REUSED_WITHIN_S
+                ),
+                proxy=proxy_for(self._base_url, ("http", "https")),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                trust_env=self._trust_env,
+                trust_env=False,
             )
         return self._session
 
-    async def post(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        content: bytes,
-        *,
-        connect_s: float,
-        silence_s: float,
-        leaves: Callable[[], object],
-        has_left: Callable[[], object],
-    ) -> Answer:
-        """See `Sender`."""
-        silence = _Silence(silence_s)
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        silence = _Silence(outgoing.silence_s)
+        session = self._opened()
         try:
             async with asyncio.timeout(None) as waiting:
                 silence.too_long = partial(waiting.reschedule, 0)
-                answer = await self._opened().post(
-                    url,
-                    headers=headers,
-                    data=_Message(content, leaves, has_left, silence),
+                answer = await session.post(
+                    outgoing.url,
+                    headers=outgoing.headers,
+                    data=_Message(outgoing, silence),
                     allow_redirects=False,
-                    # Its own time for a silence is set anew by each packet, which is too dear.
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+                    # Its own limit on a silence is set again by each packet, which costs too much.
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=outgoing.connect_s),
                 )
         except BaseException as error:
             silence.end()
             if isinstance(error, Exception):
-                raise _as_httpx(error) from error
+                raise _mapped(error, outgoing) from error
             raise
         silence.too_long = answer.close
-        if "Content-Encoding" in answer.headers:  # which nobody asked for, and httpx undoes
-            stream = _Body(_Answer(answer, silence))
-            return httpx.Response(answer.status, headers=answer.raw_headers, stream=stream)
-        return _Answer(answer, silence)
+        return _Incoming(answer, silence, outgoing)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -103,54 +80,46 @@ class AiohttpTransport:
 
 
 class _Message(aiohttp.Payload):
-    """What is sent; it tells when it leaves.
+    """A body that reports when it leaves.
 
-    aiohttp's own kind for bytes warns of a large one, which would hold up the loop only for a moment.
+    aiohttp's own class for bytes warns of a large body, which would hold up the loop only for a moment.
     """
 
     _value: bytes
 
-    def __init__(
-        self,
-        content: bytes,
-        leaves: Callable[[], object],
-        has_left: Callable[[], object],
-        silence: _Silence,
-    ) -> None:
-        super().__init__(content)
-        self._size = len(content)
-        self._leaves = leaves
-        self._has_left = has_left
+    def __init__(self, outgoing: Outgoing, silence: _Silence) -> None:
+        super().__init__(outgoing.body)
+        self._size = len(outgoing.body)
+        self._outgoing = outgoing
         self._silence = silence
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self._value.decode(encoding, errors)
 
     async def write(self, writer: Any) -> None:
-        self._leaves()
+        self._outgoing.leaves()
         self._silence.broken()
         connection = writer.transport
         try:
             await writer.write(self._value)
         except BaseException:
-            # Closed in the usual way, it would go on sending what it still holds.
+            # Closed in the usual way, it would continue to send what it still holds.
             if connection is not None:
                 connection.abort()
             raise
         self._silence.broken()
-        self._has_left()
+        self._outgoing.has_left()
 
 
-class _Answer:
-    """An answer's head, and its body as it comes."""
-
-    def __init__(self, answer: aiohttp.ClientResponse, silence: _Silence) -> None:
-        self.status_code: int = answer.status
+class _Incoming:
+    def __init__(self, answer: aiohttp.ClientResponse, silence: _Silence, outgoing: Outgoing) -> None:
+        self.status: int = answer.status
         self.headers: Mapping[str, str] = answer.headers
         self._answer = answer
         self._silence = silence
+        self._outgoing = outgoing
 
-    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         silence = self._silence
         silence.broken()
         try:
@@ -158,24 +127,25 @@ class _Answer:
                 silence.broken()
                 yield chunk
         except Exception as error:
-            raise _as_httpx(TimeoutError("silence") if silence.was_too_long else error) from error
+            cause = TimeoutError("silence") if silence.was_too_long else error
+            raise _mapped(cause, self._outgoing) from error
         finally:
             silence.end()
 
     async def aclose(self) -> None:
         self._silence.end()
-        # One that was read to its end has given its connection back by then.
+        # An answer that was read to its end has given its connection back by then.
         self._answer.close()
 
 
 class _Silence:
-    """Ends what is waited for when nothing has come for `limit_s`, from the first time that it is broken.
+    """Ends a wait when nothing has arrived for `limit_s`, from the first time that it is broken.
 
-    Its clock is looked at when it may be too late, and not set anew each time.
+    Its timer is checked when it expires instead of being set again by each chunk.
 
     Attributes:
-        too_long: ends it.
-        was_too_long: whether it has.
+        too_long: ends the wait.
+        was_too_long: whether it did.
     """
 
     too_long: Callable[[], object]
@@ -199,7 +169,7 @@ class _Silence:
             self._doubted = False
             self._timer = self._loop.call_at(ends, self._look)
         elif not self._doubted:
-            # A loop that something else held up has yet to read what has come meanwhile.
+            # A loop that was held up has yet to read what has arrived meanwhile.
             self._doubted = True
             self._timer = self._loop.call_later(_TO_READ_S, self._look)
         else:
@@ -211,36 +181,19 @@ class _Silence:
             self._timer.cancel()
 
 
-class _Body(httpx.AsyncByteStream):
-    """The bytes of an answer, for httpx to decode."""
-
-    def __init__(self, answer: _Answer) -> None:
-        self._answer = answer
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._answer.aiter_bytes()
-
-    async def aclose(self) -> None:
-        await self._answer.aclose()
-
-
-def _as_httpx(error: Exception) -> Exception:
-    """What aiohttp raised, as what it means to a sender. Another kind is returned as it is."""
+def _mapped(error: Exception, outgoing: Outgoing) -> Exception:
+    """What aiohttp raised, as a `TransportError`; what is not aiohttp's stays as it is."""
     why = str(error) or type(error).__name__
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return httpx.ConnectTimeout(why)
+            return NotConnected(f"no answer within {outgoing.connect_s:g} s")
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            return httpx.ProxyError(why)
-        case aiohttp.ClientConnectorError():
-            return httpx.ConnectError(why)
-        case aiohttp.InvalidURL():
-            return httpx.UnsupportedProtocol(why)
+            return NotConnected(f"by the proxy: {why}")
+        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
+            return NotConnected(why)
         case TimeoutError():
-            return httpx.ReadTimeout(why)
-        case aiohttp.ClientResponseError():
-            return httpx.RemoteProtocolError(why)
+            return Silent(outgoing.silence_s)
         # A server that closes, a reset, a body cut short: at whichever point, the message may have left.
         case aiohttp.ClientError() | OSError():
-            return httpx.ReadError(why)
+            return BrokeOff()
     return error

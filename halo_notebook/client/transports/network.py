@@ -1,0 +1,131 @@
+"""The network, by httpx; and a caller's own httpx transport in its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+
+from .environment import certificates, not_set_up, proxy_for
+from .protocol import BrokeOff, Incoming, NotConnected, Outgoing, Silent, TransportError, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.InvalidURL,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+"""What httpx raises before it sends anything, whichever transport raises it."""
+_DEFAULTS = {"Accept": "*/*", "User-Agent": f"python-httpx/{httpx.__version__}"}
+
+
+def network(base_url: str) -> HttpxTransport:
+    """The network, as the environment says that `base_url` is reached. Raises `ConfigError`."""
+    proxy = proxy_for(base_url)
+    try:
+        inner = httpx.AsyncHTTPTransport(
+            verify=certificates(base_url),
+            proxy=proxy,
+            trust_env=False,
+            # Each turn has a connection of its own: the server may close an idle one just as the message
+            # leaves, and a message that may have arrived cannot be sent again.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        )
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise not_set_up("the proxy cannot be used" if proxy else error) from None
+    return HttpxTransport(inner, reports=True)
+
+
+class HttpxTransport:
+    """Sends by an httpx transport.
+
+    Args:
+        inner: the httpx transport.
+        reports: whether it is known to say, by httpx's `trace`, when bytes leave. Of another it is not known,
+            so that a message may have arrived as soon as it is handed over.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, *, reports: bool = False) -> None:
+        self._inner = inner
+        self._reports = reports
+
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        left = not self._reports
+        if left:
+            outgoing.leaves()
+
+        async def trace(name: str, info: Mapping[str, Any]) -> None:
+            nonlocal left
+            if name.endswith("send_request_headers.started"):
+                left = True
+                outgoing.leaves()
+            elif name.endswith("send_request_body.complete"):
+                outgoing.has_left()
+
+        silence_s = outgoing.silence_s
+        timeout = {"connect": outgoing.connect_s, "read": silence_s, "write": silence_s, "pool": None}
+        request = httpx.Request(
+            "POST",
+            outgoing.url,
+            headers={**_DEFAULTS, **outgoing.headers},
+            content=outgoing.body,
+            extensions={"timeout": timeout, "trace": trace},
+        )
+        try:
+            return _Incoming(await self._inner.handle_async_request(request), outgoing)
+        except Exception as error:
+            raise mapped(error, outgoing, left=left) from error
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Incoming:
+    def __init__(self, response: httpx.Response, outgoing: Outgoing) -> None:
+        self.status = response.status_code
+        self.headers = response.headers
+        # Not through the response, which decodes.
+        self._stream = cast("httpx.AsyncByteStream", response.stream)
+        self._outgoing = outgoing
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except Exception as error:
+            raise mapped(error, self._outgoing) from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def mapped(error: Exception, outgoing: Outgoing, *, left: bool = True) -> Exception:
+    """What httpx raised, as a `TransportError`; what is not httpx's stays as it is.
+
+    Args:
+        left: whether a part of the message may have left.
+    """
+    why = str(error) or type(error).__name__
+    match error:
+        case TransportError():
+            return error
+        case httpx.ConnectTimeout():
+            return NotConnected(f"no answer within {outgoing.connect_s:g} s")
+        case httpx.ProxyError():
+            return NotConnected(f"by the proxy: {why}")
+        case httpx.HTTPError() | httpx.InvalidURL() if isinstance(error, NOT_SENT) or not left:
+            return NotConnected(why)
+        case httpx.TimeoutException():
+            return Silent(outgoing.silence_s)
+        case httpx.DecodingError():
+            return Unreadable(why)
+        case httpx.NetworkError() | httpx.ProtocolError():
+            return BrokeOff()  # which says it all
+        case httpx.HTTPError() | httpx.StreamError() | httpx.InvalidURL() | httpx.CookieConflict():
+            return BrokeOff(why)
+    return error

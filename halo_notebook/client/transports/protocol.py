@@ -1,0 +1,137 @@
+"""What a transport is: it sends one request and gives back the answer's raw bytes as they arrive.
+
+The promises that each transport keeps:
+
+- It raises only `NotConnected`, `Silent`, `BrokeOff` and `Unreadable` (and this package's errors).
+- `NotConnected` means that nothing was sent; with any other error the message may have arrived.
+- It calls `Outgoing.leaves` before the first byte may leave, and `Outgoing.has_left` after the last.
+- It sends a message at most once: it does not retry, and it follows no redirect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from ...reply import Reply
+
+
+class TransportError(Exception):
+    """What a transport raises; its text says why, and may be empty."""
+
+
+class NotConnected(TransportError):
+    """There was no connection: nothing was sent."""
+
+
+class Silent(TransportError):
+    """Nothing arrived for `after_s` seconds."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"silent for {after_s:g} s")
+        self.after_s = after_s
+
+
+class BrokeOff(TransportError):
+    """The connection failed before the answer had ended."""
+
+
+class Unreadable(TransportError):
+    """The answer's bytes cannot be decoded."""
+
+
+class Clock:
+    """Counts the seconds of an exchange; a replay puts its own in this place."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    def now_s(self) -> float:
+        """Seconds since the request was written."""
+        return time.perf_counter() - self._began
+
+    def set_to(self, seconds: float) -> None:
+        """Continue from there."""
+        self._began = time.perf_counter() - seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait before the message is sent again."""
+        await asyncio.sleep(seconds)
+
+
+class Turn(Protocol):
+    """The turn that a request belongs to, for a transport that replays one.
+
+    Attributes:
+        reply: what has been received.
+        state: one line on where things stand.
+        attended: whether somebody can let a replay by steps continue.
+        clock: what the reply's times are taken from.
+    """
+
+    reply: Reply
+    state: str
+    attended: bool
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A POST request.
+
+    Attributes:
+        url, headers, body: what is sent.
+        connect_s: seconds to wait for a connection.
+        silence_s: seconds to wait for the first byte and between chunks.
+        leaves: called just before the first byte may leave.
+        has_left: called when all bytes have left.
+        turn: for a replay.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    connect_s: float
+    silence_s: float
+    leaves: Callable[[], object] = lambda: None
+    has_left: Callable[[], object] = lambda: None
+    turn: Turn | None = None
+
+
+class Incoming(Protocol):
+    """An answer, from the moment that its head has arrived."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By their names in lower case."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Its body as it arrives, as it was encoded."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it, also before its end."""
+        ...
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Sends messages. It may have a `source` (who answers, if not Halo), and be `offline` (it needs no key)
+    with a `base_url` of its own."""
+
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Send a request and return its answer as soon as the head has arrived."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
