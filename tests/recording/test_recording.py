@@ -919,7 +919,7 @@ def test_a_recorded_demo_is_replayed_in_a_new_kernel(kernel: Kernel) -> None:
             )
         )
         assert "font-weight:bold" in now[0].displays[-1]["text/html"], "the badge is framed"
-        about = now[0].outputs[0]["metadata"]["halo"]
+        about = now[0].outputs[-1]["metadata"]["halo"]
         assert (about["source"], about["session_id"]) == ("replay of demo.jsonl (demo agent)", session_id)
     assert "target   replay of demo.jsonl (demo agent), without waiting" in kernel.run("%halo").stdout
     assert '"pace": "fast"' in plain(kernel.run("%halo status"))
@@ -958,7 +958,8 @@ def test_a_panel_records_and_replays(kernel: Kernel) -> None:
     assert printed(kernel, "panel.status") == WAITS
     assert "busy" not in printed(kernel, "sent.done()")
     kernel.run(
-        "import time\nwaits = lambda: get_ipython()._halo_connection.replay.waits(panel.session.turns[-1].reply)"
+        "import time\nreplay = get_ipython()._halo_connection.replay\n"
+        "waits = lambda: replay.waits(panel.session.turns[-1].reply)"
     )
     for _ in range(30):
         if printed(kernel, "sent.done()") == "True":
@@ -968,8 +969,8 @@ def test_a_panel_records_and_replays(kernel: Kernel) -> None:
     kernel.wait_until(lambda: len(told("turn")) == 2, "the end of the turn")
     live, replayed = (message["turn"] for message in told("turn"))
     assert (live["source"], replayed["source"]) == ("demo agent", "replay of demo.jsonl (demo agent)")
-    assert (replayed["blocks"], replayed["first_text_s"]) == (
-        live["blocks"],
+    assert (replayed["items"], replayed["first_text_s"]) == (
+        live["items"],
         pytest.approx(live["first_text_s"], abs=0.05),
     )
     assert "No turn waits for a step just now." in kernel.run("%halo step").stdout
@@ -981,16 +982,18 @@ def test_a_cell_asks_the_presenter_for_each_step(kernel: Kernel) -> None:
     kernel.run(LOAD)
     kernel.run(f"%halo record demo.jsonl\n%halo ask {TRACKING}\n%halo replay demo.jsonl --step")
     running = kernel.start(f"%%halo\n{TRACKING}", stdin=True)
-    trees = []
+    texts_shown, trees = [], []
     for number in range(1, 10):
         if not (prompt := running.until_asked(number)):
             break
         assert prompt == "Enter: the next step "
+        texts_shown.append("".join(output.get("data", {}).get("text/html", "") for output in running.outputs))
         trees.append(sum("application/json" in output.get("data", {}) for output in running.outputs))
         kernel.type_in("")
     result = running.result()
     assert result.status == "ok", result.evalue
-    assert trees[0] == 0 and 1 in trees and 2 in trees, "each action came with its step"
+    assert len({*texts_shown}) == len(texts_shown) and "four steps" in texts_shown[1], "each step shows more"
+    assert trees[0] == 0 and trees[-1] == 2, "the actions wait for the end of the list that they came in"
     assert "2 actions" in plain(result) and "like a story" in plain(result)
 
     running = kernel.start(f"%%halo\n{TRACKING}", stdin=True)
