@@ -39,11 +39,12 @@ WORDS = [f"word-{number}" for number in range(1, 2001)]
 def reply(request):
     match request["message"]:
         case "wait for the file":
+            yield b"A finished paragraph.\\n\\n"
+            yield Action({"type": "create_ticket", "ticket": {"id": 7}})
             yield b"**The first half** is here, "
             while not os.path.exists("go-on"):
                 yield 0.02
             yield b"and the *second half* too."
-            yield Action({"type": "create_ticket", "ticket": {"id": 7}})
         case "stall":
             yield b"What had come **before** the stop."
             yield 600.0
@@ -179,21 +180,30 @@ class TestReplies:
     """Replies of the demo agent."""
 
     def test_text_is_shown_before_the_stream_ends(self, replies: LabPage) -> None:
-        """While the agent holds back the second half, the first can be read in a cell that still runs."""
+        """While the agent holds back the second half, the first can be read in a cell that still runs.
+
+        The action stands where it arrived, and what is selected above it stays selected.
+        """
         cell = AT["stream"]
         replies.start_cell(cell)
         replies.wait_for_text(cell, "The first half is here,")
         assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() == "[*]:"
         assert "second half" not in replies.cell_text(cell)
         replies.screenshot("browser-streaming", cell=cell)
+        output = replies.cell_output(cell)
+        output.locator(".halo-reply p").first.select_text()
 
         (replies.lab.root / "go-on").touch()
         replies.wait_for_text(cell, "The first half is here, and the second half too.")
         replies.wait_for_text(cell, "total")
         replies.kernel_idle()
-        assert replies.cell_output(cell).locator(".halo-reply").inner_html() == (
-            "<p><strong>The first half</strong> is here, and the <em>second half</em> too.</p>\n"
-        )
+        assert [reply.inner_html() for reply in output.locator(".halo-reply").all()] == [
+            "<p>A finished paragraph.</p>\n",
+            "<p><strong>The first half</strong> is here, and the <em>second half</em> too.</p>\n",
+        ]
+        shown = output.inner_text()
+        assert shown.index("finished") < shown.index("create_ticket") < shown.index("first half")
+        assert replies.page.evaluate("String(getSelection())").strip() == "A finished paragraph."
         assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() != "[*]:"
 
     def test_an_action_is_a_tree_that_opens_on_a_click(self, replies: LabPage) -> None:
@@ -424,6 +434,12 @@ WATCH_COMMANDS = """
 }
 """
 
+TRUST = """
+() => {
+  for (const cell of harness.panel().content.widgets) cell.model.trusted = true;
+}
+"""
+
 UNSAFE_PARTS = """
 () => {
   const found = [];
@@ -535,14 +551,18 @@ class TestHostile:
         assert page.evaluate("commandsRun") == []
         self.check(attacked)
 
-        attacked.reopen()
-        self.check(attacked)
-        shown = attacked.page.locator(".halo-reply")
-        assert shown.count() == attacked.page.locator(".jp-mod-trusted .halo-reply").count()
-
         attacked.reopen(trusted=False)
         self.check(attacked)
         assert attacked.page.locator(".jp-mod-trusted .halo-reply").count() == 0
+
+        attacked.page.evaluate(TRUST)
+        shown = attacked.page.locator(".halo-reply")
+        trusted = attacked.page.locator(".jp-mod-trusted .halo-reply")
+        attacked.page.wait_for_function(
+            "() => !document.querySelector('.jp-OutputArea-output:not(.jp-mod-trusted) .halo-reply')"
+        )
+        assert shown.count() == trusted.count() > len(hostile.TEXTS)
+        self.check(attacked)
 
 
 class TestNotebook7:
