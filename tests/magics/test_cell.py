@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -16,31 +16,31 @@ from halo_notebook.magics.cell import follow
 from halo_notebook.magics.screens.terminal import TerminalScreen
 from halo_notebook.stream import Action, ActionSummary, TextDelta
 
+from .test_outputs import Clock
+
 if TYPE_CHECKING:
     from halo_notebook.client.sync import ReplyStream
 
 
-class Clock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_messages_are_a_fixed_time_apart() -> None:
-    """At most 20 a second when they are small and quick."""
-    clock = Clock()
+def for_ten_seconds(size: Callable[[float], int], making_s: float = 0.0) -> list[int]:
+    """The sizes of the messages that a pacer lets out, whose size depends on the time."""
+    clock, sent = Clock(), list[int]()
     pacer = Pacer(clock)
-    sent = 0
     while clock.now < 110:
         if pacer.wait_s() == 0:
-            pacer.spent(since=clock.now, size=100)
-            sent += 1
+            since = clock.now
+            clock.now += making_s
+            sent.append(size(since - 100))
+            pacer.spent(since=since, size=sent[-1])
         clock.now += 0.001
-    assert 190 <= sent <= 1 + 10 / MIN_INTERVAL_S
+    return sent
+
+
+def test_messages_are_limited_in_number_bytes_and_time() -> None:
+    """At most 20 a second; fewer as they get larger, or slow to make."""
+    assert 190 <= len(for_ten_seconds(lambda _: 100)) <= 1 + 10 / MIN_INTERVAL_S
+    assert sum(for_ten_seconds(lambda now: int(now * 20_000))) <= 11 * MAX_BYTES_PER_S
+    assert 0.2 * len(for_ten_seconds(lambda _: 0, making_s=0.2)) <= 10 * MAX_TIME_SHARE + 0.4
 
 
 def test_several_messages_in_one_go_put_the_next_off() -> None:
@@ -50,35 +50,6 @@ def test_several_messages_in_one_go_put_the_next_off() -> None:
     for _ in range(3):
         pacer.spent(since=clock.now, size=0)
     assert pacer.wait_s() == pytest.approx(3 * MIN_INTERVAL_S)
-
-
-def test_large_frames_come_at_a_bounded_rate_of_bytes() -> None:
-    """Frames that grow get rarer: what is published in a second stays within the bound."""
-    clock = Clock()
-    pacer = Pacer(clock)
-    published = 0
-    while clock.now < 110:
-        if pacer.wait_s() == 0:
-            size = int((clock.now - 100) * 20_000)
-            pacer.spent(since=clock.now, size=size)
-            published += size
-        clock.now += 0.001
-    assert published <= 11 * MAX_BYTES_PER_S
-
-
-def test_slow_frames_take_a_bounded_share_of_the_time() -> None:
-    """A frame that takes long to make is followed by a longer rest."""
-    clock = Clock()
-    pacer = Pacer(clock)
-    busy = 0.0
-    while clock.now < 110:
-        if pacer.wait_s() == 0:
-            since = clock.now
-            clock.now += 0.2
-            busy += 0.2
-            pacer.spent(since=since, size=0)
-        clock.now += 0.001
-    assert busy <= 10 * MAX_TIME_SHARE + 0.4
 
 
 class Screen:
@@ -147,7 +118,7 @@ def test_the_first_text_is_painted_at_once() -> None:
 
 
 def test_a_broken_reply_is_painted_before_its_error() -> None:
-    """What had arrived is on the screen, and the status line says how it ended."""
+    """The text received so far is on the screen, and the status line says how it ended."""
     screen, stream, error = shown(None, fault="cut text")
     assert isinstance(error, errors.ReplyInterrupted)
     assert screen.painted[-1] == stream.reply.text != ""
@@ -163,25 +134,24 @@ def test_a_retry_is_shown_while_it_is_waited_for() -> None:
 
 
 def test_a_terminal_shows_text_as_it_comes_and_no_escapes() -> None:
-    """Actions stand on lines of their own, what the summary repeats is not shown twice."""
+    """Actions stand where they arrived, on lines of their own, and each only once."""
 
     def steps(_: Any) -> list[Any]:
         return [
             TextDelta("One \x1b[31mred\x07 line"),
             Action({"type": "open\x1b]0;x\x07", "n": 1}),
-            TextDelta(" goes on"),
+            TextDelta(" continues"),
             ActionSummary([{"type": "open\x1b]0;x\x07", "n": 1}, {"type": "late"}]),
         ]
 
     with DemoAgent(reply=steps, first_byte_s=0) as agent:
         stream = HaloClient(DEMO_KEY, base_url=agent.url).stream("Hello")
-        out = io.StringIO()
-        with redirect_stdout(out):
+        with redirect_stdout(io.StringIO()) as out:
             follow(stream, TerminalScreen(stream.reply), Pacer(), session="default")
     text = out.getvalue()
     assert "\x1b" not in text
     assert "\x07" not in text
-    assert text.startswith("One [31mred line")
+    assert text.startswith("One [31mred line\n[action 1: open]0;x]\n{")
+    assert text.index("[action 1: ") < text.index(" continues\n[action 2: late]")
     assert text.count("[action 1: ") == 1
-    assert "[action 2: late]" in text
     assert text.splitlines()[-1].startswith("[agent agent_demo · session default · first text")

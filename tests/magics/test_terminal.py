@@ -18,23 +18,10 @@ def terminal() -> Iterator[pexpect.spawn[str]]:
     """IPython in a terminal, with a demo agent of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
     environment |= {"TERM": "dumb", "PROMPT_TOOLKIT_NO_CPR": "1"}
-    arguments = [
-        "-m",
-        "IPython",
-        "--simple-prompt",
-        "--no-banner",
-        "--colors=NoColor",
-        "--HistoryManager.enabled=False",
-    ]
-    child = pexpect.spawn(
-        sys.executable,
-        arguments,
-        env=environment,
-        encoding="utf-8",
-        timeout=30,
-        echo=False,
-        dimensions=(50, 500),
-    )
+    arguments = ["--simple-prompt", "--no-banner", "--colors=NoColor", "--HistoryManager.enabled=False"]
+    command = ["-m", "IPython", *arguments]
+    child = pexpect.spawn(sys.executable, command, env=environment, encoding="utf-8", echo=False, timeout=30)
+    child.setwinsize(50, 500)
     try:
         child.expect(PROMPT)
         child.sendline("%load_ext halo_notebook")
@@ -45,7 +32,7 @@ def terminal() -> Iterator[pexpect.spawn[str]]:
 
 
 def test_a_reply_streams_as_plain_text(terminal: pexpect.spawn[str]) -> None:
-    """The first words are there before the end; actions and the status line follow."""
+    """The first words are there before the end; actions and the status line follow; an error is one line."""
     terminal.sendline("%halo ask How do I set up event tracking?")
     terminal.expect("so the demo agent answers")
     terminal.expect("Happy to help!")
@@ -54,6 +41,11 @@ def test_a_reply_streams_as_plain_text(terminal: pexpect.spawn[str]) -> None:
     terminal.expect(r"\[demo agent · agent agent_demo · session default · first text [^\r]*2 actions\]")
     terminal.expect(PROMPT)
     assert "\x1b" not in (terminal.before or "")
+
+    terminal.sendline("%halo ask /error 401")
+    terminal.expect("AuthenticationError: Halo refused the key")
+    terminal.expect(PROMPT)
+    assert "Traceback" not in (terminal.before or "")
 
 
 def test_a_replay_by_steps_waits_for_enter(terminal: pexpect.spawn[str]) -> None:
@@ -72,16 +64,8 @@ def test_a_replay_by_steps_waits_for_enter(terminal: pexpect.spawn[str]) -> None
     terminal.expect(PROMPT)
 
 
-def test_an_error_is_one_line(terminal: pexpect.spawn[str]) -> None:
-    """No traceback."""
-    terminal.sendline("%halo ask /error 401")
-    terminal.expect("AuthenticationError: Halo refused the key")
-    terminal.expect(PROMPT)
-    assert "Traceback" not in (terminal.before or "")
-
-
 def test_an_interrupt_gives_the_prompt_back(terminal: pexpect.spawn[str]) -> None:
-    """Ctrl-C keeps what had come, and the next message goes on."""
+    """Ctrl-C keeps the text received so far, and the next message continues the conversation."""
     terminal.sendline("%halo ask /fault stall")
     terminal.expect("This reply stalls")
     terminal.sendintr()
