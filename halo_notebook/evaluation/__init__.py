@@ -27,25 +27,21 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Case": "cases",
-    "CaseTurn": "cases",
-    "Comparison": "intervals",
-    "Evaluation": "result",
-    "Interval": "intervals",
-    "TimeComparison": "intervals",
-    "aevaluate": "run",
-    "compare_passes": "intervals",
-    "compare_times": "intervals",
-    "evaluate": "run",
-    "pass_rate": "intervals",
-    "read_cases": "cases",
+    "cases": ("Case", "CaseTurn", "read_cases"),
+    "intervals": (
+        *("Comparison", "Interval", "TimeComparison"),
+        *("compare_passes", "compare_times", "pass_rate"),
+    ),
+    "result": ("Evaluation",),
+    "run": ("aevaluate", "evaluate"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -88,17 +88,12 @@ class WorkerSender:
 
     All of it is on the I/O thread, however many threads the worker has, so any number of streams run side by
     side, and Dask's own loop and tasks do not wait for them.
-
-    Attributes:
-        token: identifies this process, also when another is started in its place.
-        ended: set at the end, whatever the reason.
-        tickets: of the turns that were started here.
     """
 
     def __init__(self, run: str) -> None:
-        self.token = uuid4().hex
+        self.token = uuid4().hex  # identifies this process, also when another is started in its place
         self.ended = threading.Event()
-        self.tickets: set[str] = set()
+        self.tickets: set[str] = set()  # of the turns that were started here
         self._run = run
         self._heard_at = time.monotonic()
         self._streams: set[asyncio.Task[Any]] = set()
@@ -215,12 +210,7 @@ def hold_worker(run: str, token: str) -> None:
 
 
 def check_use(cluster: object, clients: Mapping[str, AsyncHaloClient], concurrency: int) -> None:
-    """Refuse what cannot run on a cluster. Call it on the thread that gives the cluster.
-
-    Raises:
-        UsageError: for anything but a synchronous `distributed.Client` that is connected.
-        InvalidRequest: for what cannot be sent to its workers.
-    """
+    """Refuse what cannot run on a cluster. Call it on the thread that gives the cluster."""
     from distributed import Client
 
     if not isinstance(cluster, Client):
@@ -252,11 +242,7 @@ def check_use(cluster: object, clients: Mapping[str, AsyncHaloClient], concurren
 
 
 async def check_workers(cluster: Client) -> None:
-    """Refuse a cluster whose workers could not send.
-
-    Raises:
-        UsageError: when it has none, or one without this version of the package.
-    """
+    """Refuse a cluster without workers, or with one that lacks this version of the package."""
     try:
         async with asyncio.timeout(_CALL_WAIT_S):
             answers = await _run_on(cluster, None, installed)
@@ -310,11 +296,7 @@ async def _on_cluster(cluster: Client, call: Callable[[], Awaitable[T]]) -> T:
 async def _run_on(
     cluster: Client, workers: list[str] | None, function: Callable[..., Any], *arguments: Any
 ) -> dict[str, Any]:
-    """Call `function` in the process of each of these workers, of all for None.
-
-    Returns:
-        address → what it returned, or the exception.
-    """
+    """Call `function` in each of these workers, in all for None: address → its value, or the exception."""
     return await _on_cluster(
         cluster, lambda: cluster.run(function, *arguments, workers=workers, on_error="return")
     )
@@ -333,12 +315,7 @@ class _Worker:
 
 
 class ClusterSender:
-    """Sends from the workers of a cluster; created and used on one running loop.
-
-    Args:
-        cluster: that of `check_use` and `check_workers`.
-        clients: by the names of their configurations; they are copied.
-    """
+    """Sends from the workers of a cluster that has been checked; for one running loop."""
 
     def __init__(self, cluster: Client, clients: Mapping[str, AsyncHaloClient]) -> None:
         self._cluster = cluster

@@ -65,6 +65,12 @@ _NOT_IN_METADATA = {
     "session_id": "it is read from the assistant's message.",
     "user_token": "it would be in inspect's log; set HALO_USER_TOKEN.",
 }
+_UNSENDABLE = {
+    "system": "Halo's API takes no system message. Nothing was sent; leave it out of the task. What the "
+    "agent should know about its user can be sent as context, in the user message's metadata.",
+    "tool": "The messages contain the result of a tool, and Halo's agent uses only its own tools. Nothing "
+    "was sent; leave it out of the task.",
+}
 # The settings that inspect itself uses; the rest of a GenerateConfig is meant for the model.
 _OF_INSPECT = {
     *("adaptive_connections", "attempt_timeout", "cache", "fail_on_refusal", "max_connections", "timeout"),
@@ -203,12 +209,7 @@ class _Agent:
             _log.warning(text)
 
     async def generate(self, messages: Sequence[ChatMessage]) -> tuple[ModelOutput, ModelCall]:
-        """Send what is new in `messages`; return the reply, and the call as inspect logs it.
-
-        Raises:
-            UsageError, InvalidRequest: when the messages cannot be sent; nothing was.
-            HaloError: as `AsyncHaloClient.ask` does.
-        """
+        """Send what is new in `messages`; return the reply, and the call as inspect logs it."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -309,32 +310,18 @@ def _read_model_args(model_args: Mapping[str, Any]) -> tuple[dict[str, Any], dic
 
 @dataclass(frozen=True)
 class _Newest:
-    """The message to send.
-
-    Attributes:
-        fields: of this message only, with the session or the history.
-        session_id: the session that it continues; None for a new one.
-        turn: its turn in the session, from 1.
-    """
+    """The message to send."""
 
     message: str
-    fields: dict[str, Any]
-    session_id: str | None
-    turn: int
+    fields: dict[str, Any]  # of this message only, with the session or the history
+    session_id: str | None  # None for a new session
+    turn: int  # in the session, from 1
 
 
 def _newest(messages: Sequence[ChatMessage]) -> _Newest:
     for message in messages:
-        if message.role == "system":
-            raise UsageError(
-                "Halo's API takes no system message. Nothing was sent; leave it out of the task. What the "
-                "agent should know about its user can be sent as context, in the user message's metadata."
-            )
-        if message.role == "tool":
-            raise UsageError(
-                "The messages contain the result of a tool, and Halo's agent uses only its own tools. "
-                "Nothing was sent; leave it out of the task."
-            )
+        if message.role in _UNSENDABLE:
+            raise UsageError(_UNSENDABLE[message.role])
     if not messages or messages[-1].role != "user":
         raise UsageError("The messages do not end with a user's. Nothing was sent; append one.")
     *before, newest = messages

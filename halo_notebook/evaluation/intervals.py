@@ -298,19 +298,10 @@ def compare_times(
 
 
 def quantiles(values: Sequence[float], at: Sequence[float] = (0.5, 0.95)) -> tuple[float | None, ...]:
-    """The values below which the fractions `at` lie, interpolated as NumPy does; None without a value."""
-    if not all(0 <= level <= 1 for level in at):
-        raise ValueError(f"Quantiles are fractions from 0 to 1, not {tuple(at)}")
-    ordered = sorted(_finite(value) for value in values)
-    if not ordered:
-        return (None,) * len(at)
-    found = []
-    for level in at:
-        place = level * (len(ordered) - 1)
-        below = math.floor(place)
-        above = min(below + 1, len(ordered) - 1)
-        found.append(ordered[below] + (ordered[above] - ordered[below]) * (place - below))
-    return tuple(found)
+    """The values below which the fractions `at` lie, interpolated; None for each without a value."""
+    import numpy as np
+
+    return tuple(np.quantile(values, at).tolist()) if values else (None,) * len(at)
 
 
 def padded_limits(differences: Sequence[float], size: float, quantile: float) -> tuple[float, float]:

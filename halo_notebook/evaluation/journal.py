@@ -17,9 +17,8 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from ..errors import UsageError
 
@@ -32,12 +31,13 @@ _SYNCED = getattr(os, "O_DSYNC", 0)
 """With it, writing waits for the disk. A second call to sync would have to wait once more for the
 interpreter, behind what computes: milliseconds, where a disk takes a fifth of one."""
 _BEGINNING = b'{"kind":"run"'
+_Line: TypeAlias = "tuple[bytes, asyncio.Future[None] | None]"
 
 
 class Journal:
     """Adds lines to a file, on a thread of its own; those that wait are synced together.
 
-    Lines may be added from one thread at a time.
+    Lines are added from one thread at a time, confirmed ones on one loop.
 
     Args:
         path: created if it does not exist.
@@ -82,34 +82,23 @@ class Journal:
         self._thread.start()
 
     def append(self, line: dict[str, JSON]) -> int:
-        """Add a line. It is written at once; `close` raises when it could not be.
-
-        Returns:
-            the byte of the file at which it begins.
-        """
-        return self._add(_Line(_encoded(line)))
+        """Add a line, and return the byte at which it begins. If it cannot be written, `close` raises."""
+        return self._add(line, None)
 
     async def confirmed(self, line: dict[str, JSON]) -> None:
-        """Add a line and wait until it is on the disk.
-
-        Raises:
-            UsageError: when it cannot be written.
-        """
-        on_disk = asyncio.get_running_loop().create_future()
-        self._add(_Line(_encoded(line), on_disk))
+        """Add a line and wait until it is on the disk. Raises `UsageError` when it cannot be written."""
+        on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._add(line, on_disk)
         await on_disk
 
-    def _add(self, line: _Line) -> int:
-        begins, self._end = self._end, self._end + len(line.text)
-        self._waiting.put(line)
+    def _add(self, line: dict[str, JSON], on_disk: asyncio.Future[None] | None) -> int:
+        text = _as_json(line).encode("utf-8", "replace") + b"\n"
+        begins, self._end = self._end, self._end + len(text)
+        self._waiting.put((text, on_disk))
         return begins
 
     def close(self) -> None:
-        """Wait until every line is on the disk, and let others write.
-
-        Raises:
-            UsageError: when one could not be written.
-        """
+        """Wait until every line is on the disk. Raises `UsageError` when one could not be written."""
         self._waiting.put(None)
         self._thread.join()
         self._file.close()
@@ -128,7 +117,7 @@ class Journal:
             if self._error is None:
                 # Nothing is written after a failure: it would end the line that is cut short.
                 try:
-                    self._write(b"".join(line.text for line in lines))
+                    self._write(b"".join(text for text, _ in lines))
                 except OSError as error:
                     # These messages do not leave, so the file must not say that they were sent.
                     with contextlib.suppress(OSError):
@@ -137,7 +126,11 @@ class Journal:
                         f"{self.path.name!r} could not be written ({error.strerror}). Nothing more was sent, "
                         "and what it holds is kept. Make room, and run again to resume."
                     )
-            self._tell([line.on_disk for line in lines if line.on_disk is not None])
+            waiting = [on_disk for _, on_disk in lines if on_disk is not None]
+            if waiting:
+                with contextlib.suppress(RuntimeError):  # their loop has been closed
+                    # All at once: each call wakes the loop.
+                    waiting[0].get_loop().call_soon_threadsafe(_settle, waiting, self._error)
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
@@ -147,37 +140,15 @@ class Journal:
             os.fsync(self._file.fileno())
         self._size += len(data)
 
-    def _tell(self, waiting: list[asyncio.Future[None]]) -> None:
-        """Wake those who wait, all of a loop at once, since each call wakes the loop."""
-        for loop in {future.get_loop() for future in waiting}:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(
-                    _settle, [future for future in waiting if future.get_loop() is loop], self._error
-                )
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    text: bytes
-    on_disk: asyncio.Future[None] | None = None
-
 
 def _synced(path: str, flags: int) -> int:
     return os.open(path, flags | _SYNCED, 0o666)
 
 
-def _encoded(line: dict[str, JSON]) -> bytes:
-    return _as_json(line).encode("utf-8", "replace") + b"\n"
-
-
 def _settle(waiting: list[asyncio.Future[None]], error: UsageError | None) -> None:
     for future in waiting:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        if not future.done():
+            future.set_result(None) if error is None else future.set_exception(error)
 
 
 def located_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

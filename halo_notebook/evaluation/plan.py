@@ -45,7 +45,7 @@ class Target:
 
     @property
     def content_key(self) -> str:
-        """A digest of whom its messages go to, and of what goes with each."""
+        """A digest of what all its messages have in common."""
         return digest([self.client.identity, plain_json(self.fields, f"configuration {self.name!r}")])
 
 
@@ -88,13 +88,7 @@ def made_plan(  # noqa: PLR0917  # what `evaluate` and `aevaluate` were given, i
     concurrency: int,
     rate_limit: float | None,
 ) -> Plan:
-    """Check what an evaluation was given.
-
-    Raises:
-        InvalidRequest: naming the case, check or configuration that makes no sense.
-        UsageError: when a package is not installed.
-        ConfigError: when there is no agent to send to.
-    """
+    """Check what an evaluation was given. Raises as `evaluate` does."""
     check_installed("An evaluation", "eval", "aiohttp", "filelock", "pandas", "scipy", "tqdm")
     repeats, concurrency = _count("repeats", repeats), _count("concurrency", concurrency)
     if rate_limit is not None and not rate_limit > 0:
@@ -115,32 +109,22 @@ def made_plan(  # noqa: PLR0917  # what `evaluate` and `aevaluate` were given, i
 
 
 def _target(name: str, config: Config) -> Target:
-    client: Any
-    fields: dict[str, Any] = {}
-    if isinstance(config, (HaloClient, AsyncHaloClient)):
-        client = config
-    elif config is None or isinstance(config, Mapping):
-        fields = dict(config or {})
-        client = fields.pop("client", None)
-        for own in ("message", "session_id"):
-            if own in fields:
-                raise InvalidRequest(
-                    f"Configuration {name!r} has a {own}. Nothing was sent; each conversation has its own."
-                )
-        if not isinstance(client, HaloClient | AsyncHaloClient | None):
+    fields = dict(config) if isinstance(config, Mapping) else {"client": config}
+    for own in ("message", "session_id"):
+        if own in fields:
             raise InvalidRequest(
-                f"Configuration {name!r} has a client that is {type(client).__name__}. Nothing was sent; "
-                "give a HaloClient."
+                f"Configuration {name!r} has a {own}. Nothing was sent; each conversation has its own."
             )
-        if client is None:
-            client = current_client()
-    else:
+    client: Any = fields.pop("client", None)
+    if client is None:
+        client = current_client()
+    if not isinstance(client, HaloClient | AsyncHaloClient):
+        has = "has a client that is" if isinstance(config, Mapping) else "is"
         raise InvalidRequest(
-            f"Configuration {name!r} is {type(config).__name__}. Nothing was sent; give request fields or a "
-            "client."
+            f"Configuration {name!r} {has} {type(client).__name__}. Nothing was sent; give request fields or "
+            "a HaloClient."
         )
-    inner = client.aio if isinstance(client, HaloClient) else client
-    return Target(name, inner, fields)
+    return Target(name, client.aio if isinstance(client, HaloClient) else client, fields)
 
 
 def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:

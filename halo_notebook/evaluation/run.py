@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +35,7 @@ from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome, Sender
 if TYPE_CHECKING:
     from distributed import Client as DaskClient
 
+    from ..checks import Score
     from ..reply import Reply
     from ..stream import JSON
     from .cases import CaseSource, Conversation
@@ -108,22 +109,16 @@ def evaluate(
         wait(spawn(check_workers(on)))
     state, journal = open_run(plan, path, resume=resume)
     run = _Run(plan, state, journal, on=on, interrupted=resume == "interrupted")
-    with contextlib.closing(journal), run.progress(shown=progress) as tick, InterruptInbox() as inbox:
+    with contextlib.closing(journal), run.progress(shown=progress), InterruptInbox() as inbox:
         turns = Pulled(run.ended(), inbox)
-
-        def judge(ended: _Ended) -> None:
-            scores = inbox.run(judged, state.checks, ended.reply, ended.expect)
-            state.set_scores(ended.key, ended.turn, scores)
-
         try:
             inbox.run(state.rescore)
             for ended in turns:
-                judge(ended)
-                tick(ended)
+                run.take(ended, inbox.run(judged, state.checks, ended.reply, ended.expect))
         except KeyboardInterrupt:
             state.interrupted = True
             for ended in turns.stop(_STOP_WAIT_S):
-                judge(ended)
+                run.take(ended, inbox.run(judged, state.checks, ended.reply, ended.expect))
         finally:
             turns.stop(_STOP_WAIT_S)
     return Evaluation(state)
@@ -149,14 +144,12 @@ async def aevaluate(
         await check_workers(on)
     state, journal = open_run(plan, path, resume=resume)
     run = _Run(plan, state, journal, on=on, interrupted=resume == "interrupted")
-    with contextlib.closing(journal), run.progress(shown=progress) as tick:
+    with contextlib.closing(journal), run.progress(shown=progress):
         for key, number, reply, expect in state.replies() if state.checks else ():
             state.set_scores(key, number, await ajudged(state.checks, reply, expect))
         async with contextlib.aclosing(run.ended()) as turns:
             async for ended in turns:
-                scores = await ajudged(state.checks, ended.reply, ended.expect)
-                state.set_scores(ended.key, ended.turn, scores)
-                tick(ended)
+                run.take(ended, await ajudged(state.checks, ended.reply, ended.expect))
     return Evaluation(state)
 
 
@@ -177,21 +170,10 @@ class _Ended:
 
 
 class _Run:
-    """The conversations to run, a number of them at a time.
-
-    Args:
-        on: a cluster that sends; None for this process.
-        interrupted: whether interrupted conversations are run again.
-    """
+    """The conversations to run, a number of them at a time; `on` a cluster, or in this process."""
 
     def __init__(
-        self,
-        plan: Plan,
-        state: RunState,
-        journal: Journal,
-        *,
-        on: DaskClient | None,
-        interrupted: bool,
+        self, plan: Plan, state: RunState, journal: Journal, *, on: DaskClient | None, interrupted: bool
     ) -> None:
         self._plan = plan
         self._state = state
@@ -201,6 +183,7 @@ class _Run:
         self._pace = Pace(plan.rate_limit)
         self._sender: Sender
         self._ended: asyncio.Queue[_Ended | None] = asyncio.Queue()
+        self._bar: Any = None
         self._given = 0  # replies to be judged, and how many of them have been, by another thread
         self._judged = 0
 
@@ -217,23 +200,25 @@ class _Run:
             await asyncio.gather(running, return_exceptions=True)
 
     @contextlib.contextmanager
-    def progress(self, *, shown: bool) -> Iterator[Callable[[_Ended], None]]:
-        """A bar of turns with passes and failures; call what it gives when a turn has been judged."""
-        with contextlib.ExitStack() as stack:
-            bar = None
-            if shown:
-                from tqdm.auto import tqdm
+    def progress(self, *, shown: bool) -> Iterator[None]:
+        """Show a bar of turns, with passes and failures counted."""
+        if shown:
+            from tqdm.auto import tqdm
 
-                turns = sum(len(each.case.turns) for each in self._todo)
-                bar = stack.enter_context(tqdm(total=turns, unit="turn"))
+            self._bar = tqdm(total=sum(len(each.case.turns) for each in self._todo), unit="turn")
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.close()
 
-            def judged(ended: _Ended) -> None:
-                self._judged += 1
-                if bar is not None:
-                    bar.set_postfix_str(self._state.tally(), refresh=False)
-                    bar.update(ended.settles)
-
-            yield judged
+    def take(self, ended: _Ended, scores: dict[str, Score]) -> None:
+        """Keep what the checks found about a turn."""
+        self._state.set_scores(ended.key, ended.turn, scores)
+        self._judged += 1
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._state.tally(), refresh=False)
+            self._bar.update(ended.settles)
 
     async def _run(self) -> None:
         plan = self._plan

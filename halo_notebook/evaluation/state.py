@@ -31,16 +31,10 @@ SKIPPED, NOT_RUN = "skipped", "not run"
 
 @dataclass(slots=True)
 class TurnState:
-    """What is held in memory of a turn that has been sent.
-
-    Attributes:
-        status: ``complete``, ``failed`` or ``interrupted``.
-        at: the byte of the file at which its line begins; None before it has ended.
-        scores: by the names of the checks.
-    """
+    """What is held in memory of a turn that has been sent."""
 
     status: str
-    at: int | None = None
+    at: int | None = None  # the byte of the file at which its line begins, once it has ended
     first_text_s: float | None = None
     elapsed_s: float | None = None
     agent_id: str | None = None
@@ -48,16 +42,7 @@ class TurnState:
 
 
 class RunState:
-    """The conversations of an evaluation, and what has become of their turns so far.
-
-    Attributes:
-        path: the file that holds it.
-        conversations: by their keys, in order.
-        checks: by their names.
-        sources: who answers in each configuration; empty for a service elsewhere.
-        interrupted: whether the run was stopped before all had been sent.
-        lag_s: how long data waited in this process before it was read (p90).
-    """
+    """The conversations of an evaluation, and what has become of their turns so far."""
 
     def __init__(
         self,
@@ -69,9 +54,9 @@ class RunState:
         self.path = path
         self.conversations = {conversation.key: conversation for conversation in conversations}
         self.checks = dict(checks)
-        self.sources = dict(sources)
+        self.sources = dict(sources)  # configuration → who answers; empty for Halo
         self.interrupted = False
-        self.lag_s = 0.0
+        self.lag_s = 0.0  # how long data waited before it was read (p90)
         self._turns: dict[str, dict[int, TurnState]] = {}  # by the conversation's key and the turn's number
         self._tally: Counter[bool | None] = Counter()
         self._lock = threading.Lock()  # one thread sends, another judges
@@ -196,11 +181,7 @@ class RunState:
         return [None if turn is None or turn.at is None else line_at(file, turn.at) for turn in turns]
 
     def replies(self) -> Iterator[tuple[str, int, Reply, JSON]]:
-        """Each turn that has ended, in the file's order.
-
-        Yields:
-            its conversation's key, its number, its reply, and what is expected of it.
-        """
+        """The key, number, reply and expectation of each turn that has ended, in the file's order."""
         places = sorted(
             (turn.at, key, number)
             for key, turns in self._turns.items()

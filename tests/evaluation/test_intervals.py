@@ -200,7 +200,7 @@ def test_what_is_no_value_is_refused() -> None:
     for confidence in (0, 1, 95):
         with pytest.raises(ValueError, match="between 0 and 1"):
             pass_rate({"a": [True]}, confidence)
-    with pytest.raises(ValueError, match="fractions"):
+    with pytest.raises(ValueError, match="range"):
         quantiles([1.0], (95,))
 
 
