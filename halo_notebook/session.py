@@ -229,6 +229,11 @@ class Session:
         """Whether a turn runs; another one would wait for its end."""
         return self._place.locked()
 
+    async def idle(self) -> None:
+        """Wait until no turn runs; for code on the loop."""
+        async with self._place:
+            pass
+
     def stop(self) -> None:
         """Stop the turn that runs, from any thread; the text received so far is kept."""
         post(lambda: self._stop_turn and self._stop_turn())

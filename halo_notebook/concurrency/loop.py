@@ -54,7 +54,8 @@ class IOThread:
 
     def post(self, function: Callable[..., object], *args: Any) -> None:
         """Call `function(*args)` on the loop soon, in order."""
-        self._running_loop().call_soon_threadsafe(function, *args)
+        if not sys.is_finalizing():  # then no thread can be started
+            self._running_loop().call_soon_threadsafe(function, *args)
 
     def is_current(self) -> bool:
         """Whether this is the I/O thread, which must not wait for itself."""

@@ -13,8 +13,8 @@ import pytest
 from halo_notebook.display.pacer import Pacer
 from halo_notebook.display.timeline import Timeline
 from halo_notebook.magics.screens.notebook import MAX_OUTPUTS, OUTPUT_BYTES, NotebookScreen
+from halo_notebook.panel.follower import MAX_BYTES_PER_S, MIN_INTERVAL_S
 from halo_notebook.panel.views import Frames, turn_view
-from halo_notebook.panel.widget import MAX_BYTES_PER_S, MIN_INTERVAL_S
 from halo_notebook.reply import Reply
 from halo_notebook.session import Turn
 from halo_notebook.stream import Action, ActionSummary, Event, TextDelta

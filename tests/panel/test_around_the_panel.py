@@ -31,13 +31,14 @@ import threading
 for panel in panels:
     panel.close()
 time.sleep(0.5)
-print([thread.name for thread in threading.enumerate() if "halo-panel" in thread.name])
+print([thread.name for thread in threading.enumerate() if thread.name.startswith("halo")
+       and thread.name not in ("halo-io", "halo-worker_0", "halo-demo-agent")])
 """
 LOSSY = """\
 import random
 random.seed(7)
 lost = []
-tell = panel._tell
+tell = panel.send
 KINDS = {"begin", "frame", "turn", "queue", "answer", "beat", "sessions", "snapshot"}
 SHARE = 0.4
 def lossy(content):
@@ -45,7 +46,7 @@ def lossy(content):
         lost.append(content["kind"])
     else:
         tell(content)
-panel._tell = lossy
+panel.send = lossy
 """
 SOURCES = "harness.panel().content.model.toJSON().cells.map(cell => cell.source)"
 

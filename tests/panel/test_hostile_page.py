@@ -20,7 +20,7 @@ HOSTILE_AGENT = f"""\
 import json, sys, time
 sys.path.insert(0, {str(Path(hostile.__file__).parent)!r})
 import hostile
-from halo_notebook import Action, ChatPanel, DemoAgent, HaloClient, TextDelta
+from halo_notebook import Action, ChatPanel, DemoAgent, HaloClient, TextDelta, current_session
 from halo_notebook.demo import DEMO_KEY
 
 def reply(request):
@@ -47,8 +47,8 @@ go("text", hostile.TEXTS)
 go("payload", hostile.PAYLOADS)
 together = "\\n\\n".join(text[:2_000] for text in hostile.TEXTS.values() if text.strip())
 go("message", [together[start:start + 9_000] for start in range(0, len(together), 9_000)])
-panel._register.get('<img src=x onerror="window.__halo_pwned=1">')
-panel._notice('<img src=x onerror="window.__halo_pwned=1">')
+current_session('<img src=x onerror="window.__halo_pwned=1">')
+panel.send({"kind": "notice", "text": '<img src=x onerror="window.__halo_pwned=1">'})
 print(len(panel.session.turns))
 """
 UNSAFE = """

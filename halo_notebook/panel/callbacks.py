@@ -1,0 +1,62 @@
+"""A program's callbacks: called in order, one at a time, where they were registered."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..concurrency.usercode import Home, UserCodeError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Callback:
+    """A callback, and the context and the loop in which it was registered."""
+
+    function: Callable[..., Any]
+    home: Home = field(default_factory=Home)
+
+
+class Callbacks:
+    """Calls callbacks in order and one at a time; used on the loop.
+
+    Args:
+        failed: gets a callback and what it raised, in one line; the others are called all the same.
+    """
+
+    def __init__(self, failed: Callable[[Callable[..., Any], str], None]) -> None:
+        self._failed = failed
+        self._last: Future[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    def call(self, callback: Callback, *args: Any) -> None:
+        """Have `callback` called soon; one step of the loop later it is on its way."""
+        before, self._last = self._last, Future()
+        task = asyncio.ensure_future(self._run(callback, args, before, self._last))
+        self._running.add(task)  # the loop itself holds no task
+        task.add_done_callback(self._running.discard)
+
+    async def _run(
+        self, callback: Callback, args: tuple[Any, ...], before: Future[None] | None, over: Future[None]
+    ) -> None:
+        try:
+            await callback.home.call(_in_turn, callback.function, args, before)
+        except UserCodeError as error:
+            _log.info("A callback of a panel failed", exc_info=error)
+            self._failed(callback.function, str(error))
+        finally:
+            over.set_result(None)
+
+
+async def _in_turn(function: Callable[..., Any], args: tuple[Any, ...], before: Future[None] | None) -> Any:
+    # Not waited for when it is over: then a callback runs before the one who awaits the reply goes on.
+    if before is not None and not before.done():
+        await asyncio.wrap_future(before)
+    value = function(*args)
+    return await value if inspect.isawaitable(value) else value

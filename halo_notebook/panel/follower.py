@@ -1,0 +1,213 @@
+"""A session as it goes, told to the pages of all the panels that show it.
+
+What it promises:
+
+- A reply is rendered once and at one pace, however many panels show it, on the worker thread; and not
+  at all while it arrives and no page shows one of them.
+- The first text is shown at once. A page hears of a silent turn every `BEAT_S`.
+- Callbacks get each action once, as it arrives, and each reply when it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from ..concurrency.loop import in_worker, post, spawn
+from ..display.pacer import Pacer
+from ..reply import ActionEvent, Reply
+from .state import Following, PanelState, frames_of, rendered
+
+if TYPE_CHECKING:
+    from ..session import Session, Turn
+    from .views import Frames, View
+
+MIN_INTERVAL_S = 0.06
+MAX_BYTES_PER_S = 600_000
+"""Deltas are small; the Jupyter server drops messages beyond 1 MB a second."""
+BEAT_S = 2.0
+
+_log = logging.getLogger(__name__)
+_followed: dict[Session, Following] = {}
+"""The sessions that panels show, for all of this process."""
+
+
+async def show(state: PanelState, session: Session) -> None:
+    """Have the panel show that session from now on, as it stands."""
+    if state.closed or (state.epoch and session is state.session):
+        return
+    leave(state)
+    following = _followed.get(session)
+    if following is None:
+        own = state.following.session is session and not state.epoch
+        following = _followed[session] = state.following if own else Following(session)
+        spawn(_follow(following))
+    following.panels.append(state)
+    state.following, state.listens = following, False
+    state.epoch, state.seq = state.epoch + 1, 0
+    await state.refresh()
+    state.note_status()
+
+
+def leave(state: PanelState) -> None:
+    """Have the panel show nothing more of its session, which goes its own way."""
+    following = state.following
+    if state in following.panels:
+        following.panels.remove(state)
+        if not following.panels:
+            del _followed[following.session]
+            following.turns.set()
+            following.step.set()
+
+
+async def register_changed(state: PanelState) -> None:
+    """Take notice of a session that is new, or another one than before under its name."""
+    session, old = state.register.get(state.session_name), state.session
+    goes_on = old.busy or state.queue
+    state.emit("sessions", sessions=state.session_list())
+    if session is not old:
+        await show(state, session)
+        if goes_on:
+            state.notice(f"The conversation that was here goes on as {old.name!r}, with what waits in it.")
+
+
+async def turn_ended(session: Session, turn: Turn) -> None:
+    """Wait until the panels that show `session` have the whole of `turn`, and callbacks are called."""
+    following = _followed.get(session)
+    while following and following.panels and turn in session.turns[following.ended :]:
+        await following.step.wait()
+
+
+async def _follow(following: Following) -> None:
+    """Follow one turn after the other, as long as a panel shows the session."""
+    session = following.session
+
+    def changed(turn: Turn) -> None:
+        post(_changed, following, turn)
+
+    unwatch = session.watchers.add(changed)
+    while following.panels:
+        following.turns.clear()
+        if len(session.turns) > following.ended:
+            try:
+                await _follow_turn(following, session.turns[following.ended])
+            except Exception:  # noqa: BLE001  # the conversation continues all the same
+                _log.exception("A turn could not be shown")
+        else:
+            await following.turns.wait()
+    unwatch()
+
+
+def _changed(following: Following, turn: Turn) -> None:
+    """A turn has begun, has ended or has been rated."""
+    following.turns.set()
+    for panel in following.panels:
+        if turn in panel.ratings and panel.ratings[turn] != turn.rating:
+            panel.emit_turn(following.session.turns.index(turn) + 1)
+        panel.note_status()
+
+
+async def _follow_turn(following: Following, turn: Turn) -> None:
+    reply, number = turn.reply, following.ended + 1
+    news, over = following.news, following.over = asyncio.Event(), asyncio.Event()
+
+    def heard(_: Reply) -> None:  # on any thread
+        if reply.status != "streaming":
+            post(over.set)
+        if not news.is_set():
+            post(news.set)
+
+    unwatch = reply.watchers.add(heard)
+    if reply.text or reply.action_events or reply.status != "streaming":
+        heard(reply)
+    frames = following.frames = frames_of(turn)
+    following.shown = frames.so_far()
+    try:
+        for panel in following.panels:
+            panel.emit("begin", turn=panel.live_view())
+            panel.emit_queue()
+            panel.note_status()
+        await _until_ended(following, turn)
+        if following.panels:
+            following.views[number] = await in_worker(rendered, turn, number, frames)
+        following.frames, following.ended = None, number
+        for panel in following.panels:
+            _end(panel, turn, number)
+    finally:
+        unwatch()
+        following.frames, following.ended = None, number
+        step, following.step = following.step, asyncio.Event()
+        step.set()
+    for panel in following.panels:
+        if panel.has_static_copy and panel.viewed:
+            spawn(in_worker(panel.publish_static_copy))
+
+
+async def _until_ended(following: Following, turn: Turn) -> None:
+    reply = turn.reply
+    pacer = Pacer(interval_s=MIN_INTERVAL_S, bytes_per_s=MAX_BYTES_PER_S)
+    painted_text = False
+    while following.panels and not following.over.is_set():
+        if not await _is_set(following.news, BEAT_S):
+            for panel in following.panels:
+                panel.beat(reply.state)
+            continue
+        first_text = not painted_text and reply.first_text_s is not None
+        if not first_text and await _is_set(following.over, pacer.wait_s()):
+            return
+        following.news.clear()
+        painted_text = painted_text or first_text
+        if any(panel.listens for panel in following.panels):
+            await _paint(following, turn, pacer)
+        for panel in following.panels:
+            _act(panel, turn)
+            panel.note_status()
+
+
+async def _is_set(event: asyncio.Event, within_s: float) -> bool:
+    """Wait for `event`, that long at most."""
+    # Not by asyncio's timeout, which names a moment: Pyodide's loop raises for one that has just passed.
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait({waiting}, timeout=within_s)
+    waiting.cancel()
+    return event.is_set()
+
+
+async def _paint(following: Following, turn: Turn, pacer: Pacer) -> None:
+    """Tell the pages what is new of a turn."""
+
+    def render(frames: Frames) -> tuple[View, View, int]:
+        frame = frames.frame()
+        return frame, frames.so_far(), len(json.dumps(frame, ensure_ascii=False))
+
+    since = pacer.clock()
+    assert following.frames is not None, "a turn runs"
+    frame, following.shown, size = await in_worker(render, following.frames)
+    for panel in following.panels:
+        panel.emit("frame", key=f"t{following.ended + 1}", state=turn.reply.state, **frame)
+    pacer.spent(since=since, size=size)
+
+
+def _end(panel: PanelState, turn: Turn, number: int) -> None:
+    """Tell a panel that a turn has ended."""
+    reply = turn.reply
+    _act(panel, turn)
+    for payload in reply.summary_only:
+        for callback in panel.on_action:
+            panel.callbacks.call(callback, ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
+    panel.emit_turn(number)
+    panel.emit("sessions", sessions=panel.session_list())
+    panel.note_status()
+    for callback in panel.on_reply:
+        panel.callbacks.call(callback, reply)
+
+
+def _act(panel: PanelState, turn: Turn) -> None:
+    """Call the panel's callbacks for the actions that have arrived."""
+    events, acted = turn.reply.action_events, panel.acted.get(turn, 0)
+    panel.acted[turn] = len(events)
+    for event in events[acted:]:
+        for callback in panel.on_action:
+            panel.callbacks.call(callback, event)

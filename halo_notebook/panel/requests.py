@@ -1,0 +1,184 @@
+"""What a page may ask for: each request is a function of that name, whose result is the answer.
+
+Requests run on the loop, whichever thread they arrive on, and in the order in which they arrive. A
+request that arrives again is known by its id, and is only answered.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from ..concurrency.loop import in_worker
+from ..errors import HaloError, UsageError
+from ..stream import JSON
+from . import follower, outbox
+from .state import Message, PanelState
+
+if TYPE_CHECKING:
+    from ..session import Turn, Verdict
+    from .views import View
+
+EXPORT_PART_CHARS = 300_000
+"""An export goes to the page in parts of this size, which it asks for one by one."""
+MAX_NOTE_CHARS = 2_000
+_MAX_KNOWN = 1_000
+
+Request: TypeAlias = "dict[str, Any]"
+_log = logging.getLogger(__name__)
+
+
+async def handle(state: PanelState, request: Any) -> None:
+    """Do what the page asks for, and answer."""
+    if not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
+        return
+    answer: View = {}
+    if cid not in state.requests:
+        state.requests[cid] = None
+        if len(state.requests) > _MAX_KNOWN:
+            state.requests.popitem(last=False)
+        try:
+            answer = await _answer(state, request) or {}
+        except HaloError as error:
+            answer = {"error": str(error)}
+        except Exception as error:  # noqa: BLE001  # the page waits for an answer, whatever went wrong
+            _log.error("A panel's request failed", exc_info=error)
+            answer = {"error": f"That failed in the kernel ({type(error).__name__})."}
+    state.tell({"kind": "answer", "cid": cid, **answer})
+
+
+def _answer(state: PanelState, request: Request) -> Awaitable[View | None]:
+    function = _FUNCTIONS.get(str(request.get("kind")))
+    if function is None:
+        raise UsageError("The page asks for what this version does not know. Reload the page.")
+    return function(state, request)
+
+
+async def _send(state: PanelState, request: Request) -> None:
+    text = _text(request, "text")
+    outbox.check_text(text)
+    _add(state, request, text, {}, exact=False)
+
+
+async def _again(state: PanelState, request: Request) -> None:
+    turn = _turn(state, request)
+    given = {name: value for name, value in turn.request.items() if name not in ("message", "session_id")}
+    _add(state, request, turn.message, given, exact=True)
+
+
+def _add(state: PanelState, request: Request, text: str, fields: dict[str, Any], *, exact: bool) -> None:
+    message = Message(_text(request, "cid"), text, fields, exact, outbox.Sent(text))
+    outbox.start(state, outbox.put(state, state.session, message))
+
+
+async def _stop(state: PanelState, request: Request) -> None:
+    outbox.stop(state, state.session)
+
+
+async def _unqueue(state: PanelState, request: Request) -> None:
+    outbox.take_back(state, _text(request, "which"))
+
+
+async def _release(state: PanelState, request: Request) -> None:
+    outbox.release(state, _text(request, "which"))
+
+
+async def _rate(state: PanelState, request: Request) -> None:
+    value = _text(request, "value")
+    if value not in ("up", "down", ""):
+        raise UsageError("A rating is 'up', 'down' or nothing. Nothing was changed.")
+    note = _text(request, "note")[:MAX_NOTE_CHARS]
+    state.session.rate(_turn(state, request), cast("Verdict", value), note)
+
+
+async def _switch(state: PanelState, request: Request) -> None:
+    name = _text(request, "name").strip()
+    if not name or not name.isprintable() or len(name) > 100:
+        raise UsageError("A session's name is a line of at most 100 characters. Nothing was changed.")
+    state.session_name = name
+    state.publish("session_name", name)
+    await follower.show(state, state.register.get(name))
+
+
+async def _new(state: PanelState, request: Request) -> None:
+    state.register.new(state.session_name)
+
+
+async def _export(state: PanelState, request: Request) -> View:
+    session, part = state.session, request.get("part", 0)
+    form = "json" if request.get("format") == "json" else "md"
+
+    def whole() -> str:
+        if form == "md":
+            return session.to_markdown()
+        return json.dumps(session.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    if part == 0:
+        text = await in_worker(whole)
+        starts = range(0, len(text), EXPORT_PART_CHARS)
+        state.exported = [text[start : start + EXPORT_PART_CHARS] for start in starts]
+    if not isinstance(part, int) or not 0 <= part < len(state.exported):
+        raise UsageError("The page asks for a part of an export that there is not. Export it anew.")
+    return {
+        "name": f"{session.name}.{form}",
+        "mime": "application/json" if form == "json" else "text/markdown",
+        "text": state.exported[part],
+        "parts": len(state.exported),
+    }
+
+
+async def _earlier(state: PanelState, request: Request) -> View:
+    before = request.get("before")
+    if not isinstance(before, int):
+        raise UsageError("The page asks for turns before none. Reload the page.")
+    turns, earlier = await in_worker(state.turns_before, before)
+    return {"turns": list[JSON](turns), "earlier": earlier, "before": before}
+
+
+async def _sync(state: PanelState, request: Request) -> None:
+    await state.refresh()
+
+
+async def _views(state: PanelState, request: Request) -> None:
+    """The page shows the panel in so many places, or no longer."""
+    viewed = request.get("count") != 0
+    if viewed and not state.viewed:
+        state.viewed = True
+        await state.refresh()
+        state.following.news.set()  # what it has missed of a turn that runs
+    elif not viewed and state.viewed:
+        state.viewed = state.listens = False
+        state.tell({"kind": "views"})  # another page may show it; then it says so
+
+
+_FUNCTIONS: dict[str, Callable[[PanelState, Request], Awaitable[View | None]]] = {
+    "send": _send,
+    "again": _again,
+    "stop": _stop,
+    "unqueue": _unqueue,
+    "release": _release,
+    "rate": _rate,
+    "switch": _switch,
+    "new": _new,
+    "export": _export,
+    "earlier": _earlier,
+    "sync": _sync,
+    "views": _views,
+}
+
+
+def _turn(state: PanelState, request: Request) -> Turn:
+    turns = state.session.turns
+    number = _text(request, "key").removeprefix("t")
+    if not number.isascii() or not number.isdigit() or not 0 < int(number) <= len(turns):
+        raise UsageError("There is no such turn in this session. Nothing was changed.")
+    return turns[int(number) - 1]
+
+
+def _text(request: Request, name: str) -> str:
+    value = request.get(name)
+    if not isinstance(value, str):
+        raise UsageError(f"The page's request has no {name!r}. Reload the page.")
+    return value

@@ -1,0 +1,151 @@
+"""A panel whose page is a list of messages, and an agent that waits in mid-reply."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import anywidget
+import pytest
+
+from halo_notebook import ChatPanel, HaloClient
+from halo_notebook.kernel import Connection
+from halo_notebook.session import SessionRegister
+from halo_notebook.stream import JSON, TextDelta
+
+if TYPE_CHECKING:
+    from halo_notebook.demo import DemoAgent, Step
+
+Message = dict[str, Any]
+
+
+class Wire:
+    """What a panel's page gets, and what it asks.
+
+    Attributes:
+        messages: the custom messages so far.
+        lost: says of a message whether it is lost on its way.
+    """
+
+    def __init__(self) -> None:
+        self.panel: ChatPanel
+        self.messages: list[Message] = []
+        self.lost: Callable[[Message], bool] = lambda message: False
+        self._changed = threading.Condition()
+        self._asked = 0
+
+    def put(self, message: Message) -> None:
+        with self._changed:
+            if not self.lost(message):
+                # As it comes out of a browser's parser.
+                self.messages.append(json.loads(json.dumps(message, allow_nan=False)))
+            self._changed.notify_all()
+
+    def of(self, kind: str) -> list[Message]:
+        return [message for message in self.messages if message["kind"] == kind]
+
+    def wait(self, condition: Callable[[], Any], timeout_s: float = 10) -> Any:
+        """What the condition gives once that is true; it is looked at when a message has come."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not (value := condition()):
+                left = deadline - time.monotonic()
+                assert left > 0, f"waited {timeout_s} s; came: {[str(each)[:200] for each in self.messages]}"
+                self._changed.wait(min(left, 0.05))
+        return value
+
+    def turns(self, count: int) -> list[Message]:
+        """The turns that have ended, when there are so many."""
+
+        def ended() -> list[Message]:
+            latest = {message["turn"]["key"]: message["turn"] for message in self.of("turn")}
+            return list(latest.values()) if len(latest) >= count else []
+
+        return cast("list[Message]", self.wait(ended))
+
+    def ask(self, kind: str, *, cid: str | None = None, **content: Any) -> Message:
+        """Put a request as the page does; its answer."""
+        self._asked += 1
+        cid = cid or f"cid-{self._asked}"
+        before = len(self.of("answer"))
+        self.request({"kind": kind, "cid": cid, **content})
+        answers = self.wait(lambda: self.of("answer")[before:])
+        assert [answer["cid"] for answer in answers] == [cid]
+        return cast("Message", answers[0])
+
+    def request(self, content: Any) -> None:
+        """Put a request, as ipywidgets hands it over."""
+        self.panel._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+
+    def send(self, text: str, cid: str | None = None) -> Message:
+        return self.ask("send", text=text, cid=cid)
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    """The kernel's: whom panels ask that have no client of their own."""
+    made = Connection()
+    yield made
+    made.stop_demo()
+
+
+@pytest.fixture
+def register() -> SessionRegister:
+    """The sessions of the kernel."""
+    return SessionRegister()
+
+
+@pytest.fixture
+def wires(
+    monkeypatch: pytest.MonkeyPatch, connection: Connection, register: SessionRegister
+) -> dict[int, Wire]:
+    """The wire of each panel that the test makes, by the panel's id. All are in one kernel."""
+    monkeypatch.setattr("halo_notebook.panel.widget.shared_by", lambda shell: (connection, register))
+    made = defaultdict[int, Wire](Wire)
+    monkeypatch.setattr(
+        anywidget.AnyWidget,
+        "send",
+        lambda panel, content, buffers=None: made[id(panel)].put(content),
+    )
+    return made
+
+
+class Held:
+    """An agent that says one thing, waits for `release`, and says another."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def __call__(self, request: dict[str, JSON]) -> Iterator[Step]:
+        yield TextDelta(f"{request['message']}: first ")
+        while not self.release.is_set():
+            yield 0.01
+        yield TextDelta("and last.")
+
+
+@pytest.fixture
+def panel(client: HaloClient, wires: dict[int, Wire]) -> Iterator[ChatPanel]:
+    made = ChatPanel("docs", client=client)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(panel: ChatPanel, wires: dict[int, Wire]) -> Wire:
+    wire = wires[id(panel)]
+    wire.panel = panel
+    wire.wait(lambda: wire.of("snapshot"))
+    return wire
+
+
+@pytest.fixture
+def held(agent: DemoAgent) -> Iterator[Held]:
+    """The agent waits in mid-reply; it goes on in the end, whatever the test does."""
+    reply = Held()
+    agent._reply = reply
+    yield reply
+    reply.release.set()

@@ -1,0 +1,199 @@
+"""A panel in a real kernel: while a cell computes, beside %%halo, and without a widget."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..harness.kernels import Kernel
+    from .conftest import Message
+
+
+PANEL = """\
+import time, asyncio, threading
+from halo_notebook import ChatPanel, DemoAgent, HaloClient, TextDelta
+from halo_notebook.demo import DEMO_KEY
+
+def reply(request):
+    words = int(request["message"].split()[-1])
+    for number in range(words):
+        yield TextDelta(f"word{number} ")
+        yield 0.02
+
+agent = DemoAgent(first_byte_s=0, reply=reply).start()
+panel = ChatPanel(client=HaloClient(DEMO_KEY, base_url=agent.url))
+panel
+"""
+
+
+class KernelPage:
+    """A panel's page, as far as the wire goes, on a real kernel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._asked = 0
+        cell = kernel.run(PANEL)
+        assert cell.status == "ok", cell.evalue
+        self.comm_id = next(
+            message.content["comm_id"]
+            for message in cell.messages
+            if message.msg_type == "comm_open"
+            and message.content["data"]["state"].get("_anywidget_id", "").endswith("ChatPanel")
+        )
+        self.displays = cell.displays
+
+    def ask(self, kind: str, **content: Any) -> str:
+        self._asked += 1
+        cid = f"c{self._asked}"
+        data = {"method": "custom", "content": {"kind": kind, "cid": cid, **content}}
+        self.kernel.send("comm_msg", {"comm_id": self.comm_id, "data": data}, wants_reply=False)
+        return cid
+
+    def of(self, kind: str) -> list[tuple[float, Message]]:
+        """When each message of that kind came, and what it was."""
+        return [
+            (message.at, message.content["data"]["content"])
+            for message in self.kernel.messages
+            if message.msg_type == "comm_msg"
+            and message.content["comm_id"] == self.comm_id
+            and message.content["data"]["method"] == "custom"
+            and message.content["data"]["content"]["kind"] == kind
+        ]
+
+    def wait(self, kind: str, count: int = 1, timeout: float = 20) -> list[tuple[float, Message]]:
+        self.kernel.wait_until(lambda: len(self.of(kind)) >= count, f"{count} messages {kind!r}", timeout)
+        return self.of(kind)
+
+
+@pytest.mark.kernel
+def test_a_turn_streams_on_while_a_cell_computes(kernel: Kernel) -> None:
+    """What was begun goes on; what is asked meanwhile is answered when the cell has ended."""
+    page = KernelPage(kernel)
+    page.ask("send", text="words 60")
+    page.wait("frame", 3)
+    cell = kernel.start("print('computing', flush=True)\ntime.sleep(2.5)\nprint('done')")
+    cell.wait_for_text("computing")
+    began = time.monotonic()
+    page.ask("send", text="words 2")
+    page.wait("turn")
+    ended_in_cell = not cell.done
+    during = [at for at, _ in page.of("frame") if at > began]
+    cell.result()
+    assert ended_in_cell and len(during) > 3
+    turns = page.wait("turn", 2)
+    assert [turn["turn"]["asked"] for _, turn in turns] == ["words 60", "words 2"]
+    assert turns[1][1]["turn"]["text"] == "word0 word1 "
+    # A kernel's note of where to take the page's next message could be of a subshell that is gone.
+    assert kernel.run("print('_reply_subshell_id' in vars(panel.comm))").stdout == "False\n"
+
+
+@pytest.mark.kernel
+def test_a_cells_turn_shows_in_the_panel_and_the_other_way_round(kernel: Kernel) -> None:
+    """`%%halo` in the same session streams into the panel while its cell runs, and shares its history."""
+    page = KernelPage(kernel)
+    kernel.run(
+        "%load_ext halo_notebook\nmagics = get_ipython().magics_manager.registry['HaloMagics']\n"
+        "magics.connection.demo, magics.connection.demo_wanted = agent, True"
+    )
+    cell = kernel.start("%%halo\nwords 40")
+    page.wait("frame", 5)
+    assert not cell.done
+    assert cell.result().status == "ok"
+    page.wait("turn")
+    page.ask("send", text="words 1")
+    page.wait("turn", 2)
+    assert kernel.run("print(len(panel.session.turns), panel.session is magics.sessions.current)").stdout == (
+        "2 True\n"
+    )
+
+
+@pytest.mark.kernel
+def test_the_panels_stop_ends_a_cells_turn(kernel: Kernel) -> None:
+    """A program's `panel.stop()` from another thread: the cell fails as after an interrupt."""
+    KernelPage(kernel)
+    kernel.run(
+        "%load_ext halo_notebook\nmagics = get_ipython().magics_manager.registry['HaloMagics']\n"
+        "magics.connection.demo, magics.connection.demo_wanted = agent, True"
+    )
+    cell = kernel.start(
+        "threading.Timer(0.5, panel.stop).start()\nget_ipython().run_cell_magic('halo', '', 'words 500')"
+    )
+    result = cell.result()
+    assert (result.status, result.ename) == ("error", "ReplyStopped")
+    assert "stopped" in str(result.displays[-1]["text/plain"])
+
+
+@pytest.mark.kernel
+def test_while_a_cell_awaits_the_panel_is_served(kernel: Kernel) -> None:
+    """On ipykernel 7, Send and Stop work at once during an `await`; on 6 they wait for its end."""
+    page = KernelPage(kernel)
+    major = int(kernel.run("import ipykernel; print(ipykernel.version_info[0])").stdout)
+    cell = kernel.start("print('awaiting', flush=True)\nawait asyncio.sleep(3)")
+    cell.wait_for_text("awaiting")
+    page.ask("send", text="words 500")
+    if major >= 7:
+        page.wait("frame", 3)
+        page.ask("stop")
+        assert page.wait("turn")[0][1]["turn"]["status"] == "stopped"
+        assert not cell.done
+    cell.result()
+    if major < 7:
+        page.wait("frame", 3)
+        page.ask("stop")
+        assert page.wait("turn")[0][1]["turn"]["status"] == "stopped"
+
+
+@pytest.mark.kernel
+def test_a_reply_costs_few_messages(kernel: Kernel) -> None:
+    """2,000 chunks in two seconds: some fifty deltas, a fraction of what whole texts would be."""
+    page = KernelPage(kernel)
+    kernel.run(
+        "def reply(request):\n"
+        "    for number in range(2_000):\n"
+        "        yield TextDelta(f'word {number % 7} ' + ('\\n\\n' if number % 40 == 0 else ''))\n"
+        "        if number % 10 == 0: yield 0.01\n"
+        "agent._reply = reply"
+    )
+    page.ask("send", text="go 1")
+    began = page.wait("begin")[0][0]
+    ended = page.wait("turn")[0][0]
+    frames = page.of("frame")
+    assert len(frames) <= (ended - began) / 0.06 + 3
+    assert sum(len(json.dumps(frame)) for _, frame in frames) < 100_000
+    text = page.of("turn")[0][1]["turn"]["text"]
+    assert text.count("word") == 2_000
+
+
+@pytest.mark.kernel
+def test_the_cell_holds_a_static_twin(kernel: Kernel) -> None:
+    """An output of its own with the conversation as safe HTML, brought up to date after each turn."""
+    page = KernelPage(kernel)
+    assert "application/vnd.jupyter.widget-view+json" in page.displays[0]
+    assert "0 turns" in page.displays[1]["text/html"]
+    page.ask("send", text="words 3")
+    page.wait("turn")
+
+    def updates() -> list[Message]:
+        return [each.content for each in kernel.messages if each.msg_type == "update_display_data"]
+
+    kernel.wait_until(
+        lambda: any("word2" in str(update["data"]) for update in updates()), "the twin's update"
+    )
+    html = updates()[-1]["data"]["text/html"]
+    assert "1 turn" in html and "words 3" in html and "word0 word1 word2" in html
+
+
+@pytest.mark.kernel
+def test_importing_the_panel_is_left_to_who_shows_one(kernel: Kernel) -> None:
+    """`%halo panel NAME` shows one; before, no widget library is loaded."""
+    kernel.run("%load_ext halo_notebook\n%halo demo start")
+    assert kernel.run("import sys; print('anywidget' in sys.modules)").stdout == "False\n"
+    cell = kernel.run("%halo panel billing")
+    assert cell.status == "ok", cell.evalue
+    assert "application/vnd.jupyter.widget-view+json" in cell.displays[0]
+    assert cell.displays[0]["text/plain"] == "ChatPanel('billing', 0 turns)"
+    assert "billing" in kernel.run("%halo sessions").stdout

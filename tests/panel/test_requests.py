@@ -1,0 +1,143 @@
+"""What a page may ask for: sessions, ratings, exports, earlier turns; and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halo_notebook.panel.requests import MAX_NOTE_CHARS
+from halo_notebook.panel.state import MAX_SNAPSHOT_BYTES, MAX_SNAPSHOT_TURNS
+from halo_notebook.stream import TextDelta
+
+if TYPE_CHECKING:
+    from halo_notebook import ChatPanel, HaloClient
+    from halo_notebook.demo import DemoAgent
+    from halo_notebook.session import SessionRegister
+
+    from .conftest import Message, Wire
+
+
+def test_switching_shows_the_other_session_whole(panel: ChatPanel, page: Wire) -> None:
+    """A new epoch begins with a snapshot; the menu lists every session of the kernel."""
+    panel.ask("My name is Ada").result(10)
+    page.turns(1)
+    page.ask("switch", name=" second ")
+    snapshot = page.of("snapshot")[-1]
+    assert (panel.session_name, snapshot["session"], snapshot["turns"]) == ("second", "second", [])
+    assert {"name": "docs", "turns": 1} in snapshot["sessions"]
+    page.ask("switch", name="docs")
+    assert [turn["asked"] for turn in page.of("snapshot")[-1]["turns"]] == ["My name is Ada"]
+    assert "at most 100" in page.ask("switch", name="x" * 101)["error"]
+    assert "at most 100" in page.ask("switch", name="\n")["error"]
+
+
+def test_a_new_conversation_keeps_the_old_one(
+    panel: ChatPanel, page: Wire, register: SessionRegister
+) -> None:
+    """Under NAME-1, whoever starts it: the page or a line in a cell."""
+    panel.ask("My name is Ada").result(10)
+    page.ask("new")
+    assert panel.session.turns == [] and panel.session_name == "docs"
+    assert "have not told me" in panel.ask("What is my name?").result(10).text
+    register.new("docs")
+    page.wait(lambda: {"name": "docs-2", "turns": 1} in page.of("snapshot")[-1]["sessions"])
+    snapshot = page.of("snapshot")[-1]
+    assert snapshot["turns"] == []
+    names = {each["name"]: each["turns"] for each in snapshot["sessions"]}
+    assert (names["docs"], names["docs-1"], names["docs-2"]) == (0, 1, 1)
+
+
+def test_a_turn_is_rated(panel: ChatPanel, page: Wire) -> None:
+    """The rating is on the turn in the kernel, on every page and in the export."""
+    panel.ask("Hello").result(10)
+    page.turns(1)
+    assert "error" not in page.ask("rate", key="t1", value="down", note="Too *short*." + "x" * 5_000)
+    rating = panel.session.turns[0].rating
+    assert rating is not None
+    assert rating.value == "down" and len(rating.note) == MAX_NOTE_CHARS
+    page.wait(lambda: page.of("turn")[-1]["turn"]["rating"])
+    assert page.of("turn")[-1]["turn"]["rating"]["value"] == "down"
+    panel.session.rate(panel.session.turns[0], "up", "Good.")
+    page.wait(lambda: page.of("turn")[-1]["turn"]["rating"]["value"] == "up")
+    assert page.of("turn")[-1]["turn"]["rating"] == {"value": "up", "note": "Good."}
+    exported = json.loads(page.ask("export", format="json")["text"])
+    assert exported["turns"][0]["rating"] == {"value": "up", "note": "Good."}
+    markdown = page.ask("export", format="markdown")
+    assert markdown["name"] == "docs.md" and "*(rated up)*\n\nGood." in markdown["text"]
+    page.ask("rate", key="t1", value="", note="")
+    assert panel.session.turns[0].rating is None
+    assert "error" in page.ask("rate", key="t1", value="sideways", note="")
+    assert "error" in page.ask("rate", key="t9", value="up", note="")
+
+
+def test_a_large_export_comes_in_parts(panel: ChatPanel, page: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page asks for one after the other; together they are the whole, as it was at first."""
+    panel.ask("My name is Ada").result(10)
+    whole = page.ask("export", format="markdown")
+    assert whole["parts"] == 1
+    monkeypatch.setattr("halo_notebook.panel.requests.EXPORT_PART_CHARS", 50)
+    parts = [page.ask("export", format="markdown")]
+    panel.ask("What is my name?").result(10)
+    while len(parts) < parts[0]["parts"]:
+        parts.append(page.ask("export", format="markdown", part=len(parts)))
+    assert len(parts) > 2
+    assert "".join(part["text"] for part in parts) == whole["text"]
+    assert "error" in page.ask("export", format="markdown", part=99)
+    assert "error" in page.ask("export", format="markdown", part="x")
+
+
+def test_a_long_conversation_comes_in_parts(
+    panel: ChatPanel, page: Wire, agent: DemoAgent, client: HaloClient
+) -> None:
+    """A snapshot holds the last turns and fits a message; asking for earlier ones leads to the first."""
+    agent._reply = lambda request: [TextDelta("word " * 4_000)]
+    for number in range(100):
+        panel.session.ask(client, f"Message {number}")
+    page.turns(100)
+    page.ask("sync")
+    snapshot = page.of("snapshot")[-1]
+    assert len(json.dumps(snapshot)) < MAX_SNAPSHOT_BYTES + 50_000
+    numbers = [turn["number"] for turn in snapshot["turns"]]
+    assert numbers == list(range(101 - len(numbers), 101)) and len(numbers) <= MAX_SNAPSHOT_TURNS
+    assert snapshot["earlier"] == 100 - len(numbers)
+    while numbers[0] > 1:
+        answer = page.ask("earlier", before=numbers[0])
+        assert answer["turns"] and answer["before"] == numbers[0]
+        numbers = [turn["number"] for turn in answer["turns"]] + numbers
+        assert answer["earlier"] == numbers[0] - 1
+    assert numbers == list(range(1, 101))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"kind": "nothing of that name"},
+        {"kind": "send"},
+        {"kind": "send", "text": " "},
+        {"kind": "send", "text": 3},
+        {"kind": "rate", "key": "t0", "value": "up", "note": ""},
+        {"kind": "again", "key": "t²"},
+        {"kind": "earlier"},
+        {"kind": "release", "which": "x"},
+        {"kind": "switch", "name": ""},
+    ],
+)
+def test_a_request_that_makes_no_sense_is_answered(request_: Message, panel: ChatPanel, page: Wire) -> None:
+    """By one line, and nothing changes."""
+    kind = request_["kind"]
+    answer = page.ask(kind, **{name: value for name, value in request_.items() if name != "kind"})
+    assert answer["error"]
+    assert panel.session.turns == [] and panel.session_name == "docs"
+
+
+def test_what_is_no_request_is_ignored(panel: ChatPanel, page: Wire) -> None:
+    """A page of another version may send anything."""
+    page.ask("sync")
+    before = len(page.messages)
+    samples: list[Any] = [None, [], "text", {}, {"kind": "send", "cid": 3, "text": "x"}]
+    for content in samples:
+        page.request(content)
+    page.ask("sync")  # comes after them
+    assert len(page.messages) == before + 2

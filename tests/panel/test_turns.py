@@ -1,0 +1,173 @@
+"""What a panel tells its page of a turn, while it arrives and when it has ended."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from halo_notebook import ChatPanel, HaloClient
+from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
+from halo_notebook.stream import JSON, Action, TextDelta
+
+from ..harness.faults import FAULTS, Fault
+from .test_views import Page, actions
+
+if TYPE_CHECKING:
+    from .conftest import Held, Wire
+
+
+def test_a_message_becomes_a_turn(panel: ChatPanel, page: Wire) -> None:
+    """It begins under the page's own id, its frames add up to the reply, and the whole comes at the end."""
+    assert "error" not in page.send("How do I set up event tracking?", "mine")
+    turn = page.turns(1)[0]
+    begun = page.of("begin")[0]["turn"]
+    assert (begun["cid"], begun["key"], begun["asked"]) == ("mine", "t1", "How do I set up event tracking?")
+    shown = Page()
+    for frame in page.of("frame"):
+        shown.take(frame)
+    assert turn["items"][: len(shown.items)] == shown.items
+    reply = panel.session.turns[0].reply
+    assert (turn["status"], turn["text"], turn["agent"], turn["cid"]) == (
+        "complete",
+        reply.text,
+        "agent_demo",
+        "mine",
+    )
+    assert [json.loads(action["json"]) for action in actions(turn)] == reply.actions
+    assert turn["first_text_s"] <= turn["elapsed_s"]
+    assert turn["again"] == ""
+
+
+def test_messages_are_numbered_without_a_gap(panel: ChatPanel, page: Wire) -> None:
+    """Within an epoch each number is one more than the last; a beat repeats it, a snapshot names it."""
+    for number in range(3):
+        panel.ask(f"Message {number}").result(10)
+    page.turns(3)
+    epoch, seq = 0, 0
+    for message in page.messages:
+        if message["kind"] == "snapshot":
+            epoch, seq = message["epoch"], message["seq"]
+        elif message["kind"] not in ("answer", "notice", "closed", "beat"):
+            assert (message["epoch"], message["seq"]) == (epoch, seq + 1)
+            seq += 1
+
+
+def test_a_page_that_missed_messages_is_brought_up_to_date(
+    panel: ChatPanel, page: Wire, agent: DemoAgent
+) -> None:
+    """A snapshot in mid-reply and the frames after it add up to the same as all frames do."""
+    go_on = threading.Event()
+
+    def reply(request: dict[str, JSON]) -> Iterator[Step]:
+        yield TextDelta("# A head\n\nA paragraph.\n\nFirst *half*, ")
+        yield Action({"type": "one"})
+        while not go_on.is_set():
+            yield 0.01
+        for word in ("second ", "half.", "\n\n", "And ", "a ", "last ", "block"):
+            yield TextDelta(word)
+            yield 0.07
+
+    agent._reply = reply
+    page.lost = lambda message: message["kind"] == "frame" and not go_on.is_set()
+    page.send("go")
+    panel_reply = page.wait(lambda: panel.session.turns and panel.session.turns[0].reply)
+    page.wait(lambda: "half" in panel_reply.text and panel_reply.action_events)
+    time.sleep(0.2)  # for the frames that are lost
+    page.ask("sync")
+    snapshot = page.of("snapshot")[-1]
+    go_on.set()
+    shown = Page(snapshot["live"])
+    turn = page.turns(1)[0]
+    for frame in page.of("frame"):
+        if frame["seq"] > snapshot["seq"]:
+            shown.take(frame)
+    assert snapshot["live"]["items"] and [action["id"] for action in shown.actions] == ["a1"]
+    assert "".join(item.get("html", "") for item in turn["items"]) == shown.html
+
+
+def test_what_others_say_in_the_session_shows(
+    panel: ChatPanel, page: Wire, client: HaloClient, wires: dict[int, Wire]
+) -> None:
+    """A turn that a program or another panel takes comes to each panel on the session, and to no other."""
+    second = ChatPanel("docs", client=client)
+    other = ChatPanel("other", client=client)
+    wires[id(second)].wait(lambda: wires[id(second)].of("snapshot"))
+    try:
+        panel.session.ask(client, "My name is Ada")
+        second.ask("What is my name?").result(10)
+        for wire in (page, wires[id(second)]):
+            turns = wire.turns(2)
+            assert [turn["asked"] for turn in turns] == ["My name is Ada", "What is my name?"]
+            assert "Ada" in turns[1]["text"]
+        assert [wire["turn"]["cid"] for wire in page.of("begin")] == [None, None]
+        assert wires[id(other)].of("begin") == []
+    finally:
+        second.close()
+        other.close()
+
+
+def test_a_silent_turn_gives_signs_of_life(
+    panel: ChatPanel, page: Wire, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a page can tell silence from a lost message: they carry the last number used."""
+    monkeypatch.setattr("halo_notebook.panel.follower.BEAT_S", 0.05)
+    page.send("hi")
+    beats = page.wait(lambda: len(page.of("beat")) > 2 and page.of("beat"))
+    numbered = [message for message in page.messages if message["kind"] in ("begin", "frame")]
+    assert beats[-1]["seq"] == numbered[-1]["seq"]
+    held.release.set()
+    page.turns(1)
+    time.sleep(0.2)
+    assert page.messages[-1]["kind"] != "beat"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_failure_shows_in_its_turn(
+    fault: Fault, panel: ChatPanel, page: Wire, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error's one line, what had arrived, and whether sending again could act twice."""
+    monkeypatch.setattr("halo_notebook.client.exchange._BACKOFF_S", 0.01)
+    agent.faults.extend([fault.name] * 3)
+    sent = panel.ask("Hello")
+    turn = page.turns(1)[0]
+    assert fault.text in turn["text"]
+    if fault.error is None:
+        assert sent.result(10).status == turn["status"] == "complete"
+        return
+    with pytest.raises(fault.error) as caught:
+        sent.result(10)
+    assert (turn["status"], turn["error"]) == ("failed", str(caught.value))
+    assert all(word in turn["error"] for word in fault.words)
+    assert turn["again"] == ("safe" if not panel.session.turns[0].reply.may_have_arrived else "twice")
+    assert len(agent.requests) == fault.sent
+    page.wait(lambda: not panel.busy)
+    assert panel.status == "failed"
+
+
+def test_without_a_connection_sending_again_is_safe(wires: dict[int, Wire]) -> None:
+    """Nothing had left, and the page says so."""
+    panel = ChatPanel("off", client=HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", max_retries=0))
+    wires[id(panel)].panel = panel
+    panel.ask("Hello")
+    turn = wires[id(panel)].turns(1)[0]
+    assert (turn["status"], turn["again"]) == ("failed", "safe")
+    assert "was not sent" in turn["error"]
+    panel.close()
+
+
+def test_again_sends_the_same_message(panel: ChatPanel, page: Wire, agent: DemoAgent) -> None:
+    """With the fields that went with it, in a turn of its own, in the session as it is now."""
+    agent.faults.append("500")
+    panel.ask("Hello", context={"plan": "team"})
+    page.turns(1)
+    assert "error" not in page.ask("again", key="t1")
+    turns = page.turns(2)
+    assert turns[1]["status"] == "complete"
+    first, second = (request.body for request in agent.requests)
+    assert second["message"] == first["message"] == "Hello"
+    assert second["context"] == first["context"] == {"plan": {"label": "plan", "value": "team"}}

@@ -1,0 +1,282 @@
+"""A message waits for the one before, is sent once, and is held back where that must be decided anew."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halo_notebook import ChatPanel, Reply, errors
+from halo_notebook.panel.state import rendered
+
+if TYPE_CHECKING:
+    from halo_notebook.demo import DemoAgent
+    from halo_notebook.session import SessionRegister
+
+    from .conftest import Held, Wire
+
+
+def test_a_message_waits_for_the_one_before(panel: ChatPanel, page: Wire, held: Held) -> None:
+    """It shows as waiting, can be taken back, and goes out in its turn."""
+    page.send("one", "c1")
+    page.wait(lambda: page.of("begin"))
+    page.send("two", "c2")
+    page.send("three", "c3")
+    assert [message["cid"] for message in page.of("queue")[-1]["queue"]] == ["c2", "c3"]
+    assert panel.busy
+    assert "error" not in page.ask("unqueue", which="c2")
+    assert [message["cid"] for message in page.of("queue")[-1]["queue"]] == ["c3"]
+    held.release.set()
+    turns = page.turns(2)
+    assert [turn["asked"] for turn in turns] == ["one", "three"]
+    assert page.of("queue")[-1]["queue"] == []
+    assert "waits no longer" in page.ask("unqueue", which="c3")["error"]
+
+
+def test_what_waits_is_held_back_when_a_turn_is_stopped(
+    panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
+) -> None:
+    """Stop keeps what had arrived; the next message goes out when it is told to, and not before."""
+    page.send("one")
+    page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
+    page.send("two", "c2")
+    page.ask("stop")
+    turn = page.turns(1)[0]
+    assert (turn["status"], turn["text"], turn["again"]) == ("stopped", "one: first ", "twice")
+    queued = page.wait(lambda: page.of("queue")[-1]["queue"][0]["held"] and page.of("queue")[-1]["queue"])
+    assert queued == [{"cid": "c2", "text": "two", "held": True, "error": ""}]
+    page.wait(lambda: not panel.busy)
+    assert panel.status == "stopped"
+    assert len(agent.requests) == 1
+
+    held.release.set()
+    assert "error" not in page.ask("release", which="c2")
+    assert page.turns(2)[1]["asked"] == "two"
+
+
+def test_what_is_told_to_go_after_a_stop_goes(
+    panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before the stopped turn is quite over: it does not have to be told twice."""
+    over = threading.Event()
+
+    def late(*turn: Any) -> Any:
+        over.wait(10)
+        return rendered(*turn)
+
+    page.send("one")
+    page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
+    page.send("two", "c2")
+    monkeypatch.setattr("halo_notebook.panel.follower.rendered", late)
+    page.ask("stop")
+    held.release.set()
+    assert "error" not in page.ask("release", which="c2")
+    third = panel.ask("three")
+    over.set()
+    assert third.result(10).status == "complete"
+    assert [request.body["message"] for request in agent.requests] == ["one", "two", "three"]
+
+
+def test_a_message_that_is_refused_stays_with_the_reason(
+    panel: ChatPanel, page: Wire, agent: DemoAgent
+) -> None:
+    """No turn came of it, nothing was sent, and a program gets the error."""
+    page.send("x" * 10_001, "long")
+    queued = page.wait(
+        lambda: page.of("queue") and page.of("queue")[-1]["queue"][0]["held"] and page.of("queue")
+    )
+    message = queued[-1]["queue"][0]
+    assert message["cid"] == "long" and "the API takes 10,000" in message["error"]
+    with pytest.raises(errors.InvalidRequest):
+        panel.ask("Hello", mode="loud").result(10)
+    assert panel.session.turns == []
+    page.ask("unqueue", which="long")
+    assert panel.ask("Hello").result(10).status == "complete"
+    assert len(agent.requests) == 1
+
+
+def test_settings_that_are_wrong_show_when_something_is_sent(
+    wires: dict[int, Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The panel comes up all the same; the message stays, with the reason."""
+    monkeypatch.setenv("HALO_API_KEY", "ha_secret_confidential")
+    panel = ChatPanel("docs")
+    wire = wires[id(panel)]
+    wire.panel = panel
+    wire.send("Hello", "mine")
+    wire.wait(lambda: wire.of("queue") and wire.of("queue")[-1]["queue"][0]["held"])
+    message = wire.of("queue")[-1]["queue"][0]
+    assert message["error"].startswith("An identity secret") and "confidential" not in str(wire.messages)
+    monkeypatch.delenv("HALO_API_KEY")
+    wire.ask("release", which="mine")
+    assert wire.turns(1)[0]["source"] == "demo agent"
+    panel.close()
+
+
+def test_a_message_that_comes_twice_is_sent_once(panel: ChatPanel, page: Wire, agent: DemoAgent) -> None:
+    """A page that got no answer may ask again: the kernel knows the request by its id."""
+    page.send("Open a ticket", "same")
+    page.turns(1)
+    assert page.send("Open a ticket", "same") == {"kind": "answer", "cid": "same"}
+    page.send("Hello", "other")
+    page.turns(2)
+    assert [request.body["message"] for request in agent.requests] == ["Open a ticket", "Hello"]
+
+
+def test_a_program_can_wait_for_its_reply(panel: ChatPanel) -> None:
+    """By `result`, or by awaiting it on a loop; `cancel` takes back what has not left."""
+    assert panel.ask("My name is Ada").result(10).status == "complete"
+
+    async def ask() -> Reply:
+        return await panel.ask("What is my name?")
+
+    assert "Ada" in asyncio.run(ask()).text
+    sent = panel.ask("Hello")
+    sent.result(10)
+    assert repr(sent) == "Sent('Hello', ended)"
+
+
+def test_send_is_what_it_is_for_every_widget(panel: ChatPanel, page: Wire) -> None:
+    """ipywidgets and anywidget call `send` to reach the page."""
+    panel.send({"kind": "custom"})
+    assert page.messages[-1] == {"kind": "custom"}
+
+
+def test_a_cancelled_message_is_not_sent(panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent) -> None:
+    """As long as it waits."""
+    first = panel.ask("one")
+    page.wait(lambda: page.of("begin"))
+    second = panel.ask("two")
+    assert second.cancel()
+    held.release.set()
+    assert first.result(10).text.endswith("last.")
+    assert panel.ask("three").result(10).status == "complete"
+    assert [request.body["message"] for request in agent.requests] == ["one", "three"]
+
+
+def test_the_panels_fields_go_with_each_message(panel: ChatPanel, agent: DemoAgent) -> None:
+    """And those of one message before them."""
+    panel.fields = {"user_id": "u_1", "company_id": "c_1"}
+    panel.ask("Hello", company_id="c_2").result(10)
+    body = agent.requests[-1].body
+    assert (body["user_id"], body["company_id"]) == ("u_1", "c_2")
+
+
+def test_sessions_run_side_by_side(
+    panel: ChatPanel, page: Wire, held: Held, register: SessionRegister
+) -> None:
+    """A turn in one session keeps no message of another waiting."""
+    page.send("one")
+    page.wait(lambda: page.of("begin"))
+    panel.session_name = "other"
+    page.wait(lambda: page.of("snapshot")[-1]["session"] == "other")
+    page.send("two")
+    page.wait(lambda: [each["turn"]["asked"] for each in page.of("begin")] == ["one", "two"])
+    assert register["docs"].busy
+    held.release.set()
+    assert page.turns(1)[0]["asked"] == "two"
+    panel.session_name = "docs"
+    page.wait(lambda: not panel.busy)
+    page.ask("sync")
+    assert [turn["asked"] for turn in page.of("snapshot")[-1]["turns"]] == ["one"]
+
+
+@pytest.mark.parametrize("how", ["another session", "a new conversation", "close"])
+def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
+    how: str, panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
+) -> None:
+    """The turn and the queue are the session's: each is answered once, in its own conversation."""
+    sent = [panel.ask(text) for text in ("one", "two", "three")]
+    session = panel.session
+    page.wait(lambda: session.turns and session.turns[0].reply.text)
+    if how == "another session":
+        panel.session_name = "other"
+    elif how == "a new conversation":
+        page.ask("new")
+        page.wait(lambda: page.of("notice"))
+        assert "goes on as 'docs-1'" in page.of("notice")[0]["text"]
+    else:
+        panel.close()
+    held.release.set()
+    assert [each.result(10).text for each in sent] == [
+        f"{text}: first and last." for text in ("one", "two", "three")
+    ]
+    assert [turn.message for turn in session.turns] == ["one", "two", "three"]
+    assert [request.body["message"] for request in agent.requests] == ["one", "two", "three"]
+    if how != "close":
+        panel.session_name = session.name
+        page.wait(lambda: not panel.busy)
+        assert page.of("snapshot")[-1]["queue"] == []
+        assert panel.ask("four").result(10).status == "complete"
+    assert (panel.busy, panel.status) == (False, "closed" if how == "close" else "complete")
+
+
+def test_state_is_right_when_a_result_is_there(panel: ChatPanel, page: Wire) -> None:
+    """Whoever has the reply finds the panel at rest, and the page has been told."""
+    for number in range(1, 6):
+        panel.ask("Hello").result(10)
+        assert (panel.busy, panel.status) == (False, "complete")
+        assert len({each["turn"]["key"] for each in page.of("turn")}) == number
+
+
+def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
+    """Nothing of what was sent comes to its end, and who waits for it is told."""
+    for _ in range(10):
+        first, second = panel.ask("one"), panel.ask("two")
+        panel.stop()
+        # Stopped in its turn, or before one began: then it raises, as what is held does.
+        error = first.exception(10)
+        assert isinstance(error, errors.ReplyStopped) or first.result().status == "stopped"
+        with pytest.raises(errors.ReplyStopped, match="Held back"):
+            second.result(10)
+        assert not panel.busy or panel.session.busy
+
+
+def test_what_is_held_tells_who_waits_for_it(panel: ChatPanel, page: Wire, held: Held) -> None:
+    """Its result raises at once; sent from the page, it is a turn like any other."""
+    panel.ask("one")
+    page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
+    second = panel.ask("two")
+    panel.stop()
+    with pytest.raises(errors.ReplyStopped, match="a turn before it was stopped or failed"):
+        second.result(10)
+    assert "ended" in repr(second)
+    held.release.set()
+    which = page.wait(lambda: page.of("queue") and page.of("queue")[-1]["queue"])[0]["cid"]
+    page.wait(lambda: not panel.session.busy)
+    page.ask("release", which=which)
+    assert page.turns(2)[1]["asked"] == "two"
+
+
+def test_an_interrupt_ends_the_waiting_alone(panel: ChatPanel, page: Wire, held: Held) -> None:
+    """One line says that the turn goes on."""
+    sent = panel.ask("one")
+    page.wait(lambda: page.of("begin"))
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    with pytest.raises(errors.HaloError, match="The turn goes on"):
+        sent.result(10)
+    held.release.set()
+    assert sent.result(10).status == "complete"
+
+
+def test_a_message_goes_with_the_fields_as_they_are_then(
+    panel: ChatPanel, page: Wire, agent: DemoAgent
+) -> None:
+    """One that was refused for its fields can be sent when they have been mended."""
+    panel.fields = {"user_id": 5}
+    page.send("Hello", "mine")
+    page.wait(lambda: page.of("queue") and page.of("queue")[-1]["queue"][0]["error"])
+    panel.fields = {"user_id": "u_1"}
+    page.ask("release", which="mine")
+    page.turns(1)
+    assert agent.requests[-1].body["user_id"] == "u_1"
+    bad: list[Any] = [7, None, {1: 2}, {"message": "x"}]
+    for fields in bad:
+        panel.fields = fields
+        with pytest.raises(errors.InvalidRequest, match="Nothing was sent"):
+            panel.ask("Hello").result(10)
