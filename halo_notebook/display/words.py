@@ -48,4 +48,4 @@ def counted(count: int, what: str) -> str:
 def what_is_kept(reply: Reply) -> str:
     """What a broken or stopped reply leaves, for an error's line."""
     arrived = reply.text or reply.action_events or reply.summary or reply.malformed
-    return "What had arrived and the session are kept" if arrived else "The session is kept"
+    return "The reply so far and the session are kept" if arrived else "The session is kept"

@@ -16,7 +16,7 @@ from halo_notebook.display import markdown as render
 from halo_notebook.display.blocks import BlockRenderer, markdown_to_html
 
 from ..harness.hostile import TEXTS
-from .looks import safe_text
+from ..harness.looks import safe_text
 
 
 def streamed(text: str, sizes: Iterator[int]) -> str:

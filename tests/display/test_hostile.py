@@ -15,7 +15,7 @@ from halo_notebook.display.json_tree import json_display, json_html, json_text, 
 from halo_notebook.display.text import one_line, plain, terminal_text
 
 from ..harness.hostile import PAYLOADS, TEXTS
-from .looks import FORBIDDEN, safe_json, safe_text
+from ..harness.looks import FORBIDDEN, safe_json, safe_text
 
 if TYPE_CHECKING:
     from halo_notebook.stream import JSON

@@ -22,7 +22,7 @@ from halo_notebook.display.json_tree import (
 from halo_notebook.display.text import MAX_PLAIN_BYTES, bounded, one_line, plain, terminal_text
 
 from ..harness.hostile import PAYLOADS
-from .looks import safe_json
+from ..harness.looks import safe_json
 
 if TYPE_CHECKING:
     from halo_notebook.stream import JSON

@@ -18,15 +18,18 @@ from urllib.parse import urlsplit
 import pytest
 
 from ..harness import hostile
+from ..harness.contrast import CONTRASTS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Request
+    from playwright.sync_api import Request
 
     from ..harness.lab import Lab, LabPage
 
 pytestmark = pytest.mark.browser
 
 DEMO_KEY = "ab_live_demo"
+TREES = ".jp-RenderedJSON"
+"""JupyterLab's own JSON trees."""
 
 AGENT = """\
 import os
@@ -80,69 +83,6 @@ CELLS = {
 }
 AT = {name: index for index, name in enumerate(CELLS)}
 
-CONTRASTS = """
-selector => {
-  const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  // A colour of any notation as red, green, blue and opacity.
-  const parsed = colour => {
-    context.clearRect(0, 0, 1, 1);
-    context.fillStyle = colour;
-    context.fillRect(0, 0, 1, 1);
-    const [red, green, blue, alpha] = context.getImageData(0, 0, 1, 1).data;
-    return [red, green, blue, alpha / 255];
-  };
-  const over = (top, below) => {
-    const alpha = top[3] + below[3] * (1 - top[3]);
-    const mixed = [0, 1, 2].map(
-      i => alpha && (top[i] * top[3] + below[i] * below[3] * (1 - top[3])) / alpha
-    );
-    return [...mixed, alpha];
-  };
-  const luminance = colour => {
-    const [red, green, blue] = colour.map(value => {
-      const part = value / 255;
-      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const seen = {};
-  for (const root of document.querySelectorAll(selector)) {
-    const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) {
-      const node = walker.currentNode;
-      const element = node.parentElement;
-      if (!node.data.trim() || element.closest('mjx-container')) continue;
-      const range = document.createRange();
-      range.selectNode(node);
-      if (!range.getClientRects().length) continue;
-      // What a pixel of the text and one beside it show, from the element out to the page.
-      let text = parsed(getComputedStyle(element).color);
-      let ground = [0, 0, 0, 0];
-      for (let at = element; at; at = at.parentElement) {
-        const style = getComputedStyle(at);
-        const behind = parsed(style.backgroundColor);
-        text = over(text, behind);
-        ground = over(ground, behind);
-        text[3] *= Number(style.opacity);
-        ground[3] *= Number(style.opacity);
-      }
-      const [darker, lighter] = [text, ground]
-        .map(colour => luminance(over(colour, [255, 255, 255, 1])))
-        .sort((a, b) => a - b);
-      const ratio = (lighter + 0.05) / (darker + 0.05);
-      const kind = [];
-      for (let at = element; at !== root.parentElement; at = at.parentElement) {
-        kind.unshift(at.localName + (at.style.color ? `[${at.style.color}]` : ''));
-      }
-      const name = `${root.classList[0]} ${kind.slice(1).slice(-2).join(' ') || '(itself)'}`;
-      if (!(name in seen) || ratio < seen[name]) seen[name] = ratio;
-    }
-  }
-  return seen;
-}
-"""
-"""The lowest contrast of each kind of text, as WCAG 2 reckons it."""
-
 MAX_PAUSE = """
 () => {
   window.longestPause = 0;
@@ -154,11 +94,6 @@ MAX_PAUSE = """
   }, 20);
 }
 """
-
-
-def visible_trees(output: Locator) -> Locator:
-    """JupyterLab's own JSON trees."""
-    return output.locator(".jp-RenderedJSON")
 
 
 @pytest.fixture(scope="class")
@@ -209,7 +144,7 @@ class TestReplies:
     def test_an_action_is_a_tree_that_opens_on_a_click(self, replies: LabPage) -> None:
         """JupyterLab's own tree has the action's label as its root; what the summary repeats is left out."""
         output = replies.cell_output(AT["tracking"])
-        trees = visible_trees(output)
+        trees = output.locator(TREES)
         assert trees.count() == 2
         assert "action 1: highlight" in trees.nth(0).inner_text()
         assert "action 2: navigate" in trees.nth(1).inner_text()
@@ -584,7 +519,7 @@ class TestNotebook7:
         notebook7.wait_for_text(2, "1 action")
         notebook7.kernel_idle()
         release.unlink()
-        tree = visible_trees(notebook7.cell_output(2))
+        tree = notebook7.cell_output(2).locator(TREES)
         assert tree.count() == 1
         assert "action 1: create_ticket" in tree.inner_text()
         assert notebook7.page_errors == []

@@ -17,7 +17,7 @@ from halo_notebook.evaluation.run import evaluate
 from halo_notebook.evaluation.state import RunState
 from halo_notebook.stream import JSON, Action, TextDelta
 
-from ..display.test_pages import CONTRASTS
+from ..harness.contrast import CONTRASTS
 from ..harness.hostile import PAYLOADS, TEXTS
 from ..harness.lab import ARTEFACTS, BrowserPage
 

@@ -50,7 +50,7 @@ FAULTS = [
         "cut record", errors.ReplyInterrupted, ("connection broke off", NOT_AGAIN), "This reply will be cut"
     ),
     Fault(
-        "stall", errors.ReplyTimeout, ("silent for 1 s", "What had arrived", NOT_AGAIN), "This reply stalls"
+        "stall", errors.ReplyTimeout, ("silent for 1 s", "The reply so far", NOT_AGAIN), "This reply stalls"
     ),
     Fault("stall first", errors.ReplyTimeout, ("silent for 1 s", "The session is kept", NOT_AGAIN)),
     Fault("close", errors.ReplyInterrupted, ("connection broke off", NOT_AGAIN)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..display.test_pages import CONTRASTS
+from ..harness.contrast import CONTRASTS
 from ..harness.panel_page import PanelPage
 
 if TYPE_CHECKING:
