@@ -79,10 +79,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """End the harness's browser before the first test that does not need it."""
-    lab = sys.modules.get("tests.harness.lab")
+    pages = sys.modules.get("tests.harness.pages")
     wanted = getattr(nextitem, "fixturenames", ())
-    if lab and not {"lab_server", "lite_site", "notebook7_server", "voila_server"}.intersection(wanted):
-        lab.CHROMIUM.close()
+    if pages and not {"lab_server", "lite", "notebook7_server", "voila_server"}.intersection(wanted):
+        pages.CHROMIUM.close()
 
 
 def pytest_report_header() -> list[str]:

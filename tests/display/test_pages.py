@@ -287,7 +287,7 @@ class TestReplies:
             assert not outline.is_visible()
             tree.locator("summary", has_text="style").click()
             outline.wait_for()
-            from ..harness.lab import ARTEFACTS
+            from ..harness.pages import ARTEFACTS
 
             page.screenshot(path=ARTEFACTS / "browser-nbconvert.png")
         finally:

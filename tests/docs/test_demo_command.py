@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..harness.lab import CHROMIUM
+from ..harness.pages import CHROMIUM
 
 PROJECT = Path(__file__).parents[2]
 

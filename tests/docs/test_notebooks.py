@@ -86,7 +86,7 @@ def test_the_first_is_where_one_begins() -> None:
 @pytest.mark.browser
 def test_the_notebooks_can_be_read_where_nothing_runs(tmp_path: Path) -> None:
     """As HTML with JavaScript off: the text of each reply and the tree of each action can be seen."""
-    from ..harness.lab import ARTEFACTS, CHROMIUM
+    from ..harness.pages import ARTEFACTS, CHROMIUM
 
     ARTEFACTS.mkdir(exist_ok=True)
     page = CHROMIUM.browser().new_page(viewport={"width": 1100, "height": 900}, java_script_enabled=False)

@@ -19,7 +19,7 @@ from halo_notebook.stream import JSON, Action, TextDelta
 
 from ..harness.contrast import CONTRASTS
 from ..harness.hostile import PAYLOADS, TEXTS
-from ..harness.lab import ARTEFACTS, BrowserPage
+from ..harness.pages import ARTEFACTS, BrowserPage
 
 if TYPE_CHECKING:
     from ..harness.lab import LabPage

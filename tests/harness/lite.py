@@ -18,7 +18,6 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
@@ -30,7 +29,7 @@ from playwright.sync_api import Error, Route
 
 from halo_notebook.client.transports.protocol import Outgoing, Transport, TransportError
 
-from .lab import BrowserPage, notebook_of
+from .pages import BrowserPage, notebook_of
 
 SITE = Path(__file__).parents[2] / "notebooks/lite/_site"
 OPEN = """
@@ -58,9 +57,7 @@ class Site:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -110,13 +107,10 @@ class LitePage(BrowserPage):
         self.page.evaluate(OPEN, [f"{secrets.token_hex(4)}.ipynb", content])
         self._wait("harness.ready()", "Python to start", timeout)
 
-    def run_all(self, timeout: float = 60) -> None:
-        """Run all cells and wait for the end of the last."""
-        self.page.evaluate("() => harness.start('notebook:run-all-cells', {})")
-        self.wait_until_idle(timeout)
-
-    def wait_until_idle(self, timeout: float = 60) -> None:
-        """Wait for the end of all cells that were started."""
+    def run_cells(self, *indices: int, timeout: float = 60) -> None:
+        """Run these cells, one after the other, and wait for the end of the last."""
+        for index in indices:
+            self.page.evaluate("index => harness.startCell(index)", index)
         self._wait("harness.idle()", "the last cell", timeout)
 
     def notebook(self) -> dict[str, Any]:
@@ -186,9 +180,7 @@ class Secure:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
         self._folder.cleanup()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-    from .lab import BrowserPage, LabPage
+    from .lab import LabPage
+    from .pages import BrowserPage
 
 AGENT = """\
 import json, os, time

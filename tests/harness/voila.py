@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import httpx
 from playwright.sync_api import Error, Route, WebSocket, expect
 
-from .lab import BrowserPage, Server, notebook_of
+from .pages import BrowserPage, notebook_of
+from .servers import Server
 
 # It is made for a newer JupyterLab than the one in Voila's page, and fails there with an error.
 NOT_FOR_VOILA = ("@jupyter-notebook/lab-extension",)

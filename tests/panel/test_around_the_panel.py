@@ -172,7 +172,7 @@ class TestNotebook7(TestNotebook):
 
 def test_in_voila(voila: VoilaPage) -> None:
     """A page without code: the panel talks to its kernel all the same."""
-    from ..harness.lab import ARTEFACTS
+    from ..harness.pages import ARTEFACTS
 
     voila.open_notebook([AGENT, SHOW])
     panel = PanelPage(voila)

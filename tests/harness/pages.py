@@ -1,0 +1,278 @@
+"""A real Chromium, and one page in it with a note of what went wrong there.
+
+The promise: each page starts with its own browser profile. Without Chromium a test fails; it is not skipped.
+
+Playwright's sync API keeps an event loop running in the thread that started it, and `asyncio.run` fails there
+meanwhile. So the browser is closed before the first test that does not need it (`CHROMIUM`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Playwright, sync_playwright
+
+ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+# The first is the same engine without a desktop browser's own pages, which cost a third of the whole.
+CHROMIUM_NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
+CHROMIUM_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+KNOWN_PAGE_ERRORS = (
+    # Notebook 7.6 throws it on each load, while it reads its own settings.
+    "Cannot read properties of undefined (reading 'schema')",
+)
+# What the pages answer through. `jupyterapp` is there because the server exposes it.
+PAGE_SCRIPT = """
+window.harness = {
+  pending: 0,
+  failures: [],
+  panel() {
+    if (!window.jupyterapp) return null;
+    for (const widget of window.jupyterapp.shell.widgets('main')) {
+      if (widget.sessionContext && widget.content && widget.content.widgets) return widget;
+    }
+    return null;
+  },
+  kernel() {
+    const panel = this.panel();
+    const session = panel && panel.sessionContext && panel.sessionContext.session;
+    return (session && session.kernel) || null;
+  },
+  ready() {
+    const panel = this.panel();
+    const kernel = this.kernel();
+    return Boolean(panel && panel.context.isReady && panel.sessionContext.isReady && kernel
+      && kernel.connectionStatus === 'connected' && kernel.status === 'idle');
+  },
+  idle() {
+    return this.pending === 0 && this.ready();
+  },
+  state() {
+    const kernel = this.kernel();
+    return {
+      notebook: Boolean(this.panel()),
+      kernel: kernel ? kernel.status + ', ' + kernel.connectionStatus : 'none',
+      'commands running': this.pending,
+      'commands failed': this.failures,
+    };
+  },
+  // Starts a command and does not wait: some end with the last cell only.
+  start(command, args) {
+    const app = window.jupyterapp;
+    app.shell.activateById(this.panel().id);
+    this.pending += 1;
+    app.commands.execute(command, args || {})
+      .catch(error => this.failures.push(command + ': ' + error))
+      .finally(() => { this.pending -= 1; });
+  },
+  startCell(index) {
+    const notebook = this.panel().content;
+    notebook.deselectAll();
+    notebook.activeCellIndex = index;
+    this.start('notebook:run-cell');
+  },
+};
+"""
+
+
+AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
+AXE_TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+RUN_AXE = """
+async ([selector, tags]) => {
+  // JupyterLab's body has no height and hides what overflows, which a browser applies to the window.
+  // axe-core takes it for the body's own, and leaves out all rules about what can be seen.
+  const { style } = document.body;
+  const usual = style.minHeight;
+  style.minHeight = '100vh';
+  try {
+    const { violations } = await axe.run(selector, {
+      runOnly: tags,
+      resultTypes: ['violations'],
+      // axe-core is not in the frames of a page, and would wait for their answers.
+      iframes: false,
+    });
+    return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map(({ html }) => html) }));
+  } finally {
+    style.minHeight = usual;
+  }
+}
+"""
+
+
+def chromium_path() -> str:
+    """The Chromium to use: the first on the PATH, else the one that Playwright brought.
+
+    Fails the test when there is none.
+    """
+    for name in CHROMIUM_NAMES:
+        if path := shutil.which(name):
+            return path
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    if not Path(path).exists():
+        pytest.fail("There is no Chromium on the PATH: `make test` installs one.", pytrace=False)
+    return path
+
+
+class Chromium:
+    """One Chromium for the pages of all tests that follow one another.
+
+    To start it takes as long as many a test. Whoever opens a page makes a context of its own,
+    which is a profile of its own.
+    """
+
+    def __init__(self) -> None:
+        self._browser: Browser | None = None
+        self._stack = contextlib.ExitStack()
+
+    def browser(self) -> Browser:
+        """The one that is running, or a new one."""
+        if self._browser is not None and not self._browser.is_connected():
+            self.close()
+        if self._browser is None:
+            executable = chromium_path()
+            playwright: Playwright = self._stack.enter_context(sync_playwright())
+            try:
+                self._browser = playwright.chromium.launch(
+                    executable_path=executable, args=list(CHROMIUM_ARGS), timeout=60_000
+                )
+            except BaseException:
+                self.close()
+                raise
+            self._stack.callback(self._browser.close)
+        return self._browser
+
+    def close(self) -> None:
+        """End it, and the event loop that drives it. May be called twice."""
+        self._browser = None
+        self._stack.close()
+
+
+CHROMIUM = Chromium()
+atexit.register(CHROMIUM.close)
+
+
+def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
+    """A notebook's JSON (nbformat 4) with these code cells, none of them run."""
+    return {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"cell-{index}",
+                "source": source,
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+            }
+            for index, source in enumerate(cells)
+        ],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule of axe-core that elements of a page break."""
+
+    id: str
+    impact: str
+    """'minor', 'moderate', 'serious' or 'critical'."""
+    nodes: tuple[str, ...]
+    """The elements' HTML."""
+
+
+class BrowserPage:
+    """A browser with one page, and a note of what went wrong in it.
+
+    Args:
+        size: width and height of the page in CSS pixels.
+
+    Attributes:
+        page: Playwright's page, for what has no method here.
+        page_errors: the exceptions that no script in the page caught, except those that a
+            front end is known to throw by itself (`KNOWN_PAGE_ERRORS`).
+        console_errors: what the page logged as an error, with the address it came from.
+        browser_dialogs: the texts of `alert`, `confirm` and `prompt` (all are dismissed).
+    """
+
+    page: Page
+
+    def __init__(self, *, size: tuple[int, int] = (1280, 900)) -> None:
+        self.page_errors: list[str] = []
+        self.console_errors: list[str] = []
+        self.browser_dialogs: list[str] = []
+        self._context = CHROMIUM.browser().new_context(
+            viewport={"width": size[0], "height": size[1]},
+            # Some pages ask servers of the tests' own for something, which vouch for themselves.
+            ignore_https_errors=True,
+        )
+        self._context.add_init_script(PAGE_SCRIPT)
+        self.page = self._context.new_page()
+        self.page.set_default_timeout(30_000)
+        self.page.on("pageerror", self._note_page_error)
+        self.page.on("console", self._note_console)
+        self.page.on("dialog", self._note_dialog)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the page, with its profile."""
+        self._context.close()
+
+    def axe(self, selector: str) -> list[Violation]:
+        """What axe-core finds wrong with the elements that fit the selector, and what is in them.
+
+        It applies the rules of WCAG 2.2, levels A and AA, and its own best practices.
+
+        Raises:
+            AssertionError: no element fits, or axe-core is not installed.
+        """
+        if not AXE.exists():
+            pytest.fail(f"{AXE} is not there: `make test` installs axe-core.", pytrace=False)
+        assert self.page.locator(selector).count(), f"Nothing on the page fits {selector!r}."
+        # Not as a script element, which a page's Content-Security-Policy may refuse.
+        if not self.page.evaluate("() => Boolean(window.axe)"):
+            self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate(RUN_AXE, [selector, list(AXE_TAGS)])
+        return [Violation(each["id"], each["impact"], tuple(each["nodes"])) for each in found]
+
+    def _note_page_error(self, error: Error) -> None:
+        if error.message not in KNOWN_PAGE_ERRORS:
+            self.page_errors.append(str(error))
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.console_errors.append(f"{message.text} ({message.location['url']})")
+
+    def _note_dialog(self, dialog: Dialog) -> None:
+        if dialog.type == "beforeunload":
+            dialog.accept()
+        else:
+            self.browser_dialogs.append(dialog.message)
+            dialog.dismiss()

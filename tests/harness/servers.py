@@ -1,0 +1,155 @@
+"""A server that shows notebooks, on a loopback port, with its own folders for everything.
+
+The promise: nothing of the user's Jupyter configuration is read or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import pytest
+
+
+class Server:
+    """A server that shows notebooks, on a loopback port, with folders of its own for everything.
+
+    Args:
+        name: what a failure calls it.
+        command: the module to run and its arguments.
+        start_timeout: seconds to wait for the server's first answer.
+
+    Attributes:
+        root: the folder whose files it serves.
+        url: its address, without a slash at the end.
+        token: the token that each request needs.
+    """
+
+    url: str
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.token = secrets.token_hex(16)
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
+        self._home = Path(self._folder.name)
+        self.root = self._home / "root"
+        self.root.mkdir()
+        self._runtime = self._home / "runtime"
+        self._log_path = self._home / "log"
+        self._write_kernelspec(self._home / "data")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> str:
+        """What the server has logged."""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    def request(self, method: str, path: str) -> Any:
+        """One call of the server's REST interface; the answer's JSON, or None when it has none."""
+        response = httpx.request(
+            method,
+            f"{self.url}/{path}",
+            headers={"Authorization": f"token {self.token}"},
+            timeout=30,
+            trust_env=False,
+        )
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def stop(self) -> None:
+        """End the server with its kernels. May be called twice."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+        self._folder.cleanup()
+
+    def _start(
+        self, command: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None
+    ) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={
+                    **inherited,
+                    "IPYTHONDIR": str(self._home / "ipython"),
+                    "JUPYTER_CONFIG_DIR": str(self._home / "config"),
+                    "JUPYTER_DATA_DIR": str(self._home / "data"),
+                    "JUPYTER_RUNTIME_DIR": str(self._runtime),
+                    # The kernelspec in our data folder goes before the environment's.
+                    "JUPYTER_PREFER_ENV_PATH": "0",
+                    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                    **(environment or {}),
+                },
+                cwd=self.root,
+                # A group of its own: Ctrl-C in the tests' terminal is for the tests.
+                start_new_session=True,
+            )
+        try:
+            self._wait_for_answer(self._process, timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _address(self, process: subprocess.Popen[bytes]) -> str | None:
+        """Where the server listens, once it has said so."""
+        raise NotImplementedError
+
+    def _first_request(self) -> str:
+        """A path that answers when the server is up."""
+        raise NotImplementedError
+
+    def _write_kernelspec(self, data: Path) -> None:
+        spec = data / "kernels" / "python3" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(
+            json.dumps(
+                {
+                    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                    "display_name": "Python 3 (ipykernel)",
+                    "language": "python",
+                    "metadata": {"debugger": False},
+                }
+            )
+        )
+
+    def _wait_for_answer(self, process: subprocess.Popen[bytes], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and process.poll() is None:
+            if address := self._address(process):
+                self.url = address
+                with contextlib.suppress(httpx.TransportError):
+                    self.request("GET", self._first_request())
+                    return
+            # The server tells nobody that it is up, so it is asked.
+            time.sleep(0.05)
+        ended = process.poll()
+        pytest.fail(
+            f"The {self.name} server "
+            + (f"ended with {ended}" if ended is not None else f"did not answer within {timeout:g} s")
+            + f". Its log:\n{self.log[-3000:]}",
+            pytrace=False,
+        )
