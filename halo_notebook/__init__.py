@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from .evaluation.run import aevaluate, evaluate
     from .kernel import current_client, current_session
     from .panel.widget import ChatPanel
-    from .recording.recorder import Recorder, Replay
+    from .recording.recorder import Recorder
+    from .recording.replay import Replay
     from .reply import ActionEvent, Reply
     from .session import Rating, Session, Turn
     from .stream import Action, ActionSummary, Event, MalformedRecord, StreamParser, TextDelta
@@ -63,7 +64,7 @@ _MODULES = {
     "MalformedRecord": "stream",
     "Rating": "session",
     "Recorder": "recording.recorder",
-    "Replay": "recording.recorder",
+    "Replay": "recording.replay",
     "Reply": "reply",
     "Score": "checks",
     "Session": "session",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .demo.server import DemoAgent
-    from .recording.recorder import Pace, Recorder, Replay
+    from .recording.recorder import Recorder
+    from .recording.replay import Pace, Replay
 
 
 class Connection:
@@ -125,7 +126,7 @@ class Connection:
         Raises:
             UsageError: when it is not a recording; nothing is changed then.
         """
-        from .recording.recorder import Replay
+        from .recording.replay import Replay
 
         replay = Replay(path, pace=pace)
         self.stop_replay()

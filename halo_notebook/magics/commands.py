@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from ..client.sync import HaloClient
     from ..kernel import Connection
-    from ..recording.recorder import Pace, Recorder
+    from ..recording.recorder import Recorder
+    from ..recording.replay import Pace
     from ..session import SessionRegister
     from ..stream import JSON
 

@@ -1,0 +1,271 @@
+"""The format of a recording: a file with one exchange between a client and its agent per line.
+
+The file is JSON lines. The first is ``{"halo_recording": 1}``; each of the others is
+
+    {"at": …, "source": "demo agent" | "", "try": 1, "request": {"method", "path", "body"},
+     "response": {"status", "headers", "at_s"} | null, "chunks": [[at_s, text | {"base64"}], …],
+     "ended": {"how": "whole" | "broken" | "stopped", "at_s", "may_have_arrived", …}}
+
+with times in seconds since the request was written, and bytes as text where they are UTF-8. The lines are in
+the order in which the exchanges ended. A recording comes from outside: a file that does not have this form
+is refused as a whole, and the error names the line.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, get_args
+
+from ..errors import UsageError
+from ..stream import JSON, decode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMAT = 1
+HEADERS = ("Content-Type", "Retry-After", "X-Agent-Id", "X-Session-Id")
+"""The headers that the client reads; no others are recorded."""
+MAX_FILE_BYTES = 256 * 1024 * 1024
+
+How: TypeAlias = Literal["whole", "broken", "stopped"]
+"""Ended as HTTP requires, by an error of the transport, or by the reader."""
+Chunks: TypeAlias = "tuple[tuple[float, bytes], ...]"
+
+_MAX_TIME_S = 1e6
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RecordedExchange:
+    """One request and its answer.
+
+    Attributes:
+        path: below the base URL, such as ``/chat/stream``.
+        body: the request's JSON, its user token as 'set'.
+        status: the HTTP status; None when there was no answer.
+        headers: those of the answer that the client reads.
+        head_at_s: when the answer's head arrived, in seconds since the request was written.
+        chunks: the answer's bytes as they arrived, each with its time.
+        how: how it ended.
+        ended_at_s: when it ended.
+        error: the name of the `TransportError` that broke it.
+        why: what that error said.
+        silence_s: the silence after which the client gave up, if it did.
+        may_have_arrived: whether the message, or a part of it, had left.
+        tries: 1 for a turn's first request, 2 for the next one, and so on.
+        source: who answered, if not Halo, such as ``demo agent``.
+        at: the date and time of its start, in ISO format.
+    """
+
+    path: str
+    body: dict[str, JSON]
+    status: int | None
+    headers: dict[str, str]
+    head_at_s: float
+    chunks: Chunks
+    how: How
+    ended_at_s: float
+    error: str = ""
+    why: str = ""
+    silence_s: float | None = None
+    may_have_arrived: bool = True
+    tries: int = 1
+    source: str = ""
+    at: str = ""
+
+    @property
+    def message(self) -> str:
+        return str(self.body["message"])
+
+    @property
+    def sent_id(self) -> str | None:
+        """The session id that was sent."""
+        sent = self.body.get("session_id")
+        return sent if isinstance(sent, str) else None
+
+    @property
+    def session_id(self) -> str | None:
+        """The id of the conversation that it belongs to, as far as it says so itself."""
+        given: JSON = self.headers.get("X-Session-Id")
+        if self.status == 200 and self.path == "/chat":
+            with contextlib.suppress(ValueError):
+                answer = decode_json(b"".join(data for _, data in self.chunks).decode("utf-8", "replace"))
+                given = (answer.get("session_id") if isinstance(answer, dict) else None) or given
+        return given if isinstance(given, str) and given else self.sent_id
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether its reader stopped it: the agent would have said more."""
+        return self.how == "stopped" and self.status in (None, 200)
+
+    def to_line(self) -> dict[str, JSON]:
+        """The exchange as plain JSON."""
+        how, at_s = self.how, _rounded(self.ended_at_s)
+        ended: dict[str, JSON] = {"how": how, "at_s": at_s, "may_have_arrived": self.may_have_arrived}
+        if self.error:
+            ended |= {"error": self.error, "why": self.why}
+        if self.silence_s is not None:
+            ended["silence_s"] = self.silence_s
+        response: JSON = None
+        if self.status is not None:
+            headers: dict[str, JSON] = {**self.headers}
+            response = {"status": self.status, "headers": headers, "at_s": _rounded(self.head_at_s)}
+        return {
+            "at": self.at,
+            "source": self.source,
+            "try": self.tries,
+            "request": {"method": "POST", "path": self.path, "body": self.body},
+            "response": response,
+            "chunks": [[_rounded(at_s), _legible(data)] for at_s, data in self.chunks],
+            "ended": ended,
+        }
+
+    @classmethod
+    def from_line(cls, line: JSON) -> RecordedExchange:
+        """The exchange of a line. Raises `ValueError`, which says what is wrong with it."""
+        request, ended = part(line, "request", dict), part(line, "ended", dict)
+        body = part(request, "body", dict)
+        if not part(body, "message", str).strip():
+            raise ValueError("'message' is empty")
+        path, how = part(request, "path", str), part(ended, "how", str)
+        if not path.startswith("/"):
+            raise ValueError("'path' does not begin with '/'")
+        if how not in get_args(How):
+            raise ValueError(f"'how' must be one of {', '.join(get_args(How))}")
+        status, headers, head_at_s = None, dict[str, str](), 0.0
+        if part(line, "response", (dict, type(None))) is not None:
+            response = part(line, "response", dict)
+            status, head_at_s = part(response, "status", int), _seconds("'at_s'", response.get("at_s"))
+            if not 200 <= status < 600:
+                raise ValueError("'status' cannot end an exchange")
+            given = part(response, "headers", dict)
+            headers = {name: part(given, name, str) for name in HEADERS if name in given}
+        elif how == "whole":
+            raise ValueError("it ended whole and has no 'response'")
+        chunks = tuple(_read_chunk(chunk) for chunk in part(line, "chunks", list))
+        ended_at_s = _seconds("'at_s'", ended.get("at_s"))
+        times = [head_at_s, *(at_s for at_s, _ in chunks), ended_at_s]
+        if times != sorted(times):
+            raise ValueError("its times go backwards")
+        return cls(
+            path=path,
+            body=body,
+            status=status,
+            headers=headers,
+            head_at_s=head_at_s,
+            chunks=chunks,
+            how=cast("How", how),
+            ended_at_s=ended_at_s,
+            error=part(ended, "error", str, ""),
+            why=part(ended, "why", str, ""),
+            silence_s=_seconds("'silence_s'", ended["silence_s"]) if "silence_s" in ended else None,
+            may_have_arrived=part(ended, "may_have_arrived", bool, True),
+            tries=part(line, "try", int, 1),
+            source=part(line, "source", str, ""),
+            at=part(line, "at", str, ""),
+        )
+
+
+def part(whole: JSON, name: str, kind: type[T] | tuple[type[T], ...], otherwise: T | None = None) -> T:
+    """The value of that name and type in a JSON object. Raises `ValueError` without it."""
+    value = whole.get(name, cast("JSON", otherwise)) if isinstance(whole, dict) else None
+    # In Python a bool is an int.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{name!r} is missing or has the wrong type")
+    return value
+
+
+def _seconds(name: str, value: JSON) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_TIME_S:
+        raise ValueError(f"{name} is not a time in seconds")
+    return float(value)
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 4)
+
+
+def _legible(data: bytes) -> JSON:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:  # a chunk may end within a character
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _read_chunk(chunk: JSON) -> tuple[float, bytes]:
+    if not isinstance(chunk, list) or len(chunk) != 2:
+        raise ValueError("a chunk is not a time and its bytes")
+    at_s, data = chunk
+    if not isinstance(data, str):
+        return _seconds("a chunk's time", at_s), base64.b64decode(part(data, "base64", str), validate=True)
+    return _seconds("a chunk's time", at_s), data.encode()
+
+
+def read_recording(path: str | Path) -> list[RecordedExchange]:
+    """The exchanges of a recording. A last line that was cut short, by a crash or a full disk, is skipped.
+
+    Raises:
+        UsageError: naming the file and the line, when this is not a recording.
+    """
+    file = Path(path)
+    exchanges: list[RecordedExchange] = []
+    for number, raw in _read_lines(file):
+        try:
+            line = decode_json(raw.decode())
+        except ValueError as error:
+            if number > 1 and not raw.endswith(b"\n"):
+                break
+            raise _unreadable(file, number, "it is not JSON") from error
+        try:
+            if number == 1:
+                _check_head(file, line)
+            else:
+                exchanges.append(RecordedExchange.from_line(line))
+        except ValueError as error:
+            raise _unreadable(file, number, str(error)) from error
+    return exchanges
+
+
+def _read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        if file.exists() and not file.is_file():  # reading a device may never end
+            raise OSError(None, "it is not a file")
+        size = file.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise UsageError(
+                f"{file.name!r} has {size:,} bytes; a recording may have {MAX_FILE_BYTES:,}. Nothing was "
+                "changed; record less in one file."
+            )
+        with file.open("rb") as opened:
+            number = 0
+            for number, raw in enumerate(opened, 1):
+                yield number, raw
+    except (OSError, ValueError) as error:  # ValueError: the path cannot be a file's
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"The recording {str(file)!r} could not be read ({why}). Nothing was changed; check the path."
+        ) from None
+    if not number:
+        raise _unreadable(file, 1, "the file is empty")
+
+
+def _check_head(file: Path, line: JSON) -> None:
+    version = part(line, "halo_recording", int)
+    if version > FORMAT:
+        raise UsageError(
+            f"{file.name!r} was recorded by a later version of this package (line 1: format {version}; this "
+            f"one reads {FORMAT}). Nothing was changed; update the package."
+        )
+    if version < 1:
+        raise ValueError("'halo_recording' is not a format")
+
+
+def _unreadable(file: Path, number: int, why: str) -> UsageError:
+    what = "is not a recording" if number == 1 else "cannot be replayed"
+    return UsageError(
+        f"{file.name!r} {what}: line {number:,} is not valid ({why}). Nothing was changed; choose another "
+        "file, or record it again."
+    )
