@@ -262,7 +262,7 @@ test("a finished reply is spoken once, a long one in part", () => {
   store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
   store.receive({ kind: "turn", epoch: 1, seq: 3, turn: turn(1, { text: "long ".repeat(200), items: [{ action: {} }, { action: {} }] }) });
   assert.equal(said.length, 2);
-  assert.match(said[1], /^long .* … the reply goes on 2 actions$/);
+  assert.match(said[1], /^long .* … the reply continues 2 actions$/);
 });
 
 test("the newest turns are kept with the widget, and how many there are before them", () => {

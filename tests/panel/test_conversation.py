@@ -172,7 +172,7 @@ class TestConversation:
         panel.until(lambda: "Rating(value='up', note='Short & good')" in printed(lab, RATING), "the note")
         assert panel.button("Good reply", turn).get_attribute("aria-pressed") == "true"
         foot = turn.locator("footer").inner_text()
-        assert re.search(r"\d\d:\d\d · agent_demo · first text \d\.\d\d s · \d\.\d\d s in all", foot), foot
+        assert re.search(r"\d\d:\d\d · agent_demo · first text \d\.\d\d s · total \d\.\d\d s", foot), foot
 
     @pytest.mark.parametrize(("form", "name"), [("Markdown", "docs.md"), ("JSON", "docs.json")])
     def test_the_conversation_is_exported(self, panel: PanelPage, form: str, name: str) -> None:

@@ -1,4 +1,4 @@
-/* The text box: the draft, its keys, Send and Stop, and what stands there when the kernel is gone. */
+/* The text box below the transcript: the draft, its keys, Send and Stop, and a notice when the kernel is gone. */
 
 import { button, element, setLabel, setText } from "./dom.js";
 import { GONE } from "./store.js";
@@ -7,7 +7,7 @@ import { COUNT_FROM, count, lengthOf } from "./text.js";
 const MAX_CHARS = 10_000;
 
 export class Composer {
-  /** `panel` has the store, the model, and `copy` and `sendText`. */
+  /** `panel` provides the store, the model, `root`, `copy` and `sendText`. */
   constructor(panel) {
     this.panel = panel;
     this.recalled = -1;
@@ -29,7 +29,7 @@ export class Composer {
         this.focus();
       },
     }, this.area, this.sendButton, this.stopButton);
-    this.hint = element("span", { class: "halo-hint", text: "Enter sends · Shift+Enter starts a new line" });
+    this.hint = element("span", { class: "halo-hint", text: "Enter sends · Shift+Enter adds a line" });
     this.goneText = element("span");
     this.copyDraft = button("Copy draft", (event) => panel.copy(this.area.value, event.currentTarget), { icon: "copy", kind: "halo-text halo-framed", labelled: true });
     this.goneLine = element("div", { class: "halo-gone", role: "note", hidden: true }, this.goneText, this.copyDraft);
@@ -40,7 +40,7 @@ export class Composer {
     this.area.focus({ preventScroll: true });
   }
 
-  /** Show the draft of the session that the store is on. */
+  /** Show the draft of the current session. */
   showDraft() {
     const draft = this.panel.store.draft();
     if (this.area.value !== draft) this.area.value = draft;
@@ -48,7 +48,7 @@ export class Composer {
     this.paint();
   }
 
-  /** The text is another: keep it as the draft, for this view and the others. */
+  /** Keep the changed text as the draft, which other views show too. */
   changed() {
     this.panel.store.setDraft(this.area.value, this.panel);
     this.fit();
@@ -65,7 +65,7 @@ export class Composer {
     this.panel.sendText(text);
   }
 
-  /** Put a text back for editing, if nothing is there; whether that was so. */
+  /** Put a text back for editing if the box is empty; returns whether it was. */
   takeBack(text) {
     if (this.area.value.trim()) return false;
     this.area.value = text;
@@ -84,7 +84,7 @@ export class Composer {
     }
   }
 
-  /** Up and Down go through the own messages, from the start of the text. */
+  /** Up at the start of the text recalls older messages of the user, Down newer ones. */
   recall(event) {
     const { area } = this;
     const { store } = this.panel;

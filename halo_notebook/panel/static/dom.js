@@ -1,6 +1,6 @@
-/* Elements: made, labelled, arranged; the clipboard and files. */
+/* Build, label and arrange elements; copy to the clipboard; download a file. */
 
-/** An element with attributes, listeners (`onclick`), `class` and `text`, and with children. */
+/** Create an element from attributes, listeners (`onclick`), `text` and children. */
 export function element(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -43,7 +43,7 @@ export function icon(name, kind = "") {
   return svg;
 }
 
-/** A real button; with an icon alone it carries its label as name and tooltip. */
+/** Create a button. If it shows only an icon, its label is its accessible name and tooltip. */
 export function button(label, onclick, { icon: name, kind = "", labelled = !name, ...props } = {}) {
   const node = element("button", { type: "button", class: `halo-button ${kind}`, onclick, ...props });
   if (name) node.append(icon(name));
@@ -62,7 +62,7 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Bring `parent`'s children into the order of `wanted`; those for which `stays` holds are not moved. */
+/** Make `wanted` the children of `parent`, without moving those for which `stays` is true: moving would lose focus or scroll position. */
 export function arrange(parent, wanted, stays) {
   let cursor = parent.firstChild;
   for (const node of wanted) {
@@ -83,7 +83,7 @@ export function arrange(parent, wanted, stays) {
   }
 }
 
-/** Copy `text`; whether it worked. Without a secure context there is only the old command. */
+/** Copy `text`; returns whether that worked. A page without a secure context has only the old command. */
 export async function copyText(text, root) {
   try {
     if (navigator.clipboard?.writeText) {
@@ -91,12 +91,12 @@ export async function copyText(text, root) {
       return true;
     }
   } catch {
-    // not allowed here: the old command may be
+    // The old command may still be allowed.
   }
   const before = document.activeElement;
   const area = element("textarea", { class: "halo-unseen", "aria-hidden": "true", tabindex: "-1" });
   area.value = text;
-  // A notebook listens for copying, too.
+  // A notebook listens for copy events too.
   area.addEventListener("copy", (event) => event.stopPropagation());
   root.append(area);
   area.select();
@@ -104,7 +104,7 @@ export async function copyText(text, root) {
   try {
     copied = document.execCommand("copy");
   } catch {
-    // nothing left to try
+    // There is nothing left to try.
   }
   area.remove();
   before?.focus?.({ preventScroll: true });

@@ -1,9 +1,9 @@
-/* JSON whose numbers, keys and strings are exactly those of the kernel's text.
+/* Exact JSON: numbers, keys and strings as the agent sent them.
 
-JSON.parse rounds numbers and puts keys that look like array indices first. So the kernel marks both with U+E000
-(`page_json`): such a number is a string, "\ue000" and its digits; such a key has the mark in front, and so
-has a string or key that begins with the character itself. Values stay as JSON.parse makes them; what is
-shown, searched or copied goes through the functions below.
+JSON.parse rounds large numbers and moves keys that look like array indices to the front. The kernel therefore
+marks both with U+E000 (see `page_json` in Python): such a number is a string of "\ue000" and its digits, and such
+a key starts with "\ue000". A string or key that itself starts with U+E000 gets one more. Values stay as JSON.parse
+returns them; these functions remove the marks when a value is shown, searched or copied.
 */
 
 import { quoted } from "./text.js";
@@ -13,7 +13,7 @@ const MARK = "\ue000";
 const isMarked = (value) => typeof value === "string" && value[0] === MARK;
 const isMarkedNumber = (value) => isMarked(value) && value[1] !== MARK;
 
-/** An object key as it was; an array's index stays a number. */
+/** The original object key. An array index stays a number. */
 export const unmarked = (key) => (isMarked(key) ? key.slice(1) : key);
 
 /** "object", "array", "string", "number" or "name" (true, false and null). */
@@ -25,10 +25,10 @@ export function kindOf(value) {
 
 export const isBranch = (value) => typeof value === "object" && value !== null;
 
-/** The keys of an object, as JSON.parse left them, or the indices of an array. */
+/** The keys of an object, still marked, or the indices of an array. */
 export const keysOf = (value) => (Array.isArray(value) ? [...value.keys()] : Object.keys(value));
 
-/** The text of a value that is not a branch: of a string its characters, of a number its digits. */
+/** The text of a value that is not a branch: a string itself, or the digits of a number. */
 export const textOf = (value) => String(unmarked(value));
 
 /** A value as indented JSON. */
@@ -43,7 +43,7 @@ export function prettyJson(value, indent = "") {
   return lines.length ? `${open}\n${lines.join(",\n")}\n${indent}${shut}` : open + shut;
 }
 
-/** One step of a path, for an index or for a key as it was. */
+/** One step of a path, for an index or an original key. */
 export function pathStep(key) {
   if (typeof key === "number") return `[${key}]`;
   return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${quoted(key)}]`;

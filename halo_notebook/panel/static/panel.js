@@ -1,15 +1,15 @@
-/* The chat panel in the page: a conversation with an agent, as an anywidget front end.
+/* The chat panel in the page, an anywidget front end: one view of a conversation.
 
-What it promises:
+The front end guarantees:
 
-- Only HTML that the kernel has sanitised goes through innerHTML, block by block, and never two
-  pieces that do not belong together: a message that does not follow the one before is dropped,
-  and the page asks for the whole. All other text, payloads among it, is set as text.
-- What the user typed is in view at once and never lost: it is sent, or marked as not sent.
-- While a reply arrives the reader is left alone: no scroll jump, and an open tree stays open.
-- One store per model keeps the conversation, the drafts and what waits for an answer; each view
-  shows it. Nothing is global, and a closed view leaves no listener behind.
-- Nothing is fetched. What the page wants of the kernel it asks for by message, never by state.
+- Only HTML that the kernel has sanitised is set as innerHTML, one block at a time. Everything else, payloads
+  included, is set as text. A message that does not follow the previous one is dropped, and the page asks for a
+  snapshot, so parts of different replies are never combined.
+- A typed message is visible at once and never lost: it is sent, or marked as not sent.
+- An arriving reply does not disturb the reader: no scroll jumps, and open trees stay open.
+- Each model has one store, with the conversation, the drafts and the open requests; its views show it. Nothing is
+  global, and a closed view leaves no listeners behind.
+- The page fetches nothing. It asks the kernel by message, never by changing state.
 */
 
 import { Composer } from "./composer.js";
@@ -21,8 +21,8 @@ import { TurnView, Waiting } from "./turn.js";
 const EXPORT_PART_MS = 600;
 const NEAR_BOTTOM_PX = 40;
 const NOT_FOR_THE_NOTEBOOK = "data-lm-suppress-shortcuts";
-const KEPT_IN_LAYOUT = 4; // turns at the end; those before are laid out when they come into view
-const FILL_AT_ONCE = 20; // turns shown at once when there are many; the rest follows in slices
+const KEPT_IN_LAYOUT = 4; // the last turns; the browser lays out older ones only when they come into view
+const FILL_AT_ONCE = 20; // turns filled at once when there are many; the rest follow in short slices
 
 class Panel {
   constructor(store, model, el) {
@@ -77,7 +77,7 @@ class Panel {
     return element("div", { class: "halo-head" }, this.title, this.badge, this.agent, this.state, this.headStop, ...session, ...save);
   }
 
-  /** A button with a list under it, which closes on Esc, on a click elsewhere, when focus leaves, and when an item is chosen. */
+  /** Create a button and the list that it opens, which `fill` makes each time. Esc, a click elsewhere, a choice and losing the focus close it. */
   menu(label, content, kind, fill) {
     const opener = element("button", { type: "button", class: `halo-button ${kind}`, title: label, "aria-label": label }, ...content);
     const list = element("div", {
@@ -116,7 +116,7 @@ class Panel {
       button("New conversation", act({ kind: "new" }), { icon: "plus", labelled: true, kind: "halo-item halo-new", disabled: off }), form];
   }
 
-  /** Fetch the conversation part by part, not too fast: the server drops what is above its rate. */
+  /** Fetch the conversation in parts, slowly: the server drops messages above its rate limit. */
   export(format, part = 0, before = "") {
     const began = performance.now();
     this.store.request({ kind: "export", format, part }, (answer) => {
@@ -127,7 +127,7 @@ class Panel {
         return;
       }
       download({ ...answer, text });
-      this.say("The conversation is exported");
+      this.say("Conversation exported");
     });
   }
 
@@ -139,24 +139,24 @@ class Panel {
     this.log = element("div", {
       class: "halo-log", role: "log", "aria-live": "off", "aria-label": "Conversation", tabindex: "0",
       onscroll: () => this.scrolled(),
-      // What the reader opens must not be scrolled away.
+      // Something that the reader opens must not be scrolled away.
       onclick: (event) => event.target.closest(".halo-action, .halo-link") && this.hold(),
       onkeydown: (event) => event.target.closest(".halo-action") && this.hold(),
     }, this.page);
     return this.log;
   }
 
-  /** What is typed and copied here is not the notebook's: Shift+Enter must not run its cell. */
+  /** Keep keys and copying from the notebook: Shift+Enter must not run its cell. */
   keepEvents() {
     for (const name of ["keydown", "keyup", "keypress", "copy", "cut", "paste"]) {
       this.root.addEventListener(name, (event) => event.stopPropagation());
     }
-    // Notebook 7 looks at keys before they get here, and takes those of whatever in a notebook has the
-    // focus and cannot be written in. It leaves alone what carries this mark itself.
+    // Notebook 7 handles keys before they get here, for any focused element that is not a text field,
+    // unless the element itself has this attribute.
     this.root.addEventListener("focusin", (event) => event.target.setAttribute(NOT_FOR_THE_NOTEBOOK, "true"));
   }
 
-  /** The cell's static transcript is not shown beside the panel. */
+  /** Hide the cell's static copy of the transcript. */
   hideStatic() {
     const name = this.model.get("_static_class");
     if (!name) return;
@@ -169,7 +169,7 @@ class Panel {
   watchSizes() {
     let shown = true;
     this.sizes = new ResizeObserver(() => {
-      // A notebook may take a cell out of the page and put it back, scrolled to its top.
+      // A notebook may remove a cell from the page and put it back, scrolled to the top.
       if (!this.log.clientHeight) {
         shown = false;
         return;
@@ -186,7 +186,7 @@ class Panel {
     });
   }
 
-  /** Let the keyboard reach what scrolls sideways, and only that. */
+  /** Make an element focusable if it scrolls sideways, so that the keyboard can scroll it. */
   watchWidth(node, label) {
     node.dataset.label = label;
     this.widths.observe(node);
@@ -212,7 +212,7 @@ class Panel {
     const top = this.log.scrollTop;
     if (!this.log.clientHeight) return;
     if (this.fromBottom() <= NEAR_BOTTOM_PX) this.following = true;
-    else if (top < this.lastTop - 1) this.following = false; // only a reader moves up
+    else if (top < this.lastTop - 1) this.following = false; // only the reader scrolls up
     this.lastTop = top;
     if (this.following) this.fresh = false;
     this.paintJump();
@@ -228,7 +228,7 @@ class Panel {
     this.paintJump();
   }
 
-  /** The reader opens or closes something: stay there, whatever its size becomes. */
+  /** The reader opens or closes something: keep the scroll position, whatever its new size. */
   hold() {
     this.following = false;
     this.holding = true;
@@ -246,7 +246,7 @@ class Panel {
     this.jump.classList.toggle("halo-fresh", Boolean(this.fresh));
   }
 
-  /** Show what is above, and keep what is in view where it is. */
+  /** Show earlier turns above, and keep those in view where they are. */
   showEarlier() {
     const turn = this.turns.firstElementChild;
     this.store.showEarlier(() => {
@@ -257,7 +257,7 @@ class Panel {
         if (turn?.isConnected) this.log.scrollTop += turn.getBoundingClientRect().top - before;
       };
       keep();
-      requestAnimationFrame(keep); // once the sizes above are known
+      requestAnimationFrame(keep); // again when the new turns have their sizes
     });
   }
 
@@ -338,7 +338,7 @@ class Panel {
     const turns = store.live ? [...store.turns, store.live] : store.turns;
     turns.forEach((turn, index) => {
       const flags = { gone, latest: index === turns.length - 1, near: index >= turns.length - KEPT_IN_LAYOUT };
-      // A key is that of a turn in one conversation; another one has another epoch.
+      // Keys are unique only within a conversation; each has its own epoch.
       want(`turn|${store.epoch}|${turn.key}`, () => new TurnView(this), turn, flags);
     });
     for (const item of store.queue) {
@@ -363,8 +363,8 @@ class Panel {
   tellQueued(item, say) {
     const remove = button("Remove", () => this.unqueue(item), { kind: "halo-text" });
     const send = button("Send", () => this.store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
-    if (item.held) say(item.error || "held: the turn before it was stopped or failed", send, remove);
-    else say("waits for the turn before it", remove);
+    if (item.held) say(item.error || "held back: the previous turn was stopped or failed", send, remove);
+    else say("waiting for the previous turn", remove);
   }
 
   tellPending(message, say) {
@@ -379,7 +379,7 @@ class Panel {
       button("Edit", () => this.composer.takeBack(message.text) && store.forget(message), { kind: "halo-text" }));
   }
 
-  /** Update all items; of many new ones the newest, the rest later, from the newest on. */
+  /** Update all items. Of many new ones only the last are filled now, the others later, newest first. */
   fill(made) {
     const late = new Set(this.unfilled);
     if (made.length > FILL_AT_ONCE) for (const item of made.slice(0, -FILL_AT_ONCE)) late.add(item);
@@ -412,7 +412,7 @@ class Panel {
     const who = store.agent ? `Ask ${store.agent} anything.` : "Ask the agent anything.";
     this.empty.replaceChildren(
       element("p", { class: "halo-empty-title", text: model.get("title") || "Start a conversation", dir: "auto" }),
-      element("p", { class: "halo-quiet", text: `${who} What it does shows here, as it happens.` }),
+      element("p", { class: "halo-quiet", text: `${who} Its replies and actions appear here as they arrive.` }),
       element("div", { class: "halo-chips" }, ...suggestions.map((text) =>
         element("button", { type: "button", class: "halo-button halo-chip", text, dir: "auto", disabled: Boolean(store.gone), onclick: () => this.sendText(text) }))));
   }
@@ -437,7 +437,7 @@ class Panel {
     if (this.store.gone) return;
     this.following = true;
     this.store.send(text);
-    this.paint(); // at once: who presses Enter wants to see it
+    this.paint(); // the user expects to see the message at once
   }
 
   unqueue(item) {
@@ -447,13 +447,13 @@ class Panel {
   }
 
   key(event) {
-    if (event.isComposing || event.keyCode === 229) return; // the input method's own keys
+    if (event.isComposing || event.keyCode === 229) return; // keys of an input method
     if (event.key === "Escape") this.escape(event);
     else if (event.target === this.composer.area) this.composer.key(event);
   }
 
   escape(event) {
-    if (this.root.querySelector(":popover-open")) return; // which the browser closes
+    if (this.root.querySelector(":popover-open")) return; // the browser closes it
     event.preventDefault();
     this.store.stop();
   }
@@ -478,7 +478,7 @@ class Panel {
   }
 
   say(text) {
-    // The same words twice are said twice only if they change in between.
+    // A live region repeats a text only if it changes in between.
     this.voice.textContent = this.voice.textContent === text ? `${text}\u00a0` : text;
   }
 }

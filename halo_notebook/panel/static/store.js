@@ -1,22 +1,22 @@
-/* The store: the conversation as the kernel tells it, and what the page asks of the kernel. It knows no page. */
+/* The store: the conversation as the kernel reports it, and the requests to the kernel. It does not use the DOM. */
 
 import { counted, freshId, startOf } from "./text.js";
 
-const BUSY_MS = 500; // a request without an answer for so long means a busy kernel
-const SILENCE_MS = 6_000; // a live turn gives a sign every 2 s
+const BUSY_MS = 500; // if a request has no answer after this time, the kernel is busy
+const SILENCE_MS = 6_000; // during a turn the kernel sends at least a beat every 2 s
 const SYNC_AGAIN_MS = 5_000;
 const MAX_SAVED_TURNS = 30;
 
 export const GONE = {
-  restarted: "The kernel was restarted: run this cell again to go on. What is shown stays.",
-  dead: "The kernel has died: restart it and run this cell again to go on. What is shown stays.",
-  ended: "The kernel was shut down: run this cell again to go on. What is shown stays.",
-  gone: "The kernel is gone: run this cell again to go on. What is shown stays.",
-  closed: "This panel was closed in the kernel: run this cell again to go on. What is shown stays.",
-  none: "Not connected to a kernel: run its cell again to go on.",
+  restarted: "The kernel was restarted. Run this cell again to continue; this transcript stays.",
+  dead: "The kernel has died. Restart it and run this cell again to continue; this transcript stays.",
+  ended: "The kernel was shut down. Run this cell again to continue; this transcript stays.",
+  gone: "The kernel is gone. Run this cell again to continue; this transcript stays.",
+  closed: "This panel was closed in the kernel. Run this cell again to continue; this transcript stays.",
+  none: "Not connected to a kernel. Run this cell again to continue.",
 };
 
-/** Whether the kernel said no, or went away before it said anything. */
+/** Whether the kernel refused a request, or went away without an answer. */
 export const refused = (answer) => Boolean(answer.error || answer.lost);
 
 export class Store {
@@ -32,22 +32,22 @@ export class Store {
     this.queue = [];
     this.agent = null;
     this.source = "";
-    this.pending = []; // messages that the kernel has not yet shown to have
+    this.pending = []; // messages that the kernel has not yet shown
     this.requests = new Map(); // cid -> { late, timer, done }
     this.drafts = new Map(); // session -> text
     this.notices = [];
-    this.gone = ""; // a key of GONE, when the kernel is
+    this.gone = ""; // a key of GONE once the kernel is gone
     this.connecting = false;
     this.stopping = false;
     this.syncTries = 0;
   }
 
-  /** Start to listen; returns what ends it. Must be quick: the kernel's messages wait for it. */
+  /** Start to listen; returns a function that ends it. It must be quick, since the kernel's messages wait for it. */
   start(model) {
     this.model = model;
     model.on("msg:custom", (content) => this.receive(content));
     model.on("comm_live_update", () => this.lookAtComm());
-    // The event hands over the model itself, which knows whether it is connected; the proxy does not.
+    // The event passes the model itself, which knows whether it is connected; anywidget's proxy does not.
     model.on("change:_snapshot", (real) => {
       this.real = real ?? this.real;
     });
@@ -69,7 +69,7 @@ export class Store {
     this.unwatchKernel?.();
   }
 
-  /** Add a view, until the function that this returns is called. */
+  /** Add a view; returns a function that removes it. */
   show(view) {
     this.views.add(view);
     if (this.views.size === 1) this.countViews();
@@ -79,7 +79,7 @@ export class Store {
     };
   }
 
-  /** The kernel sends what changes only to pages that show it. */
+  /** Tell the kernel how many views there are: it sends changes only to pages that show the panel. */
   countViews() {
     if (!this.gone) this.post({ kind: "views", cid: freshId(), count: this.views.size });
   }
@@ -89,7 +89,7 @@ export class Store {
   }
 
   say(text) {
-    const [view] = this.views; // one voice, however many views
+    const [view] = this.views; // only one view speaks
     view?.say(text);
   }
 
@@ -104,12 +104,12 @@ export class Store {
     this.changed();
   }
 
-  // -- the kernel's life
+  // -- the state of the kernel
 
   watchKernel() {
     const kernel = this.model.widget_manager?.kernel;
     if (!kernel?.statusChanged?.connect) return;
-    // "starting" is what the others see when one page has it restarted.
+    // Other pages see "starting" when one page restarts the kernel.
     const reasons = { restarting: "restarted", autorestarting: "restarted", starting: "restarted", dead: "dead", terminating: "ended" };
     const status = () => Object.hasOwn(reasons, kernel.status) && this.lose(reasons[kernel.status]);
     const connection = () => {
@@ -136,7 +136,7 @@ export class Store {
   }
 
   lose(reason) {
-    // What was said first is the more exact.
+    // The first reason is the more exact one.
     if (this.gone && !(this.gone === "gone" && reason !== "none")) return;
     this.gone = reason;
     clearTimeout(this.syncing);
@@ -150,7 +150,7 @@ export class Store {
 
   // -- page → kernel
 
-  /** Ask the kernel for something; `done` gets its answer. */
+  /** Send a request to the kernel; `done` is called with the answer. */
   request(content, done) {
     const cid = content.cid ?? freshId();
     const entry = { done, late: false, timer: 0 };
@@ -181,7 +181,7 @@ export class Store {
     entry.done?.(answer);
   }
 
-  /** Ask for the whole, one request at a time. Waits longer each time, so that none pile up. */
+  /** Ask for a snapshot, and again after a growing delay while none comes. */
   sync({ now = false } = {}) {
     if (this.gone && !now) return;
     if (this.syncing && !now) return;
@@ -216,7 +216,7 @@ export class Store {
   }
 
   sendAgain(message) {
-    // A new id: the kernel has refused the old one, or may have seen it before it went away.
+    // A new id: the kernel refused the old one, or may have seen it before it went away.
     message.cid = freshId();
     this.deliver(message);
   }
@@ -248,7 +248,7 @@ export class Store {
     this.request({ kind: "rate", key: turn.key, value, note }, (answer) => refused(answer) && this.putBack(turn));
   }
 
-  /** Undo what was shown before the kernel agreed. */
+  /** Undo a change that was shown before the kernel refused it. */
   putBack(turn) {
     this.replaceTurn(turn);
     this.changed();
@@ -286,7 +286,7 @@ export class Store {
 
   receive(message) {
     this.heardAt = performance.now();
-    if (this.gone && this.gone !== "closed") this.gone = ""; // who speaks is there
+    if (this.gone && this.gone !== "closed") this.gone = ""; // a kernel that sends is not gone
     switch (message.kind) {
       case "answer": this.settle(message.cid, message); break;
       case "notice": this.notice(message.text); break;
@@ -298,7 +298,7 @@ export class Store {
     this.changed();
   }
 
-  /** Apply a message that follows the one before; any other would be put in the wrong place. */
+  /** Apply a message only if it follows the previous one: otherwise its text would go to the wrong place. */
   takeNext(message) {
     if (message.epoch !== this.epoch) {
       this.sync();
@@ -309,7 +309,7 @@ export class Store {
       this.seq = message.seq;
       this.apply(message);
     } else if (message.seq > this.seq) {
-      if (message.kind === "turn") this.apply(message); // it is whole in itself
+      if (message.kind === "turn") this.apply(message); // complete on its own
       this.sync();
     }
   }
@@ -321,7 +321,7 @@ export class Store {
       case "turn": this.finish(message.turn); break;
       case "queue": this.takeQueue(message.queue); break;
       case "sessions": this.sessions = message.sessions; break;
-      default: // of a later version
+      default: // from a later version
     }
   }
 
@@ -368,13 +368,13 @@ export class Store {
     if (wasLive) this.say(this.spoken(turn));
   }
 
-  /** A finished reply for who listens: once, and not all of a long one. */
+  /** The text that a screen reader speaks for a finished turn; a long reply is cut. */
   spoken(turn) {
     const parts = [];
     if (turn.status === "failed") parts.push(`The turn failed. ${turn.error}`);
     if (turn.status === "stopped") parts.push(`Stopped. ${turn.error}`);
     const text = turn.text.trim();
-    if (text) parts.push(text.length > 600 ? `${startOf(text, 600)} … the reply goes on` : text);
+    if (text) parts.push(text.length > 600 ? `${startOf(text, 600)} … the reply continues` : text);
     const actions = turn.items.filter((item) => item.action).length;
     if (actions) parts.push(counted(actions, "action"));
     return parts.join(" ") || "The reply is empty";
@@ -385,7 +385,7 @@ export class Store {
     for (const item of queue) this.arrived(item.cid);
   }
 
-  /** The kernel shows the message with this id: the page's own stand-in goes. */
+  /** The kernel shows the message with this id: remove the page's own copy. */
   arrived(cid) {
     if (!cid) return;
     this.pending = this.pending.filter((message) => message.cid !== cid);
@@ -402,7 +402,7 @@ export class Store {
       if (one.session === null) one.session = this.session;
       const elsewhere = one.session !== this.session;
       if (!unanswered.includes(one)) continue;
-      // In another conversation it would be the wrong message.
+      // It was written for another conversation.
       if (elsewhere) one.state = "unsent";
       else this.post({ kind: "send", cid: one.cid, text: one.text });
     }
@@ -414,7 +414,7 @@ export class Store {
     const known = message.epoch === this.epoch && message.session === this.session && turns.length
       ? this.turns.findIndex((turn) => turn.key === turns[0].key)
       : -1;
-    // Older turns that were asked for stay: without them the page would jump.
+    // Keep older turns that the user asked for: without them the page would jump.
     this.turns = known > 0 ? [...this.turns.slice(0, known), ...turns] : turns;
     this.earlier = known > 0 ? this.earlier : (message.earlier ?? 0);
     if (this.session === null && this.drafts.has("")) {
@@ -431,11 +431,11 @@ export class Store {
     this.source = message.source ?? "";
     this.takeQueue(message.queue ?? []);
     for (const turn of this.live ? [...turns, this.live] : turns) this.arrived(turn.cid);
-    // A message that was taken and is nowhere: taken back in another view.
+    // A message that was taken and is not in the snapshot was taken back in another view.
     this.pending = this.pending.filter((one) => one.state !== "taken");
   }
 
-  /** Keep the newest turns in the widget's state, which a notebook can be saved with. */
+  /** Keep the newest turns in the widget's state, which may be saved with the notebook. */
   save(snapshot = null) {
     const turns = this.turns.slice(-MAX_SAVED_TURNS);
     const kept = snapshot ?? {
@@ -445,19 +445,19 @@ export class Store {
     this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
   }
 
-  // -- what a view shows of it all
+  // -- texts for the views
 
-  /** What the live turn is doing; a click on Stop waits in the kernel while a cell computes. */
+  /** What the live turn is doing. While a cell computes, a click on Stop waits in the kernel. */
   progress() {
     if (!this.stopping) return this.live.state || "waiting for first text";
-    return this.late ? "stops when the kernel is free; to stop it now, interrupt the kernel" : "stopping";
+    return this.late ? "stops when the kernel is free; interrupt the kernel to stop it now" : "stopping";
   }
 
   get late() {
     return [...this.requests.values()].some((entry) => entry.late);
   }
 
-  /** Where things stand, in a word or two: [kind, text]. */
+  /** The state of the panel in a word or two: [kind, text]. */
   status() {
     if (this.gone === "none") return ["gone", "not connected"];
     if (this.gone) return ["gone", "kernel gone"];

@@ -1,8 +1,8 @@
-/* Text for people: numbers and times in words, and invisible characters made visible. */
+/* Text that people read: formatted numbers and times, and escapes for invisible characters. */
 
 export const COUNT_FROM = 9_000;
 
-/** An id for a request. `crypto.randomUUID` is missing on a page that came by plain http. */
+/** An id for a request. A page loaded over plain http has no `crypto.randomUUID`. */
 export function freshId() {
   if (globalThis.crypto?.randomUUID) return crypto.randomUUID();
   const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
@@ -19,14 +19,14 @@ export function clock(iso) {
   return { short: when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }), full: when.toLocaleString() };
 }
 
-/** The length as the kernel counts it: characters, not UTF-16 units. */
+/** The length as the kernel counts it, in characters instead of UTF-16 units. */
 export function lengthOf(text) {
   return text.length < COUNT_FROM ? text.length : Array.from(text).length;
 }
 
 const INVISIBLE = /[\p{Cc}\p{Cs}\u200b\u2028\u2029\ufeff\u202a-\u202e\u2066-\u2069]/gu;
 
-/** `text` with what is invisible, or reorders text, as escapes that a reader can see. */
+/** Return `text` with escapes in place of characters that are invisible or reorder text. */
 export function visible(text, { keep = "" } = {}) {
   return text.replace(INVISIBLE, (char) =>
     keep.includes(char) ? char : `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
@@ -35,7 +35,7 @@ export function visible(text, { keep = "" } = {}) {
 
 export const quoted = (text) => visible(JSON.stringify(text));
 
-/** The first `limit` units of `text`, without half a character at the end. */
+/** The first `limit` UTF-16 units of `text`, without half a character at the end. */
 export function startOf(text, limit) {
   const last = text.charCodeAt(limit - 1);
   return text.slice(0, last >= 0xd800 && last < 0xdc00 ? limit - 1 : limit);

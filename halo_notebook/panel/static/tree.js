@@ -1,16 +1,16 @@
-/* A JSON tree: rows, keys, a filter, and what can be copied. The first two classes know no page. */
+/* The JSON tree of an action's payload. `TreeNode` and `Search` do not use the DOM. */
 
 import { button, element, icon, setLabel, setText } from "./dom.js";
 import { isBranch, keysOf, kindOf, pathStep, prettyJson, textOf, unmarked } from "./json.js";
 import { count, counted, quoted, startOf, visible } from "./text.js";
 
-const PAGE = 100; // children shown under one row; more of them stand in ranges
-const MAX_ROWS = 500; // that one gesture may make
+const PAGE = 100; // the most children of one row; longer lists are divided into ranges
+const MAX_ROWS = 500; // the most rows that one click may create
 const MAX_MATCHES = 200;
 const SHORT_STRING = 200;
 const LONG_STRING = 100_000;
 
-/** A row that may be: a value, or a range of the children of one. Children are made when asked for. */
+/** A possible row: a value, or a range of its children. Its children are created when it is opened. */
 export class TreeNode {
   constructor(parent, key, value, range = null) {
     this.parent = parent;
@@ -23,7 +23,7 @@ export class TreeNode {
     this.siblings = 1;
     this.open = false;
     this.kids = null;
-    this.whole = false; // a long string, shown in full
+    this.whole = false; // whether a long string is shown in full
   }
 
   get isBranch() {
@@ -65,7 +65,7 @@ export class TreeNode {
     return `$${steps.reverse().join("")}`;
   }
 
-  /** This node and what is open below it, in reading order. */
+  /** This node and all open nodes below it, in reading order. */
   *shown() {
     const todo = [this];
     while (todo.length) {
@@ -76,13 +76,13 @@ export class TreeNode {
   }
 }
 
-/** A search through all levels, to be run in slices of time. */
+/** A search through all levels, run in short slices of time. */
 export class Search {
   constructor(value, needle) {
     this.needle = needle.toLowerCase();
     this.seen = 0;
     this.found = 0;
-    this.matches = []; // of each the keys that lead there
+    this.matches = []; // for each match, the keys that lead to it
     this.todo = [];
     this.root = value;
     this.enter(value);
@@ -102,7 +102,7 @@ export class Search {
     if (this.matches.length < MAX_MATCHES) this.matches.push(this.todo.map(({ keys, index }) => keys[index]));
   }
 
-  /** Go on for some milliseconds; whether all has been seen. */
+  /** Search for some milliseconds; returns whether the search is finished. */
   step(milliseconds) {
     const end = performance.now() + milliseconds;
     for (let turns = 0; this.todo.length; turns++) {
@@ -122,7 +122,7 @@ export class Search {
     return true;
   }
 
-  /** A tree of the matches and what leads to them; and how many of the matches it holds. */
+  /** Return a tree of the matches with their ancestors, and how many matches it contains. */
   tree() {
     const root = new TreeNode(null, null, this.root);
     const below = new Map([[root, new Map()]]);
@@ -151,7 +151,7 @@ export class Search {
   }
 }
 
-/** The tree of one payload: rows, keys, a filter, and what can be copied. */
+/** The tree in the page: rows, keyboard, filter and copy buttons. */
 export class JsonTree {
   constructor(value, label, panel) {
     this.panel = panel; // { copy(text, button), say(text) }
@@ -187,7 +187,7 @@ export class JsonTree {
       oninput: () => this.filterSoon(),
       onkeydown: (event) => {
         if (event.key !== "Escape" || !this.filter.value) return;
-        event.stopPropagation(); // Esc stops a turn; here it clears the filter
+        event.stopPropagation(); // Elsewhere Esc stops the turn; here it clears the filter.
         this.filter.value = "";
         this.filterSoon();
       },
@@ -209,7 +209,7 @@ export class JsonTree {
       class: "halo-row", role: "treeitem", tabindex: "-1",
       "aria-level": node.level, "aria-posinset": node.position, "aria-setsize": node.siblings, "aria-selected": "false",
     });
-    // Deep levels must not push the text out of the view.
+    // Deep levels must not push the text out of view.
     row.style.setProperty("--halo-level", Math.min(node.level - 1, 24));
     this.rows.set(node, row);
     this.nodes.set(row, node);
@@ -234,7 +234,7 @@ export class JsonTree {
 
   keyText(node) {
     if (typeof node.key === "number") return element("span", { class: "halo-index", text: String(node.key) });
-    // A key with an escape in it, or none, is quoted, so that it is seen for what it is.
+    // Quote an empty key and one with escapes, so that it cannot be mistaken.
     const shown = node.key === "" || visible(node.key) !== node.key ? quoted(node.key) : node.key;
     const text = shown.length > SHORT_STRING ? `${startOf(shown, SHORT_STRING)}…` : shown;
     return element("span", { class: "halo-key" }, this.marked(text));
@@ -258,17 +258,17 @@ export class JsonTree {
     const more = button(label, () => this.toggle(node), { kind: "halo-link", tabindex: "-1" });
     const parts = [element("span", { class: `halo-string${node.whole ? " halo-whole" : ""}` }, this.marked(text))];
     if (node.whole && value.length > LONG_STRING) {
-      parts.push(element("span", { class: "halo-size", text: `the first ${count(LONG_STRING)} characters; Copy value copies all` }));
+      parts.push(element("span", { class: "halo-size", text: `first ${count(LONG_STRING)} characters; Copy value copies all` }));
     }
     return [...parts, more];
   }
 
-  /** `text` with what the filter looks for marked. */
+  /** Return `text` with the filter's matches highlighted. */
   marked(text) {
     const fragment = document.createDocumentFragment();
     const lower = text.toLowerCase();
     let from = 0;
-    // Lower case may be longer than the text; then the places do not match, and nothing is marked.
+    // Where lower case has another length, positions differ and nothing can be highlighted.
     if (this.needle && lower.length === text.length) {
       for (let at = lower.indexOf(this.needle), n = 0; at >= 0 && n < 50; at = lower.indexOf(this.needle, from), n++) {
         fragment.append(text.slice(from, at), element("mark", { text: text.slice(at, at + this.needle.length) }));
@@ -287,7 +287,7 @@ export class JsonTree {
     const node = this.nodeOf(event.target);
     if (!node || event.target.closest("button")) return;
     this.select(node);
-    // Who marks text with the pointer does not want to open the row.
+    // Selecting text with the pointer must not open the row.
     if (node.isBranch && !String(document.getSelection())) this.toggle(node);
   }
 
@@ -331,7 +331,7 @@ export class JsonTree {
     if (node && !this.tools.contains(document.activeElement)) this.showTools(node);
   }
 
-  /** One set of tools for all rows: it goes to the row under the pointer, or the selected one. */
+  /** Move the copy buttons, of which there is one set, to the row under the pointer or the selected row. */
   showTools(node) {
     if (!node || !this.rows.has(node)) return;
     this.tools.lastChild.hidden = this.tools.firstChild.hidden = Boolean(node.range);

@@ -1,4 +1,4 @@
-/* What stands in the transcript: a turn with its actions, and a message that is not yet one. */
+/* The entries of the transcript: a turn with its actions, and a message that waits to become one. */
 
 import { arrange, button, element, icon, setText } from "./dom.js";
 import { clock, seconds, visible } from "./text.js";
@@ -7,7 +7,7 @@ import { JsonTree } from "./tree.js";
 const FOLDED_CHARS = 1_500;
 const FOLDED_LINES = 14;
 
-/** What the user wrote; a long text is folded. */
+/** The user's message; a long one is folded. */
 class Bubble {
   constructor(panel) {
     this.panel = panel;
@@ -34,7 +34,7 @@ class Bubble {
     setText(this.more.firstChild, folded ? "Show all" : "Show less");
   }
 
-  /** A line below: what has become of it, and what can be done. */
+  /** Show a line below the message: its state, and buttons for what can be done. */
   say(text, ...buttons) {
     const said = [text, ...buttons.map((one) => one.textContent)].join("|");
     if (said === this.said) return;
@@ -44,7 +44,7 @@ class Bubble {
   }
 }
 
-/** A message that is not yet a turn; `tell` says below it what it waits for. */
+/** A message that is not yet a turn. `tell` shows below it what it waits for. */
 export class Waiting {
   constructor(panel, tell) {
     this.tell = tell;
@@ -61,7 +61,7 @@ export class Waiting {
   }
 }
 
-/** A block of a reply: its HTML is set once, or at each frame while the block is open. */
+/** A block of a reply. Its HTML is set once when it is final, and with each frame while it is open. */
 class Block {
   constructor() {
     this.node = element("div", { class: "halo-block", dir: "auto" });
@@ -74,13 +74,13 @@ class Block {
     if (!changed && finished === this.finished) return;
     this.html = html;
     if (changed || (this.finished && !finished)) {
-      this.node.innerHTML = html; // eslint-disable-line no-restricted-properties -- the kernel has made it safe
+      this.node.innerHTML = html; // eslint-disable-line no-restricted-properties -- the kernel has sanitised it
     }
     this.finished = finished;
     if (finished) this.furnish(panel);
   }
 
-  /** A Copy button on code; wide code and tables scroll in themselves. */
+  /** Add a Copy button to code, and let wide code and tables scroll sideways. */
   furnish(panel) {
     for (const pre of this.node.querySelectorAll("pre")) {
       const copy = button("Copy code", (event) => panel.copy(pre.textContent, event.currentTarget), { icon: "copy", kind: "halo-small" });
@@ -98,7 +98,7 @@ class Block {
   }
 }
 
-/** One turn: what was asked, the reply with its actions where they belong, and what is known of it. */
+/** One turn: the message, the reply with its actions in place, and a footer with facts and buttons. */
 export class TurnView {
   constructor(panel) {
     this.panel = panel;
@@ -107,7 +107,7 @@ export class TurnView {
     this.blocks = [];
     this.cards = new Map();
     this.bubble = new Bubble(panel);
-    // The classes keep a page's MathJax from taking prices for formulas.
+    // These classes keep the page's MathJax from reading prices as formulas.
     this.reply = element("div", { class: "halo-reply mathjax_ignore tex2jax_ignore" });
     this.progress = element("div", { class: "halo-progress", hidden: true },
       element("span", { class: "halo-dots", "aria-hidden": "true" }, element("i"), element("i"), element("i")), element("span"));
@@ -125,7 +125,7 @@ export class TurnView {
     this.down = button("Bad reply", () => this.rate("down"), { icon: "down", kind: "halo-small", "aria-pressed": "false" });
     this.againButton = button("Send again", () => this.turn.again !== "twice" && this.again(), { kind: "halo-text halo-framed", hidden: true });
     this.confirm = element("div", { class: "halo-popover halo-confirm", role: "group", "aria-label": "Send again?", popover: "auto" },
-      element("p", { text: "It may have arrived. Sending it again can make the agent act twice." }),
+      element("p", { text: "The message may have arrived. Sending it again can make the agent act twice." }),
       button("Send again", () => this.again(), { kind: "halo-text halo-framed", autofocus: true }),
       button("Cancel", () => this.confirm.hidePopover(), { kind: "halo-text" }));
     this.note = element("input", { class: "halo-input", type: "text", maxlength: "2000", placeholder: "What was good or bad? (optional)", "aria-label": "Note on this reply", dir: "auto" });
@@ -149,7 +149,7 @@ export class TurnView {
     this.bubble.update(turn.asked);
     this.node.setAttribute("aria-label", `Turn ${turn.number}`);
     this.node.classList.toggle("halo-latest-turn", flags.latest);
-    // By class: a selector that counts from the end has the browser restyle all turns for each new one.
+    // A class, because with :nth-last-child the browser would restyle all turns for each new one.
     this.node.classList.toggle("halo-far", !flags.near);
     this.showReply(turn);
     this.showProgress(turn, live, flags.gone);
@@ -164,10 +164,8 @@ export class TurnView {
       return shown.node;
     };
     const card = (action) => {
-      const known = this.cards.get(action.id);
-      if (known) known.update(action);
-      else this.cards.set(action.id, new ActionCard(action, this.panel));
-      return this.cards.get(action.id).node;
+      if (!this.cards.has(action.id)) this.cards.set(action.id, actionCard(action, this.panel));
+      return this.cards.get(action.id);
     };
     const wanted = turn.items.map((item) => (item.action ? card(item.action) : block(item.html, true)));
     if (turn.open) wanted.push(block(turn.open, false));
@@ -179,12 +177,11 @@ export class TurnView {
   showProgress(turn, live, gone) {
     this.progress.hidden = !live || Boolean(gone);
     if (live) setText(this.progress.lastChild, this.panel.store.progress());
-    this.progress.classList.toggle("halo-with-text", turn.items.some((item) => item.html) || Boolean(turn.open));
     const empty = turn.status === "complete" && !turn.items.length;
     const note = turn.cut || (empty ? "The reply is empty." : "");
     setText(this.cut, note);
     this.cut.hidden = !note;
-    const error = live && gone ? "Interrupted: the kernel went away. What had arrived stays." : turn.error;
+    const error = live && gone ? "Interrupted: the kernel went away. The text received so far is kept." : turn.error;
     setText(this.error, error ?? "");
     this.error.hidden = !error;
     this.error.classList.toggle("halo-mild", turn.status === "stopped");
@@ -197,10 +194,10 @@ export class TurnView {
     setText(this.time, short);
     this.time.title = full;
     this.time.setAttribute("datetime", turn.started_at);
-    // The head says that it is the demo agent; that a turn came from a recording has to stand at the turn.
+    // The header names the demo agent; only the turn itself can say that it came from a recording.
     const facts = [turn.agent, (turn.source !== "demo agent" || !turn.agent) && turn.source,
       Number.isFinite(turn.first_text_s) && `first text ${seconds(turn.first_text_s)}`,
-      Number.isFinite(turn.elapsed_s) && `${seconds(turn.elapsed_s)} in all`, ...(turn.words ?? [])].filter(Boolean);
+      Number.isFinite(turn.elapsed_s) && `total ${seconds(turn.elapsed_s)}`, ...(turn.words ?? [])].filter(Boolean);
     setText(this.facts, facts.map((fact) => ` · ${fact}`).join(""));
     this.status.hidden = turn.status !== "stopped";
     this.againButton.hidden = !turn.again;
@@ -219,7 +216,7 @@ export class TurnView {
     const before = this.turn.rating ?? { value: "", note: "" };
     const next = before.value === value ? "" : value;
     this.noteForm.hidden = !next;
-    this.panel.store.rate(this.turn, next, ""); // a note on the other verdict is none on this one
+    this.panel.store.rate(this.turn, next, ""); // a note on the previous verdict does not belong to this one
     if (next) this.note.focus({ preventScroll: true });
   }
 
@@ -241,46 +238,24 @@ export class TurnView {
 
   noteKey(event) {
     if (event.key !== "Escape") return;
-    event.stopPropagation(); // Esc stops a turn; here it closes what is open
+    event.stopPropagation(); // Elsewhere Esc stops the turn; here it closes the note.
     this.closeNote();
   }
 }
 
-/** One action of the agent: what it is called, when it came, and its payload. */
-class ActionCard {
-  constructor(action, panel) {
-    this.id = action.id;
-    this.panel = panel;
-    this.json = action.json;
-    this.title = element("span", { class: "halo-action-label", dir: "auto" });
-    this.time = element("span", { class: "halo-quiet" });
-    this.note = element("p", { class: "halo-quiet halo-note", text: "Shortened here; the whole is in reply.actions.", hidden: true });
-    const head = element("summary", { class: "halo-button halo-action-head" },
-      icon("open"), icon("action", "halo-sign"), this.title, this.time);
-    this.body = element("div");
-    this.node = element("details", { class: "halo-action", open: true }, head, this.note, this.body);
-    this.update(action);
-    this.fillBody();
+/** One action of the agent: its label, when it arrived, and its payload. It never changes. */
+function actionCard(action, panel) {
+  const label = visible(action.label);
+  let value = action.json;
+  try {
+    value = JSON.parse(value);
+  } catch {
+    // Not JSON: shown as text.
   }
-
-  update(action) {
-    setText(this.title, visible(action.label));
-    setText(this.time, Number.isFinite(action.at_s) ? `+${seconds(action.at_s)}` : "");
-    this.node.setAttribute("aria-label", `Action: ${visible(action.label)}`);
-    this.note.hidden = !action.cut;
-    if (action.json !== this.json) {
-      this.json = action.json;
-      this.fillBody();
-    }
-  }
-
-  fillBody() {
-    let value = this.json; // no JSON: shown as the text that it is
-    try {
-      value = JSON.parse(this.json);
-    } catch {
-      // as above
-    }
-    this.body.replaceChildren(new JsonTree(value, this.title.textContent, this.panel).node);
-  }
+  return element("details", { class: "halo-action", open: true, "aria-label": `Action: ${label}` },
+    element("summary", { class: "halo-button halo-action-head" }, icon("open"), icon("action", "halo-sign"),
+      element("span", { class: "halo-action-label", dir: "auto", text: label }),
+      element("span", { class: "halo-quiet", text: Number.isFinite(action.at_s) ? `+${seconds(action.at_s)}` : "" })),
+    action.cut ? element("p", { class: "halo-quiet halo-note", text: "Shortened here; reply.actions has the full payload." }) : null,
+    new JsonTree(value, label, panel).node);
 }
