@@ -1,4 +1,4 @@
-"""What a reply can be held to."""
+"""The ready-made checks."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ GO: JSON = {"name": "navigate"}
         (agent_is("agent_2"), reply("text"), None, False),
     ],
 )
-def test_ready_checks(check: Check, about: Reply, expect: JSON, passes: bool | None) -> None:
-    """Each passes what it says, and nothing else."""
+def test_ready_made_checks(check: Check, about: Reply, expect: JSON, passes: bool | None) -> None:
+    """Each passes what its docstring says, and nothing else."""
     assert as_score(judge_of(check)(about, expect)).passed is passes
 
 

@@ -196,11 +196,10 @@ def test_the_inspect_provider_loads_inspect_when_it_is_asked_for() -> None:
     assert not hasattr(inspect_provider, "nothing_of_that_name")
 
 
-def test_evaluating_loads_dask_when_it_is_asked_for() -> None:
-    """Whoever has not installed that extra can evaluate without it."""
-    assert not {"distributed", "dask"} & loaded_by(
-        "import halo_notebook.evaluation.run, halo_notebook.evaluation.dask"
-    )
+def test_evaluating_loads_nothing_heavy() -> None:
+    """Dask is loaded with a cluster, NumPy, SciPy and pandas with the first figure."""
+    heavy = {"distributed", "dask", "numpy", "scipy", "pandas"}
+    assert not heavy & loaded_by("import halo_notebook.evaluation.run, halo_notebook.evaluation.dask")
 
 
 def test_every_public_name_is_there() -> None:

@@ -1,4 +1,4 @@
-"""Cases as users have them, and what they are known by."""
+"""Cases in every form that users have, and their keys."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def test_each_form_becomes_cases() -> None:
     assert (third.id, third.tags) == ("invoice", ("billing",))
 
 
-def test_the_last_turn_is_held_to_what_the_case_expects() -> None:
-    """A turn's own expectation goes before."""
+def test_what_the_case_expects_is_for_its_last_turn() -> None:
+    """A turn's own expectation comes first."""
     case = read_cases([{"turns": ["one", "two"], "expect": "yes"}])[0]
     assert [case.expected(turn) for turn in (0, 1)] == [None, "yes"]
     case = read_cases([{"turns": [{"message": "one", "expect": "no"}], "expect": "yes"}])[0]
     assert case.expected(0) == "no"
 
 
-def test_files_and_frames(tmp_path: Path) -> None:
-    """JSON lines, CSV and a DataFrame give the same."""
+def test_files_and_dataframes_give_the_same_cases(tmp_path: Path) -> None:
+    """JSON lines, CSV and a DataFrame."""
     wanted = [
         Case("a", (CaseTurn("Hello\u2028there"),), "Hi", ("x", "y")),
         Case("b", (CaseTurn("one"), CaseTurn("two"))),
@@ -88,8 +88,8 @@ def test_columns_may_be_request_fields() -> None:
     assert case.turns == (CaseTurn("Hello", None, {"user_id": "u_1"}),)
 
 
-def test_a_case_is_known_by_what_is_sent() -> None:
-    """Not by its id, its tags or what is expected."""
+def test_the_key_of_a_case_depends_on_what_is_sent() -> None:
+    """Not on its id, its tags or what is expected."""
     key = read_cases(["Hello"])[0].content_key
     assert read_cases([{"id": "x", "turns": ["Hello"], "expect": "Hi", "tags": ["t"]}])[0].content_key == key
     for other in ("Hello!", ["Hello", "Hello"], {"turns": [{"message": "Hello", "user_id": "u_1"}]}):
@@ -140,7 +140,7 @@ def test_a_case_is_known_by_what_is_sent() -> None:
     ],
     ids=lambda each: str(each)[:30],
 )
-def test_what_makes_no_case_is_named(cases: Any, words: str) -> None:
+def test_a_wrong_case_is_named(cases: Any, words: str) -> None:
     """Before anything is sent, with the case's own id."""
     with pytest.raises(InvalidRequest) as caught:
         read_cases(cases)
@@ -148,8 +148,8 @@ def test_what_makes_no_case_is_named(cases: Any, words: str) -> None:
     assert "Nothing was sent" in str(caught.value)
 
 
-def test_a_file_that_is_no_case_file(tmp_path: Path) -> None:
-    """The line, or the ending, is named."""
+def test_a_wrong_file_is_named(tmp_path: Path) -> None:
+    """With the line, or the ending."""
     (tmp_path / "bad.jsonl").write_text('{"turns": ["a"]}\n{nonsense\n')
     with pytest.raises(InvalidRequest, match=r"Line 2 of 'bad.jsonl'"):
         read_cases(tmp_path / "bad.jsonl")

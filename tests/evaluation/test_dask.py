@@ -171,15 +171,6 @@ def test_a_run_resumes_with_or_without_the_cluster(
     assert kinds.count("sent") == kinds.count("turn") == 6
 
 
-def test_the_rate_limit_is_shared_by_all_workers(agent: DemoAgent, run_on: RunCases) -> None:
-    """Messages leave no faster than that many a minute, all together."""
-    began = time.monotonic()
-    result = run_on(messages(6), concurrency=6, rate_limit=600)
-    assert time.monotonic() - began >= 0.5
-    assert max(row["queue_wait_s"] for row in result.rows()) >= 0.45
-    assert len(agent.requests) == 6
-
-
 def test_a_429_slows_all_workers_down(agent: DemoAgent, run_on: RunCases) -> None:
     """Each refused message is sent again, and in the end the agent has taken each once."""
     agent.faults.extend(["429 retry-after"] * 5)

@@ -1,11 +1,9 @@
-"""An evaluation's figures are no surer than its cases allow."""
+"""Intervals and comparisons claim no more than the cases support."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from statistics import NormalDist
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -42,7 +40,7 @@ def limits(found: Interval | Comparison) -> tuple[float, float]:
     return found.low, found.high
 
 
-# Coverage
+# --- Coverage, by simulation ------------------------------------------------------------
 
 
 def case_means(seed: int, cases: int, repeats: int, rate: float, alike: float) -> Floats:
@@ -70,39 +68,38 @@ def pooled_coverage(means: Floats, repeats: int, rate: float) -> float:
     return float(np.mean(np.abs(rate - centre) <= half))
 
 
-def test_runs_of_a_case_are_not_taken_for_cases() -> None:
-    """With five runs per case that half agree, pooling covers about 75 % where 95 % is said; ours 95 %."""
+def test_runs_of_a_case_are_not_counted_as_cases() -> None:
+    """With five runs per case that half agree, pooling covers about 75 % instead of 95 %; ours 95 %."""
     means = case_means(1, 50, 5, 0.7, 0.5)
     assert 0.72 <= pooled_coverage(means, 5, 0.7) <= 0.78
     assert 0.93 <= coverage(means, 5, 0.7) <= 0.97
 
 
-@pytest.mark.parametrize("cases", [20, 30, 50, 100, 200])
-@pytest.mark.parametrize("repeats", [2, 5, 10])
-def test_coverage(cases: int, repeats: int) -> None:
-    """The interval holds the true rate in 93 to 97 % of evaluations, however alike the runs of a case are."""
-    for rate in (0.3, 0.5, 0.8):
-        for alike in (0.9, 0.5, 0.15):
-            means = case_means(cases + repeats, cases, repeats, rate, alike)
-            assert 0.93 <= coverage(means, repeats, rate) <= 0.97, (rate, alike)
+SETTINGS = [
+    # Seed, cases, repeats, rates, correlations, lowest and highest coverage.
+    *(
+        (cases + repeats, cases, repeats, (0.3, 0.5, 0.8), (0.9, 0.5, 0.15), 0.93, 0.97)
+        for cases in (20, 30, 50, 100, 200)
+        for repeats in (2, 5, 10)
+    ),
+    # Rates near 0 and 1, which are off by some points with few cases.
+    (7, 100, 3, (0.1, 0.9, 0.95), (1, 0.5, 0.15), 0.925, 0.98),
+    (8, 20, 3, (0.1, 0.9, 0.95), (1, 0.5, 0.15), 0.915, 0.99),
+    # The fewest cases that the interval is meant for.
+    (5, 15, 2, (0.7,), (0.9, 0.5, 0.15), 0.925, 0.975),
+    (5, 15, 10, (0.7,), (0.9, 0.5, 0.15), 0.925, 0.975),
+]
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.9, 0.95])
-def test_coverage_near_the_ends(rate: float) -> None:
-    """Rates near 0 and 1 keep it with 100 cases; with 20 it is at times off by some points."""
-    for alike in (1, 0.5, 0.15):
-        many = coverage(case_means(7, 100, 3, rate, alike), 3, rate)
-        few = coverage(case_means(8, 20, 3, rate, alike), 3, rate)
-        assert 0.925 <= many <= 0.98, alike
-        assert 0.915 <= few <= 0.99, alike
-
-
-def test_coverage_with_few_cases() -> None:
-    """Fifteen cases, the fewest that the interval is meant for, are off by half a point more at most."""
-    for alike in (0.9, 0.5, 0.15):
-        for repeats in (2, 10):
-            means = case_means(5, 15, repeats, 0.7, alike)
-            assert 0.925 <= coverage(means, repeats, 0.7) <= 0.975, (alike, repeats)
+@pytest.mark.parametrize(("seed", "cases", "repeats", "rates", "alikes", "least", "most"), SETTINGS)
+def test_coverage(  # noqa: PLR0917
+    seed: int, cases: int, repeats: int, rates: Any, alikes: Any, least: float, most: float
+) -> None:
+    """The interval contains the true rate as often as it says, however alike the runs of a case are."""
+    for rate in rates:
+        for alike in alikes:
+            means = case_means(seed, cases, repeats, rate, alike)
+            assert least <= coverage(means, repeats, rate) <= most, (rate, alike)
 
 
 def test_coverage_with_one_run_per_case() -> None:
@@ -112,7 +109,7 @@ def test_coverage_with_one_run_per_case() -> None:
         assert coverage(means, 1, rate) == pooled_coverage(means, 1, rate)
 
 
-# Rates
+# --- Rates ------------------------------------------------------------------------------
 
 
 def test_one_run_per_case_has_wilsons_interval() -> None:
@@ -132,7 +129,7 @@ def test_one_run_per_case_has_wilsons_interval() -> None:
     )
 
 
-def test_repeats_that_are_all_alike_add_nothing() -> None:
+def test_repeats_that_are_alike_add_nothing() -> None:
     """Cases that always pass or always fail have the interval of one run per case."""
     one = pass_rate(runs(*[1] * 14, *[0] * 6, of=1))
     five = pass_rate(runs(*[5] * 14, *[0] * 6, of=5))
@@ -160,7 +157,7 @@ def test_all_passed_or_failed(passed: bool) -> None:
 
 
 def test_no_case() -> None:
-    """Without a result there is no figure, and it says so."""
+    """Without a result there is no figure, and the text says so."""
     found = pass_rate({})
     assert (found.estimate, found.low, found.high, found.n) == (None, None, None, 0)
     assert str(found) == "no result, 0 cases"
@@ -168,13 +165,13 @@ def test_no_case() -> None:
 
 
 def test_a_single_case() -> None:
-    """A single case says next to nothing, however often it was run."""
+    """A single case says almost nothing, however often it was run."""
     low, high = limits(pass_rate({"a": [True] * 9 + [False]}))
     assert low < 0.2 and high > 0.97
 
 
 def test_a_case_counts_once() -> None:
-    """A case of which a run is missing weighs as much as the others, and the run is counted."""
+    """A case with a missing run counts as much as the others, and the run is counted."""
     found = pass_rate({"a": [True, None, None], "b": [False, False, False], "c": [None] * 3})
     assert found.estimate == 0.5
     assert (found.n, found.empty, found.missing) == (2, 1, 5)
@@ -182,7 +179,7 @@ def test_a_case_counts_once() -> None:
 
 
 def test_missing_runs_do_not_narrow_an_interval() -> None:
-    """An interval is the wider the more runs are missing."""
+    """The more runs are missing, the wider the interval."""
     full = {at: [at % 3 > 0, at % 2 > 0, True] for at in range(30)}
     holes = {at: [values[0], None, None] if at % 2 else values for at, values in full.items()}
     low, high = limits(pass_rate(full))
@@ -190,10 +187,7 @@ def test_missing_runs_do_not_narrow_an_interval() -> None:
     assert holes_high - holes_low > high - low
 
 
-# Values
-
-
-def test_what_is_no_value_is_refused() -> None:
+def test_wrong_values_are_refused() -> None:
     """Infinities, nan and a confidence in percent are errors, not figures."""
     with pytest.raises(ValueError, match="finite"):
         pass_rate({"a": [float("nan")]})  # type: ignore[list-item]
@@ -204,7 +198,7 @@ def test_what_is_no_value_is_refused() -> None:
         quantiles([1.0], (95,))
 
 
-# As text
+# --- As text ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,7 +211,7 @@ def test_what_is_no_value_is_refused() -> None:
     ],
 )
 def test_an_interval_as_text(interval: Interval, text: str) -> None:
-    """It names the limits and the cases; what is not certain is never shown as 0% or 100%."""
+    """It shows the limits and the cases; what is not certain is never shown as 0% or 100%."""
     assert str(interval) == text
 
 
@@ -231,11 +225,11 @@ def test_an_interval_as_text(interval: Interval, text: str) -> None:
     ],
 )
 def test_a_comparison_as_text(comparison: Comparison, text: str) -> None:
-    """It names the difference with its sign, the limits, the p-value and what to know of it."""
+    """It shows the difference with its sign, the limits, the p-value and the note."""
     assert str(comparison) == text
 
 
-# Comparisons
+# --- Comparisons ------------------------------------------------------------------------
 
 
 def pairs(gained: int, lost: int, same: int) -> list[tuple[bool, bool]]:
@@ -255,7 +249,7 @@ def test_mcnemar_is_exact() -> None:
 
 
 def test_limits_of_a_difference() -> None:
-    """They are Bonett and Price's: Wald's with a case added to either kind that differs."""
+    """They are Bonett and Price's: Wald's with one more case of either kind that differs."""
     n, gained, lost = 60, (12 + 1) / 62, (3 + 1) / 62
     half = Z * ((gained + lost - (gained - lost) ** 2) / (n + 2)) ** 0.5
     found = mcnemar(pairs(12, 3, 45))
@@ -265,7 +259,7 @@ def test_limits_of_a_difference() -> None:
 
 
 def test_too_few_cases() -> None:
-    """Five cases cannot have p < 0.05 whatever they say, six can; the note tells which it is."""
+    """Five cases cannot have p < 0.05, six can; the note says so."""
     five, six = mcnemar(pairs(5, 0, 0)), mcnemar(pairs(6, 0, 0))
     assert five.p_value is not None and five.p_value > 0.05 and five.note == "too few cases"
     assert six.p_value is not None and six.p_value < 0.05 and six.note.startswith("few cases")
@@ -287,7 +281,7 @@ def test_one_run_each_is_compared_with_mcnemar() -> None:
 
 
 def test_few_cases_with_repeats_have_every_flip() -> None:
-    """Up to 16 cases that differ have the p-value of SciPy's exact permutation test."""
+    """For up to 16 differing cases, the p-value is that of SciPy's exact permutation test."""
     from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
     before, after = [1, 0, 3, 2, 2, 1, 0, 3, 1, 2], [3, 2, 3, 3, 1, 2, 2, 3, 1, 3]
@@ -321,8 +315,8 @@ def test_many_cases_with_repeats_have_random_flips() -> None:
     assert clear.p_value == pytest.approx(1 / 20_001)
 
 
-def test_two_that_are_the_same() -> None:
-    """Where no case differs p is 1, and the limits still allow for a difference."""
+def test_equal_configurations() -> None:
+    """If no case differs, p is 1, and the limits still allow for a difference."""
     same = runs(*[2] * 20, of=2)
     found = compare_passes(same, same)
     assert (found.difference, found.p_value) == (0, 1)
@@ -331,7 +325,7 @@ def test_two_that_are_the_same() -> None:
 
 
 def test_only_pairs_are_compared() -> None:
-    """Cases that one side alone has a result for are left out, and the note counts them and the runs."""
+    """Cases with a result on only one side are left out, and the note counts them and the runs."""
     a = {at: [True] for at in range(20)} | {"gone": [True]}
     b: dict[int, list[bool | None]] = {at: [at > 7] for at in range(19)}
     b[19] = [None]
@@ -344,7 +338,7 @@ def test_only_pairs_are_compared() -> None:
 
 
 def test_coverage_of_a_difference() -> None:
-    """The limits hold the true difference in at least 94 % of evaluations, and are not far too wide."""
+    """The limits contain the true difference in at least 94 % of evaluations, and are not much too wide."""
     from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
     for cases, repeats in ((15, 3), (50, 5), (150, 2)):
@@ -358,7 +352,7 @@ def test_coverage_of_a_difference() -> None:
         assert 0.94 <= share <= 0.995, (cases, repeats)
 
 
-# Times
+# --- Times ------------------------------------------------------------------------------
 
 
 def times(seed: int, cases: int, factor: float = 1.0) -> dict[int, list[float]]:
@@ -369,7 +363,7 @@ def times(seed: int, cases: int, factor: float = 1.0) -> dict[int, list[float]]:
 
 
 def test_times_are_compared_in_seconds() -> None:
-    """Median and p95 differ by what the quantiles of both sides do, and the limits hold it."""
+    """Median and p95 differ as the quantiles of both sides do, and the limits contain that."""
     a, b = times(1, 60), times(2, 60, factor=1.5)
     found = compare_times(a, b)
     before = quantiles([value for values in a.values() for value in values])
@@ -385,14 +379,14 @@ def test_times_are_compared_in_seconds() -> None:
 
 
 def test_times_of_the_same_cases_are_paired() -> None:
-    """What differs between cases but not between the sides does not widen the limits."""
+    """Differences between cases that are the same on both sides do not widen the limits."""
     a = times(1, 40)
     found = compare_times(a, {case: [value + 1 for value in values] for case, values in a.items()})
     assert limits(found.median) == pytest.approx((1, 1))
 
 
 def test_times_of_few_cases() -> None:
-    """There is no p95 below 40 cases, no limits below 6, and nothing at all without a case."""
+    """There is no p95 below 40 cases, no limits below 6, and nothing without a case."""
     some = compare_times(times(1, 39), times(2, 39))
     assert some.median.low is not None and some.median.note == ""
     assert some.p95.difference is None and some.p95.note == "too few cases for a p95: 40 are needed"
@@ -406,17 +400,9 @@ def test_times_of_few_cases() -> None:
 
 
 def test_quantiles() -> None:
-    """They are NumPy's, and None for each that was asked for when there is no value."""
+    """They are NumPy's, and None for each without a value."""
     values = np.random.default_rng(4).normal(size=31).tolist()
     levels = (0, 0.05, 0.5, 0.95, 1)
     assert quantiles(values, levels) == pytest.approx(np.quantile(values, levels).tolist())
     assert quantiles([3.0]) == (3.0, 3.0)
     assert quantiles([]) == (None, None)
-
-
-def test_importing_it_is_cheap() -> None:
-    """NumPy and SciPy wait until a figure is asked for."""
-    heavy = {"numpy", "scipy", "pandas"}
-    script = f"import sys, halo_notebook.evaluation.intervals; print(*{heavy} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""

@@ -1,4 +1,4 @@
-"""An evaluation as it is looked at: in a cell, as a plot, as one file."""
+"""An evaluation to look at: in a cell, as a plot, as one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from halo_notebook import HaloClient, errors
 from halo_notebook.checks import action, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluation import Evaluation
-from halo_notebook.evaluation.run import evaluate
 from halo_notebook.evaluation.state import RunState
 from halo_notebook.stream import JSON, Action, TextDelta
 
@@ -23,6 +22,7 @@ from ..harness.pages import ARTEFACTS, BrowserPage
 
 if TYPE_CHECKING:
     from ..harness.lab import LabPage
+    from .conftest import RunCases
 
 CASES: list[Any] = [
     {"id": "memory", "turns": ["My name is Ada", "What is my name?"], "expect": "Ada", "tags": ["memory"]},
@@ -32,25 +32,20 @@ CASES: list[Any] = [
 
 
 @pytest.fixture
-def result(agent: DemoAgent, client: HaloClient) -> Evaluation:
-    """Two configurations, one of them with a conversation that broke off."""
+def result(agent: DemoAgent, client: HaloClient, run_cases: RunCases) -> Evaluation:
+    """Two configurations, one of them with a conversation that was cut off."""
     agent.faults.append("cut text")
-    return evaluate(
-        CASES,
-        {"contains": contains(), "acts": action("create_ticket")},
-        configs={"chat": client, "voice": {"client": client, "mode": "voice"}},
-        repeats=2,
-        concurrency=1,
-        progress=False,
-    )
+    checks = {"contains": contains(), "acts": action("create_ticket")}
+    configs = {"chat": client, "voice": {"client": client, "mode": "voice"}}
+    return run_cases(CASES, checks, configs=configs, repeats=2, concurrency=1)
 
 
 def text_of(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
-def test_a_cell_shows_rates_times_agents_and_what_to_look_at(result: Evaluation) -> None:
-    """Each figure with how sure it is, what to know in mind, and the cases that went worst."""
+def test_a_cell_shows_rates_times_agents_and_the_worst_cases(result: Evaluation) -> None:
+    """Each rate with its interval, and the notes."""
     shown = text_of(result._repr_html_())
     assert "12 conversations: 11 complete, 1 interrupted" in shown
     assert "⚠ 1 conversation was interrupted after its message may have been sent" in shown
@@ -65,7 +60,7 @@ def test_a_cell_shows_rates_times_agents_and_what_to_look_at(result: Evaluation)
 
 
 def test_tags_group_the_summary(result: Evaluation) -> None:
-    """A case with two tags counts in both; all of them together stand first."""
+    """A case with two tags counts in both; all tags together come first."""
     summary = result.summary(by_tag=True)
     assert list(summary.loc["voice"].index) == ["(all)", "memory", "actions", "support"]
     assert list(summary.loc["voice"]["cases"]) == [3, 1, 1, 2]
@@ -75,14 +70,14 @@ def test_tags_group_the_summary(result: Evaluation) -> None:
 
 
 def test_a_comparison_is_a_table(result: Evaluation) -> None:
-    """A row per check and per time, with what it has to be read with."""
+    """A row per check and per time, with its note."""
     shown = text_of(result.compare("chat", "voice")._repr_html_())
     assert re.search(r"contains [+-]\d+ points \[.*?\], p = 1, 3 cases too few cases", shown)
     assert "first text, median" in shown and "whole reply, p95" in shown
 
 
 def test_the_worst_come_first(result: Evaluation) -> None:
-    """What broke off, then what failed the most, then the slowest; each case once."""
+    """Incomplete cases, then those that failed the most, then the slowest; each case once."""
     worst = result.worst()
     assert list(worst["case"]) == ["memory", "<b>bold</b>", "ticket"]
     assert worst["why"].iloc[0].startswith("interrupted: The connection broke off")
@@ -100,7 +95,7 @@ def test_the_worst_come_first(result: Evaluation) -> None:
 
 
 def test_a_plot_shows_without_network_or_script(result: Evaluation) -> None:
-    """It is a picture already, with every configuration and check; its chart can be changed."""
+    """It is a picture, with every configuration and check; its chart can be changed."""
     plot = result.plot()
     assert plot._repr_png_().startswith(b"\x89PNG")
     svg = plot.svg()
@@ -112,8 +107,8 @@ def test_a_plot_shows_without_network_or_script(result: Evaluation) -> None:
         empty.plot()
 
 
-def test_the_file_stands_by_itself(result: Evaluation, tmp_path: Path) -> None:
-    """Every conversation with its verdicts, the table and the picture; no script, and nothing loaded."""
+def test_the_file_is_self_contained(result: Evaluation, tmp_path: Path) -> None:
+    """It has every conversation with its verdicts, the table and the picture, and no script."""
     path = result.to_html(tmp_path / "for a colleague.html")
     html = path.read_text(encoding="utf-8")
     assert html.count('<details class="conversation">') == 12
@@ -123,15 +118,17 @@ def test_the_file_stands_by_itself(result: Evaluation, tmp_path: Path) -> None:
     assert not re.search(r"<script|\son\w+=|src=\"(?!data:)|<link|@import|url\(", html)
     assert "default-src 'none'" in html
     assert DEMO_KEY not in html
-    assert list(tmp_path.iterdir()) == [path]  # and nothing half done beside it
+    assert list(tmp_path.iterdir()) == [path]  # and no part of a page beside it
     with pytest.raises(errors.UsageError, match="could not be written"):
         result.to_html(tmp_path / "nowhere" / "x.html")
 
 
-def test_an_evaluation_of_nothing_shows_too(client: HaloClient, agent: DemoAgent, tmp_path: Path) -> None:
-    """Without checks, and when nobody answered."""
+def test_an_evaluation_without_replies_shows_too(
+    agent: DemoAgent, run_cases: RunCases, tmp_path: Path
+) -> None:
+    """It has no checks, and no reply came."""
     agent.faults.append("401")
-    result = evaluate(["one"], configs={"demo": client}, progress=False)
+    result = run_cases(["one"])
     shown = text_of(result._repr_html_())
     assert "1 conversation: 1 failed" in shown
     assert "failed: Halo refused the key (401: " in shown
@@ -145,14 +142,14 @@ def hostile_reply(request: dict[str, JSON]) -> Iterator[Step]:
 
 
 @pytest.mark.browser
-def test_a_hostile_agent_does_nothing_in_the_file(tmp_path: Path) -> None:
-    """Every attack that the cells are tried with: opened in a browser, none runs and none loads."""
+def test_a_hostile_agent_does_nothing_in_the_file(run_cases: RunCases, tmp_path: Path) -> None:
+    """Of all hostile samples, opened in a browser, none runs and none loads anything."""
     with DemoAgent(first_byte_s=0, reply=hostile_reply) as agent:
         configs = {"<script>alert(1)</script>": HaloClient(DEMO_KEY, base_url=agent.url)}
         names = list(dict.fromkeys([*TEXTS, *PAYLOADS]))
         cases = [{"id": f"<img src=x onerror=alert(1)>{name}", "turns": [name]} for name in names]
         checks = {"<img src=x onerror=alert(1)>": contains("zzz")}
-        result = evaluate(cases, checks, configs=configs, progress=False)
+        result = run_cases(cases, checks, configs=configs)
     path = result.to_html(tmp_path / "page.html")
     with BrowserPage() as browser:
         asked: list[str] = []
@@ -162,7 +159,7 @@ def test_a_hostile_agent_does_nothing_in_the_file(tmp_path: Path) -> None:
         browser.page.wait_for_timeout(500)
         assert browser.page.evaluate("[window.__halo_pwned, document.scripts.length]") == [None, 0]
         assert browser.browser_dialogs == [] and browser.page_errors == []
-        assert browser.console_errors == []  # where a refused load would be told
+        assert browser.console_errors == []  # a refused load would be here
         assert browser.page.locator("details.conversation").count() == len(names)
         assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
 
@@ -214,7 +211,7 @@ result""",
 
 @pytest.mark.browser
 def test_a_notebook_shows_it(lab: LabPage) -> None:
-    """The bar as it goes, the table, the plot and a conversation: seen, in light and dark, and safe."""
+    """The progress bar, the table, the plot and a conversation: visible, in light and dark, and safe."""
     at = {name: index for index, name in enumerate(CELLS)}
     lab.open_notebook(list(CELLS.values()))
     lab.run_all()
