@@ -1,4 +1,4 @@
-"""The transport of many streams against real servers: it says what httpx's own says, also of failures."""
+"""Every transport gives the same errors, keeps the same text and knows what was sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pytest
 
 from halo_notebook import AsyncHaloClient, Reply, errors
 from halo_notebook.client.transports.aiohttp import REUSED_WITHIN_S, AiohttpTransport
+from halo_notebook.client.transports.environment import proxy_for
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 
 from ..harness.faults import FAULTS, Fault
@@ -24,17 +25,25 @@ if TYPE_CHECKING:
     from halo_notebook.client.aio import AsyncReplyStream
 
 
+TRANSPORTS: dict[str, Callable[[str], Any]] = {
+    "network": lambda url: None,
+    "aiohttp": AiohttpTransport,
+    "the caller's httpx": lambda url: httpx.AsyncHTTPTransport(trust_env=False),
+}
+over_each = pytest.mark.parametrize("via", TRANSPORTS)
+
+
 def asked(
-    url: str, message: str = "Hello", images: Sequence[str] | None = None, **settings: Any
+    url: str, via: str = "aiohttp", images: Sequence[str] | None = None, **settings: Any
 ) -> tuple[Reply, errors.HaloError | None]:
-    """What came of one message over the transport, and the error that it ended with."""
+    """What came of one message over a transport, and the error that it ended with."""
 
     async def ask() -> tuple[Reply, errors.HaloError | None]:
         settings.setdefault("silence_timeout_s", 1)
         async with AsyncHaloClient(
-            DEMO_KEY, base_url=url, transport=AiohttpTransport(url), max_retries=0, **settings
+            DEMO_KEY, base_url=url, transport=TRANSPORTS[via](url), max_retries=0, **settings
         ) as client:
-            stream = client.stream(message, images=images)
+            stream = client.stream("Hello", images=images)
             try:
                 async with stream as events:
                     async for _ in events:
@@ -84,11 +93,14 @@ def received(connection: socket.socket) -> bytes:
     return head
 
 
+@over_each
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_each_fault_is_told_as_by_the_network_transport(fault: Fault, agent: DemoAgent) -> None:
+def test_each_fault_gives_the_same_error_over_every_transport(
+    via: str, fault: Fault, agent: DemoAgent
+) -> None:
     """The same error, the same text kept, sent once."""
     agent.faults.append(fault.name)
-    reply, error = asked(agent.url)
+    reply, error = asked(agent.url, via)
     if fault.error is None:
         assert error is None and reply.status == "complete"
     else:
@@ -98,20 +110,22 @@ def test_each_fault_is_told_as_by_the_network_transport(fault: Fault, agent: Dem
     assert len(agent.requests) == 1
 
 
-def test_text_is_passed_on_as_it_comes(agent: DemoAgent) -> None:
+@over_each
+def test_text_arrives_in_chunks(via: str, agent: DemoAgent) -> None:
     """The first text is there long before the last, and times count from the request's leaving."""
     agent.faults.append("drip")
-    reply, error = asked(agent.url)
+    reply, error = asked(agent.url, via)
     assert error is None
     assert reply.first_text_s is not None and reply.elapsed_s is not None
     assert 0 < reply.first_text_s < reply.elapsed_s / 4
 
 
-def test_without_a_connection_nothing_was_sent() -> None:
+@over_each
+def test_without_a_connection_nothing_was_sent(via: str) -> None:
     """Refused, not found, or too slow: each is known as not having arrived."""
-    reply, error = asked("http://127.0.0.1:1/api/sdk")
+    reply, error = asked("http://127.0.0.1:1/api/sdk", via)
     assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
-    reply, error = asked("https://halo.invalid/api/sdk")
+    reply, error = asked("https://halo.invalid/api/sdk", via)
     assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         held = [socket.socket() for _ in range(4)]
@@ -119,14 +133,15 @@ def test_without_a_connection_nothing_was_sent() -> None:
             each.setblocking(False)
             each.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}/api/sdk"
-        reply, error = asked(url, connect_timeout_s=0.2)
+        reply, error = asked(url, via, connect_timeout_s=0.2)
         for each in held:
             each.close()
     assert isinstance(error, errors.ConnectionFailed) and "within 0.2 s" in str(error)
     assert not reply.may_have_arrived
 
 
-def test_a_server_that_closes_may_have_the_message() -> None:
+@over_each
+def test_a_server_that_closes_may_have_the_message(via: str) -> None:
     """Closed before an answer, reset, or with an answer that is no HTTP: none is taken for 'not sent'."""
 
     def closes(connection: socket.socket) -> None:
@@ -142,12 +157,12 @@ def test_a_server_that_closes_may_have_the_message() -> None:
 
     for serve in (closes, resets, babbles):
         with server(serve) as url:
-            reply, error = asked(url)
+            reply, error = asked(url, via)
         assert type(error) is errors.ReplyInterrupted, (serve, error)
         assert reply.may_have_arrived
 
 
-def test_a_kept_connection_that_the_server_has_closed_loses_nothing_twice() -> None:
+def test_message_is_not_resent_after_server_closed_idle_connection() -> None:
     """The message that meets it may have arrived: it is told so, and not sent by another connection."""
     requests = []
 
@@ -172,7 +187,7 @@ def test_a_kept_connection_that_the_server_has_closed_loses_nothing_twice() -> N
     assert len(requests) == 2
 
 
-def test_an_idle_connection_is_not_used_again() -> None:
+def test_an_idle_connection_is_not_reused() -> None:
     """After `REUSED_WITHIN_S` a server may be closing it."""
     connections = 0
 
@@ -195,7 +210,7 @@ def test_an_idle_connection_is_not_used_again() -> None:
     assert connections == 2
 
 
-def test_connections_are_used_again(agent: DemoAgent) -> None:
+def test_connections_are_reused(agent: DemoAgent) -> None:
     """Message after message goes by the one that is there, which spares a handshake each."""
 
     async def ask() -> None:
@@ -211,14 +226,30 @@ def test_connections_are_used_again(agent: DemoAgent) -> None:
     assert len(agent.requests) == 5
 
 
-def test_the_key_goes_nowhere_but_to_its_server(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy from the environment does not see what goes to this machine; elsewhere it is used."""
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    assert asked(agent.url)[1] is None
-    reply, error = asked("https://halo.invalid/api/sdk")
-    assert isinstance(error, errors.ConnectionFailed) and "proxy" in str(error)
-    assert not reply.may_have_arrived
+@pytest.mark.parametrize("via", ["network", "aiohttp"])
+@pytest.mark.parametrize("names", [("HTTP_PROXY", "HTTPS_PROXY"), ("ALL_PROXY",)])
+def test_a_proxy_is_used_except_for_this_machine(
+    names: tuple[str, ...], via: str, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy from the environment does not see what goes to this machine, nor to a host of NO_PROXY."""
+    for name in names:
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert asked(agent.url, via)[1] is None
+    reply, error = asked("https://halo.invalid/api/sdk", via)
+    assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
+    proxied = str(error)
+    monkeypatch.setenv("NO_PROXY", "localhost, ::1/128, .invalid")
+    reply, error = asked("https://halo.invalid/api/sdk", via)
+    assert isinstance(error, errors.ConnectionFailed) and str(error) != proxied
+    assert proxy_for("https://halo.invalid/api/sdk") is None
+
+
+def test_a_proxy_that_cannot_be_used_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message does not go around it; the line names no password."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:p4ssword@127.0.0.1:9")
+    _, error = asked("https://halo.invalid/api/sdk")
+    assert isinstance(error, errors.ConfigError) and "socks5:// is not supported" in str(error)
+    assert "p4ssword" not in str(error)
 
 
 def test_a_reply_that_is_left_closes_its_connection() -> None:
@@ -244,7 +275,8 @@ def test_a_reply_that_is_left_closes_its_connection() -> None:
         asyncio.run(leave(url))
 
 
-def test_a_silence_is_measured_from_the_last_that_came() -> None:
+@over_each
+def test_a_silence_is_measured_from_the_last_chunk(via: str) -> None:
     """An answer that takes longer than a silence may last is read to its end; one that stops is not."""
     pause = threading.Event()
 
@@ -262,18 +294,18 @@ def test_a_silence_is_measured_from_the_last_that_came() -> None:
             pass
 
     with server(serve) as url:
-        reply, error = asked(url, silence_timeout_s=0.5)
+        reply, error = asked(url, via, silence_timeout_s=0.5)
     assert error is None and reply.text == "piecemeal"
     assert reply.elapsed_s is not None and reply.elapsed_s > 0.5
     with server(stops) as url:
-        reply, error = asked(url, silence_timeout_s=0.5)
+        reply, error = asked(url, via, silence_timeout_s=0.5)
     assert isinstance(error, errors.ReplyTimeout) and "silent for 0.5 s" in str(error)
     assert reply.text == "piece" and reply.may_have_arrived
     assert reply.elapsed_s is not None and reply.elapsed_s < 5
 
 
 @pytest.mark.parametrize("fault", [None, "drip"], ids=["before its head", "in its midst"])
-def test_a_loop_that_is_held_up_is_no_silence_of_the_agents(fault: str | None, agent: DemoAgent) -> None:
+def test_a_busy_loop_is_not_taken_for_a_silent_agent(fault: str | None, agent: DemoAgent) -> None:
     """A check may compute for long on the notebook's own loop; what came meanwhile is there when it ends."""
     if fault:
         agent.faults.append(fault)
@@ -297,7 +329,8 @@ def test_a_loop_that_is_held_up_is_no_silence_of_the_agents(fault: str | None, a
     assert asyncio.run(ask()).status == "complete"
 
 
-def test_a_message_that_is_not_taken_in_is_a_silence() -> None:
+@over_each
+def test_a_server_that_reads_nothing_times_out(via: str) -> None:
     """A server that reads nothing holds up no turn for ever; of the message a part may have arrived."""
     never = threading.Event()
 
@@ -305,13 +338,16 @@ def test_a_message_that_is_not_taken_in_is_a_silence() -> None:
         never.wait(20)
 
     with server(serve) as url:
-        reply, error = asked(url, silence_timeout_s=0.5, images=["data:image/png;base64," + 16_000_000 * "A"])
+        reply, error = asked(
+            url, via, silence_timeout_s=0.5, images=["data:image/png;base64," + 16_000_000 * "A"]
+        )
         never.set()
     assert isinstance(error, errors.ReplyTimeout), error
     assert reply.may_have_arrived
 
 
-def test_a_compression_that_nobody_asked_for_is_undone() -> None:
+@over_each
+def test_an_unrequested_compression_is_undone(via: str) -> None:
     """As by the network's own transport: whole, and what cannot be read is said so."""
     whole = zlib.compress("grüße".encode())
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n"
@@ -325,37 +361,8 @@ def test_a_compression_that_nobody_asked_for_is_undone() -> None:
         connection.sendall(head % 5 + b"plain")
 
     with server(serve) as url:
-        reply, error = asked(url)
+        reply, error = asked(url, via)
     assert error is None and reply.text == "grüße"
     with server(babbles) as url:
-        reply, error = asked(url)
+        reply, error = asked(url, via)
     assert isinstance(error, errors.ReplyUnreadable) and "compression" in str(error)
-
-
-def test_a_transport_that_says_nothing_of_what_left_is_not_believed() -> None:
-    """With any other than the network's own and this one, a failure may have been after the sending."""
-
-    class Silent(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            raise httpx.ReadError("gone")
-
-    class Body(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            yield b"hi"
-
-    class Speaks(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            assert request.extensions["timeout"]["connect"] == 10
-            return httpx.Response(200, stream=Body())
-
-    async def ask() -> None:
-        client = AsyncHaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", transport=Silent())
-        stream = client.stream("one")
-        with pytest.raises(errors.ReplyInterrupted):
-            async with stream:
-                pass
-        assert stream.may_have_arrived
-        spoken = AsyncHaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", transport=Speaks())
-        assert (await spoken.ask("one")).text == "hi"
-
-    asyncio.run(ask())

@@ -1,0 +1,100 @@
+"""A compressed body is undone in bounded pieces; one that cannot be undone is never taken for a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from halo_notebook.client.transports.body import MAX_PIECE_BYTES, decoded
+from halo_notebook.client.transports.protocol import BrokeOff, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TEXT = "grüße ".encode() * 1000
+_RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+RAW_DEFLATE = _RAW.compress(TEXT) + _RAW.flush()
+
+
+class Body:
+    """An answer whose body arrives in chunks of `size` bytes."""
+
+    status = 200
+
+    def __init__(self, coding: str, data: bytes, size: int) -> None:
+        self.headers = {"content-encoding": coding}
+        self._chunks = [data[at : at + size] for at in range(0, len(data), size)]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
+    async def aclose(self) -> None:
+        pass
+
+
+def pieces(coding: str, data: bytes, size: int = 100) -> list[bytes]:
+    async def read() -> list[bytes]:
+        return [piece async for piece in decoded(Body(coding, data, size))]
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("size", [2, 7, 10_000])
+@pytest.mark.parametrize(
+    ("coding", "data"),
+    [
+        ("", TEXT),
+        ("identity", TEXT),
+        ("gzip", gzip.compress(TEXT)),
+        (" X-GZIP ", gzip.compress(TEXT)),
+        ("gzip", gzip.compress(TEXT[:500]) + gzip.compress(TEXT[500:])),
+        ("deflate", zlib.compress(TEXT)),
+        ("deflate", RAW_DEFLATE),
+    ],
+    ids=["absent", "identity", "gzip", "x-gzip", "members", "zlib", "raw"],
+)
+def test_a_body_is_decoded_however_it_is_divided(coding: str, data: bytes, size: int) -> None:
+    """Each encoding that can be undone, in chunks of any size."""
+    assert b"".join(pieces(coding, data, size)) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("coding", "data"),
+    [
+        ("br", b"x"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x"))),
+        ("gzip", b"plain"),
+        ("deflate", b"plain"),
+    ],
+)
+def test_what_cannot_be_undone_is_an_error(coding: str, data: bytes) -> None:
+    """It is not shown as if it were text."""
+    with pytest.raises(Unreadable):
+        pieces(coding, data)
+
+
+def test_a_body_without_its_end_broke_off() -> None:
+    """What arrived of it is given first."""
+    data = gzip.compress(TEXT)[:-9]
+    received = b""
+
+    async def read() -> None:
+        nonlocal received
+        async for piece in decoded(Body("gzip", data, 10)):
+            received += piece
+
+    with pytest.raises(BrokeOff):
+        asyncio.run(read())
+    assert received and TEXT.startswith(received)
+
+
+def test_a_bomb_comes_in_bounded_pieces() -> None:
+    """However much a chunk contains, a piece has a limit."""
+    made = pieces("gzip", gzip.compress(bytes(10_000_000)), size=100_000)
+    assert sum(len(piece) for piece in made) == 10_000_000
+    assert max(len(piece) for piece in made) <= MAX_PIECE_BYTES

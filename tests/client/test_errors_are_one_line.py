@@ -1,0 +1,120 @@
+"""Whatever fails is one clear line, which says what was kept and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pickle
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from halo_notebook import HaloClient, errors
+from halo_notebook.client.failures import TRANSPORT_ERRORS
+from halo_notebook.client.transports.network import mapped
+from halo_notebook.client.transports.protocol import NotConnected, Outgoing, TransportError
+
+from ..harness.faults import FAULTS, Fault
+from .keys import KEY
+
+if TYPE_CHECKING:
+    from halo_notebook.demo import DemoAgent
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_fault_is_one_clear_line(fault: Fault, client: HaloClient, agent: DemoAgent) -> None:
+    """Each fault gives one clear line, keeps what came and sends one request where one is allowed."""
+    agent.faults.extend([fault.name] * 3)
+    stream = client.stream("Hello", session_id="sess_1_kept")
+    if fault.error is None:
+        with stream as events:
+            list(events)
+        assert stream.reply.status == "complete"
+    else:
+        with pytest.raises(fault.error) as caught, stream as events:
+            list(events)
+        line = str(caught.value)
+        assert type(caught.value) is fault.error
+        assert "\n" not in line and len(line) < 400
+        assert all(words in line for words in fault.words), line
+        assert KEY not in line
+        assert caught.value.reply is stream.reply
+        assert (stream.reply.status, stream.reply.error) == ("failed", line)
+        assert caught.value._render_traceback_() == [f"{fault.error.__name__}: {line}"]
+    assert fault.text in stream.reply.text
+    assert len(agent.requests) == fault.sent
+    assert stream.reply.retries == fault.sent - 1
+    agent.faults.clear()
+    assert client.ask("Hello").status == "complete"
+
+
+def test_every_httpx_error_is_mapped() -> None:
+    """A new exception in httpx is one of the four of a transport, by its own name or by its parent's."""
+    roots = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+    known = [value for value in vars(httpx).values() if inspect.isclass(value) and issubclass(value, roots)]
+    outgoing = Outgoing("https://x", {}, b"", connect_s=1, silence_s=1)
+    not_sent = set()
+    for kind in known:
+        error = kind.__new__(kind)
+        Exception.__init__(error, "why")
+        assert type(mapped(error, outgoing)) in TRANSPORT_ERRORS, kind
+        if isinstance(mapped(error, outgoing), NotConnected):
+            not_sent.add(kind)
+    assert not_sent == {
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.InvalidURL,
+        httpx.PoolTimeout,
+        httpx.ProxyError,
+        httpx.UnsupportedProtocol,
+    }
+    assert isinstance(mapped(httpx.ReadError("x"), outgoing, left=False), NotConnected)
+
+
+def test_every_error_of_a_transport_is_one_of_ours() -> None:
+    """The one table is complete."""
+    assert TRANSPORT_ERRORS.keys() == set(TransportError.__subclasses__())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ALL_PROXY", "foo://127.0.0.1"), ("SSL_CERT_FILE", "/nonexistent/certificates")]
+)
+def test_a_network_that_cannot_be_set_up_is_one_line(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An odd proxy or certificate in the environment is a setting, not a crash."""
+    monkeypatch.setenv(name, value)
+    stream = HaloClient(KEY).stream("Hello")
+    with pytest.raises(errors.ConfigError, match="network could not be set up"), stream:
+        pass
+    assert stream.reply.status == "failed"
+
+
+def test_an_error_body_that_drips_does_not_hold_up_its_error() -> None:
+    """What came of it in a few seconds is enough: the status says what has to be said."""
+
+    class Dripping(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b"x"
+                await asyncio.sleep(0.1)
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(401, stream=Dripping()))
+    started = time.monotonic()
+    with pytest.raises(errors.AuthenticationError):
+        HaloClient(KEY, transport=transport).ask("Hello")
+    assert time.monotonic() - started < 30
+
+
+def test_errors_can_be_sent_between_processes(client: HaloClient, agent: DemoAgent) -> None:
+    """With all that is known about them."""
+    agent.faults.append("429 retry-after 90")
+    with pytest.raises(errors.RateLimited) as caught:
+        client.ask("Hello")
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # made in the line itself
+    assert str(again) == str(caught.value)
+    assert (again.status_code, again.retry_after_s) == (429, 90.0)
+    assert again.reply.status == "failed"

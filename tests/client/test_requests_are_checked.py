@@ -1,0 +1,201 @@
+"""A request is checked against the API's limits before anything is sent."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from halo_notebook import HaloClient, errors
+from halo_notebook.client.request import MAX_MESSAGE_CHARS, context_entry, image_url
+
+from .keys import token
+
+if TYPE_CHECKING:
+    from halo_notebook.demo import DemoAgent
+
+
+def test_all_fields_are_sent_as_given(client: HaloClient, agent: DemoAgent) -> None:
+    """Each documented field reaches the server under its own name."""
+    fields: dict[str, Any] = {
+        "user_id": "u_1",
+        "user_token": token(None),
+        "session_id": "sess_1_a",
+        "company_id": "c_1",
+        "mode": "voice",
+        "context": {"plan": {"label": "Plan", "type": "status", "value": "pro"}, "seats": 3},
+        "custom_fields": {"role": "admin"},
+        "conversation_history": [{"role": "user", "content": "Hi"}, {"speaker": "agent", "text": "Hello"}],
+        "behavior_context": "looked at /billing",
+        "agent_id": "agent_x",
+        "images": ["https://example.com/a.png"],
+    }
+    client.ask("Hello", **fields)
+    sent = agent.requests[-1].body
+    expected = fields | {"message": "Hello"}
+    expected["context"] = {**fields["context"], "seats": {"label": "seats", "value": 3}}
+    assert sent == expected
+    assert agent.requests[-1].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("message", "fields", "words"),
+    [
+        ("", {}, "message is empty"),
+        (" \n", {}, "message is empty"),
+        ("x" * (MAX_MESSAGE_CHARS + 1), {}, "10,001 characters; the API takes 10,000"),
+        ("Hi", {"mode": "chta"}, "did you mean 'chat'"),
+        ("Hi", {"user_name": "u"}, "no field 'user_name'"),
+        ("Hi", {"sesion_id": "s"}, "did you mean 'session_id'"),
+        ("Hi", {"user_id": 7}, "user_id must be a string"),
+        ("Hi", {"session_id": ""}, "session_id is empty"),
+        ("Hi", {"custom_fields": {"a": "x" * 10_000}}, "the API takes 10,000"),
+        ("Hi", {"custom_fields": {"a": float("nan")}}, "cannot be sent as JSON"),
+        ("Hi", {"custom_fields": [1]}, "must be a dict"),
+        ("Hi", {"conversation_history": [{"role": "user", "content": ""}] * 51}, "51 items"),
+        ("Hi", {"conversation_history": [{"role": "user"}]}, r"conversation_history\[0\] needs"),
+        ("Hi", {"conversation_history": "Hi"}, "must be a list"),
+        ("Hi", {"behavior_context": "x" * 5_001}, "5,001 characters"),
+        ("Hi", {"context": {"a": {"label": 1, "value": 2}}}, "label and type as strings"),
+        ("Hi", {"context": {"a": object()}}, "object has no JSON form"),
+        ("Hi", {"images": ["file:///etc/passwd"]}, r"images\[0\] is not"),
+        ("Hi", {"images": "https://example.com"}, "must be a list"),
+        ("Hi", {"user_token": 3}, "string or a callable"),
+    ],
+)
+def test_a_request_beyond_the_limits_is_not_sent(
+    message: str, fields: dict[str, Any], words: str, client: HaloClient, agent: DemoAgent
+) -> None:
+    """Limits are checked before anything is sent, and the line says so."""
+    with pytest.raises(errors.InvalidRequest, match=words) as caught:
+        client.ask(message, **fields)
+    assert "Nothing was sent" in str(caught.value)
+    assert not agent.requests
+
+
+def test_limits_are_met_exactly(client: HaloClient) -> None:
+    """What is just within the limits is sent; None is as good as absent."""
+    fields: dict[str, Any] = {
+        "custom_fields": {"a": "x" * (10_000 - len('{"a":""}'))},
+        "conversation_history": [{"role": "user", "content": "x"}] * 50,
+        "behavior_context": "x" * 5_000,
+        "mode": None,
+    }
+    assert client.ask("é" * MAX_MESSAGE_CHARS, **fields).status == "complete"
+
+
+def test_a_dataframe_becomes_a_list_of_its_rows() -> None:
+    """Missing values become null and dates ISO text."""
+    frame = pd.DataFrame({"n": [1, None], "day": pd.to_datetime(["2026-01-02", None])})
+    entry = context_entry("orders", frame)
+    assert entry["label"] == "orders" and entry["type"] == "list"
+    rows: Any = entry["value"]
+    assert rows[0]["n"] == 1 and rows[0]["day"].startswith("2026-01-02")
+    assert rows[1] == {"n": None, "day": None}
+    nested = context_entry("k", {"label": "Orders", "value": frame})
+    assert nested["value"] == rows
+    assert context_entry("s", pd.Series([1, 2])) == {"label": "s", "value": [1, 2]}
+    assert context_entry("n", frame["n"].max())["value"] == 1
+
+
+def test_numbers_from_pandas_and_numpy_are_exact() -> None:
+    """A p-value is not rounded to zero, and neither is a total."""
+    small, many = 4.2e-12, 0.12345678901234567
+    frame = pd.DataFrame({"p": [small, many], "i": [2**60, 1]})
+    assert context_entry("k", frame)["value"] == [{"p": small, "i": 2**60}, {"p": many, "i": 1}]
+    assert context_entry("k", np.array([[small], [many]]))["value"] == [[small], [many]]
+    assert context_entry("k", pd.Series([small], index=["a"]))["value"] == {"a": small}
+
+
+def test_a_named_index_is_sent() -> None:
+    """A group's name is a column of its row; bare row numbers are left out."""
+    frame = pd.DataFrame({"plan": ["a", "b", "a"], "x": [1, 2, 3]})
+    grouped = context_entry("k", frame.groupby("plan").sum())["value"]
+    assert grouped == [{"plan": "a", "x": 4}, {"plan": "b", "x": 2}]
+    assert context_entry("k", frame[frame.x > 1])["value"] == [{"plan": "b", "x": 2}, {"plan": "a", "x": 3}]
+    assert context_entry("k", frame.x.describe().to_frame())["value"][0] == {"index": "count", "x": 3.0}  # type: ignore[index]
+
+
+@dataclass
+class Plan:
+    name: str
+    seats: int
+
+
+class Size(Enum):
+    LARGE = "L"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Plan("pro", 3), {"name": "pro", "seats": 3}),
+        (Size.LARGE, "L"),
+        (Decimal("1.10"), "1.10"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (np.datetime64("2024-01-02T00:00:00.000000001"), "2024-01-02T00:00:00.000000001"),
+        (np.array(["2024-01-02"], dtype="datetime64[ns]"), ["2024-01-02T00:00:00.000000000"]),
+        (pd.NaT, None),
+        (np.bool_(True), True),
+        ({1: "a", (1, 2): "b"}, {"1": "a", "(1, 2)": "b"}),
+        (range(3), [0, 1, 2]),
+        (Path("a"), "a"),
+    ],
+)
+def test_values_of_a_notebook_have_a_json_form(value: Any, plain: Any) -> None:
+    """What people keep in notebooks is sent as what it says."""
+    assert context_entry("k", value)["value"] == plain
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({1: 2, "1": 3}, "two of its keys are '1'"),
+        (pd.DataFrame({"a": [math.inf]}), "not JSON compliant"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "column names are not unique"),
+        (pd.DataFrame({"a": [object()]}), "object has no JSON form"),
+        (b"bytes", "bytes has no JSON form"),
+        (np.timedelta64(1, "s"), "no JSON form"),
+    ],
+    ids=["keys", "infinity", "columns", "objects", "bytes", "duration"],
+)
+def test_what_would_be_lost_is_refused(value: Any, words: str) -> None:
+    """Nothing is dropped or changed in silence."""
+    with pytest.raises(errors.InvalidRequest, match=words):
+        context_entry("k", value)
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
+
+
+def test_images_become_data_urls(tmp_path: Any) -> None:
+    """Files, bytes and what a notebook shows as a PNG; no other file is sent by mistake."""
+    picture = tmp_path / "a.png"
+    picture.write_bytes(PNG)
+    url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    assert image_url(picture) == image_url(PNG) == url
+    assert image_url("https://example.com/a") == "https://example.com/a"
+
+    class Shown:
+        def _repr_png_(self) -> bytes:
+            return PNG
+
+    assert image_url(Shown()) == url
+    assert image_url(b"\xff\xd8\xff\xe0").startswith("data:image/jpeg")
+    assert image_url(b"RIFF0000WEBPVP8 ").startswith("data:image/webp")
+    key = tmp_path / "id_rsa"
+    key.write_text("private")
+    for value in (key, b"private", object(), "not a url"):
+        with pytest.raises(errors.InvalidRequest, match="is not an image"):
+            image_url(value)
+    with pytest.raises(errors.InvalidRequest, match="could not be read"):
+        image_url(tmp_path / "absent.png")

@@ -1,0 +1,155 @@
+"""Settings are checked, and no secret appears in a repr, an error or a log."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import pickle
+from typing import Any
+
+import httpx
+import pytest
+
+from halo_notebook import HaloClient, errors
+from halo_notebook.client.secrets import checked_key
+from halo_notebook.demo import DemoAgent
+from halo_notebook.stream import TextDelta
+
+from .keys import KEY, SECRET, token
+
+
+def test_settings_come_from_the_argument_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument goes before the environment's variable."""
+    monkeypatch.setenv("HALO_API_KEY", KEY)
+    monkeypatch.setenv("HALO_BASE_URL", "https://halo.example.com/api/")
+    monkeypatch.setenv("HALO_USER_ID", "u_env")
+    monkeypatch.setenv("HALO_USER_TOKEN", token(None))
+    assert HaloClient().debug()["base_url"] == "https://halo.example.com/api"
+    assert HaloClient().debug()["user_id"] == "u_env"
+    assert HaloClient().debug()["user_token"] == "set"
+    assert HaloClient(base_url="http://localhost:1", user_id="u_arg").debug()["user_id"] == "u_arg"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"api_key": ""}, "no API key.*HALO_API_KEY"),
+        ({"api_key": SECRET}, "identity secret"),
+        ({"api_key": "ab_live_a b"}, "copy it anew"),
+        ({"api_key": "ab_live_\x00"}, "copy it anew"),
+        ({"user_token": SECRET}, "identity secret"),
+        ({"user_token": 3}, "string or a callable"),
+        ({"base_url": "http://api.example.com"}, "Plain http.*api.example.com"),
+        ({"base_url": "http://127.0.0.1.example.com"}, "Plain http"),
+        ({"base_url": "ftp://example.com"}, "not an http or https address"),
+        ({"base_url": "example.com"}, "not an http or https address"),
+        ({"base_url": "https://[::1"}, "not an http or https address"),
+        ({"base_url": "https://u:p4ss@example.com"}, "without them"),
+        ({"base_url": "https://example.com?key=p4ss"}, "without them"),
+        ({"base_url": "https://example.com?"}, "without them"),
+        ({"base_url": "https://example.com\t/x"}, "not an http or https address"),
+        ({"base_url": 5}, "not an http or https address"),
+        ({"api_key": b"ab_live_p4ss"}, "must be a string, not bytes"),
+        ({"max_retries": "2"}, "whole number from 0"),
+        ({"max_record_bytes": 0}, "whole number from 1"),
+        ({"connect_timeout_s": 0}, "above 0"),
+        ({"silence_timeout_s": float("nan")}, "above 0"),
+    ],
+)
+def test_unsafe_settings_are_refused(settings: dict[str, Any], words: str) -> None:
+    """Each is one line that says what is wrong, and holds no secret."""
+    with pytest.raises(errors.ConfigError, match=words) as caught:
+        HaloClient(**({"api_key": KEY} | settings))
+    assert SECRET not in str(caught.value) and "p4ss" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:1", "http://127.8.0.1", "http://[::1]:80", "https://example.com"]
+)
+def test_safe_addresses_are_taken(url: str) -> None:
+    """https anywhere, plain http to this machine."""
+    assert HaloClient(KEY, base_url=url).base_url == url
+
+
+def test_secrets_appear_nowhere(agent: DemoAgent, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in a repr, a snapshot, a dry run, a reply, an error, a header of ours or a log."""
+    user_token = token(None)
+    caplog.set_level(logging.DEBUG)
+
+    def echo(_: Any) -> list[Any]:
+        return [TextDelta("ok")]
+
+    with DemoAgent(reply=echo, first_byte_s=0) as server:
+        client = HaloClient(KEY, base_url=server.url, user_token=user_token, user_id="u_1")
+        stream = client.stream("Hello")
+        with stream:
+            list(stream)
+        shown = [
+            repr(client),
+            repr(vars(client)),
+            repr(vars(client.aio.endpoint)),
+            repr(client.aio.settings),
+            repr(stream.request),
+            repr(vars(stream._stream.exchange)),
+            json.dumps(client.debug()),
+            json.dumps(client.dry_run(client.prepare("Hello"))),
+            json.dumps(stream.reply.to_dict()),
+            caplog.text,
+        ]
+        assert server.requests[-1].body["user_token"] == user_token
+    for text in shown:
+        assert KEY not in text and user_token not in text, text
+
+
+@pytest.mark.parametrize("place", ["error", "docs_url"])
+def test_a_server_that_repeats_the_key_does_not_spread_it(place: str) -> None:
+    """A server's own words are cleaned of what was sent to it."""
+    body = {"error": "Bad", place: f"https://x/{KEY} is bad\x1b[31m\nreally"}
+    transport = httpx.MockTransport(lambda request: httpx.Response(400, json=body))
+    with pytest.raises(errors.BadRequest) as caught:
+        HaloClient(KEY, transport=transport).ask("Hello")
+    words = f"{caught.value} {caught.value.detail} {caught.value.docs_url}"
+    assert KEY not in words and "\x1b" not in words and "\n" not in words
+    assert "•••" in words
+
+
+@pytest.mark.parametrize("detail", ["y" * (300 - len(KEY)) + KEY, KEY[:5] + "\x07" + KEY[5:]])
+def test_a_key_is_masked_before_the_line_is_cut(detail: str) -> None:
+    """Neither the limit nor a control character in it lets a part of the key through."""
+    transport = httpx.MockTransport(lambda request: httpx.Response(400, json={"error": detail + "zzz"}))
+    with pytest.raises(errors.BadRequest) as caught:
+        HaloClient(KEY, transport=transport).ask("Hello")
+    assert KEY[:10] not in str(caught.value)
+    assert "•••" in str(caught.value)
+    declared = {"Content-Type": f"text/html; k={KEY}"}
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=declared))
+    with pytest.raises(errors.ReplyUnreadable) as unreadable:
+        HaloClient(KEY, transport=transport).ask("Hello")
+    assert KEY[:10] not in str(unreadable.value)
+
+
+def test_a_secret_cannot_be_pickled() -> None:
+    """A pickle of the client would hold the key."""
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(checked_key(KEY))
+    assert copy.deepcopy(checked_key(KEY)) == checked_key(KEY)
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_token_is_none(blank: str, agent: DemoAgent) -> None:
+    """Clearing a setting is not setting it to nothing."""
+    client = HaloClient(KEY, base_url=agent.url, user_token=blank)
+    assert client.debug()["user_token"] == "unset"
+    client.ask("Hello", user_token=blank)
+    assert "user_token" not in agent.requests[-1].body
+
+
+def test_debug_says_what_is_set(agent: DemoAgent) -> None:
+    """One snapshot that can be shared."""
+    client = HaloClient(KEY, base_url=agent.url, user_token=lambda: "t", user_id="u_1")
+    client.ask("Hello")
+    state = client.debug()
+    assert (state["api_key"], state["user_token"], state["user_token_is_callable"]) == ("set", "set", True)
+    assert state["last_status"] == "complete" and state["last_agent_id"] == "agent_demo"
+    assert HaloClient(KEY).debug()["user_token"] == "unset"
