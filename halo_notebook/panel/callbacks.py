@@ -17,46 +17,45 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Callback:
-    """A callback, and the context and the loop in which it was registered."""
+    """A callback, with the context and the loop in which it was registered."""
 
     function: Callable[..., Any]
     home: Home = field(default_factory=Home)
 
 
 class Callbacks:
-    """Calls callbacks in order and one at a time; used on the loop.
+    """Calls callbacks in order, for code on the loop.
 
     Args:
-        failed: gets a callback and what it raised, in one line; the others are called all the same.
+        failed: gets a callback and one line on what it raised. The next one is called all the same.
     """
 
     def __init__(self, failed: Callable[[Callable[..., Any], str], None]) -> None:
         self._failed = failed
         self._last: Future[None] | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()  # the loop itself holds no task
 
     def call(self, callback: Callback, *args: Any) -> None:
-        """Have `callback` called soon; one step of the loop later it is on its way."""
+        """Call `callback` soon: after the next step of the loop it is on its way."""
         before, self._last = self._last, Future()
         task = asyncio.ensure_future(self._run(callback, args, before, self._last))
-        self._running.add(task)  # the loop itself holds no task
+        self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _run(
         self, callback: Callback, args: tuple[Any, ...], before: Future[None] | None, over: Future[None]
     ) -> None:
+        async def in_turn() -> Any:
+            # A finished one is not awaited, so that a callback runs before the code that awaits the reply.
+            if before is not None and not before.done():
+                await asyncio.wrap_future(before)
+            value = callback.function(*args)
+            return await value if inspect.isawaitable(value) else value
+
         try:
-            await callback.home.call(_in_turn, callback.function, args, before)
+            await callback.home.call(in_turn)
         except UserCodeError as error:
             _log.info("A callback of a panel failed", exc_info=error)
             self._failed(callback.function, str(error))
         finally:
             over.set_result(None)
-
-
-async def _in_turn(function: Callable[..., Any], args: tuple[Any, ...], before: Future[None] | None) -> Any:
-    # Not waited for when it is over: then a callback runs before the one who awaits the reply goes on.
-    if before is not None and not before.done():
-        await asyncio.wrap_future(before)
-    value = function(*args)
-    return await value if inspect.isawaitable(value) else value

@@ -35,24 +35,23 @@ _followed: dict[Session, Following] = {}
 
 
 async def show(state: PanelState, session: Session) -> None:
-    """Have the panel show that session from now on, as it stands."""
+    """Show `session` in the panel from now on."""
     if state.closed or (state.epoch and session is state.session):
         return
     leave(state)
-    following = _followed.get(session)
-    if following is None:
-        own = state.following.session is session and not state.epoch
-        following = _followed[session] = state.following if own else Following(session)
-        spawn(_follow(following))
-    following.panels.append(state)
-    state.following, state.listens = following, False
+    if session not in _followed:
+        first = session is state.session  # the panel has just been made
+        _followed[session] = state.following if first else Following(session)
+        spawn(_follow(_followed[session]))
+    state.following, state.listens = _followed[session], False
+    state.following.panels.append(state)
     state.epoch, state.seq = state.epoch + 1, 0
     await state.refresh()
     state.note_status()
 
 
 def leave(state: PanelState) -> None:
-    """Have the panel show nothing more of its session, which goes its own way."""
+    """Show nothing more of its session in the panel. The session itself is not touched."""
     following = state.following
     if state in following.panels:
         following.panels.remove(state)
@@ -63,18 +62,18 @@ def leave(state: PanelState) -> None:
 
 
 async def register_changed(state: PanelState) -> None:
-    """Take notice of a session that is new, or another one than before under its name."""
+    """Tell the page which sessions there are, and show the one that has its name now."""
     session, old = state.register.get(state.session_name), state.session
-    goes_on = old.busy or state.queue
+    unfinished = old.busy or state.queue
     state.emit("sessions", sessions=state.session_list())
     if session is not old:
         await show(state, session)
-        if goes_on:
-            state.notice(f"The conversation that was here goes on as {old.name!r}, with what waits in it.")
+        if unfinished:
+            state.notice(f"The conversation before continues as {old.name!r}, with the messages that wait.")
 
 
 async def turn_ended(session: Session, turn: Turn) -> None:
-    """Wait until the panels that show `session` have the whole of `turn`, and callbacks are called."""
+    """Wait until the panels that show `session` have the whole of `turn` and have called the callbacks."""
     following = _followed.get(session)
     while following and following.panels and turn in session.turns[following.ended :]:
         await following.step.wait()
@@ -83,11 +82,7 @@ async def turn_ended(session: Session, turn: Turn) -> None:
 async def _follow(following: Following) -> None:
     """Follow one turn after the other, as long as a panel shows the session."""
     session = following.session
-
-    def changed(turn: Turn) -> None:
-        post(_changed, following, turn)
-
-    unwatch = session.watchers.add(changed)
+    unwatch = session.watchers.add(lambda turn: post(_changed, following, turn))
     while following.panels:
         following.turns.clear()
         if len(session.turns) > following.ended:

@@ -1,26 +1,28 @@
-"""The messages that a panel has yet to send, in order, one turn of a session at a time.
+"""The messages that a panel has yet to send, in order, one at a time for each session.
 
 What it promises:
 
 - A message is in one place: in its session's `Outbox` until its turn begins, then in its session.
 - It is ``waiting``, ``held`` or ``sending``. Until it is being sent it can be taken back.
-- Stop, and a turn from here that is stopped or fails, hold what waits behind it. A message that comes
-  later, or is released later, is not held for that turn, even if the turn is not quite over.
+- Stop holds what waits, and so does a turn from here that is stopped or fails. A message that is added or
+  released after that is not held for that turn, even if the turn has not quite ended.
 - A message that is refused stays, held, with the reason.
-- The result of a message is resolved after the page has been told and callbacks have been called.
+- The result of a message is set after the page has been told and the callbacks have been called.
 
-It runs on the loop; only a `Sent` may be used on any thread.
+It runs on the loop; `Sent` and `put` may be used on any thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..concurrency.inbox import Inbox
 from ..concurrency.loop import in_worker, post
 from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError
@@ -34,17 +36,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _HELD = (
-    "Held back: a turn before it was stopped or failed. The message was not sent and the session is kept; "
+    "Held back: an earlier turn was stopped or failed. The message was not sent and the session is kept; "
     "send it from the panel, or send it again."
 )
 
 
 class Sent(Future["Reply"]):
-    """A message on its way: its `result()` is the reply, and so is what it gives when awaited.
+    """A message that was sent from a panel: `result()` or `await` gives its reply.
 
-    Both raise the `HaloError` that the turn ended with, and `ReplyStopped` when the message was
-    held back, since a turn before it was stopped or failed. A turn that was itself stopped gives
-    its reply.
+    Both raise the `HaloError` with which the turn ended, and `ReplyStopped` if the message was held
+    back because an earlier turn was stopped or failed. A turn that was itself stopped gives its reply.
     """
 
     def __init__(self, text: str) -> None:
@@ -52,14 +53,17 @@ class Sent(Future["Reply"]):
         self._text = text
 
     def result(self, timeout: float | None = None) -> Reply:
-        """The reply; an interrupt ends the waiting for it, not the turn."""
+        """Wait for the reply. An interrupt ends the waiting, not the turn."""
+        inbox, until = Inbox(), math.inf if timeout is None else time.monotonic() + timeout
+        self.add_done_callback(lambda _: inbox.wake())
         try:
-            return super().result(timeout)
+            while not self.done() and (left_s := until - time.monotonic()) > 0:
+                inbox.wait(left_s)
         except KeyboardInterrupt:
             raise HaloError(
-                "Stopped waiting for the reply. The turn goes on and shows in the panel; panel.stop() ends "
-                "it."
+                "Stopped waiting for the reply. The turn continues in the panel; panel.stop() ends it."
             ) from None
+        return super().result(0)
 
     def __await__(self) -> Generator[Any, None, Reply]:
         return asyncio.wrap_future(self).__await__()
@@ -72,13 +76,13 @@ class Sent(Future["Reply"]):
 def check_text(value: object) -> None:
     """Raise `UsageError` unless `value` is a message."""
     if not isinstance(value, str):
-        raise UsageError(f"A message is text, not {type(value).__name__}. Nothing was sent; write one.")
+        raise UsageError(f"A message must be a string, not {type(value).__name__}. Nothing was sent.")
     if not value.strip():
         raise UsageError("The message is empty. Nothing was sent; write one.")
 
 
 def put(state: PanelState, session: Session, message: Message) -> Outbox:
-    """Have `message` wait behind those that wait already, on any thread; then `start` it on the loop."""
+    """Add `message` behind those that wait, on any thread. `start` sends it."""
     outbox = state.outboxes.setdefault(session, Outbox(session))
     outbox.messages.append(message)
     message.sent.add_done_callback(
@@ -88,12 +92,21 @@ def put(state: PanelState, session: Session, message: Message) -> Outbox:
     return outbox
 
 
+def start(state: PanelState, outbox: Outbox) -> None:
+    """Send what waits."""
+    if outbox.running is not None or outbox.session.busy:
+        state.emit_queue()
+    state.note_status()
+    if outbox.running is None:
+        outbox.running = asyncio.ensure_future(_send_all(state, outbox))
+
+
 def stop(state: PanelState, session: Session) -> None:
     """Stop the turn of `session` that runs, and hold what waits."""
     outbox = state.outboxes.get(session)
     if outbox is not None:
         outbox.spare()
-        if outbox.attempt is not None and any(each.state == "sending" for each in outbox.messages):
+        if outbox.attempt is not None and any(message.state == "sending" for message in outbox.messages):
             outbox.attempt.cancel()  # its turn has not begun
         _hold(state, outbox)
     session.stop()
@@ -107,7 +120,7 @@ def take_back(state: PanelState, cid: str) -> None:
 
 
 def release(state: PanelState, cid: str) -> None:
-    """Have a message that is held sent in its turn."""
+    """Let a message wait again that is held."""
     outbox, message = _unsent(state, cid)
     if message.sent.done():  # this is another try
         message.sent = Sent(message.text)
@@ -121,7 +134,7 @@ def _unsent(state: PanelState, cid: str) -> tuple[Outbox, Message]:
     for message in outbox.messages if outbox else ():
         if outbox and message.cid == cid and message.state != "sending":
             return outbox, message
-    raise UsageError("That message waits no longer: it has been sent or taken back.")
+    raise UsageError("That message is no longer waiting: it was sent or taken back.")
 
 
 def _remove(state: PanelState, outbox: Outbox, message: Message) -> None:
@@ -131,61 +144,53 @@ def _remove(state: PanelState, outbox: Outbox, message: Message) -> None:
     state.note_status()
 
 
-def _hold(state: PanelState, outbox: Outbox, errors: Mapping[Message, HaloError] | None = None) -> None:
-    """Hold what waits, and let those know who wait for a reply; first what the panel says of itself."""
+def _hold(state: PanelState, outbox: Outbox, refused: Message | None = None) -> None:
+    """Hold what waits. Those who wait for a reply learn it after the panel shows it."""
     messages = [message for message in outbox.messages if message.state != "held"]
     for message in messages:
         message.state = "held"
     state.emit_queue()
     state.note_status()
     for message in messages:
-        if not message.sent.done():
-            message.sent.set_exception((errors or {}).get(message) or ReplyStopped(_HELD))
-
-
-def _hold_behind(state: PanelState, outbox: Outbox, reply: Reply) -> None:
-    """The turn that runs has changed: what waits behind it is held when it has not come to its end."""
-    if reply.status != "streaming":
-        outbox.spare()
-    if reply.status in ("stopped", "failed"):
-        _hold(state, outbox)
-
-
-def start(state: PanelState, outbox: Outbox) -> None:
-    """Send what waits."""
-    if outbox.running is not None or outbox.session.busy:
-        state.emit_queue()
-    state.note_status()
-    if outbox.running is None:
-        outbox.running = asyncio.ensure_future(_send_all(state, outbox))
+        if not (message is refused or message.sent.done()):
+            message.sent.set_exception(ReplyStopped(_HELD))
 
 
 async def _send_all(state: PanelState, outbox: Outbox) -> None:
-    try:
-        while outbox.next is not None:
-            await outbox.session.idle()
-            message = outbox.next  # until now it could be taken back or held
-            if message is not None:
-                outbox.attempt = asyncio.ensure_future(_send(state, outbox, message))
-                await asyncio.wait({outbox.attempt})
-    finally:
-        outbox.running = outbox.attempt = None
+    while True:
+        await outbox.session.idle()
+        message = outbox.next  # until now it could be taken back or held
+        if message is None:
+            break
+        if message.sent.set_running_or_notify_cancel():
+            message.state = "sending"
+            outbox.attempt = asyncio.ensure_future(_send(state, outbox, message))
+            await asyncio.wait({outbox.attempt})
+        else:
+            _remove(state, outbox, message)
+    outbox.running = outbox.attempt = None
 
 
 async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
-    """Send one message and resolve its result when its reply has ended."""
-    sent, turn, error = message.sent, None, None
-    if not sent.set_running_or_notify_cancel():
-        _remove(state, outbox, message)
-        return
-    message.state = "sending"
+    """Send one message, and set its result when its reply has ended."""
+    session, sent = outbox.session, message.sent
+    turn: Turn | None = None
+    error: Exception | None = None
+
+    def hold_behind(reply: Reply) -> None:
+        if reply.status != "streaming":
+            outbox.spare()
+        if reply.status in ("stopped", "failed"):
+            _hold(state, outbox)
+
     try:
         client, fields = await in_worker(_prepared, state, message)
-        async with outbox.session.aturn(
-            client, message.text, call=state.home.call_in_thread, **fields
-        ) as stream:
-            turn = outbox.session.turns[-1]
-            _begin(state, outbox, message, turn)
+        call = state.home.call_in_thread
+        async with session.aturn(client, message.text, call=call, **fields) as stream:
+            turn = session.turns[-1]
+            outbox.messages.remove(message)
+            state.cids[turn] = message.cid
+            outbox.spare = turn.reply.watchers.add(hold_behind)
             stream.attended = True  # by whoever sees the panel say what it waits for
             async with stream as events:
                 async for _ in events:
@@ -193,9 +198,15 @@ async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
     except Exception as caught:  # noqa: BLE001  # whatever it is, it belongs to this message
         error = caught
     if turn is None:
-        _refuse(state, outbox, message, error)
+        if not isinstance(error, HaloError):
+            _log.error("A panel's message could not be sent", exc_info=error)
+            error = HaloError(f"The message could not be sent ({type(error).__name__}). The session is kept.")
+        message.error = str(error)
+        _hold(state, outbox, refused=message)
+        if not sent.done():  # else it has just been held
+            sent.set_exception(error)
         return
-    await follower.turn_ended(outbox.session, turn)
+    await follower.turn_ended(session, turn)
     if error is None:
         sent.set_result(turn.reply)
     else:
@@ -203,29 +214,13 @@ async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
 
 
 def _prepared(state: PanelState, message: Message) -> tuple[HaloClient, dict[str, Any]]:
-    """Whom to ask, by the settings as they are now, and with which request fields."""
+    """Who is asked, by the settings as they are now, and with which request fields."""
     client = state.client or state.connection.client()
     if message.exact:
         return client, message.fields
     if not isinstance(state.fields, Mapping) or not all(isinstance(name, str) for name in state.fields):
-        raise InvalidRequest("panel.fields must be a dict with string keys. Nothing was sent; mend it.")
+        raise InvalidRequest("panel.fields must be a dict with string keys. Nothing was sent; fix it.")
     fields = {**state.fields, **message.fields}
     if "message" in fields:
         raise InvalidRequest("There is no field 'message'. Nothing was sent; leave it out of the fields.")
     return client, fields
-
-
-def _begin(state: PanelState, outbox: Outbox, message: Message, turn: Turn) -> None:
-    """The message has become a turn; the panel may show another session by now."""
-    outbox.messages.remove(message)
-    outbox.spare = turn.reply.watchers.add(partial(_hold_behind, state, outbox))
-    state.cids[turn] = message.cid
-
-
-def _refuse(state: PanelState, outbox: Outbox, message: Message, error: Exception | None) -> None:
-    """Keep a message of which no turn came, with the reason."""
-    if not isinstance(error, HaloError):
-        _log.error("A panel's message could not be sent", exc_info=error)
-        error = HaloError(f"The message could not be sent ({type(error).__name__}). The session is kept.")
-    message.error = str(error)
-    _hold(state, outbox, {message: error})

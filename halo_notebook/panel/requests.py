@@ -1,14 +1,15 @@
-"""What a page may ask for: each request is a function of that name, whose result is the answer.
+"""What a page may ask for.
 
 Requests run on the loop, whichever thread they arrive on, and in the order in which they arrive. A
-request that arrives again is known by its id, and is only answered.
+request that arrives again is recognised by its id, and is only answered.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..concurrency.loop import in_worker
@@ -34,61 +35,47 @@ async def handle(state: PanelState, request: Any) -> None:
     """Do what the page asks for, and answer."""
     if not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
         return
-    answer: View = {}
+    answer: Any = None
     if cid not in state.requests:
         state.requests[cid] = None
         if len(state.requests) > _MAX_KNOWN:
             state.requests.popitem(last=False)
         try:
-            answer = await _answer(state, request) or {}
+            answer = _HANDLERS.get(str(request.get("kind")), _unknown)(state, request)
+            answer = await answer if inspect.isawaitable(answer) else answer
         except HaloError as error:
             answer = {"error": str(error)}
         except Exception as error:  # noqa: BLE001  # the page waits for an answer, whatever went wrong
             _log.error("A panel's request failed", exc_info=error)
             answer = {"error": f"That failed in the kernel ({type(error).__name__})."}
-    state.tell({"kind": "answer", "cid": cid, **answer})
+    state.tell({"kind": "answer", "cid": cid, **(answer or {})})
 
 
-def _answer(state: PanelState, request: Request) -> Awaitable[View | None]:
-    function = _FUNCTIONS.get(str(request.get("kind")))
-    if function is None:
-        raise UsageError("The page asks for what this version does not know. Reload the page.")
-    return function(state, request)
+def _unknown(state: PanelState, request: Request) -> None:
+    raise UsageError("The page asks for something that this version does not know. Reload the page.")
 
 
-async def _send(state: PanelState, request: Request) -> None:
+def _send(state: PanelState, request: Request) -> None:
     text = _text(request, "text")
     outbox.check_text(text)
-    _add(state, request, text, {}, exact=False)
+    _put(state, request, text, {}, exact=False)
 
 
-async def _again(state: PanelState, request: Request) -> None:
+def _again(state: PanelState, request: Request) -> None:
     turn = _turn(state, request)
     given = {name: value for name, value in turn.request.items() if name not in ("message", "session_id")}
-    _add(state, request, turn.message, given, exact=True)
+    _put(state, request, turn.message, given, exact=True)
 
 
-def _add(state: PanelState, request: Request, text: str, fields: dict[str, Any], *, exact: bool) -> None:
+def _put(state: PanelState, request: Request, text: str, fields: dict[str, Any], *, exact: bool) -> None:
     message = Message(_text(request, "cid"), text, fields, exact, outbox.Sent(text))
     outbox.start(state, outbox.put(state, state.session, message))
 
 
-async def _stop(state: PanelState, request: Request) -> None:
-    outbox.stop(state, state.session)
-
-
-async def _unqueue(state: PanelState, request: Request) -> None:
-    outbox.take_back(state, _text(request, "which"))
-
-
-async def _release(state: PanelState, request: Request) -> None:
-    outbox.release(state, _text(request, "which"))
-
-
-async def _rate(state: PanelState, request: Request) -> None:
+def _rate(state: PanelState, request: Request) -> None:
     value = _text(request, "value")
     if value not in ("up", "down", ""):
-        raise UsageError("A rating is 'up', 'down' or nothing. Nothing was changed.")
+        raise UsageError("A rating is 'up', 'down' or empty. Nothing was changed.")
     note = _text(request, "note")[:MAX_NOTE_CHARS]
     state.session.rate(_turn(state, request), cast("Verdict", value), note)
 
@@ -96,34 +83,32 @@ async def _rate(state: PanelState, request: Request) -> None:
 async def _switch(state: PanelState, request: Request) -> None:
     name = _text(request, "name").strip()
     if not name or not name.isprintable() or len(name) > 100:
-        raise UsageError("A session's name is a line of at most 100 characters. Nothing was changed.")
-    state.session_name = name
+        raise UsageError("A session's name is one line of at most 100 characters. Nothing was changed.")
     state.publish("session_name", name)
     await follower.show(state, state.register.get(name))
 
 
-async def _new(state: PanelState, request: Request) -> None:
+def _new(state: PanelState, request: Request) -> None:
     state.register.new(state.session_name)
 
 
 async def _export(state: PanelState, request: Request) -> View:
-    session, part = state.session, request.get("part", 0)
-    form = "json" if request.get("format") == "json" else "md"
+    session, part, as_json = state.session, request.get("part", 0), request.get("format") == "json"
 
     def whole() -> str:
-        if form == "md":
-            return session.to_markdown()
-        return json.dumps(session.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        if as_json:
+            return json.dumps(session.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        return session.to_markdown()
 
     if part == 0:
         text = await in_worker(whole)
         starts = range(0, len(text), EXPORT_PART_CHARS)
         state.exported = [text[start : start + EXPORT_PART_CHARS] for start in starts]
     if not isinstance(part, int) or not 0 <= part < len(state.exported):
-        raise UsageError("The page asks for a part of an export that there is not. Export it anew.")
+        raise UsageError("The export has no such part. Export it again.")
     return {
-        "name": f"{session.name}.{form}",
-        "mime": "application/json" if form == "json" else "text/markdown",
+        "name": f"{session.name}.{'json' if as_json else 'md'}",
+        "mime": "application/json" if as_json else "text/markdown",
         "text": state.exported[part],
         "parts": len(state.exported),
     }
@@ -132,39 +117,35 @@ async def _export(state: PanelState, request: Request) -> View:
 async def _earlier(state: PanelState, request: Request) -> View:
     before = request.get("before")
     if not isinstance(before, int):
-        raise UsageError("The page asks for turns before none. Reload the page.")
+        raise UsageError("The page is out of date. Reload the page.")
     turns, earlier = await in_worker(state.turns_before, before)
     return {"turns": list[JSON](turns), "earlier": earlier, "before": before}
 
 
-async def _sync(state: PanelState, request: Request) -> None:
-    await state.refresh()
-
-
 async def _views(state: PanelState, request: Request) -> None:
-    """The page shows the panel in so many places, or no longer."""
-    viewed = request.get("count") != 0
-    if viewed and not state.viewed:
-        state.viewed = True
+    """A page shows the panel in `count` places."""
+    viewed, before = request.get("count") != 0, state.viewed
+    state.viewed = viewed
+    if viewed and not before:
         await state.refresh()
-        state.following.news.set()  # what it has missed of a turn that runs
-    elif not viewed and state.viewed:
-        state.viewed = state.listens = False
-        state.tell({"kind": "views"})  # another page may show it; then it says so
+        state.following.news.set()  # the text of a running turn that it has missed
+    elif before and not viewed:
+        state.listens = False
+        state.tell({"kind": "views"})  # another page may show it, and says so
 
 
-_FUNCTIONS: dict[str, Callable[[PanelState, Request], Awaitable[View | None]]] = {
+_HANDLERS: dict[str, Callable[[PanelState, Request], Any]] = {
     "send": _send,
     "again": _again,
-    "stop": _stop,
-    "unqueue": _unqueue,
-    "release": _release,
+    "stop": lambda state, request: outbox.stop(state, state.session),
+    "unqueue": lambda state, request: outbox.take_back(state, _text(request, "which")),
+    "release": lambda state, request: outbox.release(state, _text(request, "which")),
     "rate": _rate,
     "switch": _switch,
     "new": _new,
     "export": _export,
     "earlier": _earlier,
-    "sync": _sync,
+    "sync": lambda state, request: state.refresh(),
     "views": _views,
 }
 

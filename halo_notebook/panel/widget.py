@@ -2,22 +2,21 @@
 
 What it promises:
 
-- What is said in the session shows here, whoever said it: this pane, another one, a `%%halo`
-  cell or a program. A turn goes on whatever becomes of the page.
-- The page gets what is new, each message with a sequence number. A page that has missed one
-  asks, and gets the whole as it stands; the finished turn comes whole in any case.
-- A message that was typed is sent once: one that reaches the kernel again is known by its id.
-- Any thread may call it. Clicks come on the kernel's main thread or on a subshell's, each with
-  a loop of its own. On the first they wait while a cell computes, on the other as long as that
-  holds the interpreter. A turn streams on meanwhile, on the one loop, which waits for neither.
-- What reaches the page of an agent's is safe HTML made by `display`, or JSON that it shows as text.
+- What is said in the session shows here, whoever said it: this panel, another one, a `%%halo` cell or a
+  program. A turn keeps running whatever becomes of the page.
+- The page gets what is new, each message with a sequence number. A page that has missed one asks for a
+  snapshot; a turn that has ended is sent whole in any case.
+- A message that was typed is sent once: if it reaches the kernel again, its id is known.
+- Any thread may call it. Clicks arrive on the kernel's main thread, where they wait while a cell
+  computes, or on a subshell's, where they wait while that cell holds the interpreter. A turn streams on
+  meanwhile, on the one loop, which waits for neither; nor does Stop wait for rendering.
+- What the page gets from an agent is safe HTML made by `display`, or JSON that it shows as text.
 
 It does not know what a reply means, nor how a page lays it out: `static/` does.
 
-Kernel to page, each a custom message with a `kind`: `snapshot` (all as it stands), `begin`,
-`frame` and `turn` (a turn begins, grows, has ended), `queue`, `sessions`, `beat` (a sign of
-life), `answer` (to a request), `notice`, `views` (who still shows the panel?), `closed`. Page to
-kernel, each answered once: see `requests`.
+Kernel to page, custom messages by their `kind`: `snapshot` (everything), `begin`, `frame` and `turn` (a
+turn begins, grows, has ended), `queue`, `sessions`, `beat` (a silent turn still runs), `answer` (to a
+request), `notice`, `views` (do you show the panel?), `closed`. Page to kernel: see `requests`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ import anywidget
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Bunch, List, TraitError, Unicode, observe, validate
+from traitlets import Bool, List, TraitError, Unicode, validate
 
 from ..concurrency.loop import post, spawn
 from ..display.text import one_line
@@ -52,37 +51,31 @@ if TYPE_CHECKING:
 
 
 class ChatPanel(anywidget.AnyWidget):
-    """A chat pane on a session that `%%halo` shares.
+    """A chat panel on a session that `%%halo` shares.
 
-    Show it as a cell's last line or with `display`; put it beside others with
-    ``HBox([panel_a, panel_b])``.
-
-    Where no widget can be shown (a notebook saved without widget state, nbconvert, GitHub), the
-    cell shows the conversation as static HTML: it is an output of its own, below the pane, which
-    is brought up to date when a turn ends and hidden by the pane as long as that is there. It
-    says when it was made. After the page has been reloaded, the front end no longer knows which
-    output that was: what is said from then on is in it when the cell has been run again. A pane
-    within another widget (`HBox`) has none.
+    Show it as a cell's last line or with `display`, or several side by side with
+    ``HBox([panel_a, panel_b])``. Where no widget can be shown (a notebook saved without widget state,
+    nbconvert, GitHub), the cell shows the conversation as static HTML, as of the last turn. A panel
+    inside another widget (`HBox`) has no static copy, and after the page has been reloaded the copy is
+    updated only when the cell is run again.
 
     Args:
-        session: the session's name; it is made when new.
-        title: what stands at the top; None for the agent's own name.
+        session: the session's name. A new name makes a new session.
+        title: shown at the top. None: the agent's name.
         height: a CSS length.
-        suggestions: messages to send with a click, shown while nothing has been said.
-        placeholder: what the empty text box says.
-        client: sends the messages. None: the kernel's own, as for `%%halo`, by the settings as
-            they are then.
+        suggestions: messages to send with a click, shown while the session has no turn.
+        placeholder: shown in the empty text box.
+        client: sends the messages. None: the client that `%%halo` uses, by the settings at that time.
 
     Attributes:
-        fields: request fields to send with each message from here, see `RequestFields`.
         busy: whether a turn of the session runs, or a message from here waits to be sent. Observable.
         status: ``ready``, ``queued``; while a turn runs one line such as ``streaming``; then
-            ``complete``, ``stopped`` or ``failed``. ``closed`` at the end. Observable, and
-            observers may be called on another thread.
-        session_name: the session that is shown; set it to show another. Observable.
+            ``complete``, ``stopped`` or ``failed``; ``closed`` at the end. Observable.
+        session_name: the session that is shown. Set it to show another. Observable; observers are
+            called as callbacks are, see `on_reply`.
 
     Raises:
-        UsageError: when an argument is not what it should be.
+        UsageError: when an argument has the wrong type.
 
     >>> from halo_notebook.client.sync import HaloClient
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
@@ -124,16 +117,14 @@ class ChatPanel(anywidget.AnyWidget):
         client: HaloClient | None = None,
     ) -> None:
         if not _is_text(session):
-            raise UsageError("A panel's session is a name. Nothing was shown; give one, such as 'default'.")
+            raise UsageError("session must be a name, such as 'default'. Nothing was shown.")
         if isinstance(suggestions, str):
-            raise UsageError("suggestions is a list of messages. Nothing was shown; put it in [ ].")
+            raise UsageError("suggestions must be a list of messages. Nothing was shown; put it in [ ].")
         if client is not None and not hasattr(client, "chat_stream"):
-            raise UsageError(
-                f"client is {type(client).__name__}. Nothing was shown; give a HaloClient, or leave it out."
-            )
+            raise UsageError(f"client must be a HaloClient, not {type(client).__name__}. Nothing was shown.")
         connection, register = shared_by(get_ipython())
         state = PanelState(
-            session, register, connection, client, send=self._send_to_page, publish=self._publish
+            session, register, connection, client, send=self._send_to_page, publish=self.set_trait
         )
         self._observers = Callbacks(lambda notify, error: state.notice(_observer_failed(notify, error)))
         self._state = state
@@ -149,7 +140,7 @@ class ChatPanel(anywidget.AnyWidget):
             )
         except TraitError as error:
             state.closed = True
-            raise UsageError(f"{one_line(str(error))} Nothing was shown; mend that argument.") from None
+            raise UsageError(f"{one_line(str(error))} Nothing was shown; fix that argument.") from None
         self._unwatch_register = register.watchers.add(self._register_changed)
         self.on_msg(lambda widget, content, buffers: spawn(requests.handle(state, content)))
         self.session_name = session
@@ -157,12 +148,12 @@ class ChatPanel(anywidget.AnyWidget):
 
     @property
     def session(self) -> Session:
-        """The session that is shown, the one that `%%halo -s NAME` uses."""
+        """The session that is shown, which `%%halo -s NAME` uses too."""
         return self._state.register.get(self._state.session_name)
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Request fields to send with each message from here, see `RequestFields`; can be set."""
+        """Request fields that are sent with each message from here, see `RequestFields`. Can be set."""
         fields: dict[str, Any] = self._state.fields
         return fields
 
@@ -171,18 +162,17 @@ class ChatPanel(anywidget.AnyWidget):
         self._state.fields = fields
 
     def ask(self, text: str, **fields: Unpack[RequestFields]) -> Sent:
-        """Send `text` as if it had been typed here, after what waits already; returns at once.
+        """Send `text` as if it had been typed here, behind the messages that wait. Returns at once.
 
         Args:
             text: the message.
-            fields: request fields for this message, beside and before `fields` of the panel.
+            fields: request fields for this message; they override those of the panel.
 
         Returns:
-            its `result()`, or what it gives when awaited, is the reply; that of a turn that was
-            stopped, too.
+            a handle: `result()` or `await` gives the reply, also for a stopped turn.
 
         Raises:
-            UsageError: when the panel is closed or `text` is no text.
+            UsageError: when the panel is closed or `text` is not a message.
         """
         outbox.check_text(text)
         self._check_open("Nothing was sent")
@@ -191,35 +181,34 @@ class ChatPanel(anywidget.AnyWidget):
         return sent
 
     def stop(self) -> None:
-        """Stop the turn that runs, keeping what had arrived. What waits is held back."""
+        """Stop the turn that runs; the text received so far is kept. Messages that wait are held back."""
         post(outbox.stop, self._state, self.session)
 
     def on_reply(self, callback: Callable[[Reply], Any]) -> Callable[[], None]:
-        """Have `callback(reply)` called when a turn of the shown session has ended, however it did.
+        """Call `callback(reply)` whenever a turn of the shown session has ended, in whatever way.
 
         Args:
-            callback: sync or async; it runs on the kernel's loop, one after the other, and waits
-                while a cell computes. What it raises is shown in the panel as one line.
+            callback: sync or async. Callbacks run one at a time on the kernel's loop, so they wait
+                while a cell computes. If one raises, the panel shows one line.
 
         Returns:
-            what ends it.
+            a function that removes the callback.
         """
         return self._added(self._state.on_reply, callback)
 
     def on_action(self, callback: Callable[[ActionEvent], Any]) -> Callable[[], None]:
-        """Have `callback(event)` called for each action of the shown session, once, as it arrives.
+        """Call `callback(event)` once for each action of the shown session, as it arrives.
 
         Args:
-            callback: takes an `ActionEvent`, whose `payload` is the action's JSON; else as for
-                `on_reply`.
+            callback: takes an `ActionEvent`, whose `payload` is the action's JSON; see `on_reply`.
 
         Returns:
-            what ends it.
+            a function that removes the callback.
         """
         return self._added(self._state.on_action, callback)
 
     def close(self) -> None:
-        """Take the panel from the page for good. The session, and a turn that runs, go on."""
+        """Remove the panel from the page for good. The session and its turns continue."""
         state = getattr(self, "_state", None)
         if state is None or state.closed:  # one whose arguments were refused is closed by its finaliser
             return
@@ -228,8 +217,8 @@ class ChatPanel(anywidget.AnyWidget):
             state.closed = True
         self._unwatch_register()
         post(follower.leave, state)
-        self._publish("status", "closed")
-        self._publish("busy", False)
+        self.set_trait("status", "closed")
+        self.set_trait("busy", False)
         super().close()
 
     def __repr__(self) -> str:
@@ -246,7 +235,7 @@ class ChatPanel(anywidget.AnyWidget):
 
     def _added(self, callbacks: list[Callback], function: Any) -> Callable[[], None]:
         if not callable(function):
-            raise UsageError("A callback has to be callable. Nothing was changed.")
+            raise UsageError("A callback must be callable. Nothing was changed.")
         self._check_open("Nothing was changed")
         callback = Callback(function)
         callbacks.append(callback)
@@ -254,20 +243,26 @@ class ChatPanel(anywidget.AnyWidget):
 
     def _check_open(self, outcome: str) -> None:
         if self._state.closed:
-            raise UsageError(f"This panel is closed. {outcome}; make another one.")
+            raise UsageError(f"This panel is closed. {outcome}; create another one.")
+
+    def notify_change(self, change: Any) -> None:
+        """Call observers; those of busy, status and session_name as callbacks are called."""
+        if change.name not in ("busy", "status", "session_name"):
+            super().notify_change(change)
+            return
+        if change.name == "session_name":
+            self._state.session_name = change.new
+            self._state.note_status()
+            spawn(follower.show(self._state, self.session))
+        notify = partial(super().notify_change, change)
+        post(self._observers.call, Callback(notify, self._state.home))
 
     @validate("session_name")
     def _checked_name(self, proposal: Any) -> str:
         name = proposal["value"]
         if not _is_text(name):
-            raise UsageError("A session's name is text. Nothing was changed; give one, such as 'default'.")
+            raise UsageError("A session's name is text, such as 'default'. Nothing was changed.")
         return str(name)
-
-    @observe("session_name")
-    def _session_named(self, change: Any) -> None:
-        self._state.session_name = self.session_name
-        self._state.note_status()
-        spawn(follower.show(self._state, self.session))
 
     def _register_changed(self, name: str) -> None:
         spawn(follower.register_changed(self._state))
@@ -278,14 +273,6 @@ class ChatPanel(anywidget.AnyWidget):
         # this was sent from. After a reload that one is gone, and they would be dropped. Without the
         # note they go to the subshell that the page itself names, also while a cell computes.
         getattr(self.comm, "__dict__", {}).pop("_reply_subshell_id", None)
-
-    def _publish(self, name: str, value: Any) -> None:
-        """Set a trait now; its observers are called where the notebook's own code runs."""
-        old = getattr(self, name)
-        if old != value:
-            self._trait_values[name] = value
-            change = Bunch(name=name, old=old, new=value, owner=self, type="change")
-            post(self._observers.call, Callback(partial(self.notify_change, change), self._state.home))
 
 
 def _observer_failed(notify: Any, error: str) -> str:

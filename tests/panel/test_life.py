@@ -53,7 +53,7 @@ def test_a_closed_panel_leaves_nothing_behind(
 @pytest.mark.parametrize("text", [None, 5, b"x", "", " "])
 def test_what_is_no_message_is_refused(text: Any, panel: ChatPanel) -> None:
     """With what it is."""
-    with pytest.raises(errors.UsageError, match=r"A message is text|The message is empty"):
+    with pytest.raises(errors.UsageError, match=r"A message must be|The message is empty"):
         panel.ask(text)
     with pytest.raises(errors.UsageError, match="A session's name is text"):
         panel.session_name = " "

@@ -33,7 +33,7 @@ def test_a_message_waits_for_the_one_before(panel: ChatPanel, page: Wire, held: 
     turns = page.turns(2)
     assert [turn["asked"] for turn in turns] == ["one", "three"]
     assert page.of("queue")[-1]["queue"] == []
-    assert "waits no longer" in page.ask("unqueue", which="c3")["error"]
+    assert "no longer waiting" in page.ask("unqueue", which="c3")["error"]
 
 
 def test_what_waits_is_held_back_when_a_turn_is_stopped(
@@ -197,7 +197,7 @@ def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
     elif how == "a new conversation":
         page.ask("new")
         page.wait(lambda: page.of("notice"))
-        assert "goes on as 'docs-1'" in page.of("notice")[0]["text"]
+        assert "continues as 'docs-1'" in page.of("notice")[0]["text"]
     else:
         panel.close()
     held.release.set()
@@ -241,7 +241,7 @@ def test_what_is_held_tells_who_waits_for_it(panel: ChatPanel, page: Wire, held:
     page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
     second = panel.ask("two")
     panel.stop()
-    with pytest.raises(errors.ReplyStopped, match="a turn before it was stopped or failed"):
+    with pytest.raises(errors.ReplyStopped, match="an earlier turn was stopped or failed"):
         second.result(10)
     assert "ended" in repr(second)
     held.release.set()
@@ -258,7 +258,7 @@ def test_an_interrupt_ends_the_waiting_alone(panel: ChatPanel, page: Wire, held:
     main = threading.main_thread().ident
     assert main is not None
     threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
-    with pytest.raises(errors.HaloError, match="The turn goes on"):
+    with pytest.raises(errors.HaloError, match="The turn continues"):
         sent.result(10)
     held.release.set()
     assert sent.result(10).status == "complete"
