@@ -1,7 +1,7 @@
-"""What an agent said and did, as far as it has arrived.
+"""What an agent said and did, as far as it has been received.
 
-A `Reply` grows while its stream runs: one thread adds events, others may read. It does not
-know where its events come from, nor what a payload means.
+A `Reply` grows while its stream runs: one thread adds events, other threads may read. It does not
+know where its events come from or what a payload means.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _AS_WRITTEN = (
 
 
 class Watchers(Generic[T]):
-    """Those who are told when something has happened, on the thread on which it did."""
+    """Callbacks that are called when something has happened, on the thread on which it happened."""
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[T], None]] = []
 
     def add(self, callback: Callable[[T], None]) -> Callable[[], None]:
-        """Have `callback` called from now on; returns what ends it. It has to be quick."""
+        """Call `callback`, which must be quick, from now on; return a function that removes it."""
         self._callbacks.append(callback)
 
         def remove() -> None:
@@ -41,26 +41,26 @@ class Watchers(Generic[T]):
         return remove
 
     def tell(self, what: T) -> None:
-        """Call each of them with what it is about. What one raises is logged: it must not end a reply."""
+        """Call each of them with `what`. What a callback raises is logged: it must not end a reply."""
         for callback in tuple(self._callbacks):
             try:
                 callback(what)
-            except Exception:  # noqa: BLE001  # of whatever kind
-                _log.exception("Somebody who watches %s failed", type(what).__name__)
+            except Exception:  # noqa: BLE001  # of any kind
+                _log.exception("A callback that watches %s failed", type(what).__name__)
 
     def __getstate__(self) -> dict[str, list[Callable[[T], None]]]:
-        """A copy is watched by nobody."""
+        """A copy has no callbacks."""
         return {"_callbacks": []}
 
 
 @dataclass(frozen=True)
 class ActionEvent:
-    """An action as it arrived.
+    """An action as it was received.
 
     Attributes:
         payload: opaque JSON.
-        at_s: seconds from the request's being written.
-        offset: how many characters of the reply's text came before it.
+        at_s: seconds from when the request was written.
+        offset: how many characters of the reply's text were received before it.
     """
 
     payload: JSON
@@ -69,24 +69,24 @@ class ActionEvent:
 
 
 class Reply:
-    """What the agent said and did, as far as it has arrived.
+    """What the agent said and did, as far as it has been received.
 
     Attributes:
-        action_events: the actions as they arrived, each an `ActionEvent`.
+        action_events: the actions as they were received, each an `ActionEvent`.
         summary: the payloads of the closing summary, or None when there was none.
         malformed: the records that could not be read.
-        session_id: the conversation's id: the server's, else the one that was sent; None without either.
+        session_id: the conversation's id: from the server, otherwise the one that was sent, or None.
         agent_id: the id of the agent that answered, or None when the server named none.
         status: ``streaming``, then ``complete``, ``stopped`` (by the user) or ``failed``.
         error: the one line that says why it failed; empty otherwise.
-        state: one line on where things stand, such as ``waiting for the agent``; empty after the end.
+        state: one line on what is happening, such as ``waiting for the agent``; empty after the end.
         may_have_arrived: whether the message, or a part of it, has left and was not refused.
-        first_text_s: seconds from the request's being written to the first text, or None.
-        elapsed_s: seconds from the request's being written to the end, or None before it.
+        first_text_s: seconds from when the request was written to the first text, or None.
+        elapsed_s: seconds from when the request was written to the end, or None before the end.
         retries: how often the request was sent again because it had not arrived.
-        started_at: when it was asked for, in UTC.
-        watchers: told, on the thread that adds, when something has come or changed.
-        raw: the JSON answer of `chat`, as it came; None for a streamed reply.
+        started_at: when the turn began, in UTC.
+        watchers: called, on the thread that adds, when something was received or changed.
+        raw: the JSON answer of `chat`, unchanged; None for a streamed reply.
 
     >>> reply = Reply()
     >>> reply.add(TextDelta("Done."), at_s=0.2)
@@ -117,7 +117,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The text so far, as it came: untrusted Markdown."""
+        """The text so far, unchanged: untrusted Markdown."""
         # Parts are only ever added, by one thread; another may read meanwhile.
         count, text = self._joined
         more, now = self.text_since(count)
@@ -128,19 +128,19 @@ class Reply:
     def text_since(self, part: int) -> tuple[str, int]:
         """The text from the `part`-th piece on, and the number of pieces so far.
 
-        Start with 0 and give back the number to follow a reply that is still arriving.
+        To follow a reply that is still arriving, start with 0 and pass the number each time.
         """
         now = len(self._parts)
         return "".join(self._parts[part:now]), now
 
     @property
     def actions(self) -> list[JSON]:
-        """The payloads in order, each once: those that arrived, then what only the summary held."""
+        """The payloads in order, each once: those received on their own, then those only in the summary."""
         return [event.payload for event in self.action_events] + self.summary_only
 
     @property
     def summary_only(self) -> list[JSON]:
-        """The payloads that the summary held and that had not arrived on their own."""
+        """The payloads of the summary that were not received on their own."""
         seen: dict[str, int] = {}
         for event in self.action_events:
             key = _canonical(event.payload)
@@ -155,7 +155,7 @@ class Reply:
         return rest
 
     def add(self, event: Event, at_s: float) -> None:
-        """Take in the next event, which arrived at `at_s`."""
+        """Add the next event, which was received at `at_s`."""
         match event:
             case TextDelta(text):
                 self._parts.append(text)
@@ -203,7 +203,7 @@ class Reply:
 
 
 def reply_from(content: Mapping[str, Any]) -> Reply:
-    """A reply as it was written down by `Reply.to_dict`."""
+    """A reply from the content that `Reply.to_dict` gave."""
     reply = Reply()
     if content["text"]:
         reply.add(TextDelta(content["text"]), 0.0)
@@ -217,5 +217,5 @@ def reply_from(content: Mapping[str, Any]) -> Reply:
 
 
 def _canonical(payload: JSON) -> str:
-    # As text, since Python holds True equal to 1 and 1 to 1.0, and JSON does not.
+    # As text: True, 1 and 1.0 are equal in Python and differ in JSON.
     return json.dumps(payload, sort_keys=True)

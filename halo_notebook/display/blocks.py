@@ -1,10 +1,11 @@
 """Markdown text that grows → safe HTML, block by block.
 
-A block that nothing to come can change is finished: it is rendered once and stays as it is. What follows
-the finished blocks is the open block; a frame reads only that, at most `MAX_OPEN_CHARS`. Together the
-blocks stay small enough to be shown: of a longer text they hold the beginning, a note, and the end.
+A block is finished when no further text can change it: it is rendered once and stays as it is. The text
+after the finished blocks is the open block; a frame parses only that, at most `MAX_OPEN_CHARS`. All
+blocks together stay small enough to be shown: of a longer text they contain the beginning, a note,
+and the end.
 
-Nothing here displays, reads a clock or does I/O. When to paint is another module's matter.
+Nothing here displays anything, reads a clock or does I/O.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ _BEGUN_BY_THEIR_LINE = {
 
 @dataclass(frozen=True, slots=True)
 class FinishedBlock:
-    """A block of a text that will not change.
+    """A block of text that will not change.
 
     Attributes:
-        html: is safe.
-        begin: where it begins in the text, as `BlockRenderer.text` has it.
+        html: safe HTML.
+        begin: where the block begins in `BlockRenderer.text`.
     """
 
     html: str
@@ -49,7 +50,7 @@ class FinishedBlock:
 
 
 def _is_too_dense(text: str) -> bool:
-    """Whether `text` has far more lines than anything that people read."""
+    """Whether `text` has far more lines than anything that people write."""
     lines = text.count("\n")
     return lines > 1_000 and lines * 6 > len(text)
 
@@ -73,7 +74,7 @@ def _ends_with_its_line(block: Block) -> bool:
 
 
 def _finished_count(text: str, starts: list[int], blocks: list[Block]) -> int:
-    """How many of the blocks nothing that may follow can change.
+    """How many of the blocks no further text can change.
 
     A block is finished when a blank line or its own last line ends it, or when the next block starts on a
     complete line: half a line, '#' or '2', may still continue the paragraph or the list before. Without
@@ -106,7 +107,7 @@ def _finished_count(text: str, starts: list[int], blocks: list[Block]) -> int:
 
 
 def _continuation(blocks: list[Block], text: str, starts: list[int]) -> str:
-    """The lines with which the rest of a block that was cut is read as more of the same."""
+    """The lines to put before the rest of a block that was cut, so that it continues as the same kind."""
     last = blocks[-1] if blocks else None
     lines = 1 if last and last.is_open_fence else 2 if last and last.kind == "table_open" else 0
     if last is None or not lines:
@@ -118,8 +119,8 @@ def _continuation(blocks: list[Block], text: str, starts: list[int]) -> str:
 class BlockRenderer:
     """Markdown text that grows → finished blocks of safe HTML, and the open one.
 
-    Any chunking of a text gives the same blocks in the end, as long as no block had to be cut. For one
-    thread at a time.
+    The blocks do not depend on how the text is divided into pieces, as long as no block had to be cut. For
+    one thread at a time.
 
     Args:
         images: whether remote images are shown; otherwise each becomes a link with its text.
@@ -137,23 +138,23 @@ class BlockRenderer:
 
     def __init__(self, *, images: bool = False, references: References | None = None) -> None:
         self.length = 0
-        """How many characters have come, without those that are never shown."""
+        """How many characters have been received, without those that are never shown."""
         self._images = images
         self._references: References = dict(references or {})
-        self._pieces: list[str] = []  # the whole text; each piece is clean already
-        self._unread: list[str] = []  # pieces that came since the last look
-        self._tail = ""  # the text after the last finished block
-        self._taken = 0  # how many characters stand before it
+        self._pieces: list[str] = []  # the whole text, without control characters
+        self._unread: list[str] = []  # the pieces since the last `_read`
+        self._tail = ""  # the text after the finished blocks
+        self._taken = 0  # how many characters are before it
         self._prefix = ""  # the opening line of a fence that was cut
         self._formulas = 0
         self._finished: list[FinishedBlock] = []
-        self._size = 0  # of their HTML, in a message
-        self._full_at: int | None = None  # from there on, only the end of the text is shown
-        self._open: tuple[str, list[Block], References] | None = None  # read, and not yet rendered
+        self._size = 0  # of their HTML in a message
+        self._full_at: int | None = None  # from there only the end of the text is shown
+        self._open: tuple[str, list[Block], References] | None = None  # parsed, and not yet rendered
         self._open_html: str | None = ""
 
     def append(self, text: str) -> None:
-        """Take the next piece of the text; cheap, nothing is rendered yet."""
+        """Add the next piece of the text; nothing is rendered yet."""
         text = terminal_text(text)
         if text:
             self._pieces.append(text)
@@ -168,13 +169,13 @@ class BlockRenderer:
 
     @property
     def finished(self) -> list[FinishedBlock]:
-        """The blocks that will not change; only ever grows."""
+        """The blocks that will not change; the list only grows."""
         self._read()
         return self._finished
 
     @property
     def open_begin(self) -> int:
-        """Where the open block begins in the text; the text's length when nothing is open."""
+        """Where the open block begins in the text; the length of the text if nothing is open."""
         self._read()
         if self._full_at is not None:
             return self._full_at
@@ -182,14 +183,14 @@ class BlockRenderer:
 
     @property
     def open_html(self) -> str:
-        """The HTML of what follows the finished blocks, as it stands now."""
+        """The HTML of the open block as it is now."""
         self._read()
         if self._open_html is None:
             self._open_html = self._render_open() if self._full_at is None else self._render_end()
         return self._open_html
 
     def end(self) -> None:
-        """Finish what is open: nothing may follow."""
+        """Finish the open block. No text may follow."""
         self._read()
         if self._tail.strip():
             source, blocks, references = self._open or self._blocks_of(self._tail)
@@ -200,7 +201,7 @@ class BlockRenderer:
         self._full_at = None
 
     def resolved(self) -> list[str]:
-        """The HTML of the finished blocks after the end, with the links whose definition came late."""
+        """The HTML of the finished blocks after the end, with links that were defined after their use."""
         if self._references:
             again = BlockRenderer(images=self._images, references=self._references)
             again.append(self.text)
@@ -210,7 +211,7 @@ class BlockRenderer:
         return [block.html for block in self._finished]
 
     def _read(self) -> None:
-        """Read what came since the last look, and finish the blocks that can be finished."""
+        """Parse the text received since the last call, and finish the blocks that can be finished."""
         if not self._unread:
             return
         text = self._tail + "".join(self._unread)
@@ -227,11 +228,11 @@ class BlockRenderer:
         self._tail = text[at:] if self._full_at is None else ""
 
     def _finish_blocks(self, text: str, *, must: bool) -> int:
-        """Finish blocks at the start of `text`; return how many characters they took.
+        """Finish blocks at the start of `text`, and return how many characters they took.
 
         Args:
-            text: what follows the finished blocks, or the start of it.
-            must: more text follows and is known, so that at least something has to go.
+            text: the text after the finished blocks, or the start of it.
+            must: whether to take at least one block, cut if necessary, since more text is known.
         """
         dense = text.rfind("\n") + 1 if _is_too_dense(text) else 0
         if dense:
@@ -273,7 +274,7 @@ class BlockRenderer:
         references: References,
         end_line: int | None = None,
     ) -> None:
-        """Render these blocks for good; `end_line` is where they end when others follow."""
+        """Render these blocks for the last time; `end_line` is where they end if others follow."""
         for label, reference in references.items():
             if label not in self._references and (end_line is None or reference["map"][1] <= end_line):
                 self._references[label] = reference
@@ -292,7 +293,7 @@ class BlockRenderer:
             self._finished.append(FinishedBlock(html, begin))
 
     def _render_open(self) -> str:
-        # Once only: tokens are changed when they are rendered.
+        # Only once: rendering changes the tokens.
         source, blocks, references = self._open or self._blocks_of(self._tail)
         self._open = None
         starts = _line_starts(source)
@@ -302,7 +303,7 @@ class BlockRenderer:
         )
 
     def _render_end(self) -> str:
-        """The end of a text that is too long, below a note on what is left out before it."""
+        """The end of a text that is too long, after a note on what is left out."""
         end = self.text[max(self._full_at or 0, self.length - MAX_END_CHARS) :]
         hidden = self.length - len(end) - (self._full_at or 0)
         words = escape(hidden_note(hidden)).replace("`_halo.text`", "<code>_halo.text</code>")
@@ -310,7 +311,7 @@ class BlockRenderer:
 
 
 def markdown_to_html(text: str, *, images: bool = False) -> str:
-    r"""Return the safe HTML of a whole text; of one that is too long, the beginning and the end.
+    r"""Return the safe HTML of a whole text; if it is too long, of its beginning and its end.
 
     >>> markdown_to_html("from $5 to $10, <b>not</b> [here](javascript:alert)")
     '<p>from $5 to $10, &lt;b&gt;not&lt;/b&gt; [here](javascript:alert)</p>\n'

@@ -1,9 +1,9 @@
 """What goes into a cell: text, actions and status lines as MIME bundles.
 
-Each bundle holds `text/html` that is safe in every front end, with `text/plain` beside it for
-terminals; an action adds `application/json`, which JupyterLab shows as its own tree. Styles
-are inline, few and plain, and colours are the page's own: so a notebook reads well in light
-and dark, and when it is reopened untrusted or shown where style elements are dropped.
+Each bundle has `text/html` that is safe in every front end, and `text/plain` for terminals; an
+action adds `application/json`, which JupyterLab shows as its own tree. Styles are inline, few and
+plain, and colours are those of the page. So a notebook reads well in light and dark themes, when
+it is reopened untrusted, and where style elements are dropped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..stream import JSON
 
 MAX_TREES = 50
-"""More actions of one reply than this are shown as one tree."""
+"""More actions in a row than this are shown as one tree."""
 MAX_TREES_BYTES = 500_000
 """Beyond this a reply's further actions are counted, so that the whole fits a message."""
 
@@ -35,14 +35,14 @@ _BADGES = {
     "stopped": f"{_BADGE};color:#ffffff;background-color:#8a5a00;border-color:#8a5a00",
     "failed": f"{_BADGE};color:#ffffff;background-color:#b3261e;border-color:#b3261e",
 }
-"""What a status line says of a reply that the reader must not miss."""
+"""Words of a status line that the reader must not miss."""
 _SOURCES = ("demo agent", "replay of ")
-"""What it begins with where somebody else than Halo answered. No id or name of a server's can: each has
-a word of ours before it."""
+"""What it begins with if someone other than Halo answered. An id or a name from a server cannot begin like
+this, because each has a word of ours before it."""
 
 
 def status_html(words: Sequence[str]) -> str:
-    """A quiet line; what must not be missed in it is framed."""
+    """A faint line; words that must not be missed are framed."""
     shown = " · ".join(f'<span style="{_word_style(word)}">{escape(one_line(word))}</span>' for word in words)
     return f'<div class="halo-status {NO_FORMULAS}" style="{_LINE}">{shown}</div>'
 
@@ -62,7 +62,7 @@ def status_text(words: Sequence[str]) -> str:
 
 
 def json_bundle(payload: JSON, label: str) -> dict[str, Any]:
-    """A payload as a tree: the front end's own, nested HTML, or indented text."""
+    """A payload for the front end's own tree, as nested HTML, and as indented text."""
     return {
         "application/json": json_display(payload),
         "text/html": json_html(payload, label),
@@ -88,11 +88,11 @@ def reply_bundle(reply: Reply, words: Sequence[str]) -> dict[str, Any]:
             lines.append(plain(timeline.text.text[begin : section.end]).strip("\n"))
             begin = section.end
         for payload, label in labelled_payloads(section.actions, most=MAX_TREES):
-            tree, words_of_it = json_html(payload, label), action_text(payload, label)
-            trees_bytes += len(tree) + len(words_of_it)
+            tree, tree_text = json_html(payload, label), action_text(payload, label)
+            trees_bytes += len(tree) + len(tree_text)
             if not shown or trees_bytes <= MAX_TREES_BYTES:
                 html.append(tree)
-                lines.append(words_of_it)
+                lines.append(tree_text)
                 shown += len(section.actions) if len(section.actions) > MAX_TREES else 1
     if rest := len(reply.actions) - shown:
         note = f"{rest:,} more actions are in the reply's .actions"
@@ -105,7 +105,7 @@ def reply_bundle(reply: Reply, words: Sequence[str]) -> dict[str, Any]:
 
 
 def labelled_payloads(actions: Sequence[ShownAction], *, most: int) -> list[tuple[JSON, str]]:
-    """Each action's payload with its label; more than `most` as one list."""
+    """The payload of each action with its label; more than `most` become one list."""
     if len(actions) > most:
         payloads: JSON = [action.payload for action in actions]
         return [(payloads, f"actions {actions[0].number}–{actions[-1].number}")]
@@ -113,7 +113,7 @@ def labelled_payloads(actions: Sequence[ShownAction], *, most: int) -> list[tupl
 
 
 def message_html(message: str) -> str:
-    """What was asked, as plain text that stands out."""
+    """A user's message as plain text that stands out."""
     style = (
         "white-space:pre-wrap;font-weight:bold;margin:16px 0 8px;padding-left:10px;"
         "border-left:3px solid rgba(128,128,128,0.5)"
@@ -123,12 +123,12 @@ def message_html(message: str) -> str:
 
 
 def shown_message(message: str) -> str:
-    """What was asked, as far as it is shown."""
+    """A user's message, shortened to what is shown."""
     return bounded(terminal_text(message), 50_000)
 
 
 def turn_bundle(message: str, reply: Mapping[str, Any]) -> dict[str, Any]:
-    """A turn as one output: what was asked, as plain text, above the bundle of its reply."""
+    """A turn as one output: the message as plain text, above the bundle of its reply."""
     return {
         "text/html": f"{message_html(message)}\n{reply['text/html']}",
         "text/plain": f"> {shown_message(message)}\n\n{reply['text/plain']}",

@@ -98,10 +98,10 @@ _TEX_LINE_GAP = re.compile(rf"\\\\\s*\*?\s*\[(?!\s*{_TEX_LENGTH}\s*\])")
 
 
 def is_ordinary_tex(tex: str) -> bool:
-    """Whether a formula, without its delimiters, holds ordinary mathematics only.
+    """Whether a formula, without its delimiters, contains only ordinary mathematics.
 
-    The page looks for the delimiters itself. With braces in balance and no delimiter inside,
-    it finds the ones that stand at the two ends, and so takes for the formula what was judged.
+    The page looks for the delimiters itself. The braces balance and there is no delimiter inside, so it
+    finds the delimiters at the two ends and typesets exactly what was checked here.
     """
     if len(tex) > MAX_FORMULA_CHARS or not tex.strip():
         return False
@@ -138,7 +138,7 @@ def is_ordinary_tex(tex: str) -> bool:
 
 
 def math_inline(state: StateInline, silent: bool) -> bool:
-    r"""Read $…$, $$…$$, \(…\) or \[…\] within a paragraph."""
+    r"""Parse $…$, $$…$$, \(…\) or \[…\] within a paragraph."""
     text, at = state.src, state.pos
     if text[at] == "$":
         opening = "$$" if text.startswith("$$", at) else "$"
@@ -175,22 +175,22 @@ def _is_escaped(text: str, at: int, start: int) -> bool:
 
 
 def _is_dollar_formula(text: str, at: int, tex: str, end: int) -> bool:
-    """Whether $…$ is a formula, and not two prices or two variables of a shell."""
+    """Whether $…$ is a formula, rather than two prices or two shell variables."""
     if tex[0].isspace() or tex[-1].isspace() or "\n\n" in tex:
         return False
     before = text[at - 1 : at]
     after = text[end + 1 : end + 2]
     if before.isalnum() or after.isalnum() or after == "$":
         return False
-    # '$5 and US$': a number and words are no formula.
+    # '$5 and US$': a number and words are not a formula.
     starts_as_number = tex.lstrip("+-")[:1].isdigit()
     return not starts_as_number or not any(map(str.isspace, tex)) or any(sign in tex for sign in "\\^_={}<>+")
 
 
 def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    r"""Read $$…$$ or \[…\] that begins and ends at a line's ends, without blank lines inside.
+    r"""Parse $$…$$ or \[…\] that begins and ends with a line and has no blank line inside.
 
-    As a rule for blocks, since a line of a formula may begin with what else starts a list.
+    This is a rule for blocks, since a line of a formula may begin with what would otherwise start a list.
     """
     if state.is_code_block(start_line):
         return False
@@ -234,4 +234,5 @@ def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) 
 
 
 def line_of(state: StateBlock, line: int) -> str:
+    """A line of the text that is being parsed, without its indentation."""
     return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]

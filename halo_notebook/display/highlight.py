@@ -12,42 +12,13 @@ from pygments.token import Comment, Keyword, Literal, Number, String
 from pygments.util import ClassNotFound
 
 MAX_HIGHLIGHTED_CHARS = 10_000
-# Of the hundreds that Pygments knows, some take time that grows fast with the text.
-_LANGUAGES = frozenset(
-    (
-        *(
-            "python",
-            "py",
-            "python3",
-            "pycon",
-            "ipython",
-            "javascript",
-            "js",
-            "typescript",
-            "ts",
-            "json",
-            "java",
-        ),
-        *(
-            "c",
-            "cpp",
-            "c++",
-            "csharp",
-            "c#",
-            "go",
-            "rust",
-            "ruby",
-            "rb",
-            "php",
-            "sql",
-            "bash",
-            "sh",
-            "shell",
-            "zsh",
-        ),
-        *("html", "xml", "css", "yaml", "toml", "ini", "diff", "r", "julia", "kotlin", "swift", "dockerfile"),
-    )
-)
+# Some of the hundreds of lexers in Pygments take time that grows fast with the text.
+_LANGUAGES = {
+    *("python", "py", "python3", "pycon", "ipython", "javascript", "js", "typescript", "ts", "json", "java"),
+    *("c", "cpp", "c++", "csharp", "c#", "go", "rust", "ruby", "rb", "php", "sql", "bash", "sh", "shell"),
+    *("zsh", "html", "xml", "css", "yaml", "toml", "ini", "diff", "r", "julia", "kotlin", "swift"),
+    "dockerfile",
+}
 # The colours of the notebook's own code cells, light or dark. Where a front end has none, or drops
 # them (JupyterLab, reopened untrusted), code is plain: any one colour is faint on white or on black.
 _STYLES: Final = (
@@ -63,7 +34,7 @@ _STYLES: Final = (
 def highlighted(code: str, language: str) -> str:
     """Return `code` as HTML, with colours when `language` is known and the code is not long.
 
-    Keywords, strings, numbers and comments only: a span per token would double every frame.
+    Only keywords, strings, numbers and comments: a span for each token would double every frame.
     """
     if language not in _LANGUAGES or len(code) > MAX_HIGHLIGHTED_CHARS:
         return escape(code)

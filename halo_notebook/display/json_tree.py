@@ -1,7 +1,7 @@
 """JSON pruned to what can be shown, and then written: as HTML, as text, or as a copy for a front end.
 
-`prune` decides what is shown; the writers only write. What is left out is noted at its place. A result
-that is too large for a message is pruned further and written again.
+`prune` decides what is shown, and the writers only write. A note stands in place of what is left out. If
+the result is too large for a message, the payload is pruned further and written again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_KEY_CHARS = 200
 MAX_DISPLAY_DEPTH = 64
 """Front ends and notebook tools walk a JSON output recursively, each level in many frames."""
 _MAX_SAFE_INTEGER = 2**53 - 1
-# Shown as \\u escapes: data has to be seen as it is, so nothing is dropped from it.
+# Shown as \\u escapes: data must be seen as it is, so nothing is dropped.
 _INVISIBLE = re.compile(f"[\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff\ud800-\udfff{REORDERING}]")
 _FAINT = '<span style="opacity:0.65">'
 # The older word-wrap too: JupyterLab drops `anywhere` from an untrusted notebook.
@@ -44,7 +44,7 @@ class CutString:
 class Branch:
     """A list or an object: how many values it has, and the first of them with their keys.
 
-    None of them is shown where the tree is too deep.
+    If the tree is too deep here, none of them is shown.
     """
 
     is_object: bool
@@ -92,7 +92,7 @@ def prune(payload: JSON, *, max_nodes: int, max_depth: int, max_string: int) -> 
             if nodes_left <= reserved:
                 break
             nodes_left -= 1
-            # Half of what is left is kept for those that follow: the first must not take all.
+            # Half of the rest is reserved for the values that follow: the first must not take everything.
             following = min(branch.count - len(branch.shown) - 1, max(nodes_left - reserved, 0) // 2)
             branch.shown.append((str(key), pruned(child, depth + 1, reserved + following)))
         return branch
@@ -109,7 +109,7 @@ def _fitting(
     max_depth: int,
     max_string: int,
 ) -> Written | None:
-    """Write as much of `payload` as takes at most `max_bytes` in a message; None when nothing does."""
+    """Write as much of `payload` as fits into `max_bytes` of a message; None if nothing does."""
     while max_nodes > 0:
         pruned = prune(payload, max_nodes=max_nodes, max_depth=max_depth, max_string=max_string)
         written = write(pruned)
@@ -129,11 +129,11 @@ def json_html(
 ) -> str:
     """Return `payload` as a tree that opens and closes without script.
 
-    For front ends without a JSON view of their own. See `prune` for the limits.
+    It is for front ends without a JSON view of their own. See `prune` for the limits.
 
     Args:
         payload: any JSON.
-        label: what the root is called; one line of it is shown.
+        label: the name of the root, shown on one line.
         max_nodes: how many values are shown.
         max_depth: how many levels.
         max_string: how many characters of a string.
@@ -165,7 +165,7 @@ def _html(name: str, node: Pruned, *, attributes: str = "") -> str:
 
 
 def json_text(payload: JSON, *, max_nodes: int = 500, max_depth: int = 32, max_string: int = 500) -> str:
-    r"""Return `payload` as indented JSON for a terminal, with notes for what is left out.
+    r"""Return `payload` as indented JSON for a terminal, with notes on what is left out.
 
     >>> print(json_text({"type": "highlight", "boxes": [1, 2]}))
     {
@@ -196,16 +196,16 @@ def _text(node: Pruned, indent: str = "") -> str:
 
 
 def json_display(payload: JSON, *, max_bytes: int = 500_000) -> JSON:
-    """Return a copy of `payload` that is fit for an ``application/json`` output.
+    """Return a copy of `payload` for an ``application/json`` output.
 
     Integers beyond ±(2**53 - 1) become strings, since a browser would round them. Control and
     reordering characters become visible escapes, in keys and in strings; the key
-    ``__proto__``, which a front end's copy would lose, is put in quotes. What is deeper than
-    `MAX_DISPLAY_DEPTH`, or too much for `max_bytes` as JSON, is left out, with a note there.
+    ``__proto__``, which a front end would lose, is put in quotes. Values deeper than `MAX_DISPLAY_DEPTH`
+    or beyond `max_bytes` are left out, with a note in their place.
 
     Args:
         payload: any JSON; it is not changed.
-        max_bytes: how large the copy may be, as JSON in UTF-8.
+        max_bytes: the maximum size of the copy as JSON in UTF-8.
     """
     limits = {"max_nodes": max_bytes // 3, "max_depth": MAX_DISPLAY_DEPTH, "max_string": max_bytes}
     # In a list, since None is a copy too.
@@ -233,7 +233,7 @@ def _copy(node: Pruned) -> JSON:
         case CutString(start, more):
             return f"{_copy(start)}… {more:,} more characters"
         case str():
-            # Newlines and tabs are what a front end shows well.
+            # A front end shows newlines and tabs well.
             return "\n".join("\t".join(map(_visible, line.split("\t"))) for line in node.split("\n"))
         case int() if abs(node) <= _MAX_SAFE_INTEGER:  # True and False too
             return node
@@ -244,7 +244,7 @@ def _copy(node: Pruned) -> JSON:
 
 
 def _written(node: Pruned) -> str:
-    """A value without values below it, as JSON; a note where that says nothing."""
+    """A value without values below it as JSON, or a note."""
     match node:
         case Branch():
             return "{}" if node.is_object else "[]"
@@ -270,7 +270,7 @@ def _key(key: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """`text` with control and reordering characters as escapes that a reader can see."""
+    """`text` with visible escapes in place of control and reordering characters."""
     if not _INVISIBLE.search(text):
         return text
     return _INVISIBLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
@@ -304,8 +304,8 @@ def payload_label(payload: JSON, index: int) -> str:
     """Return a short label for an action, one line of at most 80 characters.
 
     Args:
-        payload: the action's JSON; its `type`, else its `name`, is shown when it is a string.
-        index: the number to show, as it is.
+        payload: the action's JSON; its `type`, otherwise its `name`, is shown if it is a string.
+        index: the number to show.
 
     >>> payload_label({"type": "highlight"}, 1)
     'action 1: highlight'

@@ -1,17 +1,16 @@
 r"""One block of untrusted Markdown → safe HTML.
 
-Whoever can write into what an agent reads can write into a reply, and a front end runs the
-script in the HTML of a cell that was just run. So text becomes HTML here, once, for every
-front end. The promise:
+Anyone who can write into what an agent reads can write into a reply, and a front end runs the
+scripts in the HTML of a cell that was just run. So text becomes HTML here, once, for every front
+end. What is guaranteed for any input:
 
-- No tag, attribute, class, style or URL scheme but those listed in `CLEANER_SETTINGS`, whatever
-  the input: Markdown is read with raw HTML off, and what comes out goes through a sanitiser all
-  the same. The writer of the text chooses none of the classes and styles.
-- A link goes to http, https or mailto, or it stays the text that it was, so that the reader
-  sees it. A remote image is a link unless images are allowed: its address can carry data out.
-- No control character, and none that reorders text, reaches the output, escaped in the source
-  or not.
-- The HTML of one block is bounded, and the work is near linear in the text, whatever it holds.
+- Only the tags, attributes, classes, styles and URL schemes listed in `CLEANER_SETTINGS` come out.
+  Markdown is parsed with raw HTML off, and the result still goes through a sanitiser. The author
+  of the text cannot choose a class or a style.
+- A link goes to http, https or mailto; otherwise its source is shown as text. A remote image is
+  a link unless images are allowed: its address can carry data out.
+- No control character and no character that reorders text comes out, escaped in the source or not.
+- The HTML of one block is bounded, and the work is almost linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -107,12 +106,12 @@ class _Markdown(MarkdownIt):
         return super().normalizeLink(url).replace("'", "%27")
 
     def normalizeLinkText(self, link: str) -> str:  # noqa: N802 - the library's name
-        # As it is: decoded, a punycode host could look like another one.
+        # Unchanged: decoded, a punycode host could look like another one.
         return link
 
 
 class _HtmlRenderer(RendererHTML):
-    """What tokens become; `env` says whether the block is finished and counts formulas."""
+    """Writes tokens as HTML; `env` says whether the block is finished, and counts formulas."""
 
     def fence(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: EnvType) -> str:
         token = tokens[idx]
@@ -148,7 +147,7 @@ def _formula_html(token: Token, env: EnvType) -> str:
 
 
 def _bounded_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    # A short row is filled up with empty cells, so that two characters can cost a hundred.
+    # The parser fills up a short row with empty cells, so two characters can cost a hundred.
     if start_line + 2 > end_line or not _DELIMITER_ROW.fullmatch(line_of(state, start_line + 1)):
         return False
     columns = line_of(state, start_line).strip("| \t").count("|") + 1
@@ -163,7 +162,7 @@ MAX_REFERENCES = 300
 
 
 def _one_line_reference(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    # A label or title that may go on over lines makes many of them read the rest many times.
+    # With labels and titles over several lines, many definitions would read the rest many times.
     definition = _REFERENCE.match(line_of(state, start_line))
     if not definition or len(state.env["references"]) >= MAX_REFERENCES:
         return False
@@ -181,7 +180,7 @@ _ALT_TEXT = _HtmlRenderer()
 
 @dataclass(slots=True)
 class Block:
-    """A top-level block: its tokens, and the lines it stands in."""
+    """A top-level block: its tokens and its lines."""
 
     tokens: list[Token]
     first_line: int
@@ -189,11 +188,12 @@ class Block:
 
     @property
     def kind(self) -> str:
+        """The type of its first token."""
         return self.tokens[0].type
 
     @property
     def is_open_fence(self) -> bool:
-        """Whether this is a fence whose closing line has not come."""
+        """Whether this is a fence whose closing line has not arrived yet."""
         token = self.tokens[0]
         lines = len(token.content.removesuffix("\n").split("\n")) if token.content else 0
         return token.type == "fence" and lines + 1 >= self.end_line - self.first_line
@@ -203,6 +203,7 @@ References: TypeAlias = dict[str, Any]
 
 
 def read_blocks(text: str, references: References) -> list[Block]:
+    """Parse `text` into its top-level blocks, and add the link definitions in it to `references`."""
     tokens: list[Token] = []
     MARKDOWN.block.parse(text, MARKDOWN, {"references": references}, tokens)
     blocks: list[Block] = []
@@ -216,18 +217,18 @@ def read_blocks(text: str, references: References) -> list[Block]:
 
 
 def block_html(block: Block, source: str, env: dict[str, Any], *, images: bool) -> str:
-    """The safe HTML of one block; its source as plain text when it would cost too much."""
+    """The safe HTML of one block; its source as plain text if the HTML would be too large."""
     if any(token.level >= _MAX_NESTING - 1 for token in block.tokens):
-        return verbatim(source)  # the reader leaves out what is nested deeper
+        return verbatim(source)  # the parser leaves out what is nested deeper
     for index, token in enumerate(block.tokens):
         if token.type == "inline":
             _read_inline(token, block.tokens, index, env, images=images)
         elif token.tag in {"td", "th"} and token.nesting == 1 and "style" not in token.attrs:
-            # JupyterLab would set the cells of HTML output to the right.
+            # JupyterLab would align the cells of HTML output to the right.
             token.attrs["style"] = "text-align:left"
     html = MARKDOWN.renderer.render(block.tokens, MARKDOWN.options, env)
     cleaner = _CLEANER_WITH_IMAGES if images else CLEANER
-    # Again, since an entity such as &#x202e; is a character by now.
+    # Again, since an entity such as &#x202e; has become a character.
     html = terminal_text(cleaner.clean(html))
     if 6 * len(html) > MAX_BLOCK_BYTES and wire_size(html) > MAX_BLOCK_BYTES:
         return verbatim(source)
@@ -244,7 +245,7 @@ def _read_inline(token: Token, tokens: list[Token], index: int, env: dict[str, A
         token.content = ("☐ " if task[1] == " " else "☑ ") + token.content[task.end() :]
     children: list[Token] = []
     if len(token.content) > 2_000 and len(_SPECIAL.findall(token.content)) * 4 > len(token.content):
-        # No prose; reading 32 KB of '![' takes most of a second.
+        # This is not prose, and parsing 32 KB of '![' takes most of a second.
         children.append(Token("text", "", 0, content=token.content))
     else:
         MARKDOWN.inline.parse(token.content, MARKDOWN, env, children)
@@ -255,7 +256,7 @@ def _read_inline(token: Token, tokens: list[Token], index: int, env: dict[str, A
 
 
 def _linked(children: list[Token], *, images: bool) -> Iterator[Token]:
-    """Give the tokens with bare URLs as links, and images as what they may be."""
+    """Yield the tokens with bare URLs as links, and with images as links unless they are allowed."""
     inside_link = False
     for child in children:
         match child.type:
@@ -314,5 +315,6 @@ def _text_with_links(text: str) -> Iterator[Token]:
 
 
 def verbatim(source: str) -> str:
+    """Text as HTML that shows its source."""
     shown = bounded(source, MAX_BLOCK_BYTES // 6)  # a quote takes six characters as HTML
     return f'<pre style="white-space:pre-wrap">{escape(shown)}</pre>\n'

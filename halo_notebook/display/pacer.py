@@ -1,6 +1,6 @@
 """When the next message about a reply may go out.
 
-Repainting costs: the page renders each frame, and the Jupyter server drops messages when they
+Repainting is expensive: the page renders each frame, and the Jupyter server drops messages that
 come too fast, the last ones first. So there are at most 20 frames a second, fewer as a frame gets
 larger or slower, within a fixed share of the time and of the bytes.
 """
@@ -20,8 +20,8 @@ class Pacer:
 
     Args:
         clock: gives seconds.
-        interval_s: the least time between two messages.
-        bytes_per_s: the most that goes out on average.
+        interval_s: the minimum time between two messages.
+        bytes_per_s: the maximum rate on average.
 
     >>> now = 0.0
     >>> pacer = Pacer(clock=lambda: now)
@@ -49,7 +49,7 @@ class Pacer:
         return max(0.0, self._due - self.clock())
 
     def spent(self, *, since: float, size: int) -> None:
-        """Count a message of `size` bytes whose making began at `since`."""
+        """Count a message of `size` bytes that took from `since` until now to make."""
         cost_s = (self.clock() - since) / MAX_TIME_SHARE
-        # From when it was due: several messages in one go put the next off by as many intervals.
+        # Counted from when it was due: several messages at once delay the next one by as many intervals.
         self._due = max(self._due, since) + max(self._interval_s, cost_s, size / self._bytes_per_s)

@@ -1,8 +1,8 @@
 """Untrusted text as plain text: without control characters, on one line, within a size.
 
-Whatever is shown of an agent's text goes through here, for terminals and for HTML. Dropped are
-control characters and those that reorder text (U+202A–202E, U+2066–2069): they could make code
-or an address read differently from what it is, and right-to-left text does not need them.
+All of an agent's text that is shown goes through here, for terminals and for HTML. Control characters
+are dropped, and so are characters that reorder text (U+202A–202E, U+2066–2069): they can make code
+or an address look different from what it is, and right-to-left text does not need them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ MAX_PLAIN_BYTES = 500_000
 """The most that `plain` returns: it travels in the same message as the HTML."""
 
 REORDERING: Final = "\u202a-\u202e\u2066-\u2069"
-# All of C0 but \n and \t; \r too, so that a line cannot be written over. Dropping single
-# characters, and no sequences, gives the same whether a text comes whole or in pieces.
+# All of C0 except \n and \t; \r too, since it lets a line be overwritten. Only single characters are
+# dropped, never sequences, so the result does not depend on how a text is divided into pieces.
 _UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{REORDERING}]")
 _LINE_SEPARATORS = re.compile("[\u2028\u2029]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -26,11 +26,9 @@ _NOT_PLAIN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{
 def terminal_text(text: str) -> str:
     r"""Return `text` without what a terminal would act on.
 
-    Dropped are all control characters but newline and tab (ESC, the 8-bit C1 ones and the
-    carriage return with them) and the characters that reorder text; the separators U+2028 and
-    U+2029 become newlines, a lone surrogate U+FFFD. Each character is judged by itself, so
-    pieces of a stream give what the whole gives, and no sequence can come together from two
-    of them. The rest of an escape sequence stays visible.
+    All control characters except newline and tab are dropped (also ESC, the 8-bit C1 characters and
+    the carriage return), and so are the characters that reorder text. The separators U+2028 and
+    U+2029 become newlines, a lone surrogate becomes U+FFFD. The rest of an escape sequence stays visible.
 
     >>> terminal_text("\x1b[31mred\x1b[0m\r\n")
     '[31mred[0m\n'
@@ -48,7 +46,7 @@ def one_line(text: str, limit: int = 200) -> str:
     >>> one_line("not  found:\\n the page", limit=14)
     'not found: th…'
     """
-    start = text[: 16 * limit + 64]  # enough, and no more, of a text of any size
+    start = text[: 16 * limit + 64]  # enough for any text: white space collapses
     line = " ".join(terminal_text(start).split())
     if len(line) > limit or len(start) < len(text):
         return line[: max(limit - 1, 0)].rstrip() + "…"
@@ -56,16 +54,16 @@ def one_line(text: str, limit: int = 200) -> str:
 
 
 def plain(text: str) -> str:
-    """Return `text` as `terminal_text` does, in part when it is above `MAX_PLAIN_BYTES`."""
+    """Return `text` as `terminal_text` does, shortened to `MAX_PLAIN_BYTES`."""
     return bounded(terminal_text(text), MAX_PLAIN_BYTES)
 
 
 def bounded(text: str, max_bytes: int) -> str:
-    """Return `text`, or its beginning and end with a note in between when it is too large.
+    """Return `text`, or its beginning and its end with a note between them if it is too large.
 
     Args:
         text: any text.
-        max_bytes: what the result may take as JSON-encoded UTF-8, without the note.
+        max_bytes: the most that the result may take as JSON-encoded UTF-8, without the note.
     """
     if 6 * len(text) <= max_bytes or wire_size(text) <= max_bytes:
         return text
@@ -76,12 +74,12 @@ def bounded(text: str, max_bytes: int) -> str:
 
 
 def hidden_note(hidden: int) -> str:
-    """Say how many characters are not shown, and where they are."""
-    return f"… {hidden:,} characters not shown here; `_halo.text` holds the whole"
+    """Say how many characters are not shown, and where the full text is."""
+    return f"… {hidden:,} characters are not shown here; `_halo.text` has the full text"
 
 
 def wire_size(text: str) -> int:
-    """The bytes that `text` takes in a message, its quotes and line ends escaped."""
+    """The bytes that `text` takes in a message, with its quotes and line ends escaped."""
     return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) - 2
 
 

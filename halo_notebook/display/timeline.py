@@ -1,12 +1,12 @@
 """A reply that grows → blocks of its text and actions in the order in which they arrived.
 
-A timeline only grows: it consists of items that are final, the open block, and the actions that wait
-until that block ends. An action stands where it arrived, but it never splits a list, a table, a fence
-or a paragraph: there it waits. So the items are the same however the reply came to be seen, followed
-in whatever frames or read at once after its end. Nothing final is ever moved or changed; only after
-the end may a block differ in one way, see `Timeline.resolved`.
+A timeline only grows. It consists of final items, the open block, and the actions that wait until that
+block ends. An action stands where it arrived, but it never splits a list, a table, a fence or a
+paragraph: it waits for the end of that block. The items are therefore the same whether a reply is
+followed while it arrives or read at once after its end. Nothing final is moved or changed, with one
+exception after the end: see `Timeline.resolved`.
 
-It does not know how its items are painted, nor when.
+How and when the items are painted is not known here.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class ShownAction:
     """An action in a timeline.
 
     Attributes:
-        number: its place among the reply's actions, from 1.
+        number: its position among the reply's actions, from 1.
         payload: opaque JSON.
         at_s: seconds from when the request was written.
-        position: where it arrived in the text, as `BlockRenderer.text` has it.
+        position: where it arrived in `BlockRenderer.text`.
     """
 
     number: int
@@ -45,7 +45,7 @@ Item: TypeAlias = FinishedBlock | ShownAction
 
 @dataclass(slots=True)
 class Section:
-    """Blocks of text and the actions that follow them; `end` is where the next block begins."""
+    """Blocks of text and the actions after them; `end` is where the next block begins."""
 
     blocks: list[FinishedBlock]
     actions: list[ShownAction]
@@ -99,14 +99,14 @@ class Timeline:
         self._has_ended = False
 
     def read(self) -> None:
-        """Take in what has come."""
-        # The text first: whatever action came before any of it is then among the events.
+        """Add what has been received since the last call."""
+        # The text first: then every action that was received before a part of it is among the events.
         text, self._part = self.reply.text_since(self._part)
         start, shown = self._chars, 0
         for event in self.reply.action_events[self._number :]:
             upto = event.offset - start
             if upto > len(text):
-                break  # it has come since
+                break  # received after the text was read
             self.text.append(text[shown:upto])
             shown = max(shown, upto)
             self._wait(event.payload, event.at_s)
@@ -115,7 +115,7 @@ class Timeline:
         self._settle()
 
     def end(self) -> None:
-        """Take in the rest of a reply that has ended: all of it is final then."""
+        """Add the rest of a reply that has ended, and make everything final."""
         if not self._has_ended:
             self._has_ended = True
             self.read()
@@ -125,7 +125,7 @@ class Timeline:
             self._settle()
 
     def resolved(self) -> list[Item]:
-        """The items after the end, where each link is a link whose definition came after its block."""
+        """The items after the end, with links that were defined after the block that uses them."""
         htmls = iter(self.text.resolved())
         return [
             FinishedBlock(next(htmls), item.begin) if isinstance(item, FinishedBlock) else item
@@ -137,7 +137,7 @@ class Timeline:
         self.waiting.append(ShownAction(self._number, payload, at_s, self.text.length))
 
     def _settle(self) -> None:
-        """Make items of the finished blocks, and of the actions before and between them."""
+        """Turn finished blocks into items, and the actions before and between them."""
         for block in self.text.finished[self._blocks :]:
             self._settle_actions(block.begin)
             self.items.append(block)

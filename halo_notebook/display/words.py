@@ -1,4 +1,4 @@
-"""The words for the status of a reply: status line, counts, what an error leaves."""
+"""How the status of a reply is worded: the status line, counts, what is kept after an error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def status_words(reply: Reply, *, source: str = "", session: str | None = None) 
 
     Args:
         reply: the reply.
-        source: who answered where that is not Halo: ``demo agent``, ``replay of FILE``.
+        source: who answered if it was not Halo: ``demo agent``, ``replay of FILE``.
         session: the session's name.
     """
     words = [source] if source else []
-    # With 'agent' before it no id can pass for a word of ours, such as 'failed'.
+    # The prefix keeps an id from looking like one of our own words, such as 'failed'.
     words += [f"agent {reply.agent_id}"] if reply.agent_id else []
     words += [f"session {session}"] if session else []
     if reply.status in ("stopped", "failed"):
@@ -31,12 +31,12 @@ def status_words(reply: Reply, *, source: str = "", session: str | None = None) 
 
 
 def caveats(reply: Reply) -> list[str]:
-    """What is unusual about a reply, in the words of its status line; mostly nothing."""
+    """What is unusual about a reply, for its status line; usually nothing."""
     words = [counted(len(reply.malformed), "unreadable record")] if reply.malformed else []
     if reply.retries:
         words.append(f"try {reply.retries + 1}")
     if reply.status == "complete" and not reply.session_id:
-        words.append("no session id, so the next message starts anew")
+        words.append("no session id, so the next message starts a new conversation")
     return words
 
 
@@ -46,6 +46,6 @@ def counted(count: int, what: str) -> str:
 
 
 def what_is_kept(reply: Reply) -> str:
-    """What a broken or stopped reply leaves, for an error's line."""
+    """What is kept after a reply broke off or was stopped, for the line of its error."""
     arrived = reply.text or reply.action_events or reply.summary or reply.malformed
     return "The reply so far and the session are kept" if arrived else "The session is kept"

@@ -1,6 +1,6 @@
 """A conversation's turns as JSON for the page, and as HTML where there is no script.
 
-All that is given here is plain JSON of bounded size: a turn fits a message.
+A view is plain JSON of bounded size: each turn fits into one message.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from ..session import Session, Turn
 
 MAX_ACTIONS = 200
-"""Further actions of one reply are counted, not shown."""
+"""Further actions of a reply are counted, not shown."""
 MAX_ACTION_BYTES = 1_000_000
 """A larger payload is shown in part."""
 MAX_ACTIONS_BYTES = 1_200_000
-"""Actions beyond this are counted: a turn has to fit a message, which may have about 3 MB."""
+"""Actions beyond this are counted, not shown: a message may have about 3 MB."""
 MAX_TEXT_BYTES = 400_000
-"""Of a longer text only a part can be copied from the page."""
+"""If the text is longer, only a part can be copied from the page."""
 MAX_STATIC_BYTES = 100_000
 
 View: TypeAlias = "dict[str, JSON]"
@@ -35,7 +35,7 @@ View: TypeAlias = "dict[str, JSON]"
 
 
 class Frames:
-    """What a page is told about a reply while it grows: each time only what is new.
+    """What a page is told about a reply while it grows: in each frame only what is new.
 
     Args:
         timeline: of the reply.
@@ -56,9 +56,9 @@ class Frames:
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
         self._items: list[JSON] = []
-        self._taken = 0  # how many of the timeline's items are among them, or left out
+        self._taken = 0  # how many items of the timeline were read
         self._waiting: list[View] = []
-        self._actions: dict[int, View | None] = {}  # by number; None when it is left out
+        self._actions: dict[int, View | None] = {}  # by number; None if it is left out
         self._actions_bytes = 0
         self._open = ""
 
@@ -66,10 +66,10 @@ class Frames:
         """What is new since the last frame.
 
         Returns:
-            ``items``: what became final, in order: ``{"html": …}`` for a block of text, ``{"action": …}``,
-            or ``{"waited": id}`` for an action that has been told as waiting. ``keep`` and ``open``: the
-            HTML of the open block is the first `keep` UTF-16 units of what it was, and then `open`.
-            ``waiting``: the actions that arrived inside the open block, each told once.
+            ``items``: the new final items in order: ``{"html": …}`` for a block of text, ``{"action": …}``,
+            or ``{"waited": id}`` for an action that was sent as waiting before. ``keep`` and ``open``: the
+            HTML of the open block is the first `keep` UTF-16 units of the previous one followed by `open`.
+            ``waiting``: the new actions inside the open block.
         """
         self._timeline.read()
         waited = {action["id"] for action in self._waiting}
@@ -77,7 +77,7 @@ class Frames:
         self._items += items
         self._waiting = self._views_of_waiting()
         open_html = self._timeline.text.open_html
-        # What was open and is finished now is not the beginning of what is open next.
+        # A block that is finished now is not the beginning of the next open block.
         keep = 0 if items else _shared_length(self._open, open_html)
         self._open = open_html
         return {
@@ -88,7 +88,7 @@ class Frames:
         }
 
     def so_far(self) -> View:
-        """All that the frames have given until now: ``items``, ``open`` and ``waiting``."""
+        """Everything that the frames have contained so far: ``items``, ``open`` and ``waiting``."""
         return {"items": [*self._items], "open": self._open, "waiting": list[JSON](self._waiting)}
 
     def whole(self) -> View:
@@ -136,7 +136,7 @@ def _told(item: JSON, waited: set[JSON]) -> JSON:
 
 
 def _payload_text(payload: JSON) -> tuple[str, bool]:
-    """A payload as JSON for the page, or a copy that is shortened and whether it is."""
+    """A payload as JSON for the page, and whether it is shortened."""
     text = page_json(payload)
     if len(text.encode("utf-8", "replace")) <= MAX_ACTION_BYTES:
         return text, False
@@ -145,7 +145,7 @@ def _payload_text(payload: JSON) -> tuple[str, bool]:
 
 
 def _shared_length(one: str, other: str) -> int:
-    """How many characters two texts have in common at their beginning."""
+    """The length of the common beginning of two texts."""
     least, most = 0, min(len(one), len(other))
     while least < most:
         middle = (least + most + 1) // 2
@@ -157,12 +157,12 @@ def _shared_length(one: str, other: str) -> int:
 
 
 def _utf16_length(text: str) -> int:
-    """How long a page's script finds `text` to be."""
+    """The length of `text` in JavaScript."""
     return len(text) + sum(character > "\uffff" for character in text)
 
 
 def head_view(turn: Turn, number: int) -> View:
-    """What is known of a turn before its reply: who asked what and when."""
+    """What is known about a turn before its reply: what was asked and when."""
     return {
         "key": f"t{number}",
         "number": number,
@@ -172,13 +172,13 @@ def head_view(turn: Turn, number: int) -> View:
 
 
 def turn_view(turn: Turn, number: int, frames: Frames, *, source: str = "") -> View:
-    """A turn that has ended, whole.
+    """A turn after its end.
 
     Args:
         turn: the turn.
-        number: its place in its session, from 1.
+        number: its position in its session, from 1.
         frames: of its reply.
-        source: who answered where that is not Halo, see `status_words`.
+        source: who answered if it was not Halo, see `status_words`.
     """
     reply = turn.reply
     again = "" if reply.status == "complete" else "twice" if reply.may_have_arrived else "safe"
@@ -202,8 +202,8 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
 
     Args:
         session: whose turns they are.
-        views: the last turns, the newest at the end, each with its `turn_view`.
-        when: the time that it shows, in words.
+        views: the last turns in order, each with its `turn_view`.
+        when: the time to show, in words.
     """
     parts: list[str] = []
     room = MAX_STATIC_BYTES

@@ -159,7 +159,7 @@ def test_a_huge_reply_is_shown_in_part() -> None:
     assert len(json.dumps(html, ensure_ascii=False).encode()) <= blocks.MAX_SHOWN_BYTES + 50_000
     assert html.startswith("<p>first</p>")
     assert html.endswith("last</p>\n")
-    note = r"… ([\d,]+) characters not shown here; <code>_halo\.text</code> holds the whole"
+    note = r"… ([\d,]+) characters are not shown here; <code>_halo\.text</code> has the full text"
     hidden = re.search(note, html)
     assert hidden
     assert int(hidden[1].replace(",", "")) + blocks.MAX_SHOWN_CHARS < len(text)

@@ -158,7 +158,7 @@ def test_long_plain_text_is_shown_in_part() -> None:
     shown = plain(text)
     assert len(json.dumps(shown, ensure_ascii=False).encode()) <= MAX_PLAIN_BYTES + 200
     assert shown[0] + shown[-1] == "az"
-    hidden = re.search(r"… ([\d,]+) characters not shown here; `_halo\.text` holds the whole", shown)
+    hidden = re.search(r"… ([\d,]+) characters are not shown here; `_halo\.text` has the full text", shown)
     assert hidden
     assert int(hidden[1].replace(",", "")) + len(shown) - len(hidden.group()) - 4 == len(text)
     assert plain("short") == bounded("short", 10) == "short"

@@ -119,7 +119,7 @@ def test_a_huge_reply_is_shown_in_part_and_kept_whole(kernel: Kernel) -> None:
     assert result.ename == "ReplyStopped"
     assert evaluated(kernel, "len(_halo.text)") > 300_000
     assert len(json.dumps(result.displays)) < 3_000_000
-    assert "<code>_halo.text</code> holds the whole" in html(result)
+    assert "<code>_halo.text</code> has the full text" in html(result)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

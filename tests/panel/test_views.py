@@ -147,7 +147,7 @@ def test_a_turn_fits_a_message(events: list[Event | str]) -> None:
     html = Page({**view, "open": "", "waiting": []}).html
     assert len(html) <= 850_000
     is_cut = view["cut"] or any(action["cut"] for action in actions(view))
-    assert is_cut or "characters not shown here" in html or len(reply.text) < 250_000
+    assert is_cut or "characters are not shown here" in html or len(reply.text) < 250_000
 
 
 def test_what_is_left_out_is_noted() -> None:

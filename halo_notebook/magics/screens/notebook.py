@@ -1,8 +1,8 @@
 """A reply as the outputs of a notebook's cell: text, actions where they arrived, the status line.
 
-While text arrives only the last output is updated; all above it are final. A text output is finished
-when an action follows or when it has reached a few kilobytes, so a long reply is not published again
-and again. After the end an output may be updated once more, when a link in it was defined only later.
+While text arrives, only the last output is updated; those above it are final. A text output is finished
+when an action follows or when it has a few kilobytes, so that a long reply is not published again with
+each frame. At the end an output is updated once more if one of its links was defined only later.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ OUTPUT_BYTES = 3_000
 MANY_OUTPUTS = 10
 """Each text output after so many outputs may be a quarter larger than the one before."""
 MAX_OUTPUTS = 40
-"""After so many, the text continues in the last output and the actions in one tree: JupyterLab hides a
-cell's outputs beyond the fiftieth, and the status line with them."""
+"""After so many, the text continues in one output and the actions in one tree: JupyterLab hides the outputs
+of a cell after the fiftieth, and the status line would be among them."""
 MAX_SINGLE_ACTIONS = 2
-"""More actions in a row than this, at one repaint, are shown as one tree: each alone would be a message
-of its own, and a burst of them would be dropped."""
+"""If more actions than this arrive in a row between two frames, they are shown as one tree: each would be a
+message of its own, and the server would drop a burst of messages."""
 REPAINT_WEIGHT = 5
-"""What is published again counts so many times: it is the only part that grows with time, not with text."""
+"""A frame that the next one replaces counts so many times its bytes, and is therefore rarer."""
 
 
 class NotebookScreen:
@@ -44,8 +44,8 @@ class NotebookScreen:
 
     Args:
         reply: what to show; it grows.
-        pacer: told what each message costs.
-        metadata: gives what is written beside the status line under the key `halo`.
+        pacer: is told the cost of each message.
+        metadata: returns the metadata of the status line under the key `halo`.
         images: whether remote images are shown; otherwise they are links.
     """
 
@@ -60,7 +60,7 @@ class NotebookScreen:
         self._outputs = 0
         self._open: str | None = None  # the display id of the output that may still change
         self._open_html = ""  # what it shows
-        self._blocks: list[FinishedBlock] = []  # the finished ones in it
+        self._blocks: list[FinishedBlock] = []  # the finished blocks in it
         self._finished: list[tuple[str, list[FinishedBlock], str]] = []  # ids, blocks, plain texts
         self._items = 0  # how many of the timeline's are shown
         self._plain_chars = 0  # how many characters of the text stand in finished outputs
@@ -91,7 +91,7 @@ class NotebookScreen:
         self._update_open(status_html([f"{state} …"]), plain_text=f"{state} …")
 
     def _paint(self, since: float) -> None:
-        """Show what has become final since the last time, and the open block as it is now."""
+        """Show the items that are new, and the open block as it is now."""
         timeline = self._timeline
         new = timeline.items[self._items :]
         self._items = len(timeline.items)
@@ -112,9 +112,9 @@ class NotebookScreen:
         return OUTPUT_BYTES * float(1.25 ** max(0, self._outputs - MANY_OUTPUTS))
 
     def _finish_text(self, end: int, *, must: bool = False) -> None:
-        """Make the open output final, whose text ends there; when many are shown, only if it `must` be."""
+        """Make the open output, whose text ends at `end`, final; after many outputs only if it `must` be."""
         if self._blocks and (must or self._outputs < MAX_OUTPUTS):
-            # Only now has it its plain text beside it: that would double the bytes of each frame.
+            # Plain text is added only now: it would double the bytes of each frame.
             text = plain(self._timeline.text.text[self._plain_chars : end])
             self._plain_chars = end
             self._update_open(wrap("".join(block.html for block in self._blocks)), plain_text=text)
@@ -122,7 +122,7 @@ class NotebookScreen:
             self._open, self._blocks = None, []
 
     def _resolve_links(self) -> None:
-        """Update each output with a link that was defined only after it."""
+        """Update each output that has a link which was defined only later."""
         resolved = iter(self._timeline.resolved())
         blocks = (item for item in resolved if isinstance(item, FinishedBlock))
         for display_id, shown, text in self._finished:
@@ -147,7 +147,7 @@ class NotebookScreen:
             self._publish(bundle, {"application/json": {"root": label}}, since=since, **how)
 
     def _next_output(self) -> dict[str, Any]:
-        """How to publish what is final at once: in place of an output that shows nothing yet, or below."""
+        """Where to publish an action: in place of an output that has no text, or below the others."""
         if self._open is None:
             self._outputs += 1
             return {}
@@ -155,7 +155,7 @@ class NotebookScreen:
         return {"transient": {"display_id": display_id}, "update": True}
 
     def _update_open(self, html: str, *, plain_text: str | None = None, since: float | None = None) -> None:
-        """Show `html` in the open output, or in a new one."""
+        """Show `html` in the open output; open one if there is none."""
         if html == self._open_html and self._open is not None and plain_text is None:
             return
         update = self._open is not None
@@ -186,7 +186,7 @@ class NotebookScreen:
 
 @cache
 def _warm_up() -> None:
-    """Make a process's first frame as quick as the others, while the agent is waited for."""
+    """Make the first frame of a process as fast as the others, while the reply is awaited."""
     text = BlockRenderer()
     text.append("`a` [b](https://example.com)\n\n```python\nc\n```\n\n")
     text.end()

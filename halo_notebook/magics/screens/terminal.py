@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TerminalScreen:
-    """A reply as plain text in a terminal, printed as it comes."""
+    """Prints a reply as plain text while it arrives."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -27,7 +27,7 @@ class TerminalScreen:
         self._line_open = False
 
     def begin(self, state: str) -> None:
-        pass  # a terminal's line cannot be taken back everywhere
+        pass  # not every terminal can take a line back
 
     def paint(self, state: str) -> None:
         text, self._part = self._reply.text_since(self._part)
@@ -35,7 +35,7 @@ class TerminalScreen:
         events = self._reply.action_events[self._actions :]
         for offset, together in groupby(events, lambda event: event.offset):
             if offset > start + len(text):
-                break  # it has come since
+                break  # received after the text was read
             self._write(text[self._chars - start : offset - start])
             self._chars = max(self._chars, offset)
             self._show([event.payload for event in together])
