@@ -32,6 +32,7 @@ from ..client.aio import AsyncHaloClient
 from ..concurrency.loop import spawn
 from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, UsageError
+from .plan import check_installed
 from .sender import Lag, Outcome, for_many_streams, send_once
 
 if TYPE_CHECKING:
@@ -211,22 +212,19 @@ def hold_worker(run: str, token: str) -> None:
 
 def check_use(cluster: object, clients: Mapping[str, AsyncHaloClient], concurrency: int) -> None:
     """Refuse what cannot run on a cluster. Call it on the thread that gives the cluster."""
+    check_installed("An evaluation on a Dask cluster", "dask", "distributed")
     from distributed import Client
 
     if not isinstance(cluster, Client):
-        raise UsageError(
-            f"on must be a distributed.Client, not {type(cluster).__name__}. Nothing was sent; give "
-            "Client(cluster)."
-        )
-    if cluster.asynchronous:
-        raise UsageError(
-            "The Dask client is asynchronous. Nothing was sent; give a synchronous one, Client(cluster), "
-            "with aevaluate too: it does not block your loop."
-        )
-    if cluster.status != "running":
-        raise UsageError(
-            f"The Dask client is not connected (it is {cluster.status}). Nothing was sent; give one that is."
-        )
+        wrong = f"on must be a distributed.Client, not {type(cluster).__name__}"
+    elif cluster.asynchronous:
+        wrong = "The Dask client is asynchronous (aevaluate takes a synchronous one too)"
+    elif cluster.status != "running":
+        wrong = f"The Dask client is not connected (it is {cluster.status})"
+    else:
+        wrong = ""
+    if wrong:
+        raise UsageError(f"{wrong}. Nothing was sent; give a synchronous, connected Client(cluster).")
     if concurrency > MAX_CONCURRENCY:
         raise InvalidRequest(
             f"concurrency can be {MAX_CONCURRENCY} at most on a Dask cluster, not {concurrency:,}. Nothing "
@@ -255,11 +253,11 @@ async def check_workers(cluster: Client) -> None:
             "The Dask cluster has no workers. Nothing was sent; wait for them (client.wait_for_workers(1)), "
             "or restart it: an interrupt also ends the workers of a LocalCluster in the same kernel."
         )
-    unfit = {address: words for address, answer in answers.items() if (words := _unfit(answer))}
-    for address, words in unfit.items():
+    unfit = [f"{address} {words}" for address, answer in answers.items() if (words := _unfit(answer))]
+    if unfit:
         more = f", as do {len(unfit) - 1:,} more" if len(unfit) > 1 else ""
         raise UsageError(
-            f"The Dask worker {address} {words}{more}. Nothing was sent; install halo-notebook[dask] "
+            f"The Dask worker {unfit[0]}{more}. Nothing was sent; install halo-notebook[dask] "
             f"{_version()} on all workers."
         )
 
@@ -472,16 +470,10 @@ class ClusterSender:
         """Keep the worker from being closed as idle, until the returned future is released."""
 
         async def submitted() -> Future[None]:
-            return self._cluster.submit(
-                hold_worker,
-                self._run,
-                token,
-                key=f"halo-evaluation-{uuid4().hex}",
-                workers=[address],
-                allow_other_workers=False,
-                pure=False,
-                retries=0,
-            )
+            # Done there and only there, once.
+            place: dict[str, Any] = {"workers": [address], "allow_other_workers": False, "retries": 0}
+            key = f"halo-evaluation-{uuid4().hex}"
+            return self._cluster.submit(hold_worker, self._run, token, key=key, pure=False, **place)
 
         return await _on_cluster(self._cluster, submitted)
 

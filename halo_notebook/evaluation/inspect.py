@@ -56,12 +56,10 @@ MAX_LOGGED_NESTING = 100
 """What is nested deeper is logged as JSON text: inspect cannot write a log of about 250 levels."""
 
 _CLIENT_SETTINGS = ("user_id", "user_token", "connect_timeout_s", "silence_timeout_s", "max_record_bytes")
-_NO_MODEL_ARG = {
-    "agent_id": "name the agent in the model, as halo/<agent id>.",
-    "session_id": "each list of messages is a conversation of its own.",
-}
+_AGENT_ID = "name the agent in the model, as halo/<agent id>."
+_NO_MODEL_ARG = {"agent_id": _AGENT_ID, "session_id": "each list of messages is a conversation of its own."}
 _NOT_IN_METADATA = {
-    "agent_id": _NO_MODEL_ARG["agent_id"],
+    "agent_id": _AGENT_ID,
     "session_id": "it is read from the assistant's message.",
     "user_token": "it would be in inspect's log; set HALO_USER_TOKEN.",
 }

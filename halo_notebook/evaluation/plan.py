@@ -174,7 +174,7 @@ def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tupl
 
 
 def check_installed(what: str, extra: str, *names: str) -> None:
-    """Name a package that is not installed now, and not after everything has been sent."""
+    """Name a missing package now, and not after everything has been sent."""
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise UsageError(

@@ -28,7 +28,7 @@ from ..concurrency.pulled import Pulled
 from .dask import ClusterSender, check_use, check_workers
 from .judging import Checks, ajudged, judged
 from .pace import Pace
-from .plan import Config, Plan, check_installed, made_plan, now, open_run
+from .plan import Config, Plan, made_plan, now, open_run
 from .result import Evaluation
 from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome, Sender
 
@@ -105,7 +105,7 @@ def evaluate(
     """
     plan = made_plan(cases, checks, configs, repeats, concurrency, rate_limit)
     if on is not None:
-        _check_cluster(on, plan)
+        check_use(on, plan.clients, plan.concurrency)
         wait(spawn(check_workers(on)))
     state, journal = open_run(plan, path, resume=resume)
     run = _Run(plan, state, journal, on=on, interrupted=resume == "interrupted")
@@ -140,7 +140,7 @@ async def aevaluate(
     """As `evaluate`, on the caller's own loop: async checks may hold objects that belong to it."""
     plan = made_plan(cases, checks, configs, repeats, concurrency, rate_limit)
     if on is not None:
-        _check_cluster(on, plan)
+        check_use(on, plan.clients, plan.concurrency)
         await check_workers(on)
     state, journal = open_run(plan, path, resume=resume)
     run = _Run(plan, state, journal, on=on, interrupted=resume == "interrupted")
@@ -151,11 +151,6 @@ async def aevaluate(
             async for ended in turns:
                 run.take(ended, await ajudged(state.checks, ended.reply, ended.expect))
     return Evaluation(state)
-
-
-def _check_cluster(on: DaskClient, plan: Plan) -> None:
-    check_installed("An evaluation on a Dask cluster", "dask", "distributed")
-    check_use(on, plan.clients, plan.concurrency)
 
 
 @dataclass(frozen=True, slots=True)

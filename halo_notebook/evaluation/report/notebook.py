@@ -40,7 +40,8 @@ def overview(state: RunState) -> str:
         _table(*_summary_cells(summary)),
     ]
     if has_tags:
-        parts.append(_folded("By tag", _table(*_summary_cells(tagged))))
+        table = _table(*_summary_cells(tagged))
+        parts.append(f"<details><summary>By tag</summary>{table}</details>")
     parts.append(_worst(state))
     return f'<div class="halo-evaluation {NO_FORMULAS}">' + "\n".join(parts) + "</div>"
 
@@ -69,17 +70,17 @@ def _worst(state: RunState) -> str:
     frame = worst_rows(state, 5)
     if frame.empty:
         return ""
-    heads = ["row", "case", *(["config"] if len(state.sources) > 1 else [])]
-    heads += ["bad rows", "why", "reply", "total"]
-    rows = []
-    for number, row in zip(frame.index, frame.to_dict("records"), strict=True):
-        config = [row["config"]] if len(state.sources) > 1 else []
-        cells = [f"{number}", row["case"], *config, row["bad"], row["why"], row["text"]]
-        rows.append([*cells, _seconds(row["elapsed_s"])])
+    if len(state.sources) == 1:
+        frame = frame.drop(columns="config")
+    shown = frame.drop(columns=["repeat", "turn"]).rename(
+        columns={"bad": "bad rows", "text": "reply", "elapsed_s": "total"}
+    )
+    shown["total"] = shown["total"].map(_seconds)
+    rows = [[str(cell) for cell in row] for row in shown.reset_index().to_numpy()]
     words = (
         "The cases to look at first, each by its worst row; <code>.show(row)</code> shows the conversation:"
     )
-    return f"<p>{words}</p>" + _table(heads, rows)
+    return f"<p>{words}</p>" + _table(["row", *shown.columns], rows)
 
 
 def comparison_table(comparisons: Mapping[str, Comparison | TimeComparison]) -> str:
@@ -117,10 +118,6 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
     # It scrolls where it is wider than the page, so that the keyboard has to reach it.
     return f"<table tabindex='0'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _folded(title: str, html: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{html}</details>"
 
 
 def _seconds(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
@@ -71,38 +71,31 @@ def plot(state: RunState) -> Plot:
         ],
         columns=["config", "time", "seconds"],
     )
+
+    def rows(frame: pd.DataFrame, name: str, values: Iterable[str], *layers: Any) -> Any:
+        row = alt.Row(f"{name}:N", sort=list(values), title=None).header(
+            labelAngle=0, labelAlign="left", labelAnchor="start", labelOrient="top", labelFontWeight="bold"
+        )
+        both = alt.layer(*layers, data=frame).encode(y=who, color=colour)
+        return both.properties(width=280, height=alt.Step(26)).facet(row=row)
+
     parts = []
     if not rates.empty:
         share = alt.X("rate:Q", title="pass rate, with 95 % interval").scale(domain=[0, 1]).axis(format="%")
-        base = alt.Chart(rates).encode(y=who, color=colour)
-        both = alt.layer(
-            base.mark_rule(strokeWidth=3, opacity=0.5).encode(x=alt.X("low:Q"), x2="high:Q"),
-            base.mark_point(filled=True, size=90, opacity=1).encode(x=share),
-        ).properties(width=280, height=alt.Step(26))
-        parts.append(both.facet(row=_title_row("check", list(state.checks))))
+        limits = alt.Chart().mark_rule(strokeWidth=3, opacity=0.5).encode(x=alt.X("low:Q"), x2="high:Q")
+        point = alt.Chart().mark_point(filled=True, size=90, opacity=1).encode(x=share)
+        parts.append(rows(rates, "check", state.checks, limits, point))
     if not times.empty:
-        # A box for the middle half and the median; each time a tick, so that few are not made to seem many.
-        base = alt.Chart(times).encode(
-            y=who, x=alt.X("seconds:Q", title="seconds").scale(zero=True), color=colour
-        )
-        both = alt.layer(
-            base.mark_boxplot(extent=0, size=14, opacity=0.5, median={"color": "black"}, outliers=False),
-            base.mark_tick(size=20, thickness=1, opacity=0.5),
-        ).properties(width=280, height=alt.Step(26))
-        parts.append(both.facet(row=_title_row("time", list(TIMES.values()))))
+        # A box for the middle half and the median, and a tick for each time, so that few do not seem many.
+        seconds = alt.Chart().encode(x=alt.X("seconds:Q", title="seconds").scale(zero=True))
+        box = seconds.mark_boxplot(extent=0, size=14, opacity=0.5, median={"color": "black"}, outliers=False)
+        tick = seconds.mark_tick(size=20, thickness=1, opacity=0.5)
+        parts.append(rows(times, "time", TIMES.values(), box, tick))
     if not parts:
         raise UsageError("There is nothing to plot: no turn is complete yet. Nothing was changed.")
     chart = alt.hconcat(*parts, spacing=40).resolve_scale(color="shared")
     chart = chart.configure(background="white", padding=12, font="sans-serif")
     return Plot(chart.configure_view(stroke=None).configure_facet(spacing=14))
-
-
-def _title_row(name: str, values: Sequence[str]) -> Any:
-    import altair as alt
-
-    return alt.Row(f"{name}:N", sort=list(values), title=None).header(
-        labelAngle=0, labelAlign="left", labelAnchor="start", labelOrient="top", labelFontWeight="bold"
-    )
 
 
 def _spread(values: list[float]) -> list[float]:
