@@ -177,7 +177,7 @@ class Session:
         stopped = False
 
         def make() -> AsyncReplyStream:
-            return AsyncReplyStream(sends, sends.prepare(message, **fields), call, path)
+            return AsyncReplyStream(sends.endpoint, sends.prepare(message, **fields), call, path)
 
         def stop(stream: AsyncReplyStream) -> None:
             nonlocal stopped
@@ -220,7 +220,7 @@ class Session:
                 yield stream
             finally:
                 self._owner = self._stop_turn = None
-                stream.exchange.end(None)
+                stream.end(None)
                 self._continue_from(turn, fields["session_id"])
                 self.watchers.tell(turn)
 

@@ -22,14 +22,14 @@ from .settings import (
     checked_seconds,
     setting,
 )
-from .tokens import CallUser, UserToken, call_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
-    from types import TracebackType
 
     from ..reply import Reply
     from .tap import Tap
+    from .tokens import UserToken
+_IDS = ("session_id", "agent_id")
 
 
 class AsyncHaloClient:
@@ -145,7 +145,7 @@ class AsyncHaloClient:
             HaloError: on entering, when the message was not taken; while iterating, when
                 the reply broke off.
         """
-        return AsyncReplyStream(self, self.prepare(message, **fields))
+        return AsyncReplyStream(self.endpoint, self.prepare(message, **fields))
 
     async def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` and return the streamed reply once it has ended. See `stream`."""
@@ -161,7 +161,7 @@ class AsyncHaloClient:
         Raises:
             ReplyUnreadable: when the answer is not a JSON object.
         """
-        async with AsyncReplyStream(self, self.prepare(message, **fields), path="/chat") as stream:
+        async with AsyncReplyStream(self.endpoint, self.prepare(message, **fields), path="/chat") as stream:
             return await stream.to_end()
 
     def prepare(self, message: str, **fields: Unpack[RequestFields]) -> Request:
@@ -178,22 +178,14 @@ class AsyncHaloClient:
         """One snapshot of the client's state that can be shared: secrets are 'set' or 'unset'."""
         settings, endpoint, last = self.settings, self.endpoint, self.endpoint.last
         token = settings.user_token
+        plain = ("base_url", "user_id", "agent_id", "connect_timeout_s", "silence_timeout_s", "max_retries")
         return {
-            "base_url": settings.base_url,
+            **{name: getattr(settings, name) for name in (*plain, "max_record_bytes")},
             "api_key": "unset" if endpoint.offline else "set",
-            "user_id": settings.user_id,
             "user_token": "set" if token is not None else "unset",
             "user_token_is_callable": callable(token),
-            "agent_id": settings.agent_id,
-            "connect_timeout_s": settings.connect_timeout_s,
-            "silence_timeout_s": settings.silence_timeout_s,
-            "max_retries": settings.max_retries,
-            "max_record_bytes": settings.max_record_bytes,
             "transport": type(endpoint.transport).__name__ if endpoint.transport else "network",
-            "last_status": last.status if last else None,
-            "last_error": last.error if last else None,
-            "last_session_id": last.session_id if last else None,
-            "last_agent_id": last.agent_id if last else None,
+            **{f"last_{name}": getattr(last, name, None) for name in ("status", "error", *_IDS)},
         }
 
     def copy(self, transport: AnyTransport | None = None, **settings: Any) -> AsyncHaloClient:
@@ -221,55 +213,20 @@ class AsyncHaloClient:
         return f"{type(self).__name__}({self.base_url!r}, api_key set)"
 
 
-class AsyncReplyStream:
+class AsyncReplyStream(Exchange):
     """One turn on the wire: an async context manager that iterates the reply's events.
 
     Attributes:
-        exchange: what is sent, and what has been received; `request`, `reply`, `state`,
-            `may_have_arrived` and `attended` are read from it.
+        request: what is sent.
+        reply: what has been received; it grows, and is kept whatever ends the stream.
+        state: one line on where things stand, such as ``waiting for the agent``.
+        attended: whether somebody can let a `Replay` by steps continue. Set it before the stream is entered.
     """
 
-    def __init__(
-        self,
-        client: AsyncHaloClient,
-        request: Request,
-        call: CallUser = call_in_thread,
-        path: str = "/chat/stream",
-    ) -> None:
-        self.exchange = Exchange(client.endpoint, request, call, path)
-        self._events: AsyncGenerator[Event, None] | None = None
-
-    @property
-    def request(self) -> Request:
-        """What is sent."""
-        return self.exchange.request
-
-    @property
-    def reply(self) -> Reply:
-        """What has been received; it grows, and is kept whatever ends the stream."""
-        return self.exchange.reply
-
-    @property
-    def state(self) -> str:
-        """One line on where things stand, such as ``waiting for the agent``."""
-        return self.reply.state
-
-    @property
-    def may_have_arrived(self) -> bool:
-        """Whether the message, or a part of it, has left."""
-        return self.reply.may_have_arrived
-
-    @property
-    def attended(self) -> bool:
-        """Whether somebody can let a `Replay` by steps continue. Set it before the stream is entered."""
-        return self.exchange.attended
-
-    @attended.setter
-    def attended(self, attended: bool) -> None:
-        self.exchange.attended = attended
+    _events: AsyncGenerator[Event, None] | None = None
 
     async def __aenter__(self) -> AsyncReplyStream:
-        await self.exchange.open()
+        await self.open()
         self._events = self._each()
         return self
 
@@ -280,21 +237,19 @@ class AsyncReplyStream:
 
     async def to_end(self) -> Reply:
         """Read the rest of the reply and return it, without its events. Raises as iterating does."""
-        async for _ in self.exchange.batches:
+        async for _ in self.batches:
             pass
         return self.reply
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         # Left early, by a break or by the caller's own exception: the user stopped it.
         try:
             if self._events is not None:
                 await self._events.aclose()
         finally:
-            await self.exchange.aclose()
+            await self.aclose()
 
     async def _each(self) -> AsyncGenerator[Event, None]:
-        async for events in self.exchange.batches:
+        async for events in self.batches:
             for event in events:
                 yield event

@@ -25,6 +25,7 @@ from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .secrets import Secret, shown
 from .tap import Sent
+from .tokens import CallUser, call_in_thread
 from .transports.body import decoded
 from .transports.protocol import Clock, Outgoing
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .request import Request
     from .tap import Passing
-    from .tokens import CallUser
     from .transports.protocol import Incoming
 
 MAX_RETRY_WAIT_S = 60.0
@@ -58,7 +58,7 @@ class Exchange:
     Args:
         endpoint: where the message goes.
         request: the message.
-        call: calls the user's callables.
+        call: calls the user's callables. Default: on a thread.
         path: below the base URL.
 
     Attributes:
@@ -70,7 +70,11 @@ class Exchange:
     """
 
     def __init__(
-        self, endpoint: Endpoint, request: Request, call: CallUser, path: str = "/chat/stream"
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        call: CallUser = call_in_thread,
+        path: str = "/chat/stream",
     ) -> None:
         self.request = request
         self.reply = Reply()
@@ -95,6 +99,11 @@ class Exchange:
         if state != self.reply.state:
             self.reply.state = state
             self.reply.watchers.tell(self.reply)
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether the message, or a part of it, has left and was not refused."""
+        return self.reply.may_have_arrived
 
     async def open(self) -> None:
         """Send the request until it is taken."""

@@ -11,7 +11,7 @@ from ..concurrency.loop import spawn, wait
 from ..concurrency.pulled import Pulled
 from ..errors import UsageError
 from .aio import AsyncHaloClient, AsyncReplyStream
-from .exchange import NOT_OPEN, Exchange
+from .exchange import NOT_OPEN
 
 if TYPE_CHECKING:
     from ..reply import Reply
@@ -121,38 +121,27 @@ class ReplyStream:
         inbox: Inbox | None = None,
     ) -> None:
         self.inbox = inbox or Inbox()
-        self._stream = AsyncReplyStream(client, request, self.inbox.call, path)
+        self.exchange = AsyncReplyStream(client.endpoint, request, self.inbox.call, path)
+        self.request, self.reply = self.exchange.request, self.exchange.reply
         self._events = Pulled(self._run(), self.inbox)
         self._gives_events = True
         self._opened = False
 
     @property
-    def exchange(self) -> Exchange:
-        return self._stream.exchange
-
-    @property
-    def request(self) -> Request:
-        return self._stream.request
-
-    @property
-    def reply(self) -> Reply:
-        return self._stream.reply
-
-    @property
     def state(self) -> str:
-        return self._stream.state
+        return self.exchange.state
 
     @property
     def may_have_arrived(self) -> bool:
-        return self._stream.may_have_arrived
+        return self.exchange.may_have_arrived
 
     @property
     def attended(self) -> bool:
-        return self._stream.attended
+        return self.exchange.attended
 
     @attended.setter
     def attended(self, attended: bool) -> None:
-        self._stream.attended = attended
+        self.exchange.attended = attended
 
     def open(self, *, events: bool = True) -> None:
         """Start sending, without waiting for an answer. Entering does it too, and waits.
@@ -211,11 +200,15 @@ class ReplyStream:
         For the thread that reads this stream; `ask_to_stop` is for the others.
         """
         self._events.stop()
-        self.exchange.end(None)  # never opened, or closing takes longer than is waited for
+        self.end(None)  # never opened, or closing takes longer than is waited for
+
+    def end(self, error: BaseException | None) -> None:
+        """Note on the reply why it has ended; only the first reason counts."""
+        self.exchange.end(error)
 
     async def _run(self) -> AsyncGenerator[Event | None, None]:
         """On the I/O thread: None when the server has answered, then the events."""
-        async with self._stream as events:
+        async with self.exchange as events:
             if not self._gives_events:
                 await events.to_end()
                 return

@@ -156,7 +156,7 @@ async def send_once(
             outcome.status = COMPLETE
         else:
             outcome.status = INTERRUPTED if reply.may_have_arrived else FAILED
-        outcome.reply = _masked(reply, [secret.reveal() for secret in stream.exchange.secrets])
+        outcome.reply = _masked(reply, [secret.reveal() for secret in stream.secrets])
         if error is not None and tries < MAX_TRIES:
             outcome.again_s = retry_wait_s(error, tries - 1, first_s=_BACKOFF_S, longest_s=MAX_WAIT_S)
         outcome.user_refused = isinstance(error, IdentityError)

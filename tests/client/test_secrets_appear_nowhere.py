@@ -91,7 +91,7 @@ def test_secrets_appear_nowhere(agent: DemoAgent, caplog: pytest.LogCaptureFixtu
             repr(vars(client.aio.endpoint)),
             repr(client.aio.settings),
             repr(stream.request),
-            repr(vars(stream._stream.exchange)),
+            repr(vars(stream.exchange)),
             json.dumps(client.debug()),
             json.dumps(client.dry_run(client.prepare("Hello"))),
             json.dumps(stream.reply.to_dict()),
