@@ -5,8 +5,8 @@ BIN := .venv/bin
 ESLINT := tests/node_modules/.bin/eslint --config tests/eslint.config.js --max-warnings 0
 PACKAGE := $(wildcard halo_notebook/*.py halo_notebook/*/*.py halo_notebook/*/*/*)
 ARGS ?=
-# Most tests wait for something, so more than one per core can run. ARGS=-n0 runs them one after the other.
-WORKERS ?= 3
+# Most tests wait for something, so two per core can run at once. ARGS=-n0 runs them one after the other.
+WORKERS ?= 4
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
 
 .PHONY: help demo lite test coverage check bench binder clean

@@ -1,13 +1,15 @@
-"""Fixtures that more than one test file uses. What is heavy is imported when it is asked for."""
+"""Fixtures that several test files use, and the order in which tests run. Heavy modules are imported late."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,12 +21,15 @@ if TYPE_CHECKING:
     from .harness.voila import Voila, VoilaPage
 
 
-def pytest_configure() -> None:
-    """Undo what a shell or a CI runner may have set, and processes that the tests start would take on.
+TESTS_IN_A_GROUP = 20
 
-    Background jobs are often started with SIGINT ignored; Python leaves that as it is, and an interrupt
-    that a test sends would have no effect. Without bytecode, each of a hundred kernels compiles all that
-    it imports, which takes longer than most tests.
+
+def pytest_configure() -> None:
+    """Undo settings of a shell or a CI runner that the processes started by tests would inherit.
+
+    Background jobs are often started with SIGINT ignored, which Python leaves as it is, and an interrupt that
+    a test sends would have no effect. Without bytecode files, each kernel would compile all that it imports,
+    which takes longer than most tests.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,43 +38,73 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together when several processes share the run, and begin with the longest.
+    """Put tests that share something into one group, and the groups that take longest first.
 
-    Most tests wait, for a page, a kernel or a clock, so `make test` runs more of them at a time than
-    there are cores. Nothing here changes what a test meets when it runs alone.
+    Most tests wait, for a page, a kernel or a timer, so `make test` runs more of them at once than there are
+    cores. Nothing here changes what a test does when it runs alone.
     """
+    in_file = Counter[str]()
     for item in items:
-        if group := group_of(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-    # A long test that begins last is waited for by all the others.
+        group = group_of(item)
+        if group is None:
+            # Sending short tests to the processes one by one would take longer than some of them.
+            file = item.nodeid.partition("::")[0]
+            group = f"{file}#{in_file[file] // TESTS_IN_A_GROUP}"
+            in_file[file] += 1
+        marks = [name for name in ("browser", "kernel") if item.get_closest_marker(name)]
+        item.add_marker(pytest.mark.xdist_group(f"{' '.join(marks)} {group}"))
+    # All others would wait for a long test that starts last.
     items.sort(
         key=lambda item: (not item.get_closest_marker("browser"), not item.get_closest_marker("kernel"))
     )
 
 
 def group_of(item: pytest.Item) -> str | None:
-    """The tests with which this one stays in one process; None when it may be in any."""
+    """The name of the group that must run in one process; None if the test may run in any process."""
     assert isinstance(item, pytest.Function)
     scopes = {
         definition.scope
         for definitions in item._fixtureinfo.name2fixturedefs.values()
         for definition in definitions
-        # Those without a place are pytest's and its plugins' own.
-        if definition.baseid
+        if definition.baseid  # pytest's own fixtures and those of its plugins have none
     }
     for server in ("notebook7_server", "voila_server"):
         if server in item.fixturenames:
-            # One such server is enough for all that few tests ask of it. JupyterLab's have more to do.
+            # The few tests that need such a server share one. Tests of JupyterLab may start several.
             return server
-    meets = item.get_closest_marker("browser") or item.get_closest_marker("kernel")
-    if "module" in scopes or not meets:
-        # What is over in a moment is not worth sending about one by one.
+    if "module" in scopes:
         return item.nodeid.partition("::")[0]
-    return item.nodeid.rpartition("::")[0] if "class" in scopes else None
+    if "class" in scopes:
+        return item.nodeid.rpartition("::")[0]
+    if item.get_closest_marker("browser") or item.get_closest_marker("kernel"):
+        return re.sub(r"[][@]", " ", item.nodeid)  # pytest-xdist looks for these in a group's name
+    return None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let two processes begin with the browser's tests, and the others with the rest.
+
+    A browser keeps a core busy, whereas most other tests wait, so both cores are used from start to end.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler.loadgroup import LoadGroupScheduling
+
+    class BrowserScheduling(LoadGroupScheduling):  # type: ignore[misc]
+        def _assign_work_unit(self, node: Any) -> None:
+            prefers_browser = node.gateway.id in ("gw0", "gw1")
+            for group in self.workqueue:
+                if group.startswith("browser") == prefers_browser:
+                    self.workqueue.move_to_end(group, last=False)
+                    break
+            super()._assign_work_unit(node)
+
+    return BrowserScheduling(config, log)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Hold pytest-xdist to the groups: without them all passes, several times as slow."""
+    """Fail if pytest-xdist ignores the groups: the tests would pass, but take several times as long."""
     if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup"):
         assert all("@" in item.nodeid for item in session.items if item.get_closest_marker("xdist_group")), (
             "This pytest-xdist does not keep groups together on this pytest."
@@ -78,7 +113,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    """End the harness's browser before the first test that does not need it."""
+    """Close the harness's browser before the first test that does not need it."""
     pages = sys.modules.get("tests.harness.pages")
     wanted = getattr(nextitem, "fixturenames", ())
     if pages and not {"lab_server", "lite", "notebook7_server", "voila_server"}.intersection(wanted):
@@ -86,7 +121,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    """Say which versions the run met: CI runs the same tests on several."""
+    """List the versions of the packages in use: CI runs the tests with several."""
     names = ("ipykernel", "ipython", "jupyterlab", "notebook", "voila", "httpx", "ipywidgets", "anywidget")
     versions = []
     for name in names:

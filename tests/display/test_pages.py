@@ -111,6 +111,7 @@ def replies(lab_server: Lab) -> Iterator[LabPage]:
         (lab_server.root / "ended-at").unlink(missing_ok=True)
 
 
+@pytest.mark.kernel
 class TestReplies:
     """Replies of the demo agent."""
 

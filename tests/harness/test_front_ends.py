@@ -201,6 +201,11 @@ def test_notebook_7_runs_a_cell(notebook7: LabPage) -> None:
     assert notebook7.page_errors == []
 
 
-def test_no_event_loop_is_left_after_a_browser_test() -> None:
-    """`asyncio.run` works after the tests that had a browser."""
+@pytest.mark.browser
+def test_closing_the_browser_ends_its_event_loop() -> None:
+    """`asyncio.run` works in the tests that follow those with a browser."""
+    from .pages import CHROMIUM
+
+    CHROMIUM.browser()
+    CHROMIUM.close()
     assert asyncio.run(asyncio.sleep(0, "done")) == "done"

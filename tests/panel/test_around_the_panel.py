@@ -100,6 +100,7 @@ class TestNotebook:
         assert lab.page.evaluate(SOURCES) == before
         assert lab.page.locator(".jp-InputPrompt", has_text="[*]").count() == 0
 
+    @pytest.mark.kernel
     @pytest.mark.timeout(240)
     def test_nothing_is_lost_when_the_page_goes(self, lab: LabPage) -> None:
         """A reload in the middle of a reply shows what has come and streams on; so do other views."""
@@ -183,6 +184,7 @@ def test_in_voila(voila: VoilaPage) -> None:
     assert voila.page_errors == []
 
 
+@pytest.mark.kernel
 @pytest.mark.timeout(240)
 def test_many_panels_do_not_cross(lab: LabPage) -> None:
     """Ten on a page stream at once, two of them on one session; closed, they leave nothing."""

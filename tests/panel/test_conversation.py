@@ -18,7 +18,7 @@ from ..harness.panel_page import PanelPage, at_the_gate, let_go, opened, printed
 if TYPE_CHECKING:
     from ..harness.lab import Lab, LabPage
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.kernel]
 
 REQUESTS, RATING, COMPUTE, USE_AGENT, CELL_TURN, CUT = range(2, 8)
 CELLS = (
