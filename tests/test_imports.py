@@ -21,8 +21,6 @@ ORDER = [
     "demo.script",
     "demo.server",
     "demo.__main__",
-    "concurrency.browser",
-    "concurrency.threads",
     "concurrency.loop",
     "concurrency.usercode",
     "concurrency.inbox",
@@ -102,9 +100,7 @@ ORDER = [
 UPWARDS = {"reply": {"display.bundles", "display.words"}}
 # Waiting needs none of the others, and the demo agent knows of the package its framing alone.
 ALONE = {
-    "concurrency.browser": {"errors"},
-    "concurrency.threads": {"concurrency.browser"},
-    "concurrency.loop": {"concurrency.browser", "concurrency.threads"},
+    "concurrency.loop": {"errors"},
     "stream": set[str](),
     "demo.protocol": {"stream"},
     "demo.faults": {"demo.protocol", "stream"},

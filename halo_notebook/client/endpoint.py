@@ -12,7 +12,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from ..concurrency import threads
+from ..concurrency.loop import IN_BROWSER
 from .tokens import CallUser, UserTokens, call_in_thread
 from .transports.protocol import Transport
 
@@ -80,7 +80,7 @@ class Endpoint:
             from .transports.network import HttpxTransport
 
             return HttpxTransport(self.transport)
-        if threads.IN_BROWSER:
+        if IN_BROWSER:
             from .transports.fetch import FetchTransport
 
             return FetchTransport()

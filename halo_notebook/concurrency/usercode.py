@@ -1,14 +1,12 @@
 """The one place that calls a user's code: callbacks, checks, user_token callables, template expressions.
 
-What it promises:
+- Whatever that code raises, SystemExit included, arrives as a `UserCodeError`, so it ends neither a reply,
+  nor the I/O thread, nor the kernel. Only an interrupt of the thread that waits stays an interrupt.
+- A `Home` runs it in the context in which it was registered, so its output appears there, and on the loop
+  to which it belongs, whose objects it may use.
 
-- Whatever that code raises, SystemExit included, arrives as a `UserCodeError`: it ends neither a
-  reply, nor the I/O thread, nor the kernel. Only an interrupt stays one, for the thread that waits.
-- A `Home` runs it in the context in which it was registered, on the loop to which it belongs. What it
-  prints stands where it was registered, and the coroutine that it returns may hold that loop's objects.
-
-Nesting a loop is left to one case: sync code in a running kernel that has to await a user's coroutine
-on the kernel's own loop. asyncio is patched only then.
+Sync code in a running kernel that has to await a user's coroutine on the kernel's loop nests that loop.
+Nothing else does, and asyncio is patched only then.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import contextlib
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import Any
 
@@ -59,7 +57,7 @@ async def call_here(function: Callable[..., Any], *args: Any) -> Any:
     except BaseException as error:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise  # it is this task that is cancelled, and not the user's
+            raise  # this task is cancelled, not the user's
         raise UserCodeError(error) from error
 
 
@@ -75,14 +73,18 @@ class Home:
         self._context = copy_context()
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function(*args)` on its loop, which waits while a cell computes; without one on a thread.
+        """Call `function(*args)` on its loop, which waits while a cell computes; without one, on a thread.
 
         Raises:
             UserCodeError: whatever it raises.
         """
         if self._loop is None or self._loop.is_closed():
             return await self._in_thread(call, function, *args)
-        return await self._on_loop(self._loop, call_here(function, *args))
+        # The context in which a call is scheduled is the one in which it runs.
+        schedule = self._context.copy().run
+        return await asyncio.wrap_future(
+            schedule(asyncio.run_coroutine_threadsafe, call_here(function, *args), self._loop)
+        )
 
     async def call_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(*args)` on a thread, since it may block; an awaitable is awaited on its loop.
@@ -93,11 +95,7 @@ class Home:
         if self._loop is None or self._loop.is_closed():
             return await self._in_thread(call, function, *args)
         value = await self._in_thread(function, *args)
-        return (
-            await self._on_loop(self._loop, call_here(_itself, value))
-            if inspect.isawaitable(value)
-            else value
-        )
+        return await self.call(lambda: value) if inspect.isawaitable(value) else value
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         def begin() -> Any:
@@ -111,22 +109,13 @@ class Home:
         context = self._context.copy()
         return context.run(begin) if IN_BROWSER else await asyncio.to_thread(context.run, begin)
 
-    async def _on_loop(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        # The context in which a call is scheduled is the one in which it runs.
-        future = self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, loop)
-        return await asyncio.wrap_future(future)
-
-
-def _itself(value: Any) -> Any:
-    return value
-
 
 def kernels_loop() -> asyncio.AbstractEventLoop | None:
     """The loop on which cells run, as seen from a cell or a widget's callback; None without one."""
     if threading.current_thread() is threading.main_thread():
         with contextlib.suppress(RuntimeError):
             return asyncio.get_running_loop()
-    # On another thread, a subshell's, the running loop is that thread's own.
+    # On another thread, such as a subshell's, the running loop is that thread's own.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     loop = getattr(getattr(getattr(shell, "kernel", None), "io_loop", None), "asyncio_loop", None)
