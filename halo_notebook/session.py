@@ -246,9 +246,7 @@ class Session:
     def ask(self, client: HaloClient, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Take a turn and return its reply once it has ended. Raises as `HaloClient.ask` does."""
         with self.turn(client, message, **fields) as stream, stream:
-            for _ in stream:
-                pass
-        return stream.reply
+            return stream.to_end()
 
     def _continue_from(self, turn: Turn, sent_id: str | None) -> None:
         """Continue where `turn` has led; a turn that did not reach another service changes nothing."""

@@ -59,14 +59,13 @@ class HaloClient:
 
     def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` and return the streamed reply once it has ended. See `stream`."""
-        return _to_end(self.stream(message, **fields))
+        with self.stream(message, **fields) as stream:
+            return stream.to_end()
 
     def chat(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
-        """Send `message` to the endpoint that answers in one piece.
-
-        See `AsyncHaloClient.chat`.
-        """
-        return _to_end(self.chat_stream(message, **fields))
+        """Send `message` to the endpoint that answers in one piece. See `AsyncHaloClient.chat`."""
+        with self.chat_stream(message, **fields) as stream:
+            return stream.to_end()
 
     def chat_stream(self, message: str, **fields: Unpack[RequestFields]) -> ReplyStream:
         """As `stream`, from the endpoint that answers in one piece: its text is one event."""
@@ -98,19 +97,14 @@ class HaloClient:
         return f"{type(self).__name__}({self.base_url!r}, api_key set)"
 
 
-def _to_end(stream: ReplyStream) -> Reply:
-    with stream as events:
-        for _ in events:
-            pass
-    return stream.reply
-
-
 class ReplyStream:
     """One turn on the wire, for sync code: a context manager that iterates the reply's events.
 
-    `exchange`, `request`, `reply`, `state`, `may_have_arrived` and `attended` are those of
-    `AsyncReplyStream`.
-    Leaving it early closes the connection and keeps what had arrived.
+    Leaving it early closes the connection and keeps the text received so far.
+
+    Attributes:
+        exchange, request, reply, state, may_have_arrived, attended: see `AsyncReplyStream`.
+        inbox: where the thread that reads this waits; `user_token` callables are called there.
     """
 
     def __init__(
@@ -173,9 +167,15 @@ class ReplyStream:
             elif self.ended:
                 return
 
+    def to_end(self) -> Reply:
+        """Read the rest of the reply and return it, without its events. Raises as iterating does."""
+        for _ in self:
+            pass
+        return self.reply
+
     def next_event(self, timeout_s: float = math.inf) -> Event | None:
-        """Return the next event; None when the server has just answered, when none came
-        within `timeout_s`, and at the end (then `ended` is true).
+        """Return the next event; None when the server has just answered, when none came in time, and at
+        the end (then `ended` is true).
 
         Raises:
             HaloError: when the message was not taken or the reply broke off.
