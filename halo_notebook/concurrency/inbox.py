@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import queue
 from collections.abc import Callable
@@ -40,11 +41,7 @@ class Inbox:
         self._messages.put_nowait(None)
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a user's `function(*args)` on the waiting thread, where it may show a prompt.
-
-        Raises:
-            UserCodeError: whatever it raises.
-        """
+        """Call a user's `function(*args)` on the waiting thread, where it may show a prompt."""
         outcome: Future[Any] = Future()
 
         def run() -> None:
@@ -66,23 +63,15 @@ class Inbox:
         return function(*args)
 
     def wait(self, timeout_s: float = math.inf, *, calls: bool = True) -> None:
-        """Wait until there is something, at most so long; a call is run, or dropped without `calls`.
-
-        Raises:
-            KeyboardInterrupt: on an interrupt.
-        """
-        message = self._next(timeout_s)
+        """Wait until there is something, at most so long; a call is run, or dropped without `calls`."""
+        message = self._next_in_page(timeout_s) if IN_BROWSER else self._next(timeout_s)
         if message is None:
             self._woken = False  # before the caller looks: what changes from here on wakes it again
         elif calls:
             message()
 
     def result(self, future: Future[T]) -> T:
-        """Wait for `future`.
-
-        Raises:
-            KeyboardInterrupt: on an interrupt, or when stopped; `future` is cancelled.
-        """
+        """Wait for `future`; when stopped, cancel it and raise KeyboardInterrupt, as an interrupt does."""
         future.add_done_callback(lambda _: self.wake())
         try:
             while not future.done():
@@ -94,24 +83,19 @@ class Inbox:
             raise
         return future.result()
 
-    def _next(self, timeout_s: float) -> Callable[[], None] | None:
-        if IN_BROWSER:
-            return wait_in_page(self._next_in_page(timeout_s))
+    def _next(self, timeout_s: float) -> Any:
         while True:
-            try:
-                message: Callable[[], None] | None = self._messages.get(timeout=min(timeout_s, LOOK_S))
-                return message
-            except queue.Empty:
-                timeout_s -= LOOK_S
+            with contextlib.suppress(queue.Empty):
+                return self._messages.get(timeout=min(timeout_s, LOOK_S))
+            timeout_s -= LOOK_S
             if timeout_s <= 0:
                 return None
 
-    async def _next_in_page(self, timeout_s: float) -> Callable[[], None] | None:
+    def _next_in_page(self, timeout_s: float) -> Any:
         # Not by asyncio's timeouts, which name a moment: Pyodide's loop refuses one that has passed.
         delay_s = min(max(timeout_s, 0), _LONGEST_TIMER_S)
-        timer = asyncio.get_running_loop().call_later(delay_s, self._messages.put_nowait, None)
+        timer = asyncio.get_event_loop().call_later(delay_s, self._messages.put_nowait, None)
         try:
-            message: Callable[[], None] | None = await self._messages.get()
-            return message
+            return wait_in_page(self._messages.get())
         finally:
             timer.cancel()

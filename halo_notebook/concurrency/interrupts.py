@@ -1,8 +1,7 @@
 """An interrupt (Ctrl-C, the kernel's Stop) as a message to the thread that waits.
 
-Python raises KeyboardInterrupt between any two steps of the main thread, also in the middle of a frame or
-of cleaning up. With an `InterruptInbox` it raises nothing: the interrupt is noticed where the thread waits,
-and however many come, each step is finished first.
+Python raises KeyboardInterrupt between any two steps of the main thread, also in the middle of a frame or of
+cleaning up. An `InterruptInbox` notices it where the thread waits, so each step is finished first.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ class InterruptInbox(Inbox):
     """An inbox that an interrupt stops while it is entered as a context manager.
 
     The previous handler is restored at the end, and while user code runs. A handler that was not installed
-    from Python could not be restored, so it is left alone, and so is SIG_IGN. Only the main thread gets
-    interrupts; on another one nothing changes.
+    from Python could not be restored, so it is left alone, and so is SIG_IGN. On a thread other than the
+    main one, which alone gets interrupts, nothing is installed.
 
     Args:
-        linger_s: for so long after the end interrupts are ignored; the first one after that restores the
-            previous handler, which gets it. For a kernel, which sets its own handlers before and after each
-            cell: an interrupt between the end of a turn and that of its cell cuts into IPython while it
+        linger_s: ignore interrupts for so long after the end, and let the first one after that restore the
+            previous handler and go to it. For a kernel, which sets its own handlers before and after each
+            cell: an interrupt between the end of a turn and that of its cell would cut into IPython while it
             shows an error, or into ipykernel while it sends the reply, which is lost then.
     """
 

@@ -1,8 +1,7 @@
 """The one loop on which sessions, panels and exchanges run as coroutines.
 
-It runs on a daemon thread of its own, so it continues while a cell computes, and sync code may wait for it
-in any thread but that one. Nothing is nested and asyncio is not patched. In a browser, where Python has one
-thread, it is the page's own loop, and sync code can wait only where the browser can park its calls (JSPI).
+It runs on a thread of its own, so it continues while a cell computes, and sync code on any other thread may
+wait for it. In a browser, where Python has one thread, it is the page's loop.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from typing import Any, TypeVar
 from ..errors import UsageError
 
 T = TypeVar("T")
-
 IN_BROWSER = sys.platform == "emscripten"
 LOOK_S = 0.2
 """How often a wait looks for an interrupt, which does not wake it on Windows."""
@@ -44,11 +42,17 @@ async def in_worker(function: Callable[..., T], *args: Any) -> T:
 
     Calls run one at a time, in order, each in its caller's context.
     """
-    return await _threads.work(function, *args)
+    if IN_BROWSER:
+        return function(*args)
+    try:
+        running = _threads.worker().submit(copy_context().run, function, *args)
+    except RuntimeError:  # the interpreter exits, and starts no more work on threads
+        return function(*args)
+    return await asyncio.wrap_future(running)
 
 
 def wait(future: Future[T]) -> T:
-    """Wait for `future`, in any thread but the loop's. An interrupt cancels it and is raised."""
+    """Wait for `future`, on any thread but the loop's. An interrupt cancels it and is raised."""
     if IN_BROWSER:
         return wait_in_page(asyncio.wrap_future(future))
     if _threads.io is threading.current_thread():
@@ -65,11 +69,7 @@ def wait(future: Future[T]) -> T:
 
 
 def wait_in_page(awaitable: Awaitable[T]) -> T:
-    """Wait for `awaitable` from sync code in a browser; the rest of the page continues meanwhile.
-
-    Raises:
-        UsageError: where sync code cannot wait.
-    """
+    """Wait for `awaitable` from sync code in a browser; the rest of the page continues meanwhile."""
     from pyodide.ffi import can_run_sync, run_sync
 
     if not can_run_sync():
@@ -96,31 +96,20 @@ class _Threads:
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                io = threading.Thread(target=_run_forever, args=(loop,), name="halo-io", daemon=True)
+                io = threading.Thread(target=loop.run_forever, name="halo-io", daemon=True)
                 io.start()
-                # Only now: if the thread cannot be started, the next call tries again.
-                self._loop, self.io = loop, io
+                self._loop, self.io = loop, io  # only now: else the next call tries again
             return self._loop
 
-    async def work(self, function: Callable[..., T], *args: Any) -> T:
-        if IN_BROWSER:
-            return function(*args)
-        if self._worker is None:  # only the loop comes here, so no lock
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="halo-worker")
-        try:
-            running = self._worker.submit(copy_context().run, function, *args)
-        except RuntimeError:  # the interpreter exits, and starts no more work on threads
-            return function(*args)
-        return await asyncio.wrap_future(running)
-
-    def forget(self) -> None:
-        """A forked child has neither thread, and the lock may be held by one that it does not have."""
-        self.__init__()  # type: ignore[misc]
+    def worker(self) -> ThreadPoolExecutor:
+        with self._lock:
+            self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix="halo-worker")
+            return self._worker
 
     def stop(self) -> None:
         """Cancel all tasks and end the loop, so that the interpreter exits without complaints."""
-        loop, self._loop = self._loop, None
-        if loop is None:
+        loop, io = self._loop, self.io
+        if loop is None or io is None:
             return
 
         async def cancel_all() -> None:
@@ -132,18 +121,12 @@ class _Threads:
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(STOP_WAIT_S)
         loop.call_soon_threadsafe(loop.stop)
-        if self.io is not None:
-            self.io.join(STOP_WAIT_S)
-
-
-def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
+        io.join(STOP_WAIT_S)
+        if not io.is_alive():
+            loop.close()
 
 
 _threads = _Threads()
 atexit.register(_threads.stop)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.forget)
+if hasattr(os, "register_at_fork"):  # a child has neither thread, and nobody may be left to release the lock
+    os.register_at_fork(after_in_child=_threads.__init__)  # type: ignore[misc]

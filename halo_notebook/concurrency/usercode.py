@@ -1,7 +1,7 @@
 """The one place that calls a user's code: callbacks, checks, user_token callables, template expressions.
 
-- Whatever that code raises, SystemExit included, arrives as a `UserCodeError`, so it ends neither a reply,
-  nor the I/O thread, nor the kernel. Only an interrupt of the thread that waits stays an interrupt.
+- Whatever it raises, SystemExit included, arrives as a `UserCodeError`, so it ends neither a reply, nor the
+  I/O thread, nor the kernel. Only an interrupt of the thread that waits stays an interrupt.
 - A `Home` runs it in the context in which it was registered, so its output appears there, and on the loop
   to which it belongs, whose objects it may use.
 
@@ -16,7 +16,7 @@ import contextlib
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
@@ -40,8 +40,20 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
         KeyboardInterrupt: on an interrupt.
     """
     try:
-        return _resolved(function(*args))
-    except KeyboardInterrupt:
+        value = function(*args)
+        if not inspect.isawaitable(value):
+            return value
+        if IN_BROWSER:
+            return wait_in_page(value)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(call_here(lambda: value))
+        import nest_asyncio2  # patches asyncio, so only where nothing else will do
+
+        nest_asyncio2.apply(loop)
+        return loop.run_until_complete(asyncio.ensure_future(value))
+    except (KeyboardInterrupt, UserCodeError):
         raise
     except BaseException as error:
         raise UserCodeError(error) from error
@@ -73,25 +85,15 @@ class Home:
         self._context = copy_context()
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function(*args)` on its loop, which waits while a cell computes; without one, on a thread.
-
-        Raises:
-            UserCodeError: whatever it raises.
-        """
+        """Call `function(*args)` on its loop, which waits while a cell computes; without one, on a thread."""
         if self._loop is None or self._loop.is_closed():
             return await self._in_thread(call, function, *args)
         # The context in which a call is scheduled is the one in which it runs.
-        schedule = self._context.copy().run
-        return await asyncio.wrap_future(
-            schedule(asyncio.run_coroutine_threadsafe, call_here(function, *args), self._loop)
-        )
+        schedule, calling = self._context.copy().run, call_here(function, *args)
+        return await asyncio.wrap_future(schedule(asyncio.run_coroutine_threadsafe, calling, self._loop))
 
     async def call_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function(*args)` on a thread, since it may block; an awaitable is awaited on its loop.
-
-        Raises:
-            UserCodeError: whatever it raises.
-        """
+        """Call `function(*args)` on a thread, since it may block; an awaitable is awaited on its loop."""
         if self._loop is None or self._loop.is_closed():
             return await self._in_thread(call, function, *args)
         value = await self._in_thread(function, *args)
@@ -120,23 +122,3 @@ def kernels_loop() -> asyncio.AbstractEventLoop | None:
     shell = ipython.get_ipython() if ipython else None
     loop = getattr(getattr(getattr(shell, "kernel", None), "io_loop", None), "asyncio_loop", None)
     return loop if isinstance(loop, asyncio.AbstractEventLoop) else None
-
-
-def _resolved(value: Any) -> Any:
-    """Return `value`, or the result of awaiting it: on the loop that this thread runs, else on a new one."""
-    if not inspect.isawaitable(value):
-        return value
-    if IN_BROWSER:
-        return wait_in_page(value)
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(_awaited(value))
-    import nest_asyncio2  # patches asyncio, so only where nothing else will do
-
-    nest_asyncio2.apply(loop)
-    return loop.run_until_complete(asyncio.ensure_future(value))
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
