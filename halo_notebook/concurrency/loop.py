@@ -34,7 +34,8 @@ def spawn(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
 
 def post(function: Callable[..., object], *args: Any) -> None:
     """Call `function(*args)` on the loop soon, from any thread; calls keep their order."""
-    _threads.loop().call_soon_threadsafe(function, *args)
+    if not sys.is_finalizing():  # then no thread can be started
+        _threads.loop().call_soon_threadsafe(function, *args)
 
 
 async def in_worker(function: Callable[..., T], *args: Any) -> T:
@@ -108,7 +109,7 @@ class _Threads:
 
     def stop(self) -> None:
         """Cancel all tasks and end the loop, so that the interpreter exits without complaints."""
-        loop, io = self._loop, self.io
+        loop, io, self._loop = self._loop, self.io, None
         if loop is None or io is None:
             return
 

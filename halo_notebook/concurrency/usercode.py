@@ -17,6 +17,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any
 
@@ -88,9 +89,15 @@ class Home:
         """Call `function(*args)` on its loop, which waits while a cell computes; without one, on a thread."""
         if self._loop is None or self._loop.is_closed():
             return await self._in_thread(call, function, *args)
-        # The context in which a call is scheduled is the one in which it runs.
-        schedule, calling = self._context.copy().run, call_here(function, *args)
-        return await asyncio.wrap_future(schedule(asyncio.run_coroutine_threadsafe, calling, self._loop))
+        loop, begun = self._loop, Future[Future[Any]]()
+
+        def begin() -> None:  # there, so that a loop that closes first leaves no coroutine behind
+            if begun.set_running_or_notify_cancel():
+                begun.set_result(asyncio.run_coroutine_threadsafe(call_here(function, *args), loop))
+
+        loop.call_soon_threadsafe(begin, context=self._context.copy())
+        calling: Future[Any] = await asyncio.wrap_future(begun)
+        return await asyncio.wrap_future(calling)
 
     async def call_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(*args)` on a thread, since it may block; an awaitable is awaited on its loop."""
