@@ -49,7 +49,7 @@ _FAULTS: dict[str, _Fault] = {
     ),
     "stall": _streamed(b"This reply stalls here: the rest never comes,", ending="silence"),
     "stall first": _always(Answer(None, ending="silence")),
-    "drip": _streamed(*(step for at in range(len(_DRIP)) for step in (_DRIP[at : at + 1], 0.05))),
+    "drip": _streamed(*(step for at in range(len(_DRIP)) for step in (_DRIP[at : at + 1], 0.02))),
     "empty": _streamed(),
     "content type": _always(Answer(200, (("Content-Type", "text/html; charset=utf-8"),), (_PAGE,))),
     "json": lambda session_id, agent_id: chat_answer(

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def test_session_remembers_a_name(http: httpx.Client) -> None:
-    """A name given in a session is known there, and in no other session."""
+    """A name given in a session is known there, and in no other; an unknown session id is accepted."""
+    assert ask(http, "my name is Ada", session_id="mine").headers["x-session-id"] == "mine"
+    answer = http.post("/chat", json={"message": "What is my name?", "session_id": "mine"}).json()
+    assert "Ada" in answer["response"]
     session_id = ask(http, "Hello, my name is Zoë Müller.").headers["x-session-id"]
     again = ask(http, "What is my name?", session_id=session_id)
     assert again.headers["x-session-id"] == session_id
@@ -28,13 +31,6 @@ def test_session_remembers_a_name(http: httpx.Client) -> None:
     other = ask(http, "what's my name")
     assert other.headers["x-session-id"] != session_id
     assert "not told me" in text_of(other.content)
-
-
-def test_unknown_session_is_continued(http: httpx.Client) -> None:
-    """A session id that the agent never gave out is accepted and continued."""
-    assert ask(http, "my name is Ada", session_id="mine").headers["x-session-id"] == "mine"
-    answer = http.post("/chat", json={"message": "What is my name?", "session_id": "mine"}).json()
-    assert "Ada" in answer["response"]
 
 
 def test_name_cannot_contain_a_record(http: httpx.Client) -> None:
@@ -97,26 +93,17 @@ def test_key_words_are_enough(http: httpx.Client, message: str, expected: str) -
     assert not any(isinstance(event, MalformedRecord) for event in events_of(response.content))
 
 
-def test_long_answer_has_2000_words(http: httpx.Client) -> None:
-    """The long answer has about 2,000 words, and repeats no paragraph."""
+def test_answers_contain_what_the_help_promises(http: httpx.Client) -> None:
+    """The long answer has about 2,000 words, the ticket is nested, the help names all faults."""
+    [action] = actions_of(ask(http, "open a ticket").content)
+    assert isinstance(action, dict) and isinstance(action["ticket"], dict)
+    assert isinstance(action["ticket"]["timeline"], list)
+    text = text_of(ask(http, "help").content)
+    assert all(f"`{name}`" in text for name in FAULTS)
     text = text_of(ask(http, "write a long answer").content)
     assert 1_900 <= len(text.split()) <= 2_200
     paragraphs = text.strip().split("\n\n")
     assert len(set(paragraphs)) == len(paragraphs)
-
-
-def test_payload_of_the_ticket_is_nested(http: httpx.Client) -> None:
-    """It contains objects and arrays."""
-    [action] = actions_of(ask(http, "open a ticket").content)
-    assert isinstance(action, dict)
-    assert isinstance(action["ticket"], dict)
-    assert isinstance(action["ticket"]["timeline"], list)
-
-
-def test_help_names_every_fault(http: httpx.Client) -> None:
-    """The help lists each fault by its name."""
-    text = text_of(ask(http, "help").content)
-    assert all(f"`{name}`" in text for name in FAULTS)
 
 
 def is_cut_inside_character(before: bytes) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import doctest
 import gc
 import logging
 import re
@@ -15,12 +14,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from halo_notebook.demo import DemoAgent, Step, server
+from halo_notebook.demo import DemoAgent, Step
 from halo_notebook.stream import JSON, Action, ActionSummary, TextDelta, encode
 
 from .over_http import (
@@ -43,12 +42,6 @@ def serving_threads() -> list[threading.Thread]:
 
 
 # Start and stop.
-
-
-def test_example_in_the_docstring_works() -> None:
-    """The example of the public class holds."""
-    failed, tried = doctest.testmod(server)
-    assert (failed, tried > 0) == (0, True)
 
 
 def test_start_and_stop_can_be_repeated() -> None:
@@ -156,42 +149,32 @@ def test_custom_reply_is_sent_step_by_step() -> None:
     assert whole["response"] == "one\ufffd\x1e__ACT"
 
 
-def test_custom_reply_that_fails_at_once_is_a_500() -> None:
-    """The answer names the failure."""
+def test_custom_reply_that_fails_is_a_500_or_cut(caplog: pytest.LogCaptureFixture) -> None:
+    """Before its first step a failure is a 500 that names it; later the reply is cut, and one line is logged.
 
-    def reply(request: dict[str, JSON]) -> Iterator[Step]:
-        if request:
+    The log does not contain the error's text. A step of another type is a failure, too.
+    """
+
+    def reply(request: dict[str, JSON]) -> Iterator[Any]:
+        if request["message"] == "at once":
             raise ZeroDivisionError("by design")
-        yield b"never sent"
-
-    with DemoAgent(reply=reply) as agent, connect(agent) as http:
-        response = ask(http, "hi")
-        assert response.status_code == 500
-        assert "ZeroDivisionError: by design" in error_of(response)
-
-
-def test_custom_reply_that_fails_later_is_cut(caplog: pytest.LogCaptureFixture) -> None:
-    """One line is logged, without the error's text, and the agent answers the next request."""
-
-    def reply(request: dict[str, JSON]) -> Iterator[Step]:
         yield b"so far"
+        if request["message"] == "wrong step":
+            yield "text"
         raise ZeroDivisionError("a secret")
 
     with DemoAgent(first_byte_s=0, reply=reply) as agent, connect(agent) as http:
-        with pytest.raises(httpx.RemoteProtocolError):
-            ask(http, "hi")
+        response = ask(http, "at once")
+        assert response.status_code == 500
+        assert "ZeroDivisionError: by design" in error_of(response)
+        for message in ("later", "wrong step"):
+            with pytest.raises(httpx.RemoteProtocolError):
+                ask(http, message)
         assert ask(http, "hi", session_id="").status_code == 400
     assert [record.getMessage() for record in caplog.records] == [
-        "The demo agent's reply failed while it was sent: ZeroDivisionError"
+        f"The demo agent's reply failed while it was sent: {name}"
+        for name in ("ZeroDivisionError", "TypeError")
     ]
-
-
-def test_custom_reply_with_a_wrong_step_is_cut(caplog: pytest.LogCaptureFixture) -> None:
-    """A step of another type ends the reply, as a failure does."""
-    agent = DemoAgent(reply=lambda request: ["text"])  # type: ignore[list-item]
-    with agent, connect(agent) as http, pytest.raises(httpx.RemoteProtocolError):
-        ask(http, "hi")
-    assert "TypeError" in caplog.text
 
 
 # Clients that leave, and stops.
@@ -245,13 +228,10 @@ def test_stop_closes_open_replies(caplog: pytest.LogCaptureFixture) -> None:
     """Replies that stream, stall or are not read are closed, and the stop returns soon."""
     agent = DemoAgent(first_byte_s=0, reply=endless).start()
     agent.faults.extend(["stall", "stall first"])
-    connections = [raw_connection(agent) for _ in range(5)]
-    for connection in connections[:3]:
-        connection.sendall(raw_request("hi"))
-        if connection is not connections[1]:
-            time.sleep(0.1)
-    connections[3].sendall(raw_request("hi"))  # never read: the buffers fill up
-    time.sleep(0.1)
+    connections = [raw_connection(agent) for _ in range(5)]  # the last sends nothing
+    for connection in connections[:4]:
+        connection.sendall(raw_request("hi"))  # nothing is read: the buffers of a reply fill up
+        time.sleep(0.1)
     began = time.monotonic()
     agent.stop()
     assert time.monotonic() - began < 5
