@@ -80,19 +80,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A case as it is run once.
+    """A case as it is run once."""
 
-    Attributes:
-        key: a digest of what is sent to whom, and the number of the repeat.
-        case: what is sent.
-        config: the name of the configuration that it is sent to.
-        repeat: from 1.
-    """
-
-    key: str
+    key: str  # a digest of what is sent to whom, and the number of the repeat
     case: Case
-    config: str
-    repeat: int
+    config: str  # the name of the configuration that it is sent to
+    repeat: int  # from 1
 
 
 def digest(content: JSON) -> str:

@@ -313,7 +313,7 @@ class _Worker:
 
 
 class ClusterSender:
-    """Sends from the workers of a cluster that has been checked; for one running loop."""
+    """Sends from the workers of a cluster that has been checked; see `LocalSender`."""
 
     def __init__(self, cluster: Client, clients: Mapping[str, AsyncHaloClient]) -> None:
         self._cluster = cluster

@@ -40,9 +40,7 @@ class Interval:
     """A pass rate with its interval.
 
     Attributes:
-        estimate: a fraction; None without a result.
-        low: the lower limit, a fraction; None without a result.
-        high: the upper limit.
+        estimate, low, high: the rate and its limits, as fractions; None without a result.
         n: how many cases have a result.
         method: how the limits were calculated, in a few words.
         missing: how many runs have no result.
@@ -77,10 +75,8 @@ class Comparison:
     """How two configurations differ, over the cases that both have a result for.
 
     Attributes:
-        difference: the second minus the first, a fraction for ``%``, else in seconds; None when there
-            are too few cases to say.
-        low: the lower limit of the difference; None when there are too few cases to say.
-        high: the upper limit.
+        difference, low, high: the second minus the first and its limits, a fraction for ``%``, else in
+            seconds; None when there are too few cases to say.
         p_value: two-sided, of no difference; None where none is calculated.
         n: how many cases were compared.
         method: how the figures were calculated, in a few words.
@@ -182,11 +178,8 @@ def mcnemar(pairs: Sequence[tuple[bool, bool]], confidence: float = 0.95) -> Com
     """Two configurations on the same cases, one run each: the exact (binomial) McNemar test.
 
     The limits are Bonett and Price's (2012): Wald's with one more case of either kind that differs.
-    They and the p-value come from different methods and may disagree at the edge.
-
-    Args:
-        pairs: for each case whether the first and whether the second configuration passed.
-        confidence: of the limits, between 0 and 1.
+    They and the p-value come from different methods and may disagree at the edge. `pairs` says for each
+    case whether the first and whether the second configuration passed.
     """
     z = NormalDist().inv_cdf(_checked(confidence) / 2 + 0.5)
     method, n = "exact McNemar", len(pairs)

@@ -30,7 +30,7 @@ from .judging import Checks, ajudged, judged
 from .pace import Pace
 from .plan import Config, Plan, made_plan, now, open_run
 from .result import Evaluation
-from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome, Sender
+from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient
@@ -63,8 +63,8 @@ def evaluate(
 ) -> Evaluation:
     """Send all `cases` to an agent, judge its replies, and return the result.
 
-    An interrupt (the kernel's Stop) ends it with what there is by then: the result says that it is
-    incomplete, and with a `path` the same call resumes it.
+    An interrupt (the kernel's Stop) ends it with an incomplete result, which the same call resumes with a
+    `path`.
 
     Args:
         cases: see `read_cases`.
@@ -82,8 +82,7 @@ def evaluate(
         on: a synchronous `distributed.Client`: its cluster's workers send the messages and read the
             replies (`halo-notebook[dask]`, installed there too). Everything else stays in this process:
             the shared rate limit, the checks, and the file, which can be resumed with or without a
-            cluster. Key and user token go to the workers: a cluster on more than this machine should
-            have TLS.
+            cluster. Key and user token go to the workers: use TLS on more than one machine.
 
     Returns:
         an `Evaluation`.
@@ -176,7 +175,7 @@ class _Run:
         self._on = on
         self._todo = deque(state.unfinished(interrupted=interrupted))
         self._pace = Pace(plan.rate_limit)
-        self._sender: Sender
+        self._sender: LocalSender | ClusterSender
         self._ended: asyncio.Queue[_Ended | None] = asyncio.Queue()
         self._bar: Any = None
         self._given = 0  # replies to be judged, and how many of them have been, by another thread

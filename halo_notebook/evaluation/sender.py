@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..client.failures import retry_wait_s
 from ..errors import HaloError, IdentityError
@@ -34,19 +34,12 @@ def _unknown() -> Reply:
 
 @dataclass
 class Outcome:
-    """What became of a message: the worst that is possible, until more is known.
-
-    Attributes:
-        reply: as far as it was received.
-        status: ``complete``, ``failed`` (the message was not taken) or ``interrupted``.
-        again_s: seconds after which it may be sent again, since it did not arrive; else None.
-        user_refused: whether it was refused because of its user token.
-    """
+    """What became of a message: the worst that is possible, until more is known."""
 
     reply: Reply = field(default_factory=_unknown)
     status: str = INTERRUPTED
-    again_s: float | None = None
-    user_refused: bool = False
+    again_s: float | None = None  # seconds after which it may be sent again, since it did not arrive
+    user_refused: bool = False  # because of its user token
 
     def fail(self, error: HaloError) -> None:
         """The message was not sent, because of this error."""
@@ -66,26 +59,8 @@ class Outcome:
         self.reply.may_have_arrived = content["may_have_arrived"]
 
 
-class Sender(Protocol):
-    """Sends messages, from this process or from others."""
-
-    async def ready(self) -> None:
-        """Wait until a message can be sent. Raises `UsageError` when nothing will ever send one."""
-        ...
-
-    async def send(
-        self, outcome: Outcome, config: str, message: str, fields: Mapping[str, Any], tries: int
-    ) -> None:
-        """Send a message and fill in `outcome`, also when cancelled. `tries` counts from 1."""
-        ...
-
-    async def aclose(self) -> float | None:
-        """End. Returns how long data waited before it was read, see `Lag`."""
-        ...
-
-
 class LocalSender:
-    """Sends from this process, on the running loop.
+    """Sends from this process, on the running loop. `dask.ClusterSender` has the same methods.
 
     Args:
         clients: by the names of their configurations; they are copied.
@@ -96,14 +71,16 @@ class LocalSender:
         self._lag = Lag()
 
     async def ready(self) -> None:
-        pass
+        """Wait until a message can be sent. Raises `UsageError` when nothing will ever send one."""
 
     def send(
         self, outcome: Outcome, config: str, message: str, fields: Mapping[str, Any], tries: int
     ) -> Coroutine[Any, Any, None]:
+        """Send a message and fill in `outcome`, also when cancelled. `tries` counts from 1."""
         return send_once(self._clients[config], outcome, message, fields, tries)
 
     async def aclose(self) -> float | None:
+        """End. Returns how long data waited before it was read, see `Lag`."""
         lag_s = self._lag.end()
         for client in self._clients.values():
             await client.aclose()

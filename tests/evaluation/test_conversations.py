@@ -1,4 +1,4 @@
-"""Each case is a conversation of its own, with whom and as whom the configuration says."""
+"""Each case is a conversation of its own, with the agent and as the user that its configuration names."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-def asked(agent: DemoAgent) -> list[tuple[str, str | None]]:
+def received(agent: DemoAgent) -> list[tuple[str, str | None]]:
     return [(request.body["message"], request.body.get("session_id")) for request in agent.requests]
 
 
@@ -68,7 +68,7 @@ def test_a_conversation_continues_its_session(run_eval: RunEval, agent: DemoAgen
         [session] = {about(reply)["session_id"] for reply in replies}
         sessions.add(session)
     assert len(sessions) == 4
-    assert sorted(asked(agent), key=str) == sorted(
+    assert sorted(received(agent), key=str) == sorted(
         [("My name is Ada", None), ("My name is Bob", None)] * 2
         + [("What is my name?", session) for session in sessions]
         + [("Open a ticket", session) for session in sessions],
@@ -106,14 +106,14 @@ def test_a_session_can_be_continued_by_its_id(model: Model, agent: DemoAgent) ->
     output = generated(
         model, user("Hello"), assistant("Hi", halo={"session_id": "sess_7"}), user("What is my name?")
     )
-    assert asked(agent) == [("What is my name?", "sess_7")]
+    assert received(agent) == [("What is my name?", "sess_7")]
     assert about(output.message)["session_id"] == "sess_7"
 
 
 def test_user_messages_in_a_row_are_one(model: Model, agent: DemoAgent) -> None:
     """One `generate` is one message and one reply."""
     generated(model, user("My name is Ada."), user("What is my name?"))
-    assert asked(agent) == [("My name is Ada.\nWhat is my name?", None)]
+    assert received(agent) == [("My name is Ada.\nWhat is my name?", None)]
 
 
 def test_fields_of_all_messages_and_of_one(run_eval: RunEval, agent: DemoAgent) -> None:
@@ -241,7 +241,7 @@ def test_a_message_that_may_have_arrived_is_not_sent_again(run_eval: RunEval, ag
     log = run_eval(
         *FAULTS, max_samples=1, max_connections=1, fail_on_error=False, model_args={"silence_timeout_s": 1}
     )
-    assert [message for message, _ in asked(agent)] == list(FAULTS)
+    assert [message for message, _ in received(agent)] == list(FAULTS)
     failed, kept = {}, {}
     for sample in log.samples or []:
         assert sample.error
@@ -268,7 +268,7 @@ def test_a_message_refused_for_now_is_sent_again(run_eval: RunEval, agent: DemoA
     [sample] = log.samples or []
     assert log.status == "success" and "Ticket TM-4217" in sample.output.completion
     session = about(sample.output.message)["session_id"]
-    assert asked(agent) == [("Hello", None)] * 3 + [("Open a ticket", session)] * 2
+    assert received(agent) == [("Hello", None)] * 3 + [("Open a ticket", session)] * 2
 
 
 def test_a_refused_turn_leaves_the_conversation_as_it_was(model: Model, agent: DemoAgent) -> None:
