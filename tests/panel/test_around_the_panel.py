@@ -217,7 +217,7 @@ def test_messages_lost_on_the_way_are_recovered(lab: LabPage) -> None:
     lab.run_cell(2)
     words = [f"word{number}" for number in range(1, 121)]
     for number in range(1, 4):
-        panel.ask("words 120 20", "word120")
+        panel.ask("words 120 10", "word120")
         assert panel.reply(number).split() == words
     # The last word of a turn is lost for certain: silence tells the page.
     lab.run_cell(3)

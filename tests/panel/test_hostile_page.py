@@ -40,8 +40,8 @@ HOSTILE_TURNS = """\
 def go(kind, names):
     for name in names:
         reply = panel.ask(f"{kind} {name}").result()
-        # The server drops more than a megabyte a second.
-        time.sleep(len(json.dumps(reply.to_dict())) / 400_000)
+        # The server drops more than a megabyte a second. A payload goes out twice, a large one in part.
+        time.sleep(min(len(json.dumps(reply.to_dict())), 700_000) / 350_000)
 
 go("text", hostile.TEXTS)
 go("payload", hostile.PAYLOADS)
