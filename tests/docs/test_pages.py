@@ -44,7 +44,7 @@ SHELL = {
     'python -m pip install ".[dask]"': "make test, as a part of '.[test]'",
     'python -m pip install ".[inspect]"': "make test, as a part of '.[test]'",
     "inspect eval task.py --model halo/default -M mode=voice": "below",
-    "python -m halo_notebook.demo --port 8765": "tests/demo/test_server.py",
+    "python -m halo_notebook.demo --port 8765": "tests/demo/test_command.py",
 }
 
 
