@@ -1,7 +1,6 @@
-"""Where a client's messages go: its settings, its user tokens, and what sends on each event loop.
+"""Where a client's messages go: its settings, its user tokens, and a transport for each event loop.
 
-Connections belong to an event loop. A client may be used on several, one after the other or at the same
-time, and has connections of its own on each.
+Connections belong to an event loop; a client that is used on several has connections of its own on each.
 """
 
 from __future__ import annotations
@@ -33,10 +32,9 @@ class Endpoint:
 
     Attributes:
         settings: checked.
-        transport: what the caller gave in place of the network, or None.
+        transport: the caller's own, or None for the network.
         record: keeps what passes, or None.
-        offline: whether no service is reached: no key is needed and no user token is requested.
-        tokens: the user tokens.
+        offline: whether no service is reached; no key is needed then, and no user token is requested.
         last: the reply to the last message, or None.
     """
 
@@ -50,7 +48,7 @@ class Endpoint:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = WeakKeyDictionary()
 
     def copy(self, transport: AnyTransport | None, **settings: Any) -> Endpoint:
-        """One with these settings changed and connections of its own; `transport` replaces the network."""
+        """A copy with other settings and connections of its own; `transport` replaces the network."""
         made = copy.copy(self)
         made.transport = self.transport or transport
         made.settings = dataclasses.replace(self.settings, **settings)

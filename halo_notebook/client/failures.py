@@ -1,8 +1,4 @@
-"""What can fail in an exchange: transport errors and statuses → the package's errors.
-
-One table holds every exception of the transports, one every status with a meaning of its own. An error
-says what failed, what was kept and what to do, and holds no secret.
-"""
+"""What can fail in an exchange: a transport's errors and the server's statuses, as this package's errors."""
 
 from __future__ import annotations
 
@@ -36,7 +32,8 @@ if TYPE_CHECKING:
     from .transports.protocol import Incoming
 
 MAY_HAVE_ARRIVED = (
-    "The message may have arrived and is not sent again by itself; run it again only if that does no harm"
+    "The message may have arrived and is not sent again automatically; run it again only if sending it "
+    "twice is safe"
 )
 
 
@@ -47,7 +44,7 @@ TRANSPORT_ERRORS: dict[type[Exception], tuple[type[HaloError], str]] = {
     Unreadable: (ReplyUnreadable, "The reply's compression could not be read ({why})"),
 }
 _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
-    400: (BadRequest, "Halo refused the request", "mend the field it names and run again"),
+    400: (BadRequest, "Halo refused the request", "fix the field it names and run again"),
     401: (AuthenticationError, "Halo refused the key", "check HALO_API_KEY, or run %halo connect"),
     403: (
         IdentityError,
@@ -56,8 +53,8 @@ _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
     ),
     404: (NotFound, "There is no Halo API at the base URL", "check HALO_BASE_URL"),
     413: (BadRequest, "The request is too large for the server", "send smaller images or less context"),
-    422: (BadRequest, "Halo could not process the request", "mend the field it names and run again"),
-    429: (RateLimited, "Halo takes no more requests just now", "wait{wait} and run again"),
+    422: (BadRequest, "Halo could not process the request", "fix the field it names and run again"),
+    429: (RateLimited, "Rate limit reached", "wait{wait} and run again"),
 }
 
 
@@ -67,8 +64,8 @@ def retry_wait_s(error: HaloError, retries: int, *, first_s: float, longest_s: f
     Args:
         error: why it was not taken.
         retries: how often it has been sent again already.
-        first_s: the wait before the first retry, where the server asks for none; it doubles each time.
-        longest_s: a longer wait that the server asks for is reported, not waited for.
+        first_s: the wait before the first retry, if the server names none; it doubles each time.
+        longest_s: the longest wait; if the server asks for more, the message is not sent again.
     """
     if error.again_s is None or error.again_s > longest_s:
         return None
@@ -76,14 +73,7 @@ def retry_wait_s(error: HaloError, retries: int, *, first_s: float, longest_s: f
 
 
 def transport_error(error: Exception, reply: Reply, host: str, secrets: Sequence[Secret]) -> HaloError:
-    """What a transport raised, as an error of this package.
-
-    Args:
-        error: what it raised; a transport of the caller's own may raise anything.
-        reply: what has been received.
-        host: the server that was asked.
-        secrets: what no error may hold.
-    """
+    """What a transport raised, as an error of this package; a caller's own transport may raise anything."""
     why = shown(str(error), 120, secrets)
     kind, what = TRANSPORT_ERRORS.get(
         type(error), (ReplyInterrupted, f"The transport raised {type(error).__name__}")
@@ -98,7 +88,7 @@ def transport_error(error: Exception, reply: Reply, host: str, secrets: Sequence
 
 
 def status_error(incoming: Incoming, body: bytes, secrets: Sequence[Secret]) -> StatusError:
-    """An answer other than 200, as an error of this package; `body` is the start of its body."""
+    """An answer with a status other than 200, as an error; `body` is the start of its body."""
     code = incoming.status
     detail, docs_url = _detail(body, secrets)
     retry_after_s = _retry_after_s(incoming.headers.get("retry-after", ""))
@@ -109,12 +99,12 @@ def status_error(incoming: Incoming, body: bytes, secrets: Sequence[Secret]) -> 
         message = f"{what}{status}. The session is kept; {todo.format(wait=wait)}."
     elif code == 503 and retry_after_s is not None:
         kind = ServerError
-        message = f"Halo is not available just now{status}. The session is kept; wait{wait} and run again."
+        message = f"Halo is temporarily unavailable{status}. The session is kept; wait{wait} and run again."
     elif 300 <= code < 400:
         kind = StatusError
         message = (
-            f"The server redirected the request{status}, which is not followed, so that the key goes nowhere "
-            "else. The session is kept; check HALO_BASE_URL."
+            f"The server redirected the request{status}. Redirects are not followed, so that the key goes "
+            "nowhere else. The session is kept; check HALO_BASE_URL."
         )
     else:
         kind = ServerError if code >= 500 else StatusError
@@ -124,7 +114,7 @@ def status_error(incoming: Incoming, body: bytes, secrets: Sequence[Secret]) -> 
 
 
 def _detail(body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | None]:
-    """The server's own words: its JSON `error`; not a page of HTML, which says nothing in one line."""
+    """The `error` and `docs_url` of the answer's JSON, each in one line."""
     try:
         content = decode_json(body.decode("utf-8", "replace"))
     except ValueError:

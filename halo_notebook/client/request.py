@@ -1,7 +1,6 @@
 """One request: the API's fields, checked against its documented limits before anything is sent.
 
-What the API leaves open is left open here: ids are opaque, and a context entry may have any
-type.
+What the API leaves open is left open here: ids are opaque, and a context entry may have any type.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class ContextEntry(TypedDict, total=False):
 
 
 class RequestFields(TypedDict, total=False):
-    """The request's fields beside the message; None is as good as absent.
+    """The request's fields besides the message. None means absent.
 
     user_id: the user's id in the caller's system; absent or ``"anonymous"`` for nobody.
     user_token: a JWT for that user, or a callable (sync or async) that returns one.
@@ -76,49 +75,48 @@ class RequestFields(TypedDict, total=False):
 def context_entry(key: str, value: Any) -> dict[str, JSON]:
     """Return `value` as an entry of the request's context.
 
-    A mapping with `label` and `value` is an entry already. A pandas DataFrame becomes a
-    ``list`` of its rows; any other value is labelled with its key.
+    A mapping with `label` and `value` is an entry already. A pandas DataFrame becomes a ``list`` of its rows;
+    any other value is labelled with its key.
     """
     if isinstance(value, Mapping) and {"label", "value"} <= value.keys() <= {"label", "type", "value"}:
         entry = {**value, "value": plain_json(value["value"], f"context[{key!r}]")}
         if not all(isinstance(entry.get(name, ""), str) for name in ("label", "type")):
             raise InvalidRequest(
-                f"context[{key!r}] needs its label and type as strings. Nothing was sent; mend that entry."
+                f"context[{key!r}] needs its label and type as strings. Nothing was sent; fix that entry."
             )
         return cast("dict[str, JSON]", entry)
     rows = plain_json(value, f"context[{key!r}]")
-    if _is_dataframe(value):
+    if ("pandas", "DataFrame") in _kinds(value):
         return {"label": key, "type": "list", "value": rows}
     return {"label": key, "value": rows}
 
 
 def plain_json(value: Any, place: str) -> JSON:
-    """Return `value` as plain JSON, exactly, or raise.
+    """Return `value` as plain JSON, without loss.
 
     Args:
-        value: JSON values; mappings, sequences and sets of them; dates, times, UUIDs, paths,
-            enumerations and decimals, which become text or their value; dataclasses; numpy's and
-            pandas' values. A DataFrame becomes a list of its rows, with a named index as columns;
-            a Series with a plain index becomes a list, another an object. In both, what is
-            missing is null.
+        value: JSON values; mappings, sequences and sets of them; dates, times, UUIDs, paths, enumerations and
+            decimals, which become text or their value; dataclasses; values of numpy and pandas. A DataFrame
+            becomes a list of its rows, with a named index as columns; a Series with a plain index becomes a
+            list, another one an object. Missing values in both become null.
         place: what the value is called in an error.
 
     Raises:
-        InvalidRequest: naming `place`, when it holds something that JSON cannot say.
+        InvalidRequest: naming `place`, when a part of it has no JSON form.
     """
     try:
         plain = _plain(value)
         _check_json(plain)
     except (TypeError, ValueError, RecursionError) as error:
-        why = "it is nested too deep" if isinstance(error, RecursionError) else error
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise InvalidRequest(
-            f"{place} cannot be sent as JSON ({why}). Nothing was sent; mend that value."
+            f"{place} cannot be sent as JSON ({why}). Nothing was sent; fix that value."
         ) from None
     return plain
 
 
 def _plain(value: Any, *, missing: bool = False) -> JSON:
-    """`value` as JSON; with `missing`, NaN and its like are null rather than an error."""
+    """`value` as JSON; with `missing`, NaN and NaT become null instead of an error."""
     match value:
         case None | bool() | str():
             return value
@@ -142,10 +140,10 @@ def _plain(value: Any, *, missing: bool = False) -> JSON:
     if ("pandas", "DataFrame") in kinds:
         if not value.columns.is_unique:
             raise TypeError("its column names are not unique")
-        # Bare numbers say which rows they were; names and dates say what they are.
+        # An index of plain numbers says nothing; names and dates do.
         index = value.index
-        told = index.dtype.kind not in "iu" or any(name is not None for name in index.names)
-        frame = value.reset_index() if told else value
+        is_data = index.dtype.kind not in "iu" or any(name is not None for name in index.names)
+        frame = value.reset_index() if is_data else value
         return [_plain_object(row.items(), missing=True) for row in frame.to_dict(orient="records")]
     if ("pandas", "Series") in kinds:
         if list(value.index) == list(range(len(value))):
@@ -156,7 +154,7 @@ def _plain(value: Any, *, missing: bool = False) -> JSON:
     if ("numpy", "datetime64") in kinds:
         return None if str(value) == "NaT" else str(value)
     if ("numpy", "ndarray") in kinds:
-        # One by one where a list would turn dates into numbers.
+        # `tolist` would turn dates into numbers.
         return _plain(list(value) if value.dtype.kind in "mM" else value.tolist(), missing=missing)
     if ("numpy", "generic") in kinds and not isinstance(value.item(), type(value)):
         return _plain(value.item(), missing=missing)
@@ -173,19 +171,14 @@ def _plain_object(items: Iterable[tuple[Any, Any]], missing: bool) -> JSON:
     return plain
 
 
-def _is_dataframe(value: Any) -> bool:
-    return ("pandas", "DataFrame") in _kinds(value)
-
-
 def _kinds(value: Any) -> set[tuple[str, str]]:
-    """The library and name of each class of `value`. None is imported for this: a value of
-    pandas' or numpy's means that it already is."""
+    """The library and name of each class of `value`, without importing pandas or numpy."""
     return {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(value).__mro__}
 
 
 @dataclass(frozen=True)
 class Request:
-    """One checked request. `body` is what is sent, but for the user token."""
+    """One checked request. `body` is what is sent, without the user token."""
 
     body: dict[str, JSON]
     user_token: TokenSource | None
@@ -202,7 +195,7 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
     Args:
         message: at most `MAX_MESSAGE_CHARS` characters.
         fields: see `RequestFields`.
-        defaults: the fields to send where `fields` has none.
+        defaults: what to send for fields that are not given.
     """
     known = RequestFields.__annotations__
     for name in fields:
@@ -281,7 +274,7 @@ def _history(name: str, value: Any) -> JSON:
         ):
             raise InvalidRequest(
                 f"{name}[{number}] needs 'role' (or 'speaker') and 'content' (or 'text') as strings. "
-                "Nothing was sent; mend that item."
+                "Nothing was sent; fix that item."
             )
     return plain_json(list(value), name)
 
@@ -304,11 +297,11 @@ def image_url(image: Any) -> str:
     """Return an image as a URL that can be sent.
 
     Args:
-        image: an http(s) or ``data:`` URL; the bytes of an image; a `pathlib.Path` to one; or
-            what a notebook shows as a PNG (PIL, matplotlib, `IPython.display.Image`).
+        image: an http(s) or ``data:`` URL; the bytes of an image; a `pathlib.Path` to one; or an object that
+            a notebook shows as a PNG (PIL, matplotlib, `IPython.display.Image`).
 
     Raises:
-        InvalidRequest: when it is none of these, so that no other file is sent by mistake.
+        InvalidRequest: for anything else, so that no other file is sent by mistake.
     """
     url = image if isinstance(image, str) else getattr(image, "url", None)
     if isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:image/")):
@@ -329,7 +322,7 @@ def _image_bytes(image: Any) -> tuple[bytes, str]:
     if isinstance(image, Path):
         try:
             return image.expanduser().read_bytes(), repr(str(image))
-        except (OSError, ValueError, RuntimeError) as error:  # a bad name, a user without a home
+        except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
             why = getattr(error, "strerror", None) or error
             raise InvalidRequest(
                 f"The image {str(image)!r} could not be read ({why}). Nothing was sent; check the path."
@@ -342,7 +335,7 @@ def _image_bytes(image: Any) -> tuple[bytes, str]:
         image_data = getattr(image, "data", None)
         png = image._repr_png_() if hasattr(image, "_repr_png_") else None
         image = image_data if isinstance(image_data, bytes) else png if isinstance(png, bytes) else b""
-    return bytes(image), "what was given"
+    return bytes(image), "this value"
 
 
 def _images(name: str, value: Any) -> JSON:
@@ -351,7 +344,7 @@ def _images(name: str, value: Any) -> JSON:
     for number, url in enumerate(value):
         if not isinstance(url, str) or not url.lower().startswith(("http://", "https://", "data:")):
             raise InvalidRequest(
-                f"{name}[{number}] is not an http, https or data: URL. Nothing was sent; mend that item."
+                f"{name}[{number}] must be an http(s) or data: URL. Nothing was sent; fix that item."
             )
     return list(value)
 

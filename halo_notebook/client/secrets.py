@@ -1,7 +1,4 @@
-"""Secrets: held so that they show nowhere, and checked before they are used.
-
-The key and the user token are held as `Secret`, whose value shows only through `reveal`.
-"""
+"""Secrets: the key and the user token are held as `Secret`, so that they show nowhere, and are checked."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MAX_WORDS_CHARS = 64 * 1024
+_MAX_TEXT_CHARS = 64 * 1024
 
 
 class Secret:
-    """A string that shows in no repr, format or traceback; `reveal` is the one way out."""
+    """A string that shows in no repr, format or traceback, only through `reveal`."""
 
     __slots__ = ("_value",)
 
@@ -33,7 +30,7 @@ class Secret:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: what is written down would hold it")
+        raise TypeError("a secret is not pickled: the file would contain it")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
@@ -43,7 +40,7 @@ class Secret:
 
 
 def checked_key(key: object) -> Secret:
-    """Return the widget key as a `Secret`, or raise `ConfigError` for what is none."""
+    """Return the widget key as a `Secret`. Raises `ConfigError` if it cannot be one."""
     if isinstance(key, Secret):
         return key
     if not isinstance(key, str):
@@ -57,7 +54,8 @@ def checked_key(key: object) -> Secret:
     _refuse_identity_secret(key, "the API key")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(
-            "The API key has a blank or a character that no key has. Nothing was sent; copy it anew."
+            "The API key contains a blank or another character that no key has. Nothing was sent; copy it "
+            "again."
         )
     return Secret(key)
 
@@ -78,11 +76,11 @@ def _refuse_identity_secret(value: str, place: str) -> None:
 
 
 def shown(text: str, limit: int, secrets: Sequence[Secret]) -> str:
-    """A server's or a transport's words in one line, without what was sent to it in confidence."""
+    """The text of a server or a transport in one line, without the secrets that were sent to it."""
     from ..display.text import one_line
 
-    # Masked before it is cut, and after what may stand between a secret's characters is gone.
-    line = one_line(text, _MAX_WORDS_CHARS)
+    # Masked before it is cut, and after control characters between a secret's own are removed.
+    line = one_line(text, _MAX_TEXT_CHARS)
     for secret in secrets:
         line = line.replace(secret.reveal(), "•••")
     return one_line(line, limit)

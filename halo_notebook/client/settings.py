@@ -1,6 +1,6 @@
-"""Where a setting comes from, and what is refused as unsafe.
+"""Where a setting comes from, and which settings are refused as unsafe.
 
-Argument first, then `%config HaloMagics`, then the environment.
+The argument counts first, then `%config HaloMagics`, then the environment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_RETRIES = 2
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """What a client was given, checked; equal for equal, and without a secret in its repr."""
+    """The settings of a client, checked. Its repr shows no secret."""
 
     api_key: Secret
     base_url: str
@@ -53,7 +53,7 @@ def is_loopback(url: str) -> bool:
 
 
 def checked_base_url(url: str) -> str:
-    """Return `url` without a trailing slash, or raise `ConfigError` saying what is unsafe."""
+    """Return `url` without a trailing slash. Raises `ConfigError`, which says what is unsafe."""
     url = url.strip()
     try:
         parts = urlsplit(url)
@@ -68,7 +68,7 @@ def checked_base_url(url: str) -> str:
         )
     if parts.username or parts.password or "?" in url or "#" in url:
         raise ConfigError(
-            "The base URL holds a user, password, query or fragment. Nothing was sent; "
+            "The base URL contains a user, password, query or fragment. Nothing was sent; "
             "set HALO_BASE_URL without them."
         )
     if parts.scheme == "http" and not is_loopback(url):
@@ -83,7 +83,7 @@ _SECRETS = {"api_key": checked_key, "user_token": checked_token}
 
 
 def configured(name: str) -> Any:
-    """What `%config HaloMagics` says in this kernel; None elsewhere."""
+    """The value in `%config HaloMagics` of this kernel; None elsewhere."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     magics = shell.magics_manager.registry.get("HaloMagics") if shell else None
@@ -93,7 +93,7 @@ def configured(name: str) -> Any:
 def setting(name: str, argument: Any = None) -> Any:
     """The value of a setting: the argument, else `%config HaloMagics`, else HALO_<NAME>.
 
-    Blank is as good as absent. A key or token comes as a `Secret`.
+    A blank value counts as absent. A key or a token is returned as a `Secret`.
     """
     for value in (argument, configured(name), os.environ.get(f"HALO_{name.upper()}")):
         if value is None or (isinstance(value, str) and not value.strip()):

@@ -1,4 +1,4 @@
-"""What keeps an exchange while it passes, such as a `Recorder`: it changes nothing of it."""
+"""A tap: it keeps an exchange while it passes, as a `Recorder` does, and changes nothing in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sent:
         body: the request's JSON without its secrets.
         tries: how often its turn has been sent, this time included.
         source: who answers, if not Halo.
-        secrets: what goes with it in confidence.
+        secrets: those that are sent with it.
         now_s: seconds since it was written.
         may_have_arrived: whether it, or a part of it, has left.
     """
@@ -37,24 +37,17 @@ class Sent:
 
 
 class Passing(Protocol):
-    """One exchange while it passes."""
+    """One exchange while it passes. `end` is called with the error that ended it, or None for its regular
+    end; only the first call counts."""
 
-    def head(self, incoming: Incoming) -> None:
-        """The answer's head has arrived."""
-        ...
+    def head(self, incoming: Incoming) -> None: ...
 
-    def chunk(self, data: bytes) -> None:
-        """A part of the answer's body has arrived; it is decoded."""
-        ...
+    def chunk(self, data: bytes) -> None: ...
 
-    def end(self, error: BaseException | None) -> None:
-        """The exchange has ended: with this error, or as it should. Only the first call counts."""
-        ...
+    def end(self, error: BaseException | None) -> None: ...
 
 
 class Tap(Protocol):
     """Keeps what passes between a client and its agent."""
 
-    def begin(self, sent: Sent) -> Passing:
-        """A request is about to be sent."""
-        ...
+    def begin(self, sent: Sent) -> Passing: ...

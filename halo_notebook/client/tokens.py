@@ -80,12 +80,12 @@ async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUse
         name = type(raised.error).__name__
         raise ConfigError(
             f"The user_token callable raised {name}. The message was not taken; "
-            "mend the callable and run again."
+            "fix the callable and run again."
         ) from None
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(
-            f"The user_token callable returned {type(value).__name__} in place of a token. "
-            "The message was not taken; mend the callable and run again."
+            f"The user_token callable returned {type(value).__name__} instead of a token. "
+            "The message was not taken; fix the callable and run again."
         )
     token = checked_token(value)
     if _has_expired(token):

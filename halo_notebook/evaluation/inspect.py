@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from ..client.aio import AsyncHaloClient, AsyncReplyStream
+from ..client.failures import MAY_HAVE_ARRIVED
 from ..client.request import RequestFields
 from ..client.settings import setting
 from ..display.words import what_is_kept
@@ -399,8 +400,7 @@ async def _read(stream: AsyncReplyStream) -> None:
         if stream.reply.status != "complete":
             raise ReplyInterrupted(
                 f"The exchange failed ({type(error).__name__}). {what_is_kept(stream.reply)}. "
-                "The message may have arrived and is not sent again automatically; run it again only if that "
-                "does no harm."
+                f"{MAY_HAVE_ARRIVED}."
             ) from error
 
 

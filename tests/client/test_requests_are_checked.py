@@ -67,7 +67,7 @@ def test_all_fields_are_sent_as_given(client: HaloClient, agent: DemoAgent) -> N
         ("Hi", {"behavior_context": "x" * 5_001}, "5,001 characters"),
         ("Hi", {"context": {"a": {"label": 1, "value": 2}}}, "label and type as strings"),
         ("Hi", {"context": {"a": object()}}, "object has no JSON form"),
-        ("Hi", {"images": ["file:///etc/passwd"]}, r"images\[0\] is not"),
+        ("Hi", {"images": ["file:///etc/passwd"]}, r"images\[0\] must be"),
         ("Hi", {"images": "https://example.com"}, "must be a list"),
         ("Hi", {"user_token": 3}, "string or a callable"),
     ],

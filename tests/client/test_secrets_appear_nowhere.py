@@ -36,8 +36,8 @@ def test_settings_come_from_the_argument_then_the_environment(monkeypatch: pytes
     [
         ({"api_key": ""}, "no API key.*HALO_API_KEY"),
         ({"api_key": SECRET}, "identity secret"),
-        ({"api_key": "ab_live_a b"}, "copy it anew"),
-        ({"api_key": "ab_live_\x00"}, "copy it anew"),
+        ({"api_key": "ab_live_a b"}, "copy it again"),
+        ({"api_key": "ab_live_\x00"}, "copy it again"),
         ({"user_token": SECRET}, "identity secret"),
         ({"user_token": 3}, "string or a callable"),
         ({"base_url": "http://api.example.com"}, "Plain http.*api.example.com"),

@@ -175,7 +175,7 @@ def test_message_is_not_resent_after_server_closed_idle_connection() -> None:
         async with AsyncHaloClient(DEMO_KEY, base_url=url, transport=AiohttpTransport(url)) as client:
             first = await client.ask("one")
             stream = client.stream("two")
-            with pytest.raises(errors.ReplyInterrupted, match="not sent again by itself"):
+            with pytest.raises(errors.ReplyInterrupted, match="not sent again automatically"):
                 async with stream:
                     pass
             return first, stream.reply

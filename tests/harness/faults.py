@@ -28,7 +28,7 @@ class Fault:
     sent: int = 1
 
 
-NOT_AGAIN = "not sent again by itself"
+NOT_AGAIN = "not sent again automatically"
 FAULTS = [
     Fault("400", errors.BadRequest, ("refused the request (400: Bad request",)),
     Fault("401", errors.AuthenticationError, ("refused the key (401", "HALO_API_KEY")),
@@ -36,13 +36,13 @@ FAULTS = [
     Fault("404", errors.NotFound, ("no Halo API at the base URL (404", "HALO_BASE_URL")),
     Fault("413", errors.BadRequest, ("too large for the server (413", "smaller images")),
     Fault("422", errors.BadRequest, ("could not process the request (422",)),
-    Fault("429", errors.RateLimited, ("no more requests just now (429", "wait and run again"), sent=3),
+    Fault("429", errors.RateLimited, ("Rate limit reached (429", "wait and run again"), sent=3),
     Fault("429 retry-after", errors.RateLimited, ("(429", "wait 1 s and run again"), sent=3),
     Fault("429 retry-after 90", errors.RateLimited, ("(429", "wait 90 s and run again")),
     Fault("500", errors.ServerError, ("service failed (500", NOT_AGAIN)),
     Fault("502", errors.ServerError, ("service failed (502).", NOT_AGAIN)),
     Fault("503", errors.ServerError, ("service failed (503", NOT_AGAIN)),
-    Fault("503 retry-after", errors.ServerError, ("not available just now (503", "wait 1 s"), sent=3),
+    Fault("503 retry-after", errors.ServerError, ("temporarily unavailable (503", "wait 1 s"), sent=3),
     Fault("504", errors.ServerError, ("service failed (504", NOT_AGAIN)),
     Fault("redirect", errors.StatusError, ("redirected the request (307", "HALO_BASE_URL")),
     Fault("cut text", errors.ReplyInterrupted, ("connection broke off", NOT_AGAIN), "This reply will be cut"),

@@ -182,7 +182,7 @@ class _Silence:
 
 
 def _mapped(error: Exception, outgoing: Outgoing) -> Exception:
-    """What aiohttp raised, as a `TransportError`; what is not aiohttp's stays as it is."""
+    """An exception of aiohttp as a `TransportError`; any other is returned as it is."""
     why = str(error) or type(error).__name__
     match error:
         case aiohttp.ConnectionTimeoutError():
@@ -193,7 +193,7 @@ def _mapped(error: Exception, outgoing: Outgoing) -> Exception:
             return NotConnected(why)
         case TimeoutError():
             return Silent(outgoing.silence_s)
-        # A server that closes, a reset, a body cut short: at whichever point, the message may have left.
+        # The server closed, a reset, a body cut short: the message may have left.
         case aiohttp.ClientError() | OSError():
             return BrokeOff()
     return error

@@ -46,8 +46,8 @@ class HttpxTransport:
 
     Args:
         inner: the httpx transport.
-        reports: whether it is known to say, by httpx's `trace`, when bytes leave. Of another it is not known,
-            so that a message may have arrived as soon as it is handed over.
+        reports: whether it is known to report, by httpx's `trace`, when bytes leave. Otherwise a message may
+            have arrived as soon as it is handed over.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, *, reports: bool = False) -> None:
@@ -105,7 +105,7 @@ class _Incoming:
 
 
 def mapped(error: Exception, outgoing: Outgoing, *, left: bool = True) -> Exception:
-    """What httpx raised, as a `TransportError`; what is not httpx's stays as it is.
+    """An exception of httpx as a `TransportError`; any other is returned as it is.
 
     Args:
         left: whether a part of the message may have left.
@@ -125,7 +125,7 @@ def mapped(error: Exception, outgoing: Outgoing, *, left: bool = True) -> Except
         case httpx.DecodingError():
             return Unreadable(why)
         case httpx.NetworkError() | httpx.ProtocolError():
-            return BrokeOff()  # which says it all
+            return BrokeOff()
         case httpx.HTTPError() | httpx.StreamError() | httpx.InvalidURL() | httpx.CookieConflict():
             return BrokeOff(why)
     return error

@@ -1,6 +1,4 @@
-"""What a transport is: it sends one request and gives back the answer's raw bytes as they arrive.
-
-The promises that each transport keeps:
+"""A transport sends one request and returns the answer's raw bytes as they arrive. Its promises:
 
 - It raises only `NotConnected`, `Silent`, `BrokeOff` and `Unreadable` (and this package's errors).
 - `NotConnected` means that nothing was sent; with any other error the message may have arrived.
@@ -46,7 +44,7 @@ class Unreadable(TransportError):
 
 
 class Clock:
-    """Counts the seconds of an exchange; a replay puts its own in this place."""
+    """Counts the seconds of an exchange; a replay uses its own."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
@@ -56,7 +54,7 @@ class Clock:
         return time.perf_counter() - self._began
 
     def set_to(self, seconds: float) -> None:
-        """Continue from there."""
+        """Continue to count from there."""
         self._began = time.perf_counter() - seconds
 
     async def sleep(self, seconds: float) -> None:
@@ -65,14 +63,7 @@ class Clock:
 
 
 class Turn(Protocol):
-    """The turn that a request belongs to, for a transport that replays one.
-
-    Attributes:
-        reply: what has been received.
-        state: one line on where things stand.
-        attended: whether somebody can let a replay by steps continue.
-        clock: what the reply's times are taken from.
-    """
+    """The turn that a request belongs to, for a replay; see `Exchange`."""
 
     reply: Reply
     state: str
@@ -111,7 +102,7 @@ class Incoming(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By their names in lower case."""
+        """Their names are in lower case."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -119,7 +110,7 @@ class Incoming(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close it, also before its end."""
+        """Close it, whether or not it was read to its end."""
         ...
 
 
