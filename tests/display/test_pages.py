@@ -10,15 +10,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from ..harness import hostile
 from ..harness.contrast import CONTRASTS
+from ..harness.looks import safe_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Request
@@ -302,23 +303,13 @@ class TestReplies:
         assert replies.dialogs == []
 
 
-HOSTILE_AGENT = f"""\
-import json
-import sys
-import time
+HOSTILE = f"""\
+import json, sys, time
 sys.path.insert(0, {str(Path(hostile.__file__).parent)!r})
 import hostile
-from halo_notebook import Action, DemoAgent, HaloError, TextDelta
-from halo_notebook.demo import DEMO_KEY
-%load_ext halo_notebook
-
-def reply(request):
-    kind, name = request["message"].split(" ", 1)
-    yield TextDelta(hostile.TEXTS[name]) if kind == "text" else Action(hostile.PAYLOADS[name])
-
-agent = DemoAgent(reply=reply, first_byte_s=0).start()
-%config HaloMagics.api_key = DEMO_KEY
-%config HaloMagics.base_url = agent.url
+from halo_notebook import Action, Reply, TextDelta
+from halo_notebook.display.pacer import Pacer
+from halo_notebook.magics.screens.notebook import NotebookScreen
 
 due = 0.0
 
@@ -332,36 +323,38 @@ def paced(message):
 
 get_ipython().display_pub.register_hook(paced)
 
-def show(kind, names):
+def show(event):
+    reply = Reply()
+    reply.add(event, 0.1)
+    screen = NotebookScreen(reply, Pacer(), dict)
+    screen.begin("waiting")
+    screen.finish(["total"])
+    return reply
+
+def texts(names):
     for name in names:
-        get_ipython().run_cell_magic("halo", f"--session {{kind}}", f"{{kind}} {{name}}")
+        show(TextDelta(hostile.TEXTS[name]))
+
+def payloads(names):
+    for name in names:
+        display(show(Action(hostile.PAYLOADS[name])))  # the reply shows itself as HTML
 """
 
-TURNS_PER_CELL = 16
-"""JupyterLab shows the first 50 outputs of a cell, and a turn here has up to three."""
+
+def in_batches(samples: dict[str, Any]) -> list[list[str]]:
+    """The names of the samples, so many as one cell can show."""
+    names = list(samples)
+    return [names[at : at + 16] for at in range(0, len(names), 16)]
 
 
-def in_batches(kind: str, names: Iterable[str]) -> dict[str, str]:
-    """Cells that show the samples with these names."""
-    left = list(names)
-    batches = {start: left[start : start + TURNS_PER_CELL] for start in range(0, len(left), TURNS_PER_CELL)}
-    return {f"{kind} {start}": f"show({kind!r}, {batch!r})" for start, batch in batches.items()}
-
-
-HOSTILE_CELLS = {
-    "agent": HOSTILE_AGENT,
-    **in_batches("text", hostile.TEXTS),
-    "together": (
-        "hostile.TEXTS['together'] = '\\n\\n'.join(\n"
-        "    text for name, text in hostile.TEXTS.items() if len(text) < 5_000\n"
-        ")\n"
-        "show('text', ['together'])"
-    ),
-    **in_batches("payload", hostile.PAYLOADS),
-    "payloads as HTML": "%halo history payload",
-    "formula": "hostile.TEXTS['formula'] = 'At the end: $x^2$'\nshow('text', ['formula'])",
-}
-HOSTILE_AT = {name: index for index, name in enumerate(HOSTILE_CELLS)}
+# JupyterLab shows the first 50 outputs of a cell, and a payload here has three.
+HOSTILE_CELLS = [
+    HOSTILE,
+    *(f"texts({names})" for names in in_batches(hostile.TEXTS)),
+    "show(TextDelta('\\n\\n'.join(text for text in hostile.TEXTS.values() if len(text) < 5_000)))",
+    *(f"payloads({names})" for names in in_batches(hostile.PAYLOADS)),
+    "show(TextDelta('At the end: $x^2$'));",
+]
 
 WATCH_COMMANDS = """
 () => {
@@ -379,49 +372,29 @@ TRUST = """
 UNSAFE_PARTS = """
 () => {
   const found = [];
-  const note = (what, element) => {
-    if (found.length < 20) found.push(`${what}: ${element.outerHTML.slice(0, 300)}`);
-  };
-  const outputs = '.jp-OutputArea-output';
   const forbidden = `script, style, link, meta, base, iframe, frame, object, embed, form, img, video, audio,
     dialog`;
-  for (const output of document.querySelectorAll(outputs)) {
-    for (const element of output.querySelectorAll('*')) {
-      if (element.matches(forbidden)) note('element', element);
-      for (const { name, value } of element.attributes) {
-        if (name.startsWith('on')) note('handler', element);
-        if (name.startsWith('data-commandlinker')) note('command', element);
-        if (/^\\s*(javascript|vbscript|data)\\s*:/i.test(value) && name !== 'title') note('scheme', element);
-      }
-      const address = element.href && (element.href.baseVal || element.href);
-      if (address && !/^(https?|mailto):/.test(address)) note('link', element);
-    }
-  }
-  // In a reply, nothing but what the package writes and MathJax makes of a formula.
-  const attributes = new Set(['class', 'style', 'href', 'target', 'rel', 'start', 'dir', 'open']);
-  // The last is JupyterLab's, for the number of a heading.
-  const classes = new Set(['mathjax_process', 'tex2jax_process', 'numbering-entry']);
-  const styles = new RegExp('^(color|background-color|opacity|(margin|padding|border)(-.+)?|overflow-x'
-    + '|overflow-wrap|text-align|white-space(-collapse)?|text-wrap-mode|font-(weight|style))$');
-  for (const reply of document.querySelectorAll('.halo-reply')) {
-    for (const element of reply.querySelectorAll('*')) {
-      if (element.closest('mjx-container')) continue;
-      for (const { name } of element.attributes) {
-        if (!attributes.has(name)) note(`attribute ${name}`, element);
-      }
-      for (const name of element.classList) {
-        if (!classes.has(name)) note(`class ${name}`, element);
-      }
-      for (const name of element.style) {
-        if (!styles.test(name)) note(`style ${name}`, element);
-      }
-      if (element.style.cssText.includes('url(')) note('style with an address', element);
-      const box = getComputedStyle(element);
-      if (!['static', 'relative'].includes(box.position)) note(`position ${box.position}`, element);
+  for (const element of document.querySelectorAll('.jp-OutputArea-output *')) {
+    const address = element.href && (element.href.baseVal || element.href);
+    const ours = element.closest('.halo-reply') && !element.closest('mjx-container');
+    if (element.matches(forbidden) || (address && !/^(https?|mailto):/.test(address))
+      || (ours && !['static', 'relative'].includes(getComputedStyle(element).position))
+      || [...element.attributes].some(({ name, value }) => /^(on|data-commandlinker)/.test(name)
+        || (/^\\s*(javascript|vbscript|data)\\s*:/i.test(value) && name !== 'title'))) {
+      found.push(element.outerHTML.slice(0, 300));
     }
   }
   return found;
 }
+"""
+# What stands in each reply, without what MathJax makes of a formula and JupyterLab of a heading or a link.
+REPLIES = """
+() => [...document.querySelectorAll('.halo-reply')].map(reply => {
+  const copy = reply.cloneNode(true);
+  for (const added of copy.querySelectorAll('mjx-container, .numbering-entry')) added.remove();
+  for (const link of copy.querySelectorAll('a[rel=noopener]')) link.rel = 'noopener noreferrer';
+  return copy.innerHTML;
+})
 """
 
 
@@ -440,7 +413,7 @@ class TestHostile:
                 self.strangers.append(request.url)
 
         lab.page.on("request", note)
-        lab.open_notebook(list(HOSTILE_CELLS.values()))
+        lab.open_notebook(HOSTILE_CELLS)
         for cell in range(len(HOSTILE_CELLS)):
             lab.run_cell(cell, timeout=90)
         return lab
@@ -448,20 +421,19 @@ class TestHostile:
     def check(self, page: LabPage) -> None:
         """Assert that every sample is on the page and that none did anything."""
         self.check_nothing_ran(page)
+        payloads = len(hostile.PAYLOADS)
+        # Each payload once as JupyterLab's own tree, and once more as HTML.
         ends = page.page.locator(".halo-status", has_text="total")
-        assert ends.filter(has_text="session text").count() == len(hostile.TEXTS) + 2
-        # Once in their own cells, and once more in the history that shows them as HTML.
-        assert ends.filter(has_text="session payload").count() == 2 * len(hostile.PAYLOADS)
-        assert page.page.locator(".jp-RenderedJSON").count() == len(hostile.PAYLOADS)
-        assert page.cell_output(HOSTILE_AT["payloads as HTML"]).locator(".halo-json").count() == len(
-            hostile.PAYLOADS
-        )
-        page.cell_output(HOSTILE_AT["formula"]).locator("mjx-container").wait_for()
+        assert ends.count() == len(hostile.TEXTS) + 2 + payloads
+        assert page.page.locator(TREES).count() == page.page.locator(".halo-json").count() == payloads
+        page.cell_output(len(HOSTILE_CELLS) - 1).locator("mjx-container").wait_for()
         page.page.wait_for_function(
             "() => !document.querySelector('.mathjax_process:not(:has(mjx-container))')"
         )
         self.check_nothing_ran(page)
         assert page.page.evaluate(UNSAFE_PARTS) == []
+        for html in page.page.evaluate(REPLIES):
+            safe_text(html)
 
     def check_nothing_ran(self, page: LabPage) -> None:
         """Assert that no sample left a trace of script."""
@@ -482,7 +454,7 @@ class TestHostile:
         page.evaluate(WATCH_COMMANDS)
         for text in ("data-commandlinker-command", "ontoggle=", "[click](javascript:", "onclick="):
             page.locator(".halo-reply").get_by_text(text).first.click()
-        for tree in (".jp-RenderedJSON", ".halo-json"):
+        for tree in (TREES, ".halo-json"):
             page.locator(tree).get_by_text("data-commandlinker-command").first.click()
         assert page.evaluate("commandsRun") == []
         self.check(attacked)
