@@ -24,8 +24,14 @@ NOTEBOOKS = [
     ROOT / "notebooks" / name for name in runpy.run_path(str(ROOT / "notebooks/lite/build.py"))["NOTEBOOKS"]
 ]
 PANEL_CELLS = [
-    "from halo_notebook import ChatPanel\npanel = ChatPanel('talk')\npanel",
-    "%load_ext halo_notebook\n%halo use talk",
+    # As in a browser without JSPI, where sync code cannot wait.
+    """
+import pyodide.ffi
+from halo_notebook import ChatPanel
+can_wait, pyodide.ffi.can_run_sync = pyodide.ffi.can_run_sync, lambda: False
+panel = ChatPanel('talk')
+panel""",
+    "pyodide.ffi.can_run_sync = can_wait\n%load_ext halo_notebook\n%halo use talk",
     "%halo ask What is my name?",
     "print([turn.reply.status for turn in panel.session.turns])",
 ]
@@ -85,7 +91,7 @@ def lite(secure: Secure) -> Iterator[LitePage]:
 
 @pytest.mark.browser
 def test_a_panel_works_without_a_server(lite: LitePage) -> None:
-    """Turns stream while the kernel is free, can be stopped, and belong to the session."""
+    """Turns stream while the kernel is free, can be stopped, and belong to the session; without JSPI, too."""
     lite.page.evaluate("() => harness.startCell(0)")
     panel = lite.page.locator(".halo-panel").first
     box = panel.get_by_role("textbox", name="Message", exact=True)

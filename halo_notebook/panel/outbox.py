@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..concurrency.inbox import Inbox
-from ..concurrency.loop import in_worker, post
+from ..concurrency.loop import post
 from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError
 from . import follower
@@ -184,7 +184,7 @@ async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
             _hold(state, outbox)
 
     try:
-        client, fields = await in_worker(_prepared, state, message)
+        client, fields = _prepared(state, message)
         call = state.home.call_in_thread
         async with session.aturn(client, message.text, call=call, **fields) as stream:
             turn = session.turns[-1]

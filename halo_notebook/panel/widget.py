@@ -97,7 +97,6 @@ class ChatPanel(anywidget.AnyWidget):
     busy = Bool(False, read_only=True)
     status = Unicode("ready", read_only=True)
     session_name = Unicode("default")
-    _state: PanelState
     _static_class = Unicode("").tag(sync=True)
     # Made when it is asked for: as it stands then, and never sent by itself.
     _snapshot = AnyTrait(None).tag(
@@ -127,7 +126,7 @@ class ChatPanel(anywidget.AnyWidget):
             session, register, connection, client, send=self._send_to_page, publish=self.set_trait
         )
         self._observers = Callbacks(lambda notify, error: state.notice(_observer_failed(notify, error)))
-        self._state = state
+        self._state: PanelState = state
         try:
             super().__init__(
                 title=title,

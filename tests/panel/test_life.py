@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pydoc
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +79,16 @@ def test_arguments_that_make_no_panel(arguments: dict[str, Any], wires: dict[int
     """Each is refused with one line."""
     with pytest.raises(errors.UsageError, match="Nothing was shown"):
         ChatPanel(**arguments)
+
+
+def test_help_shows_what_users_need() -> None:
+    """Of its own a panel has public names only; the rest is that of every widget."""
+    page = pydoc.plain(pydoc.render_doc(ChatPanel)).split(" inherited from ")[0].split("defined here:", 1)[1]
+    assert set(re.findall(r"^ \|  (\w+)(?:\(self.*)?$", page, re.MULTILINE)) == {
+        *("__init__", "__repr__", "ask", "close", "notify_change", "on_action", "on_reply", "stop"),
+        *("session", "fields", "busy", "height", "placeholder", "session_name", "status", "suggestions"),
+        "title",
+    }
 
 
 def test_no_secret_reaches_the_page(agent: DemoAgent, wires: dict[int, Wire]) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from halo_notebook import ChatPanel, HaloClient
+from halo_notebook.concurrency.loop import in_worker, spawn
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
+from halo_notebook.panel.views import Frames, View
 from halo_notebook.stream import JSON, Action, TextDelta
 
 from ..harness.faults import FAULTS, Fault
@@ -109,6 +111,52 @@ def test_what_others_say_in_the_session_shows(
     finally:
         second.close()
         other.close()
+
+
+def test_ten_panels_on_a_session_cost_what_one_does(
+    client: HaloClient, agent: DemoAgent, wires: dict[int, Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a panel's cell has been run ten times: one rendering, and nothing for those out of sight."""
+    rendered: list[View] = []
+    frame = Frames.frame
+
+    def counted(frames: Frames) -> View:
+        rendered.append(frame(frames))
+        return rendered[-1]
+
+    monkeypatch.setattr(Frames, "frame", counted)
+    agent._reply = lambda request: [TextDelta("Some text."), 0.1, TextDelta(" And more."), 0.1]
+    panels = [ChatPanel("docs", client=client) for _ in range(10)]
+    first, *others, last = [wires[id(panel)] for panel in panels]
+    for panel in panels:
+        wires[id(panel)].panel = panel
+    for wire in (first, *others):
+        wire.ask("views", count=0)
+        assert wire.of("views")  # another page may show it
+    counts = [len(wire.messages) for wire in others]
+    assert panels[0].ask("Hello").result(10).status == "complete"
+    assert len(rendered) == len(last.of("frame")) >= 2
+    assert [len(wire.messages) for wire in others] == counts
+    first.ask("views", count=1)
+    missed = first.of("snapshot")[-1]["turns"]
+    assert missed == [last.turns(1)[0] | {"cid": missed[0]["cid"]}]
+    panels[0].ask("Hello").result(10)
+    assert first.of("frame") and len(rendered) == len(last.of("frame"))
+    for panel in panels:
+        panel.close()
+
+
+def test_stop_does_not_wait_for_rendering(panel: ChatPanel, page: Wire, held: Held) -> None:
+    """The turn has ended, and its connection is closed, while the worker thread is busy."""
+    rendering = threading.Event()
+    sent = panel.ask("one")
+    page.wait(lambda: page.of("frame"))
+    spawn(in_worker(rendering.wait))
+    assert "error" not in page.ask("stop")
+    page.wait(lambda: panel.session.turns[0].reply.status == "stopped" and not panel.session.busy)
+    assert not sent.done()
+    rendering.set()
+    assert sent.result(10).status == "stopped"
 
 
 def test_a_silent_turn_gives_signs_of_life(

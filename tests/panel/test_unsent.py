@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from halo_notebook import ChatPanel, Reply, errors
 from halo_notebook.panel.state import rendered
+from halo_notebook.stream import TextDelta
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent
@@ -106,6 +108,7 @@ def test_settings_that_are_wrong_show_when_something_is_sent(
     panel = ChatPanel("docs")
     wire = wires[id(panel)]
     wire.panel = panel
+    wire.wait(lambda: wire.of("snapshot"))
     wire.send("Hello", "mine")
     wire.wait(lambda: wire.of("queue") and wire.of("queue")[-1]["queue"][0]["held"])
     message = wire.of("queue")[-1]["queue"][0]
@@ -220,6 +223,17 @@ def test_state_is_right_when_a_result_is_there(panel: ChatPanel, page: Wire) -> 
         panel.ask("Hello").result(10)
         assert (panel.busy, panel.status) == (False, "complete")
         assert len({each["turn"]["key"] for each in page.of("turn")}) == number
+
+
+def test_an_instant_reply_is_there_at_once(panel: ChatPanel, agent: DemoAgent) -> None:
+    """Nothing polls: a message is sent when it can be, and its result is there when the panel has it."""
+    agent._reply = lambda request: [TextDelta("Hi.")]
+    took_s = []
+    for _ in range(10):
+        began = time.perf_counter()
+        panel.ask("Hello").result(10)
+        took_s.append(time.perf_counter() - began)
+    assert min(took_s) < 0.03
 
 
 def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
