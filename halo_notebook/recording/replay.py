@@ -76,6 +76,7 @@ class Replay:
 
     Attributes:
         exchanges: what the recording holds.
+        waiting: what waits for a step.
 
     Raises:
         UsageError: naming the file and the line, when this is not a recording.
@@ -113,7 +114,7 @@ class Replay:
         self._conversations = _conversations(self.exchanges)
         self._served: Counter[int] = Counter()  # by their place in the file
         self._lock = threading.Lock()
-        self._waiting: list[Play] = []
+        self.waiting: set[Play] = set()
 
     def step(self, reply: Reply | None = None) -> int:
         """Let each waiting turn, or only the turn of `reply`, have its next step. From any thread.
@@ -121,26 +122,14 @@ class Replay:
         Returns:
             how many turns waited.
         """
-        waiting = self._waiting_turns(reply)
+        waiting = [play for play in tuple(self.waiting) if reply is None or play.reply is reply]
         for play in waiting:
             play.go_on()
         return len(waiting)
 
     def waits(self, reply: Reply) -> bool:
         """Whether the turn of `reply` waits for its next step."""
-        return bool(self._waiting_turns(reply))
-
-    def add_waiting(self, play: Play) -> None:
-        with self._lock:
-            self._waiting.append(play)
-
-    def remove_waiting(self, play: Play) -> None:
-        with self._lock:
-            self._waiting = [each for each in self._waiting if each is not play]
-
-    def _waiting_turns(self, reply: Reply | None) -> list[Play]:
-        with self._lock:
-            return [play for play in self._waiting if reply is None or play.reply is reply]
+        return any(play.reply is reply for play in tuple(self.waiting))
 
     def run_on(self) -> None:
         """End the steps: the turns that wait, and all others, continue at their own pace."""
@@ -319,21 +308,20 @@ class Play(Clock):
     async def _next_step(self) -> None:
         gate = asyncio.Event()
         self._gate = asyncio.get_running_loop(), gate
-        self._replay.add_waiting(self)
-        if self._turn is not None:
-            self._turn.state = WAITS
+        self._replay.waiting.add(self)
+        assert self._turn is not None, "it is attended"
+        self._turn.state = WAITS
         try:
             await gate.wait()
         finally:
-            self._replay.remove_waiting(self)
-        if self._turn is not None:
-            self._turn.state = "streaming"
+            self._replay.waiting.discard(self)
+        self._turn.state = "streaming"
 
     def go_on(self) -> None:
         """Begin the next step, from any thread; from now on the turn does not wait."""
         assert self._gate is not None, "it waits"
         loop, gate = self._gate
-        self._replay.remove_waiting(self)
+        self._replay.waiting.discard(self)
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the turn with it
             loop.call_soon_threadsafe(gate.set)
 

@@ -93,7 +93,7 @@ def received(connection: socket.socket) -> bytes:
     return head
 
 
-@over_each
+@pytest.mark.parametrize("via", ["aiohttp", "the caller's httpx"])  # the network: test_errors_are_one_line
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_each_fault_gives_the_same_error_over_every_transport(
     via: str, fault: Fault, agent: DemoAgent
@@ -242,6 +242,23 @@ def test_a_proxy_is_used_except_for_this_machine(
     reply, error = asked("https://halo.invalid/api/sdk", via)
     assert isinstance(error, errors.ConnectionFailed) and str(error) != proxied
     assert proxy_for("https://halo.invalid/api/sdk") is None
+
+
+@pytest.mark.parametrize("via", ["network", "aiohttp"])
+def test_a_proxy_gets_its_password_and_no_error_shows_it(via: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that refuses the connection has seen the password; the message was not sent."""
+    asked_for: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        asked_for.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+    with server(serve) as url:
+        monkeypatch.setenv("ALL_PROXY", url.replace("//", "//user:p4ssword@").removesuffix("/api/sdk"))
+        _, error = asked("https://halo.invalid/api/sdk", via)
+    assert isinstance(error, errors.ConnectionFailed) and "by the proxy: 502 Bad Gateway" in str(error)
+    assert b"CONNECT halo.invalid:443" in asked_for[0] and b"Proxy-Authorization: Basic " in asked_for[0]
+    assert "p4ssword" not in str(error) and b"Bearer" not in asked_for[0]
 
 
 def test_a_proxy_that_cannot_be_used_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,9 @@ def _mapped(error: Exception, outgoing: Outgoing) -> Exception:
     match error:
         case aiohttp.ConnectionTimeoutError():
             return NotConnected(f"no answer within {outgoing.connect_s:g} s")
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+        case aiohttp.ClientHttpProxyError():  # its text would show the proxy's password
+            return NotConnected(f"by the proxy: {error.status} {error.message}")
+        case aiohttp.ClientProxyConnectionError():
             return NotConnected(f"by the proxy: {why}")
         case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
             return NotConnected(why)
