@@ -1,13 +1,10 @@
 """A real ipykernel, driven as a front end drives it.
 
-The promise: no wait is without a bound, and one that ends says what it waited for,
-what had come, and what the kernel wrote on its own stderr.
-
-One thread owns the sockets, which may not be shared, and reads them all the time: each
-message carries the time at which it arrived, whatever the test is doing then. Outputs
-are folded as a front end folds them: streams of one name are joined,
-`update_display_data` changes the output with that id in whichever cell it stands,
-`clear_output` clears. It knows nothing of halo_notebook.
+The promise: every wait has a bound, and one that fails says what it waited for, what had arrived, and what
+the kernel wrote on its own stderr. One thread owns the sockets and always reads them, so each message has the
+time at which it arrived. Outputs are combined as in a front end: streams of one name are joined,
+`update_display_data` changes the output with that id in any cell, `clear_output` clears. It knows nothing of
+halo_notebook.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ Status = Literal["ok", "error", "aborted"]
 
 
 class WaitedTooLong(AssertionError):
-    """Something did not happen in its time. The message says what, and what did happen."""
+    """Something did not happen in time. The message says what, and what did happen."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +51,9 @@ class Message:
 
 @dataclass(frozen=True)
 class CellResult:
-    """A finished cell.
+    """A finished cell: `outputs` as in nbformat, with updates applied, and all IOPub `messages` of the cell.
 
-    Attributes:
-        status: 'aborted' when an earlier cell's error kept this one from running.
-        ename: the exception's class, or '' when there is none.
-        evalue: its text.
-        traceback: the lines that a front end shows.
-        outputs: the cell's outputs as nbformat has them, updates applied.
-        messages: every IOPub message of the cell, with its arrival time.
-        execution_count: the number in `In [n]`, or None when the cell was aborted.
+    `status` is 'aborted' if an earlier cell failed and this one did not run; `execution_count` is None then.
     """
 
     status: Status
@@ -103,10 +93,7 @@ def stream_text(outputs: Sequence[Json], name: str) -> str:
 
 @dataclass
 class Running:
-    """A cell, or another request, that was sent and need not have finished.
-
-    The lists grow while the cell runs; `Kernel` writes them under its lock.
-    """
+    """A cell, or another request, that may still run. `Kernel` fills the lists under its lock."""
 
     kernel: Kernel
     msg_id: str
@@ -115,19 +102,19 @@ class Running:
     outputs: list[Json] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
-    """What the cell has asked for with `input`; `Kernel.type_in` answers the last."""
+    """The prompts of the cell's calls of `input`; `Kernel.type_in` answers the last."""
     reply: Json | None = None
     idle: bool = False
     clear_pending: bool = False
 
     @property
     def done(self) -> bool:
-        """Whether the reply is here and the kernel has said that it is idle again."""
+        """Whether the reply has arrived and the kernel has reported that it is idle."""
         return self.idle and (self.reply is not None or not self.wants_reply)
 
     @property
     def text(self) -> str:
-        """What a reader of plain text sees by now: streams and each display's text/plain."""
+        """The plain text received so far: streams, and the text/plain of displays."""
         with self.kernel.changed:
             return "\n".join(
                 output["text"] if output["output_type"] == "stream" else output["data"].get("text/plain", "")
@@ -136,35 +123,26 @@ class Running:
             )
 
     def wait_for(self, condition: Callable[[Running], bool], what: str, timeout: float = 30) -> None:
-        """Wait until the condition holds of this cell.
-
-        Args:
-            condition: is asked again whenever a message has come.
-            what: names the condition in the failure's text.
-            timeout: seconds.
+        """Wait until a condition, which is checked at each message, holds for this cell; `what` names it.
 
         Raises:
-            WaitedTooLong: it did not come to hold, or the kernel ended first.
+            WaitedTooLong: after `timeout` seconds, or if the kernel ends first.
         """
         self.kernel.wait_until(lambda: condition(self), f"{what} (in {self.what})", timeout)
 
     def wait_for_text(self, text: str, timeout: float = 30) -> None:
-        """Wait until the cell's plain text holds the given one."""
+        """Wait until the cell's plain text contains `text`."""
         self.wait_for(lambda cell: text in cell.text, f"the text {text!r}", timeout)
 
     def until_asked(self, number: int, timeout: float = 30) -> str:
-        """Wait for the cell's `number`-th `input`, from 1: its prompt, or nothing when it ends first."""
+        """Wait for the cell's `number`-th `input`, from 1; return its prompt, "" if the cell ends first."""
         self.wait_for(
             lambda cell: cell.done or len(cell.prompts) >= number, f"input number {number}", timeout
         )
         return self.prompts[number - 1] if len(self.prompts) >= number else ""
 
     def result(self, timeout: float = 30) -> CellResult:
-        """Wait for the end of the cell.
-
-        Raises:
-            WaitedTooLong: the cell did not end in time.
-        """
+        """Wait for the end of the cell."""
         self.wait_for(lambda cell: cell.done, "the end of the cell", timeout)
         reply = self.reply or {"status": "ok"}
         with self.kernel.changed:
@@ -183,9 +161,8 @@ class Kernel:
     """A running ipykernel on the interpreter that runs the tests.
 
     Args:
-        env: variables to add to the test's own; those that begin with HALO_ are not
-            inherited.
-        cwd: the kernel's working directory; a fresh one by default.
+        env: variables to add to those of the test; those that begin with HALO_ are not inherited.
+        cwd: the kernel's working directory; a new one by default.
         start_timeout: seconds to wait for the kernel's first answer.
 
     Example:
@@ -209,9 +186,9 @@ class Kernel:
             **{name: value for name, value in os.environ.items() if not name.startswith("HALO_")},
             "IPYTHONDIR": str(home / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(home),
-            # ipykernel asks for the debugger on start; its warning is about frozen modules.
+            # ipykernel loads the debugger at its start, which warns about frozen modules.
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            # A kernel whose parent has gone ends itself.
+            # A kernel ends itself when this process does.
             "JPY_PARENT_PID": str(os.getpid()),
             **(env or {}),
         }
@@ -237,13 +214,7 @@ class Kernel:
         return self.start(code).result(timeout)
 
     def start(self, code: str, *, silent: bool = False, stdin: bool = False) -> Running:
-        """Send a cell and return at once.
-
-        Args:
-            code: the cell.
-            silent: as the Jupyter protocol has it.
-            stdin: whether the cell may ask for input, which `type_in` then gives.
-        """
+        """Send a cell and return at once; with `stdin` it may ask for input, which `type_in` answers."""
         first_line = code.strip().split("\n", 1)[0][:60]
         content = {
             "code": code,
@@ -256,13 +227,9 @@ class Kernel:
         return self.send("execute_request", content, what=f"the cell {first_line!r}")
 
     def run_all(self, cells: Sequence[str], timeout: float = 60) -> list[CellResult]:
-        """Send all cells at once, as Run All does, and wait until each has ended.
+        """Send all cells at once, as Run All does, and wait at most `timeout` seconds until all have ended.
 
-        After a cell that fails the rest are 'aborted', as in a front end.
-
-        Args:
-            cells: the code of each.
-            timeout: seconds for all of them together.
+        After a cell that fails, the rest are 'aborted', as in a front end.
         """
         deadline = time.monotonic() + timeout
         started = [self.start(code) for code in cells]
@@ -277,15 +244,7 @@ class Kernel:
         wants_reply: bool = True,
         buffers: Sequence[bytes] = (),
     ) -> Running:
-        """Send any message on the shell channel, such as a widget's `comm_msg`.
-
-        Args:
-            msg_type: as the Jupyter protocol names it.
-            content: its content.
-            what: names it in a failure's text.
-            wants_reply: False for the types that have no reply, such as `comm_msg`.
-            buffers: binary buffers to send with it.
-        """
+        """Send any message on the shell channel, such as a widget's `comm_msg`, which gets no reply."""
         with self.changed:
             message = self._session.msg(msg_type, content)
             msg_id = message["header"]["msg_id"]
@@ -306,7 +265,7 @@ class Kernel:
         os.killpg(self._process.pid, signal.SIGINT)
 
     def restart(self) -> None:
-        """End the kernel and start a new one with the same settings: no name, no cell is left."""
+        """End the kernel and start a new one with the same settings."""
         self._end()
         self._start()
 
@@ -328,21 +287,21 @@ class Kernel:
 
     @property
     def log(self) -> str:
-        """What the kernel's process wrote on its own stdout and stderr (not the cells' output)."""
+        """What the kernel's process wrote to its own stdout and stderr, without the cells' output."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
     @property
     def messages(self) -> list[Message]:
-        """Every IOPub message so far, whatever it belongs to, by its time of arrival."""
+        """All IOPub messages so far, in order of arrival."""
         with self.changed:
             every = [*self.unclaimed, *(each for run in self._running.values() for each in run.messages)]
         return sorted(every, key=lambda message: message.at)
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
-        """Wait until a condition holds that messages from the kernel can bring about.
+        """Wait until a condition holds, which is checked at each message from the kernel.
 
         Raises:
-            WaitedTooLong: it did not come to hold, or the kernel ended first.
+            WaitedTooLong: after `timeout` seconds, or if the kernel ends first.
         """
         deadline = time.monotonic() + timeout
         with self.changed:
@@ -352,7 +311,7 @@ class Kernel:
                     raise WaitedTooLong(f"The kernel ended while waiting for {what}.\n{self._state()}")
                 if left <= 0:
                     raise WaitedTooLong(f"Waited {timeout:g} s for {what}.\n{self._state()}")
-                # The process may end without a message, so it is looked at twice a second.
+                # The process may end without a message, so check it twice a second.
                 self.changed.wait(min(left, 0.5))
 
     def _state(self) -> str:
@@ -382,7 +341,7 @@ class Kernel:
                 stderr=log,
                 env=self._env,
                 cwd=self._cwd,
-                # A group of its own: Ctrl-C in the tests' terminal is for the tests.
+                # Its own process group: Ctrl-C in the terminal is meant for the tests.
                 start_new_session=True,
             )
         self._context = zmq.Context()
@@ -405,7 +364,7 @@ class Kernel:
             pass  # the process may end without a message, so look at it twice a second
         stdin.disable_monitor()
         monitor.close()
-        # A session keeps the digests that it has seen and is not made for two threads.
+        # A session remembers the digests it has seen, and two threads must not share one.
         reading = Session(key=self._session.key, signature_scheme=self._session.signature_scheme)
         self._reader = threading.Thread(
             target=self._carry,
@@ -446,7 +405,7 @@ class Kernel:
             return
         reader, self._reader = self._reader, None
         if reader is not None and process.poll() is None:
-            # Interrupted and asked first, so that what is to run at a kernel's end does run.
+            # First an interrupt and a request, so that what a kernel runs at its end does run.
             if any(not running.done for running in self._running.values()):
                 os.killpg(process.pid, signal.SIGINT)
             message = self._session.msg("shutdown_request", {"restart": False})

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Error, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from .pages import ARTEFACTS, BrowserPage, notebook_of
 from .servers import Server
@@ -34,12 +34,7 @@ SETTINGS = {
 
 
 class Lab(Server):
-    """JupyterLab's or Notebook 7's server.
-
-    Args:
-        front_end: 'lab' for JupyterLab, 'notebook' for Notebook 7.
-        start_timeout: seconds to wait for the server's first answer.
-    """
+    """The server of JupyterLab ('lab') or Notebook 7 ('notebook')."""
 
     def __init__(self, *, front_end: Literal["lab", "notebook"] = "lab", start_timeout: float = 90) -> None:
         super().__init__(front_end)
@@ -69,9 +64,9 @@ class Lab(Server):
         self._start(command, start_timeout, environment)
 
     def reset_settings(self) -> None:
-        """Put the front end's settings back to what every test starts with."""
+        """Give the front end the settings that every page starts with."""
         shutil.rmtree(self._settings, ignore_errors=True)
-        # It holds the list of recent files, and a page asks for each of them.
+        # They contain the list of recent files, each of which a page asks for.
         shutil.rmtree(self._workspaces, ignore_errors=True)
         for name, settings in SETTINGS.items():
             path = self._settings / f"{name}.jupyterlab-settings"
@@ -84,7 +79,7 @@ class Lab(Server):
             self.request("DELETE", f"api/sessions/{session['id']}")
 
     def _leave_out_voila(self, config: Path) -> None:
-        # It adds itself to every Jupyter server of its environment; `Voila` runs it alone.
+        # Voila adds itself to every Jupyter server of its environment.
         for name, settings in {
             "jupyter_server_config.json": {"ServerApp": {"jpserver_extensions": {"voila": False}}},
             "labconfig/page_config.json": {
@@ -108,10 +103,6 @@ class Lab(Server):
 class LabPage(BrowserPage):
     """A browser with one notebook open on a `Lab`.
 
-    Args:
-        lab: the server.
-        size: width and height of the page in CSS pixels.
-
     Example:
         def test_answer(lab):
             lab.open_notebook(["6 * 7"])
@@ -131,11 +122,7 @@ class LabPage(BrowserPage):
     ) -> None:
         """Write a notebook with these code cells, open it and wait until its kernel is idle.
 
-        Args:
-            cells: the source of each cell.
-            view: 'document' shows the notebook alone, 'lab' the whole of JupyterLab;
-                Notebook 7 has the one view.
-            timeout: seconds until the kernel must be idle.
+        The view 'document' shows only the notebook, 'lab' all of JupyterLab; Notebook 7 has only one view.
         """
         self._path = self.lab.root / f"notebook-{secrets.token_hex(4)}.ipynb"
         self._write(notebook_of(cells))
@@ -147,11 +134,7 @@ class LabPage(BrowserPage):
     def reopen(self, *, trusted: bool = True, new_kernel: bool = False, timeout: float = 60) -> None:
         """Save, and open the saved file in a fresh page.
 
-        Args:
-            trusted: False changes the file as another program would, so that its outputs
-                are no longer trusted.
-            new_kernel: end the kernel first.
-            timeout: seconds until the kernel must be idle.
+        Unless `trusted`, the file is changed as by another program, so that its outputs are not trusted.
         """
         self.save()
         self.page.goto("about:blank")
@@ -170,7 +153,7 @@ class LabPage(BrowserPage):
         return self._path
 
     def saved(self) -> dict[str, Any]:
-        """The notebook's JSON as it stands in its file (nbformat 4)."""
+        """The JSON of the notebook's file (nbformat 4)."""
         notebook: dict[str, Any] = json.loads(self.path.read_text())
         return notebook
 
@@ -198,20 +181,22 @@ class LabPage(BrowserPage):
         self.command("notebook:interrupt-kernel")
 
     def kernel_idle(self, timeout: float = 30) -> None:
-        """Wait until every command that was started has ended and the kernel is idle."""
-        self._wait_for("harness.idle()", "every command to end and the kernel to be idle", timeout)
+        """Wait until all commands have ended and the kernel is idle."""
+        self.wait_until("harness.idle()", "every command to end and the kernel to be idle", timeout)
 
     def save(self) -> None:
         """Save the notebook and wait until it is in its file."""
         self.command("docmanager:save")
-        self._wait_for(
+        self.wait_until(
             "harness.pending === 0 && !harness.panel().context.model.dirty", "the notebook to be saved", 30
         )
 
     def set_theme(self, name: str) -> None:
-        """Switch to 'JupyterLab Dark' or 'JupyterLab Light' and wait until it is on."""
+        """Switch to 'JupyterLab Dark' or 'JupyterLab Light' and wait until it is shown."""
         self.command("apputils:change-theme", theme=name)
-        self._wait_for(f"document.body.dataset.jpThemeName === {json.dumps(name)}", f"the theme {name!r}", 30)
+        self.wait_until(
+            f"document.body.dataset.jpThemeName === {json.dumps(name)}", f"the theme {name!r}", 30
+        )
 
     def cell(self, index: int) -> Locator:
         """The cell with its input and output."""
@@ -241,7 +226,7 @@ class LabPage(BrowserPage):
         if cell is None:
             self.page.screenshot(path=path, animations="disabled")
             return path
-        # The notebook scrolls in a box of its own, and what is outside the box is not in a picture.
+        # The notebook scrolls in a box of its own, and a picture shows only what is inside the box.
         target, usual = self.cell(cell), self.page.viewport_size
         box = target.bounding_box()
         assert usual is not None
@@ -269,15 +254,8 @@ class LabPage(BrowserPage):
 
     def _go(self, timeout: float) -> None:
         self.page.goto(f"{self.lab.url}/{self._view}/{self.path.name}?token={self.lab.token}")
-        self._wait_for("harness.ready()", "the notebook to be open and its kernel idle", timeout)
+        self.wait_until("harness.ready()", "the notebook to be open and its kernel idle", timeout)
 
-    def _wait_for(self, condition: str, what: str, timeout: float) -> None:
-        try:
-            self.page.wait_for_function(f"() => {condition}", timeout=timeout * 1000)
-        except Error as error:
-            state = self.page.evaluate("() => harness.state()")
-            raise AssertionError(
-                f"Waited {timeout:g} s for {what}. {error.message}\n  page: {state}\n"
-                f"  dialogs: {self.dialogs}\n  page errors: {self.page_errors}\n"
-                f"  console errors: {self.console_errors}\n  server's log: {self.lab.log[-2000:]}"
-            ) from error
+    def state(self) -> str:
+        """What a failure should say about the page, its dialogs and the server."""
+        return f"{super().state()}\n  dialogs: {self.dialogs}\n  server's log: {self.lab.log[-2000:]}"

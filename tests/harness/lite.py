@@ -1,8 +1,7 @@
-"""The JupyterLite site, and a real Chromium in front of it: Python runs in the page.
+"""The JupyterLite site, where Python runs in the page, and a real Chromium in front of it.
 
-The promise is that of `lab`: a browser profile of its own for each page, waits on conditions. The
-site is what `make lite` made; without it a test fails. `Secure` puts an agent on https and HTTP/2,
-for a page of another origin, which is what a browser asks of a service.
+`make lite` builds the site; without it a test fails. `Secure` serves an agent over https and HTTP/2 to pages
+of another origin, as a browser requires of a service.
 """
 
 from __future__ import annotations
@@ -19,13 +18,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
-from urllib.parse import urlsplit
 
 import hypercorn.asyncio
 import hypercorn.config
 import pytest
 import trustme
-from playwright.sync_api import Error, Route
 
 from halo_notebook.client.transports.protocol import Outgoing, Transport, TransportError
 
@@ -71,7 +68,7 @@ class _Files(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
             return
         settings = json.loads((SITE / "jupyter-lite.json").read_text())
-        # What the harness's script in the page answers through.
+        # The harness's script in the page needs it.
         settings["jupyter-config-data"]["exposeAppInBrowser"] = True
         body = json.dumps(settings).encode()
         self.send_response(200)
@@ -85,17 +82,12 @@ class _Files(http.server.SimpleHTTPRequestHandler):
 
 
 class LitePage(BrowserPage):
-    """A browser with one notebook open on a `Site`.
-
-    Attributes:
-        strangers: the addresses on other hosts that the page asked for; none is reached.
-    """
+    """A browser with one notebook open on a `Site`; no other host is reached."""
 
     def __init__(self, site: Site, *, size: tuple[int, int] = (1280, 900)) -> None:
         self.site = site
-        self.strangers: list[str] = []
         super().__init__(size=size)
-        self._context.route(lambda url: urlsplit(url).hostname not in {None, "127.0.0.1"}, self._refuse)
+        self.refuse_strangers()
 
     def open_notebook(self, notebook: Sequence[str] | dict[str, Any], timeout: float = 90) -> None:
         """Open a notebook, given as its cells or its JSON, and wait until Python has started."""
@@ -105,13 +97,13 @@ class LitePage(BrowserPage):
         self.page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
         self.page.evaluate("() => window.jupyterapp.restored.then(() => null)")
         self.page.evaluate(OPEN, [f"{secrets.token_hex(4)}.ipynb", content])
-        self._wait("harness.ready()", "Python to start", timeout)
+        self.wait_until("harness.ready()", "Python to start", timeout)
 
     def run_cells(self, *indices: int, timeout: float = 60) -> None:
         """Run these cells, one after the other, and wait for the end of the last."""
         for index in indices:
             self.page.evaluate("index => harness.startCell(index)", index)
-        self._wait("harness.idle()", "the last cell", timeout)
+        self.wait_until("harness.idle()", "the last cell", timeout)
 
     def notebook(self) -> dict[str, Any]:
         """The notebook's JSON as it stands in the page."""
@@ -119,23 +111,10 @@ class LitePage(BrowserPage):
         return cast("dict[str, Any]", self.page.evaluate(read))
 
     def printed(self, index: int) -> str:
-        """What the cell of this number has printed, and its error."""
+        """What this cell has printed, and its error."""
         outputs = self.notebook()["cells"][index]["outputs"]
         texts = [output.get("text") or output.get("evalue") or "" for output in outputs]
         return "".join("".join(text) for text in texts)
-
-    def _wait(self, condition: str, what: str, timeout: float) -> None:
-        try:
-            self.page.wait_for_function(f"() => {condition}", timeout=timeout * 1000)
-        except Error as error:
-            raise AssertionError(
-                f"Waited {timeout:g} s for {what}: {self.page.evaluate('() => harness.state()')}\n"
-                f"  page errors: {self.page_errors}\n  console errors: {self.console_errors}"
-            ) from error
-
-    def _refuse(self, route: Route) -> None:
-        self.strangers.append(route.request.url)
-        route.abort()
 
 
 CORS = {
@@ -146,11 +125,9 @@ CORS = {
 
 
 class Secure:
-    """Whatever a transport answers, on https with HTTP/2, for pages of any origin.
+    """Serves the answers of a transport over https with HTTP/2, for pages of any origin.
 
-    When it raises, the connection breaks. Attributes:
-        url: its address, without a path.
-        bodies: those of the requests that came, but for the questions whether they may.
+    If the transport raises, the connection breaks. `bodies` has the bodies of all requests but preflights.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -198,7 +175,7 @@ class Secure:
         self._break()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what comes: a server of HTTP/2 breaks off a stream, but not the connection."""
+        """Pass bytes on to hypercorn, which can break a stream of HTTP/2, but not the connection."""
         inner_reader, inner_writer = await asyncio.open_unix_connection(self._inner)
         self._connections |= {writer, inner_writer}
         pumps = [

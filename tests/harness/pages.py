@@ -15,28 +15,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Page,
+    Playwright,
+    Route,
+    sync_playwright,
+)
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
-# The first is the same engine without a desktop browser's own pages, which cost a third of the whole.
+# The first is the same engine without the desktop browser's own pages, which take a third of the time.
 CHROMIUM_NAMES = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
+    *("chromium-headless-shell", "chromium", "chromium-browser"),
+    *("google-chrome", "google-chrome-stable"),
 )
-CHROMIUM_ARGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+CHROMIUM_ARGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
 KNOWN_PAGE_ERRORS = (
     # Notebook 7.6 throws it on each load, while it reads its own settings.
     "Cannot read properties of undefined (reading 'schema')",
@@ -120,10 +122,7 @@ async ([selector, tags]) => {
 
 
 def chromium_path() -> str:
-    """The Chromium to use: the first on the PATH, else the one that Playwright brought.
-
-    Fails the test when there is none.
-    """
+    """The first Chromium on the PATH, or else Playwright's; without one, the test fails."""
     for name in CHROMIUM_NAMES:
         if path := shutil.which(name):
             return path
@@ -135,18 +134,14 @@ def chromium_path() -> str:
 
 
 class Chromium:
-    """One Chromium for the pages of all tests that follow one another.
-
-    To start it takes as long as many a test. Whoever opens a page makes a context of its own,
-    which is a profile of its own.
-    """
+    """One Chromium for all tests that follow one another, because starting it takes long."""
 
     def __init__(self) -> None:
         self._browser: Browser | None = None
         self._stack = contextlib.ExitStack()
 
     def browser(self) -> Browser:
-        """The one that is running, or a new one."""
+        """Return the running browser, or start one."""
         if self._browser is not None and not self._browser.is_connected():
             self.close()
         if self._browser is None:
@@ -154,7 +149,7 @@ class Chromium:
             playwright: Playwright = self._stack.enter_context(sync_playwright())
             try:
                 self._browser = playwright.chromium.launch(
-                    executable_path=executable, args=list(CHROMIUM_ARGS), timeout=60_000
+                    executable_path=executable, args=CHROMIUM_ARGS, timeout=60_000
                 )
             except BaseException:
                 self.close()
@@ -163,7 +158,7 @@ class Chromium:
         return self._browser
 
     def close(self) -> None:
-        """End it, and the event loop that drives it. May be called twice."""
+        """Close it, and the event loop that drives it. May be called twice."""
         self._browser = None
         self._stack.close()
 
@@ -174,18 +169,9 @@ atexit.register(CHROMIUM.close)
 
 def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
     """A notebook's JSON (nbformat 4) with these code cells, none of them run."""
+    code: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
     return {
-        "cells": [
-            {
-                "cell_type": "code",
-                "id": f"cell-{index}",
-                "source": source,
-                "metadata": {},
-                "outputs": [],
-                "execution_count": None,
-            }
-            for index, source in enumerate(cells)
-        ],
+        "cells": [{**code, "id": f"cell-{index}", "source": source} for index, source in enumerate(cells)],
         "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}},
         "nbformat": 4,
         "nbformat_minor": 5,
@@ -204,17 +190,14 @@ class Violation:
 
 
 class BrowserPage:
-    """A browser with one page, and a note of what went wrong in it.
-
-    Args:
-        size: width and height of the page in CSS pixels.
+    """A browser with one page of `size` CSS pixels, and a note of what went wrong in it.
 
     Attributes:
-        page: Playwright's page, for what has no method here.
-        page_errors: the exceptions that no script in the page caught, except those that a
-            front end is known to throw by itself (`KNOWN_PAGE_ERRORS`).
+        page: Playwright's page, for everything that has no method here.
+        page_errors: exceptions that no script in the page caught, except `KNOWN_PAGE_ERRORS`.
         console_errors: what the page logged as an error, with the address it came from.
         browser_dialogs: the texts of `alert`, `confirm` and `prompt` (all are dismissed).
+        strangers: the addresses on other hosts that the page asked for after `refuse_strangers`.
     """
 
     page: Page
@@ -223,9 +206,10 @@ class BrowserPage:
         self.page_errors: list[str] = []
         self.console_errors: list[str] = []
         self.browser_dialogs: list[str] = []
+        self.strangers: list[str] = []
         self._context = CHROMIUM.browser().new_context(
             viewport={"width": size[0], "height": size[1]},
-            # Some pages ask servers of the tests' own for something, which vouch for themselves.
+            # Some tests have an https server with a certificate of their own.
             ignore_https_errors=True,
         )
         self._context.add_init_script(PAGE_SCRIPT)
@@ -246,12 +230,9 @@ class BrowserPage:
         self._context.close()
 
     def axe(self, selector: str) -> list[Violation]:
-        """What axe-core finds wrong with the elements that fit the selector, and what is in them.
+        """What axe-core finds wrong in the elements that match the selector, which must exist.
 
         It applies the rules of WCAG 2.2, levels A and AA, and its own best practices.
-
-        Raises:
-            AssertionError: no element fits, or axe-core is not installed.
         """
         if not AXE.exists():
             pytest.fail(f"{AXE} is not there: `make test` installs axe-core.", pytrace=False)
@@ -261,6 +242,30 @@ class BrowserPage:
             self.page.evaluate(AXE.read_text())
         found = self.page.evaluate(RUN_AXE, [selector, list(AXE_TAGS)])
         return [Violation(each["id"], each["impact"], tuple(each["nodes"])) for each in found]
+
+    def refuse_strangers(self) -> None:
+        """Let the page reach no other host, and note the addresses that it asks for."""
+        self._context.route(lambda url: urlsplit(url).hostname not in {None, "127.0.0.1"}, self._refuse)
+
+    def wait_until(self, condition: str, what: str, timeout: float) -> None:
+        """Wait at most `timeout` seconds until a JavaScript expression, which `what` describes, is true."""
+        try:
+            self.page.wait_for_function(f"() => {condition}", timeout=timeout * 1000)
+        except Error as error:
+            raise AssertionError(
+                f"Waited {timeout:g} s for {what}. {error.message}\n{self.state()}"
+            ) from error
+
+    def state(self) -> str:
+        """What a failure should say about the page."""
+        return (
+            f"  page: {self.page.evaluate('() => window.harness && harness.state()')}\n"
+            f"  page errors: {self.page_errors}\n  console errors: {self.console_errors}"
+        )
+
+    def _refuse(self, route: Route) -> None:
+        self.strangers.append(route.request.url)
+        route.abort()
 
     def _note_page_error(self, error: Error) -> None:
         if error.message not in KNOWN_PAGE_ERRORS:

@@ -22,17 +22,12 @@ import pytest
 
 
 class Server:
-    """A server that shows notebooks, on a loopback port, with folders of its own for everything.
-
-    Args:
-        name: what a failure calls it.
-        command: the module to run and its arguments.
-        start_timeout: seconds to wait for the server's first answer.
+    """The part that is the same for JupyterLab, Notebook 7 and Voila.
 
     Attributes:
         root: the folder whose files it serves.
         url: its address, without a slash at the end.
-        token: the token that each request needs.
+        token: what each request needs.
     """
 
     url: str
@@ -61,7 +56,7 @@ class Server:
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
     def request(self, method: str, path: str) -> Any:
-        """One call of the server's REST interface; the answer's JSON, or None when it has none."""
+        """Call the server's REST interface; return the answer's JSON, or None."""
         response = httpx.request(
             method,
             f"{self.url}/{path}",
@@ -73,7 +68,7 @@ class Server:
         return response.json() if response.content else None
 
     def stop(self) -> None:
-        """End the server with its kernels. May be called twice."""
+        """Stop the server and its kernels. May be called twice."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -99,13 +94,13 @@ class Server:
                     "JUPYTER_CONFIG_DIR": str(self._home / "config"),
                     "JUPYTER_DATA_DIR": str(self._home / "data"),
                     "JUPYTER_RUNTIME_DIR": str(self._runtime),
-                    # The kernelspec in our data folder goes before the environment's.
+                    # The kernelspec in our data folder takes precedence over the environment's.
                     "JUPYTER_PREFER_ENV_PATH": "0",
                     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
                     **(environment or {}),
                 },
                 cwd=self.root,
-                # A group of its own: Ctrl-C in the tests' terminal is for the tests.
+                # Its own process group: Ctrl-C in the terminal is meant for the tests.
                 start_new_session=True,
             )
         try:
@@ -144,7 +139,7 @@ class Server:
                 with contextlib.suppress(httpx.TransportError):
                     self.request("GET", self._first_request())
                     return
-            # The server tells nobody that it is up, so it is asked.
+            # The server does not announce that it is ready.
             time.sleep(0.05)
         ended = process.poll()
         pytest.fail(

@@ -15,10 +15,9 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
-from playwright.sync_api import Error, Route, WebSocket, expect
+from playwright.sync_api import Route, WebSocket, expect
 
 from .pages import BrowserPage, notebook_of
 from .servers import Server
@@ -27,8 +26,7 @@ from .servers import Server
 NOT_FOR_VOILA = ("@jupyter-notebook/lab-extension",)
 
 # A widget's place holds a script of this type until the widget is there.
-SHOWN = """
-() => window.jupyterapp && document.querySelector('#main #rendered_cells')
+SHOWN = """window.jupyterapp && document.querySelector('#main #rendered_cells')
   && !document.querySelector('#rendered_cells script[type="application/vnd.jupyter.widget-view+json"]')
 """
 
@@ -71,9 +69,7 @@ class Voila(Server):
 class VoilaPage(BrowserPage):
     """A browser with one notebook open on a `Voila`.
 
-    Attributes:
-        strangers: the addresses on other hosts that the page asked for. None is reached: Voila's
-            own page wants two style sheets of icons, and a test may run without a network.
+    It reaches no other host: Voila's page wants two style sheets of icons, which tests do without.
 
     Example:
         def test_answer(voila):
@@ -83,35 +79,24 @@ class VoilaPage(BrowserPage):
 
     def __init__(self, server: Voila, *, size: tuple[int, int] = (1280, 900)) -> None:
         self.server = server
-        self.strangers: list[str] = []
         self._path: Path | None = None
         self._kernels: set[str] = set()
         super().__init__(size=size)
         self.page.on("websocket", self._note_kernel)
-        self.page.route(lambda url: urlsplit(url).hostname not in {None, "127.0.0.1"}, self._refuse)
+        self.refuse_strangers()
 
     def open_notebook(self, cells: Sequence[str], timeout: float = 60) -> None:
-        """Write a notebook with these code cells, open it and wait until it is shown.
-
-        Args:
-            cells: the source of each cell.
-            timeout: seconds until all cells must have run and the widgets be on the page.
-        """
+        """Write a notebook with these code cells, open it and wait until its widgets are on the page."""
         self._path = self.server.root / f"notebook-{secrets.token_hex(4)}.ipynb"
         self._path.write_text(json.dumps(notebook_of(cells)))
-        try:
-            self.page.goto(
-                f"{self.server.url}/voila/render/{self._path.name}?token={self.server.token}",
-                timeout=timeout * 1000,
-            )
-            self.page.wait_for_function(SHOWN, timeout=timeout * 1000)
-        except Error as error:
-            raise AssertionError(
-                f"Waited {timeout:g} s for the notebook to be shown. {error.message}\n"
-                f"  page: {self.page.inner_text('body')[:500]}\n"
-                f"  page errors: {self.page_errors}\n  console errors: {self.console_errors}\n"
-                f"  server's log: {self.server.log[-2000:]}"
-            ) from error
+        address = f"{self.server.url}/voila/render/{self._path.name}?token={self.server.token}"
+        self.page.goto(address, timeout=timeout * 1000)
+        self.wait_until(SHOWN, "the notebook to be shown", timeout)
+
+    def state(self) -> str:
+        """What a failure should say about the page and the server."""
+        body = self.page.inner_text("body")[:500]
+        return f"{super().state()}\n  text: {body}\n  server's log: {self.server.log[-2000:]}"
 
     def wait_for_text(self, text: str, timeout: float = 30) -> None:
         """Wait until the text is visible on the page (runs of spaces count as one)."""
@@ -135,4 +120,4 @@ class VoilaPage(BrowserPage):
 
     def _refuse(self, route: Route) -> None:
         self.strangers.append(route.request.url)
-        route.fulfill(status=204)
+        route.fulfill(status=204)  # a refusal would be an error on the console
