@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -104,24 +103,25 @@ def test_chunks_are_sent_on_schedule() -> None:
 def test_a_hundred_replies_stream_at_once() -> None:
     """Each of them gets its first byte on time."""
     first_byte_s = 0.5
-    ready = threading.Barrier(100)
 
-    def one(connection: socket.socket) -> float:
-        ready.wait(30)
+    async def time_to_first_byte(port: int, ready: asyncio.Barrier) -> float:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await ready.wait()
         began = time.perf_counter()
-        connection.sendall(raw_request("Open a ticket"))
-        head = connection.recv(65536)
+        writer.write(raw_request("Open a ticket"))
+        head = await reader.read(100)
         first = time.perf_counter() - began
         assert head.startswith(b"HTTP/1.1 200")
-        if b"\r\n0\r\n\r\n" not in head:
-            read_until(connection, b"\r\n0\r\n\r\n")
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.close()
         return first
 
-    with DemoAgent(first_byte_s=first_byte_s, chunk_s=0.002) as agent, ThreadPoolExecutor(100) as pool:
-        connections = [raw_connection(agent) for _ in range(100)]
-        firsts = sorted(pool.map(one, connections))
-        for connection in connections:
-            connection.close()
+    async def all_at_once(port: int) -> list[float]:
+        ready = asyncio.Barrier(100)
+        return sorted(await asyncio.gather(*(time_to_first_byte(port, ready) for _ in range(100))))
+
+    with DemoAgent(first_byte_s=first_byte_s, chunk_s=0.002) as agent:
+        firsts = asyncio.run(all_at_once(httpx.URL(agent.url).port or 0))
         assert len(agent.requests) == 100
     assert firsts[0] >= first_byte_s
     # Half a second of slack, since the hundred clients share the machine and this process.
