@@ -29,32 +29,30 @@ if TYPE_CHECKING:
     from ..reply import Reply
     from .tap import Tap
     from .tokens import UserToken
-_IDS = ("session_id", "agent_id")
 
 
 class AsyncHaloClient:
     """Talks to a Halo agent from async code, on the caller's loop.
 
     Args:
-        api_key: the widget key (``ab_live_…``). Default: `%config HaloMagics.api_key`, then
-            HALO_API_KEY.
+        api_key: the widget key (``ab_live_…``). Default: `%config HaloMagics.api_key`, then HALO_API_KEY.
         base_url: https, or http to this machine. Default: as for the key, HALO_BASE_URL.
-        user_id, agent_id: sent with each request that names no other. `user_id` defaults
-            as the key does, from HALO_USER_ID.
-        user_token: a JWT, or a callable (sync or async) that returns a fresh one: it is asked
-            when there is none, when its `exp` has passed, and once after a 403. Default: as
-            for the key, HALO_USER_TOKEN.
+        user_id, agent_id: sent with each request that names no other. `user_id` defaults as the key does,
+            from HALO_USER_ID.
+        user_token: a JWT, or a callable (sync or async) that returns a fresh one. It is called when there is
+            no token, when its `exp` has passed, and once after a 403. Default: as for the key,
+            HALO_USER_TOKEN.
         connect_timeout_s: seconds to wait for a connection.
-        silence_timeout_s: seconds to wait for the first byte and between chunks. The whole
-            has no limit.
+        silence_timeout_s: seconds to wait for the first byte and between chunks. There is no limit on the
+            total time.
         max_retries: how often a message that certainly did not arrive is sent again.
         max_record_bytes: a longer record is dropped as malformed.
         transport: replaces the network: an `httpx.AsyncBaseTransport`, or a `Transport` (see
             `client.transports.protocol`). An offline one, such as a `Replay`, has a base URL of its own; no
             key is needed then, and no user token is requested.
-        record: a `Recorder` that keeps what passes.
-        source: who answers, if not Halo, such as ``demo agent``; shown with each reply. Default: what
-            the transport says, such as ``replay of FILE``.
+        record: a `Recorder`, which keeps what passes.
+        source: who answers, if not Halo, such as ``demo agent``; shown with each reply. Default: what the
+            transport says, such as ``replay of FILE``.
 
     Raises:
         ConfigError: when a setting is missing or unsafe.
@@ -87,7 +85,7 @@ class AsyncHaloClient:
         record: Tap | None = None,
         source: str | None = None,
     ) -> None:
-        # What reaches no service must not fail for want of a key, nor hold one.
+        # What reaches no service must neither need a key nor hold one.
         offline = bool(getattr(transport, "offline", False))
         if offline:
             api_key, base_url = Secret("ab_live_offline"), getattr(transport, "base_url", base_url)
@@ -142,8 +140,7 @@ class AsyncHaloClient:
 
         Raises:
             InvalidRequest: at once, when a field is not what the API takes.
-            HaloError: on entering, when the message was not taken; while iterating, when
-                the reply broke off.
+            HaloError: on entering, when the message was not taken; while iterating, when the reply broke off.
         """
         return AsyncReplyStream(self.endpoint, self.prepare(message, **fields))
 
@@ -155,8 +152,8 @@ class AsyncHaloClient:
     async def chat(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` to the endpoint that answers in one piece. See `stream`.
 
-        The answer's JSON is kept on `Reply.raw`; its text is the first of the fields
-        `response`, `message`, `text`, `reply` and `content` that is a string.
+        The answer's JSON is kept on `Reply.raw`; its text is the first of the fields `response`, `message`,
+        `text`, `reply` and `content` that is a string.
 
         Raises:
             ReplyUnreadable: when the answer is not a JSON object.
@@ -185,7 +182,10 @@ class AsyncHaloClient:
             "user_token": "set" if token is not None else "unset",
             "user_token_is_callable": callable(token),
             "transport": type(endpoint.transport).__name__ if endpoint.transport else "network",
-            **{f"last_{name}": getattr(last, name, None) for name in ("status", "error", *_IDS)},
+            **{
+                f"last_{name}": getattr(last, name, None)
+                for name in ("status", "error", "session_id", "agent_id")
+            },
         }
 
     def copy(self, transport: AnyTransport | None = None, **settings: Any) -> AsyncHaloClient:

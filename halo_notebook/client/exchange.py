@@ -8,7 +8,7 @@ What it promises:
 - The text received so far stays on `reply`, whatever ends the exchange.
 - Times count from the moment the request is written: they include no queueing and no connecting.
 
-An unknown status or header is handled as any other: only what the API documents has a meaning here.
+Only what the API documents has a meaning here; an unknown status or header is handled like any other.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Exchange:
         reply: what has been received; it grows.
         attended: whether somebody can let a `Replay` by steps continue.
         clock: what the reply's times are taken from.
-        secrets: what has been sent in confidence.
+        secrets: the key, and the user tokens that were sent.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Exchange:
                     async for chunk in self._chunks(incoming):
                         yield self._taken_in(parser.feed(chunk))
             finally:
-                # What a broken stream still held has been received, too.
+                # A broken stream may still hold something that was received.
                 rest = self._taken_in(parser.close())
             if whole is not None:
                 self._take_fields(whole.content)
@@ -163,7 +163,7 @@ class Exchange:
         self.end(None, complete=True)
 
     def _taken_in(self, events: list[Event]) -> list[Event]:
-        """The events, all of which the reply has by then: a caller may leave after any."""
+        """The events; the reply has all of them already, since a caller may leave after any."""
         if events:
             self.state = "streaming"
             at_s = self.clock.now_s()
@@ -200,7 +200,7 @@ class Exchange:
             return
         reply.elapsed_s = self.clock.now_s()
         reply.state = ""
-        # The status last: a thread that sees it takes the other attributes as final.
+        # The status comes last: a thread that sees it takes the other attributes as final.
         if complete:
             reply.status = "complete"
         elif isinstance(error, HaloError):
@@ -216,7 +216,7 @@ class Exchange:
         reply.watchers.tell(reply)
 
     async def _send_until_taken(self) -> Incoming:
-        """Send the request, again only while it certainly has not arrived; return the 200."""
+        """Send the request, again only while it certainly has not arrived; return the answer with 200."""
         refused: Secret | None = None
         reply = self.reply
         while True:

@@ -80,7 +80,13 @@ def test_every_error_of_a_transport_is_one_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("ALL_PROXY", "foo://127.0.0.1"), ("SSL_CERT_FILE", "/nonexistent/certificates")]
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "foo://127.0.0.1"),
+        ("ALL_PROXY", "http://[::1"),
+        ("ALL_PROXY", "http://127.0.0.1:port"),
+        ("SSL_CERT_FILE", "/nonexistent/certificates"),
+    ],
 )
 def test_a_network_that_cannot_be_set_up_is_one_line(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch

@@ -39,7 +39,10 @@ def proxy_for(base_url: str, schemes: Sequence[str] = ("http", "https", *SOCKS))
     if not proxy or any(proxy_bypass(host) for host in (parts.hostname or "", parts.netloc)):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
-    scheme = urlsplit(proxy).scheme.lower()
+    try:
+        scheme = urlsplit(proxy).scheme.lower()
+    except ValueError:
+        raise not_set_up("the proxy's address is not valid") from None
     if scheme not in schemes:
         raise not_set_up(f"a proxy with {scheme}:// is not supported here")
     return proxy
