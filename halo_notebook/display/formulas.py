@@ -89,7 +89,10 @@ MAX_FORMULA_CHARS = 5_000
 MAX_FORMULAS = 500
 _MAX_TEX_DEPTH = 50  # MathJax reads groups, roots and the like recursively
 _MAX_TEX_CONTROLS = 500
-_TEX_CONTROL = re.compile(r"\\(?:([A-Za-z]+)\*?|([^A-Za-z]))", re.DOTALL)
+# A command, a sign after a backslash (none at the end of a formula), or a character with a meaning.
+_TEX_TOKEN = re.compile(r"\\(?:([A-Za-z]+)|([^A-Za-z]?))|[{}%#$]", re.DOTALL)
+# Not among them are \( and \[, nor a backslash at the end, which would escape the delimiter.
+_TEX_SIGNS = frozenset(",;:!> \n\\|{}_^%&#$-/")
 _TEX_ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*(?:\{([a-zA-Z]+\*?)\})?")
 _TEX_COLUMNS = re.compile(r"\\begin\s*\{(?:array|subarray)\}(?!\s*(?:\[[tbc]\]\s*)?\{[lcr| ]{1,60}\})")
 _TEX_PAIRS = re.compile(r"\\begin\s*\{align(?:ed)?at\*?\}(?!\s*\{[1-9]\})")  # a loop in MathJax
@@ -106,30 +109,19 @@ def is_ordinary_tex(tex: str) -> bool:
     if len(tex) > MAX_FORMULA_CHARS or not tex.strip():
         return False
     depth = controls = 0
-    at = 0
-    while at < len(tex):
-        char = tex[at]
-        if char == "\\":
+    for token in _TEX_TOKEN.finditer(tex):
+        word, sign = token.groups()
+        if token[0] in "{}":
+            depth += 1 if token[0] == "{" else -1
+        elif token[0] in "%#$":
+            # A bare % would hide the rest of its line, # stands for an argument, $ is a delimiter.
+            return False
+        elif word not in _TEX_COMMANDS if word else sign not in _TEX_SIGNS:
+            return False
+        else:
             controls += 1
-            if controls > _MAX_TEX_CONTROLS:
-                return False
-            control = _TEX_CONTROL.match(tex, at)
-            if control is None:
-                return False  # a backslash at the end would escape the delimiter
-            word, sign = control.groups()
-            if word is not None and word not in _TEX_COMMANDS:
-                return False
-            if sign is not None and sign not in ",;:!> \n\\|{}_^%&#$-/":
-                return False  # \( and \[ among them
-            at = control.end() - (1 if control.group().endswith("*") else 0)
-            continue
-        # A bare % would hide the rest of its line, # stands for an argument, $ is a delimiter.
-        if char in "%#$":
+        if not 0 <= depth <= _MAX_TEX_DEPTH or controls > _MAX_TEX_CONTROLS:
             return False
-        depth += (char == "{") - (char == "}")
-        if not 0 <= depth <= _MAX_TEX_DEPTH:
-            return False
-        at += 1
     if depth:
         return False
     if any(name not in _TEX_ENVIRONMENTS for name in _TEX_ENVIRONMENT.findall(tex)):
@@ -137,17 +129,16 @@ def is_ordinary_tex(tex: str) -> bool:
     return not any(pattern.search(tex) for pattern in (_TEX_COLUMNS, _TEX_PAIRS, _TEX_LINE_GAP))
 
 
+_CLOSINGS = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
+
+
 def math_inline(state: StateInline, silent: bool) -> bool:
     r"""Parse $…$, $$…$$, \(…\) or \[…\] within a paragraph."""
     text, at = state.src, state.pos
-    if text[at] == "$":
-        opening = "$$" if text.startswith("$$", at) else "$"
-        closing = opening
-    elif text.startswith(("\\(", "\\["), at):
-        opening = text[at : at + 2]
-        closing = "\\)" if opening == "\\(" else "\\]"
-    else:
+    opening = next((each for each in _CLOSINGS if text.startswith(each, at)), "")
+    if not opening:
         return False
+    closing = _CLOSINGS[opening]
     start = at + len(opening)
     limit = start + MAX_FORMULA_CHARS + len(closing)
     end = text.find(closing, start, limit)
@@ -195,12 +186,9 @@ def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) 
     if state.is_code_block(start_line):
         return False
     first = line_of(state, start_line)
-    if first.startswith("$$"):
-        opening = closing = "$$"
-    elif first.startswith("\\["):
-        opening, closing = "\\[", "\\]"
-    else:
+    if not first.startswith(("$$", "\\[")):
         return False
+    opening, closing = first[:2], _CLOSINGS[first[:2]]
     lines: list[str] = []
     length = 0
     rest = first[2:]

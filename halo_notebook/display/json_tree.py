@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -69,24 +69,29 @@ Pruned: TypeAlias = "None | bool | int | float | str | CutString | Branch"
 Written = TypeVar("Written")
 
 
-def prune(payload: JSON, *, max_nodes: int, max_depth: int, max_string: int) -> Pruned:
-    """Return what is shown of `payload`.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a payload is shown: values at any depth, levels, and characters of a string."""
 
-    Args:
-        payload: any JSON; it is not changed.
-        max_nodes: how many values are shown, at any depth.
-        max_depth: how many levels.
-        max_string: how many characters of a string.
-    """
-    nodes_left = max_nodes
+    nodes: int = 2_000
+    depth: int = 32
+    string: int = 2_000
+
+
+_TEXT_LIMITS = Limits(nodes=500, string=500)
+
+
+def prune(payload: JSON, limits: Limits) -> Pruned:
+    """Return what is shown of `payload`, which is not changed."""
+    nodes_left = limits.nodes
 
     def pruned(value: JSON, depth: int, reserved: int) -> Pruned:
         nonlocal nodes_left
-        if isinstance(value, str) and len(value) > max_string:
-            return CutString(value[:max_string], len(value) - max_string)
+        if isinstance(value, str) and len(value) > limits.string:
+            return CutString(value[: limits.string], len(value) - limits.string)
         if not isinstance(value, (dict, list)):
             return value
-        branch = Branch(isinstance(value, dict), len(value), depth >= max_depth and bool(value))
+        branch = Branch(isinstance(value, dict), len(value), depth >= limits.depth and bool(value))
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, child in () if branch.is_too_deep else items:
             if nodes_left <= reserved:
@@ -101,42 +106,26 @@ def prune(payload: JSON, *, max_nodes: int, max_depth: int, max_string: int) -> 
 
 
 def _fitting(
-    write: Callable[[Pruned], Written],
-    payload: JSON,
-    max_bytes: int,
-    *,
-    max_nodes: int,
-    max_depth: int,
-    max_string: int,
+    write: Callable[[Pruned], Written], payload: JSON, limits: Limits, max_bytes: int
 ) -> Written | None:
     """Write as much of `payload` as fits into `max_bytes` of a message; None if nothing does."""
-    while max_nodes > 0:
-        pruned = prune(payload, max_nodes=max_nodes, max_depth=max_depth, max_string=max_string)
-        written = write(pruned)
+    while limits.nodes > 0:
+        written = write(prune(payload, limits))
         if len(json.dumps(written, ensure_ascii=False).encode("utf-8", "replace")) <= max_bytes:
             return written
-        max_nodes, max_string = max_nodes // 4, max_string // 4
+        limits = replace(limits, nodes=limits.nodes // 4, string=limits.string // 4)
     return None
 
 
-def json_html(
-    payload: JSON,
-    label: str = "root",
-    *,
-    max_nodes: int = 2_000,
-    max_depth: int = 32,
-    max_string: int = 2_000,
-) -> str:
+def json_html(payload: JSON, label: str = "root", limits: Limits = Limits()) -> str:
     """Return `payload` as a tree that opens and closes without script.
 
-    It is for front ends without a JSON view of their own. See `prune` for the limits.
+    It is for front ends without a JSON view of their own.
 
     Args:
         payload: any JSON.
         label: the name of the root, shown on one line.
-        max_nodes: how many values are shown.
-        max_depth: how many levels.
-        max_string: how many characters of a string.
+        limits: how much is shown.
     """
 
     def write(pruned: Pruned) -> str:
@@ -146,8 +135,7 @@ def json_html(
             f"{_html(one_line(label, MAX_KEY_CHARS), pruned, attributes=' open')}</div>"
         )
 
-    limits = {"max_nodes": max_nodes, "max_depth": max_depth, "max_string": max_string}
-    return _fitting(write, payload, MAX_JSON_HTML_BYTES, **limits) or write("… too large to show")
+    return _fitting(write, payload, limits, MAX_JSON_HTML_BYTES) or write("… too large to show")
 
 
 def _html(name: str, node: Pruned, *, attributes: str = "") -> str:
@@ -164,7 +152,7 @@ def _html(name: str, node: Pruned, *, attributes: str = "") -> str:
     )
 
 
-def json_text(payload: JSON, *, max_nodes: int = 500, max_depth: int = 32, max_string: int = 500) -> str:
+def json_text(payload: JSON, limits: Limits = _TEXT_LIMITS) -> str:
     r"""Return `payload` as indented JSON for a terminal, with notes on what is left out.
 
     >>> print(json_text({"type": "highlight", "boxes": [1, 2]}))
@@ -176,8 +164,7 @@ def json_text(payload: JSON, *, max_nodes: int = 500, max_depth: int = 32, max_s
       ]
     }
     """
-    limits = {"max_nodes": max_nodes, "max_depth": max_depth, "max_string": max_string}
-    return _fitting(_text, payload, MAX_PLAIN_BYTES, **limits) or "… too large to show"
+    return _fitting(_text, payload, limits, MAX_PLAIN_BYTES) or "… too large to show"
 
 
 def _text(node: Pruned, indent: str = "") -> str:
@@ -207,9 +194,9 @@ def json_display(payload: JSON, *, max_bytes: int = 500_000) -> JSON:
         payload: any JSON; it is not changed.
         max_bytes: the maximum size of the copy as JSON in UTF-8.
     """
-    limits = {"max_nodes": max_bytes // 3, "max_depth": MAX_DISPLAY_DEPTH, "max_string": max_bytes}
+    limits = Limits(max_bytes // 3, MAX_DISPLAY_DEPTH, max_bytes)
     # In a list, since None is a copy too.
-    copies = _fitting(lambda pruned: [_copy(pruned)], payload, max_bytes, **limits)
+    copies = _fitting(lambda pruned: [_copy(pruned)], payload, limits, max_bytes)
     return copies[0] if copies else f"… too large to show: more than {max_bytes:,} bytes"
 
 
@@ -271,8 +258,6 @@ def _key(key: str) -> str:
 
 def _visible(text: str) -> str:
     """`text` with visible escapes in place of control and reordering characters."""
-    if not _INVISIBLE.search(text):
-        return text
     return _INVISIBLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ..display.blocks import FinishedBlock, wrap
 from ..display.bundles import message_html, shown_message, status_html
-from ..display.json_tree import json_display, json_html, page_json, payload_label
+from ..display.json_tree import Limits, json_display, json_html, page_json, payload_label
 from ..display.text import bounded
 from ..display.words import caveats, counted, status_words
 from ..stream import JSON
@@ -230,7 +230,7 @@ def _static_turn(turn: Turn, view: View, session: str) -> str:
         action = cast("View", item["action"])
         payload = payloads[int(str(action["id"])[1:]) - 1]
         html += [wrap("".join(text))] if text else []
-        html.append(json_html(payload, str(action["label"]), max_nodes=200))
+        html.append(json_html(payload, str(action["label"]), Limits(nodes=200)))
         text = []
     html += [wrap("".join(text))] if text else []
     if sum(map(len, html)) > MAX_STATIC_BYTES:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from halo_notebook.display.blocks import BlockRenderer, markdown_to_html
-from halo_notebook.display.json_tree import json_display, json_html, json_text, payload_label
+from halo_notebook.display.json_tree import Limits, json_display, json_html, json_text, payload_label
 from halo_notebook.display.text import one_line, plain, terminal_text
 
 from ..harness.hostile import PAYLOADS, TEXTS
@@ -98,7 +98,7 @@ json_values = st.recursive(
 def test_any_json_gives_a_balanced_tree(payload: JSON, label: str) -> None:
     """The tree of any JSON is whole, safe and within its bounds."""
     safe_json(json_html(payload, label))
-    safe_json(json_html(payload, label, max_nodes=3, max_depth=2, max_string=2))
+    safe_json(json_html(payload, label, Limits(nodes=3, depth=2, string=2)))
     assert not FORBIDDEN.search(json_text(payload))
     json.dumps(json_display(payload), allow_nan=False).encode()
     assert len(json.dumps(json_display(payload, max_bytes=100), ensure_ascii=False).encode()) <= 100

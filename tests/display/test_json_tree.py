@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from halo_notebook.display.json_tree import (
     MAX_JSON_HTML_BYTES,
+    Limits,
     json_display,
     json_html,
     json_text,
@@ -39,7 +40,7 @@ small_json_values = st.recursive(
 @given(small_json_values)
 def test_json_text_of_a_small_payload_is_its_json(payload: JSON) -> None:
     """What is within the bounds can be read back."""
-    text = json_text(payload, max_nodes=10**6, max_string=10**6)
+    text = json_text(payload, Limits(nodes=10**6, string=10**6))
     assert json.loads(text, strict=False) == json.loads(json.dumps(payload))
 
 
@@ -54,11 +55,11 @@ def test_the_top_of_a_tree_is_open() -> None:
 @pytest.mark.parametrize("show", [json_html, json_text])
 def test_what_is_left_out_of_a_tree_is_noted(show: Callable[..., str]) -> None:
     """Too many values, too deep ones and long strings are cut where they are, with a count."""
-    assert "… 1,234 more" in show(list(range(3_234)), max_nodes=2_000)
-    assert "too deep to show" in show([[[["x"]]]], max_depth=2)
-    assert "… 40 more characters" in show("x" * 50, max_string=10)
+    assert "… 1,234 more" in show(list(range(3_234)), limits=Limits(nodes=2_000))
+    assert "too deep to show" in show([[[["x"]]]], limits=Limits(depth=2))
+    assert "… 40 more characters" in show("x" * 50, limits=Limits(string=10))
     # A first branch that takes all must not hide what stands beside it.
-    assert "beside" in show({"first": list(range(5_000)), "beside": 1}, max_nodes=100)
+    assert "beside" in show({"first": list(range(5_000)), "beside": 1}, limits=Limits(nodes=100))
 
 
 def test_a_tree_of_long_strings_is_bounded() -> None:
