@@ -176,17 +176,9 @@ class Reply:
             "text": self.text,
             "actions": self.actions,
             "action_events": [cast(JSON, asdict(event)) for event in self.action_events],
-            "summary": self.summary,
             "malformed": [cast(JSON, asdict(record)) for record in self.malformed],
-            "session_id": self.session_id,
-            "agent_id": self.agent_id,
-            "status": self.status,
-            "error": self.error,
-            "first_text_s": self.first_text_s,
-            "elapsed_s": self.elapsed_s,
-            "retries": self.retries,
             "started_at": self.started_at.isoformat(timespec="milliseconds"),
-            "raw": self.raw,
+            **{name: getattr(self, name) for name in _AS_WRITTEN},
         }
 
     def __repr__(self) -> str:

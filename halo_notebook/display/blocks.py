@@ -57,12 +57,8 @@ def _is_too_dense(text: str) -> bool:
 
 def _line_starts(text: str) -> list[int]:
     """Where each line of `text` starts, and at the end the text's length."""
-    starts = [0]
-    while (end := text.find("\n", starts[-1])) >= 0:
-        starts.append(end + 1)
-    if starts[-1] < len(text):
-        starts.append(len(text))
-    return starts
+    starts = [0, *(found.end() for found in re.finditer("\n", text))]
+    return starts if starts[-1] == len(text) else [*starts, len(text)]
 
 
 def _source_of(block: Block, text: str, starts: list[int]) -> str:

@@ -59,17 +59,13 @@ CLEANER_SETTINGS: Final[dict[str, Any]] = {
     "link_rel": "noopener noreferrer",
 }  # fmt: skip
 CLEANER = nh3.Cleaner(**CLEANER_SETTINGS)
-_CLEANER_WITH_IMAGES = nh3.Cleaner(
-    **{
-        **CLEANER_SETTINGS,
-        "tags": {*CLEANER_SETTINGS["tags"], "img"},
-        "attributes": {**CLEANER_SETTINGS["attributes"], "img": {"src", "alt"}},
-        "set_tag_attribute_values": {
-            **CLEANER_SETTINGS["set_tag_attribute_values"],
-            "img": {"referrerpolicy": "no-referrer", "loading": "lazy"},
-        },
-    }
-)
+_IMAGES = {
+    "tags": CLEANER_SETTINGS["tags"] | {"img"},
+    "attributes": CLEANER_SETTINGS["attributes"] | {"img": {"src", "alt"}},
+    "set_tag_attribute_values": CLEANER_SETTINGS["set_tag_attribute_values"]
+    | {"img": {"referrerpolicy": "no-referrer", "loading": "lazy"}},
+}
+_CLEANER_WITH_IMAGES = nh3.Cleaner(**(CLEANER_SETTINGS | _IMAGES))
 
 # No user or password before the host: 'https://bank.example@evil.example' misleads.
 _SAFE_URL = re.compile(r"(?:https?://[^/?#@\\\s][^/?#@\\\s]*(?:[/?#]|$)|mailto:[^\s?])", re.IGNORECASE)
@@ -126,8 +122,7 @@ class _HtmlRenderer(RendererHTML):
         return _formula_html(tokens[idx], env) or f"<code>{escape(_formula_source(tokens[idx]))}</code>"
 
     def math_block(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: EnvType) -> str:
-        formula = _formula_html(tokens[idx], env)
-        if formula:
+        if formula := _formula_html(tokens[idx], env):
             return f"<p>{formula}</p>\n"
         return f"{_PRE}<code>{escape(_formula_source(tokens[idx]))}</code></pre>\n"
 

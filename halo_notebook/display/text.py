@@ -67,10 +67,9 @@ def bounded(text: str, max_bytes: int) -> str:
     """
     if 6 * len(text) <= max_bytes or wire_size(text) <= max_bytes:
         return text
-    head = _cut_to(text, max_bytes // 2, from_end=False)
-    tail = _cut_to(text, max_bytes // 2, from_end=True)
-    hidden = len(text) - len(head) - len(tail)
-    return f"{head}\n\n{hidden_note(hidden)}\n\n{tail}"
+    part = max_bytes // 8  # a character takes up to four bytes
+    hidden = len(text) - 2 * part
+    return f"{text[:part]}\n\n{hidden_note(hidden)}\n\n{text[-part:]}"
 
 
 def hidden_note(hidden: int) -> str:
@@ -81,11 +80,3 @@ def hidden_note(hidden: int) -> str:
 def wire_size(text: str) -> int:
     """The bytes that `text` takes in a message, with its quotes and line ends escaped."""
     return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) - 2
-
-
-def _cut_to(text: str, max_bytes: int, *, from_end: bool) -> str:
-    part = text[-max_bytes:] if from_end else text[:max_bytes]
-    while (size := wire_size(part)) > max_bytes:
-        keep = max(len(part) * max_bytes // size - 1, 0)
-        part = part[len(part) - keep :] if from_end else part[:keep]
-    return part

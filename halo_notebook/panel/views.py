@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from os.path import commonprefix
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ..display.blocks import FinishedBlock, wrap
@@ -78,12 +79,12 @@ class Frames:
         self._waiting = self._views_of_waiting()
         open_html = self._timeline.text.open_html
         # A block that is finished now is not the beginning of the next open block.
-        keep = 0 if items else _shared_length(self._open, open_html)
+        kept = "" if items else commonprefix([self._open, open_html])  # noqa: RUF071  # of characters
         self._open = open_html
         return {
             "items": [_told(item, waited) for item in items],
-            "keep": _utf16_length(open_html[:keep]),
-            "open": open_html[keep:],
+            "keep": len(kept.encode("utf-16-le")) // 2,
+            "open": open_html.removeprefix(kept),
             "waiting": [action for action in self._waiting if action["id"] not in waited],
         }
 
@@ -142,23 +143,6 @@ def _payload_text(payload: JSON) -> tuple[str, bool]:
         return text, False
     # Marks may more than double the size of a copy.
     return page_json(json_display(payload, max_bytes=MAX_ACTION_BYTES // 3)), True
-
-
-def _shared_length(one: str, other: str) -> int:
-    """The length of the common beginning of two texts."""
-    least, most = 0, min(len(one), len(other))
-    while least < most:
-        middle = (least + most + 1) // 2
-        if one[least:middle] == other[least:middle]:
-            least = middle
-        else:
-            most = middle - 1
-    return least
-
-
-def _utf16_length(text: str) -> int:
-    """The length of `text` in JavaScript."""
-    return len(text) + sum(character > "\uffff" for character in text)
 
 
 def head_view(turn: Turn, number: int) -> View:
