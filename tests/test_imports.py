@@ -12,136 +12,163 @@ from halo_notebook.evaluation import inspect as inspect_provider
 
 PACKAGE = Path(halo_notebook.__file__).parent
 
-# Each module may import those before it, wherever in the file the import stands.
-ORDER = [
-    "errors",
+# A file may import from its own folder, and from the layers before its own, wherever in the file
+# the import stands and also when it is for the type checker only.
+LAYERS = [
     "stream",
-    "demo.protocol",
-    "demo.faults",
-    "demo.script",
-    "demo.server",
-    "demo.__main__",
-    "concurrency.loop",
-    "concurrency.usercode",
-    "concurrency.inbox",
-    "concurrency.interrupts",
-    "concurrency.pulled",
     "reply",
-    "display.text",
-    "display.words",
-    "display.formulas",
-    "display.highlight",
-    "display.markdown",
-    "display.blocks",
-    "display.json_tree",
-    "display.timeline",
-    "display.bundles",
-    "display.pacer",
-    "display.transcript",
-    "magics.template",
-    "client.secrets",
-    "client.tokens",
-    "client.settings",
-    "client.request",
-    "client.transports.protocol",
-    "client.transports.body",
-    "client.transports.environment",
-    "client.transports.network",
-    "client.transports.aiohttp",
-    "client.transports.fetch",
-    "demo.inprocess",
-    "client.failures",
-    "client.tap",
-    "client.endpoint",
-    "client.exchange",
-    "client.aio",
-    "client.sync",
-    "recording.format",
-    "recording.recorder",
-    "recording.replay",
+    "errors",
+    "concurrency",
+    "display",
+    "client",
+    "recording",
     "session",
+    "demo",
     "kernel",
-    "magics.cell",
-    "magics.screens.notebook",
-    "magics.screens.terminal",
-    "panel.bundle",
-    "panel.views",
-    "panel.callbacks",
-    "panel.state",
-    "panel.follower",
-    "panel.outbox",
-    "panel.requests",
-    "panel.widget",
-    "evaluation.cases",
     "checks",
-    "evaluation.judging",
-    "evaluation.journal",
-    "evaluation.sender",
-    "evaluation.state",
-    "evaluation.intervals",
-    "evaluation.rows",
-    "evaluation.summary",
-    "evaluation.report.notebook",
-    "evaluation.report.plot",
-    "evaluation.report.page",
-    "evaluation.result",
-    "evaluation.plan",
-    "evaluation.pace",
-    "evaluation.dask",
-    "evaluation.run",
-    "evaluation.inspect",
-    "magics.options",
-    "magics.output",
-    "magics.commands",
-    "magics.magic",
+    "evaluation",
+    "panel",
+    "magics",
     "__init__",
 ]
-# A value that can show itself imports what shows it, when it is asked to.
-UPWARDS = {"reply": {"display.bundles", "display.words"}}
-# Waiting needs none of the others, and the demo agent knows of the package its framing alone.
-ALONE = {
-    "concurrency.loop": {"errors"},
-    "stream": set[str](),
-    "demo.protocol": {"stream"},
-    "demo.faults": {"demo.protocol", "stream"},
-    "demo.script": {"demo.faults", "stream"},
-    "demo.server": {"demo.faults", "demo.protocol", "demo.script", "stream"},
-}
-
-
-def imported(file: Path) -> set[str]:
-    """The package's modules that `file` imports; those for the type checker only are left out."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            node.body = []
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            folder = file.relative_to(PACKAGE).parts[:-1]
-            base = [*folder[: len(folder) - node.level + 1], *(node.module or "").split(".")]
-            for name in [".".join(filter(None, base))] + [
-                ".".join(filter(None, [*base, alias.name])) for alias in node.names
-            ]:
-                if name in ORDER:
-                    names.add(name)
-    return names
-
-
-def test_imports_point_one_way() -> None:
-    """No module imports one that stands after it."""
-    files = {module_of(file): file for file in PACKAGE.rglob("*.py")}
-    modules = {name for name, file in files.items() if file.name != "__init__.py"}
-    assert modules | {"__init__"} == set(ORDER)
-    for place, module in enumerate(ORDER):
-        assert imported(files[module]) - UPWARDS.get(module, set()) <= set(ORDER[:place]), module
-    for module, allowed in ALONE.items():
-        assert imported(files[module]) <= allowed, module
+# A reply can show itself: it imports what shows it when it is asked to.
+UPWARDS = {("reply", "display")}
+# The parser stands alone, and the demo agent shares only the wire format with the rest.
+ALONE = {"stream": set[str](), "demo": {"stream"}}
+CARRIERS = {"demo.inprocess"}  # a transport of the client's
+MAX_FILE_LINES = 600
+MAX_CLASS_LINES = 400
+MAX_CLASS_METHODS = 40
+MAX_ENTRIES = 16
 
 
 def module_of(file: Path) -> str:
     parts = file.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts if parts[-1] != "__init__" else parts[:-1]) or "__init__"
+
+
+FILES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+TREES = {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in FILES.items()}
+
+
+def imports(module: str) -> set[tuple[str, str]]:
+    """The package's modules that `module` imports from, each with the imported name."""
+    folder = FILES[module].relative_to(PACKAGE).parts[:-1]
+    found = set()
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*folder[: len(folder) - node.level + 1], *(node.module or "").split(".")]
+            parent = ".".join(filter(None, base))
+            for alias in node.names:
+                whole = ".".join(filter(None, [parent, alias.name]))
+                found.add((whole if whole in FILES else parent or "__init__", alias.name))
+    return found
+
+
+def layer(module: str) -> int:
+    return LAYERS.index(module.split(".", maxsplit=1)[0])
+
+
+def test_imports_point_down() -> None:
+    """No file imports from a layer above its own."""
+    upward = {
+        (module, other)
+        for module in FILES
+        for other, _ in imports(module)
+        if layer(other) > layer(module) and (module, other.split(".")[0]) not in UPWARDS
+    }
+    assert upward == set()
+
+
+def test_the_parser_and_the_demo_agent_stand_alone() -> None:
+    """The demo agent can test the client because it shares no code with it."""
+    for module in FILES:
+        folder = module.split(".")[0]
+        if folder in ALONE and module not in CARRIERS:
+            others = {other.split(".")[0] for other, _ in imports(module)}
+            assert others <= ALONE[folder] | {folder}, module
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Also not by way of others: the files of a folder have an order, too."""
+    faces = {module for module, file in FILES.items() if file.name == "__init__.py"}
+    below = {
+        module: {
+            other
+            for other, _ in imports(module)
+            if other not in faces and other != module and (module, other.split(".")[0]) not in UPWARDS
+        }
+        for module in FILES
+        if module not in faces
+    }
+    # Take away what imports nothing that is left, again and again; a circle stays.
+    while lowest := {module for module, others in below.items() if not others & below.keys()}:
+        below = {module: others for module, others in below.items() if module not in lowest}
+    assert below == {}
+
+
+def test_no_private_name_is_used_in_another_file() -> None:
+    """A name that another file needs is public, or the seam is in the wrong place."""
+    own = {module: names_of(tree) for module, tree in TREES.items()}
+    known = set[str]().union(*own.values())
+    used = [
+        f"{FILES[module]}:{node.lineno} {node.attr}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr in known - own[module]
+    ]
+    used += [f"{module} {name}" for module in FILES for _, name in imports(module) if is_private(name)]
+    assert used == []
+
+
+def names_of(tree: ast.Module) -> set[str]:
+    """The names that a file gives to functions, classes, variables and attributes."""
+    names = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Attribute(attr=name, ctx=ast.Store()) if isinstance(node.value, ast.Name):
+                names |= {name} if node.value.id in ("self", "cls", "copied") else set()
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.Constant(value=str(name)):
+                names.add(name)
+    return names
+
+
+def is_private(name: str) -> bool:
+    # IPython's hooks, such as `_repr_mimebundle_`, end with an underscore, too.
+    return name.startswith("_") and not name.endswith("_")
+
+
+def test_files_and_classes_stay_small() -> None:
+    """A file has one job; a class that outgrows its file's job is divided."""
+    large = []
+    for file in project_files():
+        if (lines := len(file.read_text(encoding="utf-8").splitlines())) > MAX_FILE_LINES:
+            large += [f"{file}: {lines} lines"]
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                methods = sum(isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) for each in node.body)
+                if lines > MAX_CLASS_LINES or methods > MAX_CLASS_METHODS:
+                    large.append(f"{module}.{node.name}: {lines} lines, {methods} methods")
+    assert large == []
+
+
+def project_files() -> list[Path]:
+    return [
+        file
+        for folder in (PACKAGE, Path(__file__).parent)
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in (".py", ".js", ".mjs", ".css") and "node_modules" not in file.parts
+    ]
+
+
+def test_the_package_has_few_entries() -> None:
+    """The first look at the package shows the nouns that a user knows, and no more."""
+    entries = [entry.name for entry in PACKAGE.iterdir() if entry.name != "__pycache__"]
+    assert len(entries) <= MAX_ENTRIES, sorted(entries)
 
 
 def loaded_by(code: str) -> set[str]:
