@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import keyword
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +50,9 @@ def read_options(parser: argparse.ArgumentParser, line: str) -> argparse.Namespa
 
 def option_names(parser: argparse.ArgumentParser) -> list[str]:
     """The option strings of a parser, such as ``--session`` and ``-s``."""
-    return [name for action in parser._actions for name in action.option_strings]
+    # argparse has no public list of them, but its help shows each at the start of a line.
+    listed = re.findall(r"^  (-.+?)(?:  .*)?$", parser.format_help(), re.MULTILINE)
+    return re.findall(r"--?[a-z][a-z-]*", " ".join(listed))
 
 
 def did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str) -> str:
