@@ -72,10 +72,7 @@ class Case:
     @property
     def content_key(self) -> str:
         """A digest of what is sent, whatever the id."""
-        # "say" is what files written so far were digested with; another name would send everything again.
-        return digest(
-            [{"say": turn.message, "fields": plain_json(turn.fields, "a field")} for turn in self.turns]
-        )
+        return digest([[turn.message, plain_json(turn.fields, "a field")] for turn in self.turns])
 
 
 @dataclass(frozen=True, slots=True)

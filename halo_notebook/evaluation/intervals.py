@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
+CONFIDENCE = 0.95
+Z = NormalDist().inv_cdf(CONFIDENCE / 2 + 0.5)
 # Five pairs that all differ in the same direction have p = 2 / 2**5 = 0.0625, six have 0.03.
 TOO_FEW = 6
 # The intervals were simulated from 15 cases on; with fewer, only a large difference shows.
@@ -32,6 +34,7 @@ P95_CASES = 40
 # Up to this many differing cases, every flip of the signs is computed (65,536 at most).
 EXACT_CASES = 16
 FLIPS = 20_000
+SEED = 0
 RESAMPLES = 2_000
 
 
@@ -121,8 +124,8 @@ class TimeComparison:
         return f"median {self.median}; p95 {self.p95}"
 
 
-def pass_rate(passes: Mapping[Any, Sequence[bool | None]], confidence: float = 0.95) -> Interval:
-    """The share of passes with its interval: the mean over cases of each case's own share.
+def pass_rate(passes: Mapping[Any, Sequence[bool | None]]) -> Interval:
+    """The share of passes with its 95 % interval: the mean over cases of each case's own share.
 
     One run per case gives Wilson's interval. With repeats it is Wilson's interval on an effective number
     of cases, between the number of cases (all repeats alike) and the number of runs (repeats that have
@@ -130,28 +133,26 @@ def pass_rate(passes: Mapping[Any, Sequence[bool | None]], confidence: float = 0
 
     Args:
         passes: each case's runs: True, False, or None for one without a result.
-        confidence: how often the interval should contain the true rate, between 0 and 1.
 
     Raises:
-        ValueError: when a value or the confidence is out of range.
+        ValueError: when a value is not finite.
 
     >>> str(pass_rate({"a": [True, True], "b": [True, False], "c": [False, None]}))
     '50% [13–87%], 3 cases, 1 run missing'
     """
     import numpy as np
 
-    z = NormalDist().inv_cdf(_checked(confidence) / 2 + 0.5)
     cases, missing, empty = _present(passes)
     if not cases:
         return Interval(None, None, None, 0, "none", missing, empty)
     means = np.array([_mean(runs) for runs in cases.values()])
     per_case = _harmonic(cases)
-    low, high = clustered_wilson(means, per_case, z)
+    low, high = clustered_wilson(means, per_case)
     method = "Wilson" if per_case == 1 else "Wilson, clustered by case"
     return Interval(float(means.mean()), float(low), float(high), len(cases), method, missing, empty)
 
 
-def clustered_wilson(means: Floats, per_case: float, z: float) -> tuple[Floats, Floats]:
+def clustered_wilson(means: Floats, per_case: float) -> tuple[Floats, Floats]:
     """The limits for case means (…, cases) of `per_case` runs each: low (…) and high (…), fractions."""
     import numpy as np
 
@@ -166,48 +167,24 @@ def clustered_wilson(means: Floats, per_case: float, z: float) -> tuple[Floats, 
     # number is drawn towards the number of cases: by 5 % for 15 cases at 80 %, fully when every run passed.
     share = 1 / (1 + 8 * cases * spread)
     n = 1 / ((1 - share) / effective + share / cases)
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(spread / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    centre = (rate + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z * np.sqrt(spread / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
     # At the ends the limit is the end itself, which rounding would miss.
     low = np.where(rate <= 0, 0.0, np.maximum(centre - half, 0.0))
     high = np.where(rate >= 1, 1.0, np.minimum(centre + half, 1.0))
     return low, high
 
 
-def mcnemar(pairs: Sequence[tuple[bool, bool]], confidence: float = 0.95) -> Comparison:
-    """Two configurations on the same cases, one run each: the exact (binomial) McNemar test.
-
-    The limits are Bonett and Price's (2012): Wald's with one more case of either kind that differs.
-    They and the p-value come from different methods and may disagree at the edge. `pairs` says for each
-    case whether the first and whether the second configuration passed.
-    """
-    z = NormalDist().inv_cdf(_checked(confidence) / 2 + 0.5)
-    method, n = "exact McNemar", len(pairs)
-    if not n:
-        return Comparison(None, None, None, None, 0, method, _note(0))
-    gained = sum(1 for first, second in pairs if second and not first)
-    lost = sum(1 for first, second in pairs if first and not second)
-    differ = gained + lost
-    # Whole numbers, divided at the end: exact for any count.
-    tail = sum(math.comb(differ, count) for count in range(min(gained, lost) + 1))
-    p_value = min(1.0, 2 * tail / 2**differ)
-    differences = [1.0] * gained + [-1.0] * lost + [0.0] * (n - differ)
-    low, high = padded_limits(differences, 1.0, z)
-    return Comparison((gained - lost) / n, low, high, p_value, n, method, _note(n, differ))
-
-
 def compare_passes(
-    a: Mapping[Any, Sequence[bool | None]],
-    b: Mapping[Any, Sequence[bool | None]],
-    confidence: float = 0.95,
-    *,
-    seed: int = 0,
+    a: Mapping[Any, Sequence[bool | None]], b: Mapping[Any, Sequence[bool | None]]
 ) -> Comparison:
     """Whether `b` passes more often than `a`, on the cases that both have a result for.
 
-    One result per case on both sides gives the exact McNemar test. With repeats it is a sign-flip
-    permutation test on the differences of the case means, whose limits are a t-interval after one more
-    case in either direction; they cover 97.8 % on average where 95 % is stated, and 92 % at worst.
+    One result per case on both sides gives the exact McNemar test, with Bonett and Price's 95 % limits
+    (2012). With repeats it is a sign-flip permutation test on the differences of the case means, with a
+    t-interval. Both limits allow for one more case in either direction; those with repeats cover 97.8 %
+    on average, and 92 % at worst. Limits and p-value come from different methods and may disagree at the
+    edge.
 
     The note says when there are ``too few cases`` (fewer than 6: p < 0.05 is impossible) or ``few cases``
     (fewer than 15), when fewer than 6 cases differ, and what was left out.
@@ -215,35 +192,37 @@ def compare_passes(
     Args:
         a: the first configuration's runs of each case: True, False, or None without a result.
         b: the second one's.
-        confidence: of the limits, between 0 and 1.
-        seed: of the random flips.
 
     >>> str(compare_passes({1: [True], 2: [False]}, {1: [True], 2: [True]}))
     '+50 points [-56 to +100], p = 1, 2 cases (too few cases)'
     """
-    _checked(confidence)
     pairs, left_out = _paired(a, b)
-    if all(len(first) == len(second) == 1 for first, second in pairs):
-        found = mcnemar([(first[0] > 0, second[0] > 0) for first, second in pairs], confidence)
-        note = "; ".join(filter(None, [found.note, left_out]))
-        return Comparison(found.difference, found.low, found.high, found.p_value, found.n, found.method, note)
+    n = len(pairs)
+    if not n:
+        return Comparison(None, None, None, None, 0, "none", _note(0, None, left_out))
     # Sorted, so that the order of the cases does not matter.
     differences = sorted(_mean(second) - _mean(first) for first, second in pairs)
-    n = len(pairs)
     # Equal shares may differ in the last digit, which is not a difference.
     moved = [value for value in differences if abs(value) > 1e-9]
-    p_value, method = _sign_flip(moved, seed)
-    per_case = _harmonic(dict(enumerate(runs for pair in pairs for runs in pair)))
-    low, high = padded_limits(differences, 1 / math.sqrt(per_case), _t(confidence, max(n - 1, 1)))
+    if all(len(first) == len(second) == 1 for first, second in pairs):
+        p_value, method = _mcnemar(sum(value < 0 for value in moved), len(moved)), "exact McNemar"
+        low, high = padded_limits(differences, 1.0, Z)
+    else:
+        p_value, method = _sign_flip(moved)
+        per_case = _harmonic(dict(enumerate(runs for pair in pairs for runs in pair)))
+        low, high = padded_limits(differences, 1 / math.sqrt(per_case), _t(max(n - 1, 1)))
     return Comparison(_mean(differences), low, high, p_value, n, method, _note(n, len(moved), left_out))
 
 
+def _mcnemar(lost: int, differ: int) -> float:
+    """The two-sided p-value when that many of the differing cases were lost."""
+    # Whole numbers, divided at the end: exact for any count.
+    tail = sum(math.comb(differ, count) for count in range(min(lost, differ - lost) + 1))
+    return min(1.0, 2 * tail / (1 << differ))
+
+
 def compare_times(
-    a: Mapping[Any, Sequence[float | None]],
-    b: Mapping[Any, Sequence[float | None]],
-    confidence: float = 0.95,
-    *,
-    seed: int = 0,
+    a: Mapping[Any, Sequence[float | None]], b: Mapping[Any, Sequence[float | None]]
 ) -> TimeComparison:
     """By how many seconds `b` is slower than `a`: at the median and at the 95th percentile.
 
@@ -254,12 +233,9 @@ def compare_times(
     Args:
         a: the first configuration's times of each case in seconds, None for a run without one.
         b: the second one's.
-        confidence: of the limits, between 0 and 1.
-        seed: of the resampling.
     """
     import numpy as np
 
-    _checked(confidence)
     pairs, left_out = _paired(a, b)
     n, note, method = len(pairs), _note(len(pairs), None, left_out), "paired bootstrap over cases"
 
@@ -282,9 +258,9 @@ def compare_times(
     median, slow = change(np.arange(n)).tolist()
     if n < TOO_FEW:
         return TimeComparison(found(median), p95)
-    draws = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
+    draws = np.random.default_rng(SEED).integers(0, n, (RESAMPLES, n))
     changes = np.array([change(chosen) for chosen in draws])
-    lows, highs = np.quantile(changes, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0).tolist()
+    lows, highs = np.quantile(changes, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2], axis=0).tolist()
     if n >= P95_CASES:
         p95 = found(slow, lows[1], highs[1])
     return TimeComparison(found(median, lows[0], highs[0]), p95)
@@ -348,11 +324,11 @@ def _note(n: int, differ: int | None = None, left_out: str = "") -> str:
     return "; ".join([*notes, left_out] if left_out else notes)
 
 
-def _sign_flip(differences: list[float], seed: int) -> tuple[float, str]:
+def _sign_flip(differences: list[float]) -> tuple[float, str]:
     """The two-sided p-value of differences (none of them 0) if their signs were chance; the method."""
     import numpy as np
 
-    count, rng = len(differences), np.random.default_rng(seed)
+    count, rng = len(differences), np.random.default_rng(SEED)
     values = np.array(differences)
     # Sums that are equal on paper may differ in their last digits.
     reached = abs(math.fsum(differences)) - 1e-9
@@ -372,12 +348,12 @@ def _harmonic(cases: Mapping[Any, Sequence[float]]) -> float:
     return len(cases) / math.fsum(1 / len(runs) for runs in cases.values())
 
 
-def _t(confidence: float, freedom: int) -> float:
+def _t(freedom: int) -> float:
     """Student's two-sided quantile."""
     # SciPy ships no types.
     from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-    return float(stdtrit(freedom, confidence / 2 + 0.5))
+    return float(stdtrit(freedom, CONFIDENCE / 2 + 0.5))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -388,12 +364,6 @@ def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError(f"A value has to be a finite number, not {value}; None stands for a missing one")
     return float(value)
-
-
-def _checked(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"A confidence is between 0 and 1, such as 0.95, not {confidence}")
-    return confidence
 
 
 def _percent(value: float) -> str:

@@ -7,7 +7,6 @@ renamed one is not.
 from __future__ import annotations
 
 import importlib.util
-import operator
 import shutil
 import tempfile
 import weakref
@@ -15,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -147,26 +147,16 @@ def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tupl
                 f"{file.name!r} holds an evaluation. Nothing was sent; resume it (resume=True), or give "
                 "another path."
             )
-        conversations = plan.conversations()
         sources = {
             name: client.source or ("on this machine" if is_loopback(client.base_url) else "")
             for name, client in plan.clients.items()
         }
-        state = RunState(file, conversations, plan.checks, sources)
+        state = RunState(file, plan.conversations(), plan.checks, sources)
         if folder:
             weakref.finalize(state, shutil.rmtree, folder, ignore_errors=True)
         state.load()
-        keys: JSON = [conversation.key for conversation in conversations]
-        journal.append(
-            {
-                "kind": "run",
-                "format": 1,
-                "fingerprint": digest(keys),
-                "at": now(),
-                "conversations": len(conversations),
-                "configs": {name: client.base_url for name, client in plan.clients.items()},
-            }
-        )
+        addresses: dict[str, JSON] = {name: client.base_url for name, client in plan.clients.items()}
+        journal.append({"kind": "run", "format": 1, "at": now(), "configs": addresses})
     except BaseException:
         journal.close()
         raise
@@ -184,14 +174,9 @@ def check_installed(what: str, extra: str, *names: str) -> None:
 
 
 def _count(name: str, value: Any) -> int:
-    """A whole number from 1, of whatever type, as Python's own."""
-    try:
-        count = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1:
+    if not isinstance(value, Integral) or int(value) < 1:
         raise InvalidRequest(f"{name} must be a whole number from 1, not {value!r}. Nothing was sent.")
-    return count
+    return int(value)
 
 
 def now() -> str:

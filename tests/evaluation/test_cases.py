@@ -76,12 +76,6 @@ def test_a_case_of_one_turn_needs_no_turns() -> None:
     assert read_cases([case])[0].expected(0) == "Hi"
 
 
-def test_the_digest_of_a_case_does_not_change() -> None:
-    """Another digest would have the next version send again what the files of this one hold."""
-    case = read_cases([["Hello", {"message": "Grüß dich", "user_id": "u_1"}]])[0]
-    assert case.content_key == "306a6e6c23467c31005a"
-
-
 def test_columns_may_be_request_fields() -> None:
     """They go with the row's message."""
     case = read_cases(pd.DataFrame([{"message": "Hello", "user_id": "u_1"}]))[0]

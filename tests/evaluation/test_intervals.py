@@ -14,7 +14,6 @@ from halo_notebook.evaluation.intervals import (
     clustered_wilson,
     compare_passes,
     compare_times,
-    mcnemar,
     padded_limits,
     pass_rate,
     quantiles,
@@ -56,7 +55,7 @@ def case_means(seed: int, cases: int, repeats: int, rate: float, alike: float) -
 
 
 def coverage(means: Floats, repeats: int, rate: float) -> float:
-    low, high = clustered_wilson(means, repeats, Z)
+    low, high = clustered_wilson(means, repeats)
     return float(np.mean((low <= rate) & (rate <= high)))
 
 
@@ -113,17 +112,15 @@ def test_coverage_with_one_run_per_case() -> None:
 
 
 def test_one_run_per_case_has_wilsons_interval() -> None:
-    """The figures are those of statsmodels, at any confidence, and Newcombe's (1998) for 81 of 263."""
+    """The figures are those of statsmodels, and Newcombe's (1998) for 81 of 263."""
     from statsmodels.stats import proportion  # type: ignore[import-untyped, unused-ignore]
 
     for passed, n in ((0, 5), (1, 7), (41, 50), (50, 50), (81, 263)):
-        for confidence in (0.8, 0.95, 0.99):
-            cases = {at: [at < passed] for at in range(n)}
-            found = pass_rate(cases, confidence)
-            known = proportion.proportion_confint(passed, n, 1 - confidence, "wilson")
-            assert limits(found) == pytest.approx(known, abs=1e-12)
-            assert found.estimate == pytest.approx(passed / n)
-            assert (found.n, found.method) == (n, "Wilson")
+        found = pass_rate({at: [at < passed] for at in range(n)})
+        known = proportion.proportion_confint(passed, n, 0.05, "wilson")
+        assert limits(found) == pytest.approx(known, abs=1e-12)
+        assert found.estimate == pytest.approx(passed / n)
+        assert (found.n, found.method) == (n, "Wilson")
     assert limits(pass_rate({at: [at < 81] for at in range(263)})) == pytest.approx(
         (0.2553, 0.3662), abs=5e-5
     )
@@ -188,12 +185,9 @@ def test_missing_runs_do_not_narrow_an_interval() -> None:
 
 
 def test_wrong_values_are_refused() -> None:
-    """Infinities, nan and a confidence in percent are errors, not figures."""
+    """Infinities, nan and quantiles in percent are errors, not figures."""
     with pytest.raises(ValueError, match="finite"):
         pass_rate({"a": [float("nan")]})  # type: ignore[list-item]
-    for confidence in (0, 1, 95):
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            pass_rate({"a": [True]}, confidence)
     with pytest.raises(ValueError, match="range"):
         quantiles([1.0], (95,))
 
@@ -232,52 +226,45 @@ def test_a_comparison_as_text(comparison: Comparison, text: str) -> None:
 # --- Comparisons ------------------------------------------------------------------------
 
 
-def pairs(gained: int, lost: int, same: int) -> list[tuple[bool, bool]]:
-    return [(False, True)] * gained + [(True, False)] * lost + [(True, True)] * same
+def compared(gained: int, lost: int, same: int) -> Comparison:
+    """With one run per case."""
+    first = [False] * gained + [True] * lost + [True] * same
+    second = [True] * gained + [False] * lost + [True] * same
+    one, other = ({at: [run] for at, run in enumerate(runs)} for runs in (first, second))
+    return compare_passes(one, other)
 
 
-def test_mcnemar_is_exact() -> None:
-    """The p-values are those of statsmodels."""
+def test_one_run_each_is_compared_with_mcnemars_test() -> None:
+    """The p-values are those of statsmodels, exactly."""
     from statsmodels.stats import contingency_tables as tables  # type: ignore[import-untyped, unused-ignore]
 
     for gained, lost, same in ((0, 0, 9), (6, 0, 3), (5, 5, 5), (12, 3, 40), (59, 86, 100), (900, 700, 1)):
-        found = mcnemar(pairs(gained, lost, same))
+        found = compared(gained, lost, same)
         known = tables.mcnemar([[same, lost], [gained, 0]], exact=True)
         assert found.p_value == pytest.approx(known.pvalue, rel=1e-9)
         n = gained + lost + same
-        assert (found.difference, found.n) == ((gained - lost) / n, n)
+        assert (found.n, found.method) == (n, "exact McNemar")
+        assert found.difference == pytest.approx((gained - lost) / n)
 
 
 def test_limits_of_a_difference() -> None:
     """They are Bonett and Price's: Wald's with one more case of either kind that differs."""
     n, gained, lost = 60, (12 + 1) / 62, (3 + 1) / 62
     half = Z * ((gained + lost - (gained - lost) ** 2) / (n + 2)) ** 0.5
-    found = mcnemar(pairs(12, 3, 45))
-    assert limits(found) == pytest.approx((gained - lost - half, gained - lost + half))
-    low, high = limits(mcnemar(pairs(0, 0, 30)))
+    assert limits(compared(12, 3, 45)) == pytest.approx((gained - lost - half, gained - lost + half))
+    low, high = limits(compared(0, 0, 30))
     assert low == -high < 0
 
 
 def test_too_few_cases() -> None:
     """Five cases cannot have p < 0.05, six can; the note says so."""
-    five, six = mcnemar(pairs(5, 0, 0)), mcnemar(pairs(6, 0, 0))
+    five, six = compared(5, 0, 0), compared(6, 0, 0)
     assert five.p_value is not None and five.p_value > 0.05 and five.note == "too few cases"
     assert six.p_value is not None and six.p_value < 0.05 and six.note.startswith("few cases")
-    assert mcnemar(pairs(6, 0, 9)).note == ""
-    assert mcnemar(pairs(1, 0, 99)).note == "only 1 case differs (p < 0.05 needs at least 6 differing cases)"
-    nothing = mcnemar([])
+    assert compared(6, 0, 9).note == ""
+    assert compared(1, 0, 99).note == "only 1 case differs (p < 0.05 needs at least 6 differing cases)"
+    nothing = compared(0, 0, 0)
     assert (nothing.difference, nothing.p_value, nothing.note) == (None, None, "too few cases")
-
-
-def test_one_run_each_is_compared_with_mcnemar() -> None:
-    """With one result per case on both sides the comparison is McNemar's."""
-    both = pairs(9, 2, 9)
-    found = compare_passes(
-        {at: [first] for at, (first, _) in enumerate(both)},
-        {at: [second] for at, (_, second) in enumerate(both)},
-    )
-    assert found == mcnemar(both)
-    assert found.method == "exact McNemar"
 
 
 def test_few_cases_with_repeats_have_every_flip() -> None:
@@ -375,7 +362,6 @@ def test_times_are_compared_in_seconds() -> None:
         assert 0 < low < second - first < high
         assert (comparison.unit, comparison.note, comparison.p_value) == ("s", "", None)
     assert compare_times(a, b) == found
-    assert compare_times(a, b, seed=1) != found
 
 
 def test_times_of_the_same_cases_are_paired() -> None:
