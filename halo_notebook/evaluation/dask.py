@@ -322,7 +322,6 @@ class ClusterSender:
         self._run = uuid4().hex
         self._workers: dict[str, _Worker] = {}  # by address
         self._changed = asyncio.Event()  # set when there are workers, or never will be
-        self._unfit: set[str] = set()  # addresses of workers that cannot send
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._calls: dict[asyncio.Task[dict[str, Any]], str] = {}  # the turns that run, and where
         self._watching = asyncio.create_task(self._watch())
@@ -421,8 +420,7 @@ class ClusterSender:
             for call, address in self._calls.items():
                 if address not in present:
                     call.cancel()
-            self._unfit &= present
-            for address in present - self._opening.keys() - self._unfit:
+            for address in present - self._opening.keys():
                 worker = self._workers.get(address)
                 if worker is None or worker.renewed_at + _RENEW_EVERY_S < time.monotonic():
                     self._opening[address] = asyncio.create_task(self._open(address))
@@ -448,11 +446,8 @@ class ClusterSender:
         try:
             async with asyncio.timeout(_CALL_WAIT_S):
                 answer: Any = (await _run_on(self._cluster, [address], open_sender, self._run)).get(address)
-                if isinstance(answer, OSError):
-                    return  # no connection; it is tried again
                 if _unfit(answer):
-                    self._unfit.add(address)
-                    return
+                    return  # it is tried again
                 known = self._workers.get(address)
                 if known is not None and known.token == answer["token"]:
                     known.renewed_at = time.monotonic()

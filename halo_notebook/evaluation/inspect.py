@@ -184,14 +184,9 @@ class _Agent:
             )
         self.name = name
         settings, self._fields = _read_model_args(model_args)
-        self._new_client = functools.partial(
-            AsyncHaloClient,
-            api_key,
-            base_url=base_url,
-            agent_id=None if name == DEFAULT_AGENT else name,
-            max_retries=0,  # inspect retries, as the user has set it, and all samples slow down together
-            **settings,
-        )
+        # inspect retries, as the user has set it, and all samples slow down together.
+        settings |= {"max_retries": 0, "agent_id": None if name == DEFAULT_AGENT else name}
+        self._new_client = functools.partial(AsyncHaloClient, api_key, base_url=base_url, **settings)
         self._client = client = self._new_client()
         client.prepare("Hello", **cast("Any", self._fields))  # a wrong field is reported now
         self.base_url = client.base_url

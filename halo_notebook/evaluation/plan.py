@@ -39,14 +39,8 @@ Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
 class Target:
     """A configuration: the client that messages go to, and the fields that go with each."""
 
-    name: str
     client: AsyncHaloClient
     fields: dict[str, Any]
-
-    @property
-    def content_key(self) -> str:
-        """A digest of what all its messages have in common."""
-        return digest([self.client.identity, plain_json(self.fields, f"configuration {self.name!r}")])
 
 
 @dataclass(frozen=True)
@@ -70,13 +64,16 @@ class Plan:
         copies: Counter[str] = Counter()
         made = []
         case_keys = [case.content_key for case in self.cases]
-        targets = [(target, target.content_key) for target in self.targets.values()]
+        target_keys = {
+            name: digest([target.client.identity, plain_json(target.fields, f"configuration {name!r}")])
+            for name, target in self.targets.items()
+        }
         for repeat in range(1, self.repeats + 1):
             for case, case_key in zip(self.cases, case_keys, strict=True):
-                for target, target_key in targets:
+                for name, target_key in target_keys.items():
                     content = digest([case_key, target_key, repeat])
                     copies[content] += 1  # two cases, or two configurations, may be the same
-                    made.append(Conversation(f"{content}-{copies[content]}", case, target.name, repeat))
+                    made.append(Conversation(f"{content}-{copies[content]}", case, name, repeat))
         return made
 
 
@@ -124,7 +121,7 @@ def _target(name: str, config: Config) -> Target:
             f"Configuration {name!r} {has} {type(client).__name__}. Nothing was sent; give request fields or "
             "a HaloClient."
         )
-    return Target(name, client.aio if isinstance(client, HaloClient) else client, fields)
+    return Target(client.aio if isinstance(client, HaloClient) else client, fields)
 
 
 def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
 from ..reply import Reply, reply_from
-from . import rows, summary
+from . import tables
 from .judging import Checks, named_checks
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Evaluation:
 
         They are read from the file one by one; what you do not keep takes no memory.
         """
-        return rows.read_rows(self._state)
+        return tables.read_rows(self._state)
 
     @property
     def df(self) -> pd.DataFrame:
@@ -81,7 +81,7 @@ class Evaluation:
 
     def failures(self) -> pd.DataFrame:
         """The rows that did not pass every check that judged them, or are not complete."""
-        return rows.failed_rows(self._state)
+        return tables.failed_rows(self._state)
 
     def worst(self, count: int = 5) -> pd.DataFrame:
         """The cases to look at first: for each case its worst row, with the reason, indexed as in `df`.
@@ -89,7 +89,7 @@ class Evaluation:
         Incomplete ones come first, then those that failed the most checks, then the slowest. `bad` says
         how many of the case's rows were not a success, and of how many.
         """
-        return rows.worst_rows(self._state, count)
+        return tables.worst_rows(self._state, count)
 
     def conversation(self, row: int) -> list[tuple[str, Reply]]:
         """The turns of that row's conversation that were completed: message and reply.
@@ -129,7 +129,7 @@ class Evaluation:
         Args:
             by_tag: a row per configuration and tag; a case with two tags counts in both.
         """
-        return summary.summary_frame(self._state, by_tag=by_tag)
+        return tables.summary_frame(self._state, by_tag=by_tag)
 
     def passed(self, check: str, tag: str | None = None) -> dict[str, dict[str, list[bool | None]]]:
         """Configuration → case → passes, one per repeat, of the turns that the check judged.
@@ -141,7 +141,7 @@ class Evaluation:
             check: its name.
             tag: only for the cases with this tag.
         """
-        return summary.passes_by_case(self._state, check, tag)
+        return tables.passes_by_case(self._state, check, tag)
 
     def times(self, name: str, tag: str | None = None) -> dict[str, dict[str, list[float]]]:
         """Configuration → case → seconds, of the complete turns; an empty list for a case without.
@@ -150,18 +150,18 @@ class Evaluation:
             name: ``first_text_s`` or ``elapsed_s``.
             tag: only for the cases with this tag.
         """
-        return summary.times_by_case(self._state, name, tag)
+        return tables.times_by_case(self._state, name, tag)
 
     def compare(self, a: str, b: str) -> Comparisons:
         """Compare two configurations, paired by case: each check's pass rate, and the times in seconds.
 
         Differences are `b` minus `a`, with an interval, and with a note when there are too few cases.
         """
-        return Comparisons(summary.compare(self._state, a, b))
+        return Comparisons(tables.compare(self._state, a, b))
 
     def notes(self) -> list[str]:
         """What a reader of the summary must know, a line each; usually empty."""
-        return summary.notes(self._state)
+        return tables.notes(self._state)
 
     def rescore(self, checks: Checks | None = None) -> Evaluation:
         """Apply checks to the stored replies, in place of the earlier verdicts; no message is sent.
@@ -201,7 +201,7 @@ class Evaluation:
         return len(self._state.conversations)
 
     def __repr__(self) -> str:
-        return f"Evaluation({summary.headline(self._state)})"
+        return f"Evaluation({tables.headline(self._state)})"
 
     def _repr_html_(self) -> str:
         from .report.notebook import overview

@@ -107,17 +107,13 @@ class RunState:
 
     def rescore(self) -> None:
         """Apply the checks to every reply in the file, in place of what was found before."""
-        self.clear_scores()
-        for key, number, reply, expect in self.replies() if self.checks else ():
-            self.set_scores(key, number, judged(self.checks, reply, expect))
-
-    def clear_scores(self) -> None:
-        """Forget what the checks found."""
         with self._lock:
             self._tally.clear()
             for turns in self._turns.values():
                 for turn in turns.values():
                     turn.scores = {}
+        for key, number, reply, expect in self.replies() if self.checks else ():
+            self.set_scores(key, number, judged(self.checks, reply, expect))
 
     # --- What is known ---
 

@@ -15,7 +15,7 @@ import pytest
 
 from halo_notebook.demo import DEMO_KEY
 
-from .prompts import messages
+from .agents import chat
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
@@ -83,8 +83,7 @@ def run_eval(tmp_path: Path, agent: DemoAgent) -> RunEval:
 
         task = Task(
             dataset=[
-                Sample(input=each if isinstance(each, str) else messages(each), target=target)
-                for each in inputs
+                Sample(input=each if isinstance(each, str) else chat(each), target=target) for each in inputs
             ],
             solver=solver or [generate()],
             scorer=includes(),

@@ -10,7 +10,7 @@ import pytest
 from halo_notebook import errors
 from halo_notebook.client.aio import AsyncReplyStream
 
-from .prompts import about, assistant, generated, message, say, user
+from .agents import about, assistant, generated, message, say, user
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model

@@ -17,7 +17,7 @@ from halo_notebook.demo import DemoAgent, Step
 from halo_notebook.evaluation.inspect import STREAMS_PER_CLIENT
 from halo_notebook.stream import JSON, Action, TextDelta
 
-from .prompts import about, generated, messages, user
+from .agents import about, chat, generated, user
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -114,7 +114,7 @@ def test_another_backend_than_asyncio_is_an_error(model: Model) -> None:
     """On trio there is no asyncio loop; here none runs."""
     from inspect_ai.model import GenerateConfig
 
-    asking = model.api.generate(messages([user("Hello")]), [], "none", GenerateConfig())
+    asking = model.api.generate(chat([user("Hello")]), [], "none", GenerateConfig())
     with pytest.raises(errors.UsageError, match="unset INSPECT_ASYNC_BACKEND"):
         asking.send(None)
 

@@ -101,13 +101,6 @@ def test_coverage(  # noqa: PLR0917
             assert least <= coverage(means, repeats, rate) <= most, (rate, alike)
 
 
-def test_coverage_with_one_run_per_case() -> None:
-    """The same formula with one run per case is Wilson's, and covers as it does."""
-    for cases, rate in ((30, 0.5), (50, 0.8), (200, 0.9)):
-        means = case_means(9, cases, 1, rate, 1)
-        assert coverage(means, 1, rate) == pooled_coverage(means, 1, rate)
-
-
 # --- Rates ------------------------------------------------------------------------------
 
 

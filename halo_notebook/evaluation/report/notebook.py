@@ -14,8 +14,7 @@ from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
 from ...display.words import counted
 from ..intervals import TimeComparison
-from ..rows import worst_rows
-from ..summary import TIMES, headline, notes, summary_frame
+from ..tables import TIMES, headline, notes, summary_frame, worst_rows
 
 if TYPE_CHECKING:
     import pandas as pd

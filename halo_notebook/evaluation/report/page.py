@@ -13,9 +13,8 @@ from ...display.text import one_line
 from ...display.words import counted, status_words
 from ...errors import UsageError
 from ...reply import reply_from
-from ..rows import conversation_rows, why
 from ..sender import COMPLETE
-from ..summary import times_by_case
+from ..tables import conversation_rows, times_by_case, why
 from .notebook import QUIET, overview
 from .plot import plot
 

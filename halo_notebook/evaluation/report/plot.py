@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from ..summary import TIMES, summary_frame, times_by_case
+from ..tables import TIMES, summary_frame, times_by_case
 
 if TYPE_CHECKING:
     from ..state import RunState
