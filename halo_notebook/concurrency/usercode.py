@@ -89,15 +89,24 @@ class Home:
         """Call `function(*args)` on its loop, which waits while a cell computes; without one, on a thread."""
         if self._loop is None or self._loop.is_closed():
             return await self._in_thread(call, function, *args)
-        loop, begun = self._loop, Future[Future[Any]]()
+        loop, outcome = self._loop, Future[Any]()
 
         def begin() -> None:  # there, so that a loop that closes first leaves no coroutine behind
-            if begun.set_running_or_notify_cancel():
-                begun.set_result(asyncio.run_coroutine_threadsafe(call_here(function, *args), loop))
+            task = loop.create_task(call_here(function, *args))  # runs before what is scheduled later
+            task.add_done_callback(ended)
+            outcome.add_done_callback(
+                lambda _: loop.call_soon_threadsafe(task.cancel) if outcome.cancelled() else None
+            )
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            if outcome.set_running_or_notify_cancel():
+                if error := task.exception():
+                    outcome.set_exception(error)
+                else:
+                    outcome.set_result(task.result())
 
         loop.call_soon_threadsafe(begin, context=self._context.copy())
-        calling: Future[Any] = await asyncio.wrap_future(begun)
-        return await asyncio.wrap_future(calling)
+        return await asyncio.wrap_future(outcome)
 
     async def call_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(*args)` on a thread, since it may block; an awaitable is awaited on its loop."""

@@ -49,13 +49,16 @@ class Callbacks:
             # A finished one is not awaited, so that a callback runs before the code that awaits the reply.
             if before is not None and not before.done():
                 await asyncio.wrap_future(before)
-            value = callback.function(*args)
-            return await value if inspect.isawaitable(value) else value
+            try:
+                value = callback.function(*args)
+                return await value if inspect.isawaitable(value) else value
+            finally:
+                over.set_result(None)
 
         try:
             await callback.home.call(in_turn)
         except UserCodeError as error:
             _log.info("A callback of a panel failed", exc_info=error)
             self._failed(callback.function, str(error))
-        finally:
-            over.set_result(None)
+        except RuntimeError:  # the interpreter exits, or the loop has been closed
+            _log.info("A callback of a panel was not called", exc_info=True)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -33,6 +34,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, List, TraitError, Unicode, validate
 
 from ..concurrency.loop import post, spawn
+from ..concurrency.usercode import UserCodeError, call
 from ..display.text import one_line
 from ..display.words import counted
 from ..errors import UsageError
@@ -254,7 +256,11 @@ class ChatPanel(anywidget.AnyWidget):
             self._state.note_status()
             spawn(follower.show(self._state, self.session))
         notify = partial(super().notify_change, change)
-        post(self._observers.call, Callback(notify, self._state.home))
+        if self._state.closed:
+            with suppress(UserCodeError):
+                call(notify)
+        else:
+            post(self._observers.call, Callback(notify, self._state.home))
 
     @validate("session_name")
     def _checked_name(self, proposal: Any) -> str:
