@@ -10,6 +10,7 @@ Nothing here displays anything, reads a clock or does I/O.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from html import escape
@@ -28,7 +29,6 @@ MAX_OPEN_CHARS = 16_384
 """A block beyond this is cut, at a line where there is one, and continues as a new block."""
 _FORMULA_START = re.compile(r"^[ \t>*+\-0-9.)]*(?:\$\$|\\\[)", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
-_LAST_LINE_IS_BLANK = re.compile(r"(?:^|\n)[ \t]*\n\Z")
 _ENDED_BY_A_BLANK_LINE = {"paragraph_open", "table_open", "blockquote_open", "math_block"}
 _ENDED_BY_THEIR_LINE = {"heading_open", "hr"}
 _BEGUN_BY_THEIR_LINE = {
@@ -55,21 +55,15 @@ def _is_too_dense(text: str) -> bool:
     return lines > 1_000 and lines * 6 > len(text)
 
 
-def _line_starts(text: str) -> list[int]:
-    """Where each line of `text` starts, and at the end the text's length."""
-    starts = [0, *(found.end() for found in re.finditer("\n", text))]
-    return starts if starts[-1] == len(text) else [*starts, len(text)]
-
-
-def _source_of(block: Block, text: str, starts: list[int]) -> str:
-    return text[starts[block.first_line] : starts[min(block.end_line, len(starts) - 1)]]
-
-
 def _ends_with_its_line(block: Block) -> bool:
     return block.kind in _ENDED_BY_THEIR_LINE or (block.kind == "fence" and not block.is_open_fence)
 
 
-def _finished_count(text: str, starts: list[int], blocks: list[Block]) -> int:
+def _is_after_blank_line(text: str, at: int) -> bool:
+    return at > 0 and not text[text.rfind("\n", 0, at - 1) + 1 : at].strip(" \t\n")
+
+
+def _finished_count(text: str, blocks: list[Block]) -> int:
     """How many of the blocks no further text can change.
 
     A block is finished when a blank line or its own last line ends it, or when the next block starts on a
@@ -79,36 +73,27 @@ def _finished_count(text: str, starts: list[int], blocks: list[Block]) -> int:
     """
     if blocks and text.endswith("\n"):
         last = blocks[-1]
-        if _LAST_LINE_IS_BLANK.search(text):
+        by_one_line = _ends_with_its_line(last) and last.begin + len(last.source) == len(text)
+        if _is_after_blank_line(text, len(text)):
             if last.kind in _ENDED_BY_A_BLANK_LINE or _ends_with_its_line(last):
                 return len(blocks)
-        elif (
-            _ends_with_its_line(last)
-            and last.end_line >= len(starts) - 1
-            and not _FORMULA_START.search(text, 0, starts[last.first_line])
-        ):
+        elif by_one_line and not _FORMULA_START.search(text, 0, last.begin):
             return len(blocks)
-    complete_lines = text.count("\n")
     for index in range(len(blocks) - 1, 0, -1):
         block, before = blocks[index], blocks[index - 1]
-        line = block.first_line
-        is_complete = line < complete_lines
-        after_blank_line = not text[starts[line - 1] : starts[line]].strip(" \t\n")
-        if after_blank_line and (is_complete or before.kind in _ENDED_BY_A_BLANK_LINE):
+        is_complete = text.find("\n", block.begin) >= 0
+        if _is_after_blank_line(text, block.begin) and (is_complete or before.kind in _ENDED_BY_A_BLANK_LINE):
             return index
         by_one_line = _ends_with_its_line(before) or (is_complete and block.kind in _BEGUN_BY_THEIR_LINE)
-        if by_one_line and not _FORMULA_START.search(text, 0, starts[line]):
+        if by_one_line and not _FORMULA_START.search(text, 0, block.begin):
             return index
     return 0
 
 
-def _continuation(blocks: list[Block], text: str, starts: list[int]) -> str:
+def _continuation(block: Block) -> str:
     """The lines to put before the rest of a block that was cut, so that it continues as the same kind."""
-    last = blocks[-1] if blocks else None
-    lines = 1 if last and last.is_open_fence else 2 if last and last.kind == "table_open" else 0
-    if last is None or not lines:
-        return ""
-    opening = text[starts[last.first_line] : starts[last.first_line + lines]]
+    lines = 1 if block.is_open_fence else 2 if block.kind == "table_open" else 0
+    opening = "".join(f"{line}\n" for line in block.source.split("\n")[:lines])
     return opening if len(opening) < 1_000 else ""
 
 
@@ -146,7 +131,7 @@ class BlockRenderer:
         self._finished: list[FinishedBlock] = []
         self._size = 0  # of their HTML in a message
         self._full_at: int | None = None  # from there only the end of the text is shown
-        self._open: tuple[str, list[Block], References] | None = None  # parsed, and not yet rendered
+        self._open: tuple[list[Block], References] | None = None  # parsed, and not yet rendered
         self._open_html: str | None = ""
 
     def append(self, text: str) -> None:
@@ -189,8 +174,7 @@ class BlockRenderer:
         """Finish the open block. No text may follow."""
         self._read()
         if self._tail.strip():
-            source, blocks, references = self._open or self._blocks_of(self._tail)
-            self._finish(blocks, source, _line_starts(source), references)
+            self._finish(*(self._open or self._blocks_of(self._tail)[1:]))
         if self._full_at is not None:
             self._finished.append(FinishedBlock(self._render_end(), self._full_at))
         self._tail = self._open_html = ""
@@ -239,21 +223,19 @@ class BlockRenderer:
                 return dense
             text = text[dense:]
         source, blocks, references = self._blocks_of(text)
-        starts = _line_starts(source)
-        count = _finished_count(source, starts, blocks)
+        count = _finished_count(source, blocks)
         if not count and not must:
-            self._open = source, blocks, references
+            self._open = blocks, references
             return dense
+        taken = len(text)
+        prefix = _continuation(blocks[-1]) if blocks and not count else ""
         if (count or 1) < len(blocks):
-            count = count or len(blocks) - 1
-            end_line = blocks[count].first_line
-            taken = starts[end_line] - len(self._prefix)
-            self._finish(blocks[:count], source, starts, references, end_line)
-            self._prefix = ""
+            following = blocks[count or -1]
+            taken, prefix = following.begin - len(self._prefix), ""
+            self._finish(blocks[: count or -1], references, following.first_line)
         else:
-            taken = len(text)
-            self._finish(blocks, source, starts, references)
-            self._prefix = "" if count else _continuation(blocks, source, starts)
+            self._finish(blocks, references)
+        self._prefix = prefix
         self._taken += taken
         return dense + taken
 
@@ -262,23 +244,15 @@ class BlockRenderer:
         references = dict(self._references)
         return source, read_blocks(source, references), references
 
-    def _finish(
-        self,
-        blocks: list[Block],
-        source: str,
-        starts: list[int],
-        references: References,
-        end_line: int | None = None,
-    ) -> None:
-        """Render these blocks for the last time; `end_line` is where they end if others follow."""
+    def _finish(self, blocks: list[Block], references: References, end_line: float = math.inf) -> None:
+        """Render these blocks, which end at `end_line`, for the last time."""
         for label, reference in references.items():
-            if label not in self._references and (end_line is None or reference["map"][1] <= end_line):
+            if label not in self._references and reference["map"][1] <= end_line:
                 self._references[label] = reference
         env: dict[str, Any] = {"references": self._references, "finished": True, "formulas": self._formulas}
         for block in blocks:
-            html = block_html(block, _source_of(block, source, starts), env, images=self._images)
-            begin = starts[block.first_line] - len(self._prefix)
-            self._add(html, self._taken + max(begin, 0))
+            begin = max(block.begin - len(self._prefix), 0)
+            self._add(block_html(block, env, images=self._images), self._taken + begin)
         self._formulas = env["formulas"]
 
     def _add(self, html: str, begin: int) -> None:
@@ -290,13 +264,10 @@ class BlockRenderer:
 
     def _render_open(self) -> str:
         # Only once: rendering changes the tokens.
-        source, blocks, references = self._open or self._blocks_of(self._tail)
+        blocks, references = self._open or self._blocks_of(self._tail)[1:]
         self._open = None
-        starts = _line_starts(source)
         env: dict[str, Any] = {"references": references, "finished": False, "formulas": self._formulas}
-        return "".join(
-            block_html(block, _source_of(block, source, starts), env, images=self._images) for block in blocks
-        )
+        return "".join(block_html(block, env, images=self._images) for block in blocks)
 
     def _render_end(self) -> str:
         """The end of a text that is too long, after a note on what is left out."""

@@ -175,11 +175,12 @@ _ALT_TEXT = _HtmlRenderer()
 
 @dataclass(slots=True)
 class Block:
-    """A top-level block: its tokens and its lines."""
+    """A top-level block: its tokens, its first line, and where it begins in the text and its source."""
 
     tokens: list[Token]
     first_line: int
-    end_line: int
+    begin: int
+    source: str
 
     @property
     def kind(self) -> str:
@@ -189,9 +190,9 @@ class Block:
     @property
     def is_open_fence(self) -> bool:
         """Whether this is a fence whose closing line has not arrived yet."""
-        token = self.tokens[0]
-        lines = len(token.content.removesuffix("\n").split("\n")) if token.content else 0
-        return token.type == "fence" and lines + 1 >= self.end_line - self.first_line
+        content = self.tokens[0].content.removesuffix("\n")
+        lines = content.count("\n") + bool(content or self.tokens[0].content)
+        return self.kind == "fence" and lines + 1 >= len(self.source.removesuffix("\n").split("\n"))
 
 
 References: TypeAlias = dict[str, Any]
@@ -201,20 +202,22 @@ def read_blocks(text: str, references: References) -> list[Block]:
     """Parse `text` into its top-level blocks, and add the link definitions in it to `references`."""
     tokens: list[Token] = []
     MARKDOWN.block.parse(text, MARKDOWN, {"references": references}, tokens)
+    line_starts = [0, *(found.end() for found in re.finditer("\n", text)), len(text)]
     blocks: list[Block] = []
     start = 0
     for index, token in enumerate(tokens):
         if token.level == 0 and token.nesting <= 0:
-            first = tokens[start].map or [0, 0]
-            blocks.append(Block(tokens[start : index + 1], first[0], first[1]))
+            first, end = tokens[start].map or [0, 0]
+            begin = line_starts[first]
+            blocks.append(Block(tokens[start : index + 1], first, begin, text[begin : line_starts[end]]))
             start = index + 1
     return blocks
 
 
-def block_html(block: Block, source: str, env: dict[str, Any], *, images: bool) -> str:
+def block_html(block: Block, env: dict[str, Any], *, images: bool) -> str:
     """The safe HTML of one block; its source as plain text if the HTML would be too large."""
     if any(token.level >= _MAX_NESTING - 1 for token in block.tokens):
-        return verbatim(source)  # the parser leaves out what is nested deeper
+        return verbatim(block.source)  # the parser leaves out what is nested deeper
     for index, token in enumerate(block.tokens):
         if token.type == "inline":
             _read_inline(token, block.tokens, index, env, images=images)
@@ -226,7 +229,7 @@ def block_html(block: Block, source: str, env: dict[str, Any], *, images: bool) 
     # Again, since an entity such as &#x202e; has become a character.
     html = terminal_text(cleaner.clean(html))
     if 6 * len(html) > MAX_BLOCK_BYTES and wire_size(html) > MAX_BLOCK_BYTES:
-        return verbatim(source)
+        return verbatim(block.source)
     return html
 
 
