@@ -45,16 +45,8 @@ class CommandContext(Protocol):
     demo_announced: bool
     api_key: Any
     base_url: str | None
-
-    @property
-    def parser(self) -> argparse.ArgumentParser:
-        """Reads the options of `%%halo`."""
-        ...
-
-    @property
-    def help_text(self) -> str:
-        """What `%halo help` prints."""
-        ...
+    parser: argparse.ArgumentParser
+    help_text: str
 
     def client(self) -> HaloClient:
         """The client for the current settings."""
@@ -328,7 +320,8 @@ def commands_help() -> str:
     """The list of line commands for `%halo help`."""
     lines = [("", "show which agent answers, and the current session")]
     lines += [(command.form, command.meaning) for command in COMMANDS.values()]
-    shown = (f"  %halo {form:<22} {meaning}" for form, meaning in lines)
+    width = max(len(form) for form, _ in lines)
+    shown = (f"  %halo {form:<{width}}  {meaning}" for form, meaning in lines)
     return "\n".join(["line commands:", *shown])
 
 

@@ -74,6 +74,10 @@ class _AskLine(EscapedCommand):
         return None
 
 
+_CONTEXT_HELP = "variable to send as context: an entry {label, value}, a value, or a DataFrame; repeatable"
+_IMAGE_HELP = "image to send: a file, a URL, or a variable that holds one; repeatable"
+
+
 @magics_class
 class HaloMagics(Magics):
     """`%halo`, `%%halo` and their settings.
@@ -99,21 +103,13 @@ class HaloMagics(Magics):
 
     shell: InteractiveShell  # never None here: `load` gives it
 
-    @property
-    def parser(self) -> argparse.ArgumentParser:
-        """Reads the options of `%%halo`."""
-        return cast("argparse.ArgumentParser", type(self).halo.parser)
-
-    @property
-    def help_text(self) -> str:
-        """What `%halo help` prints and `%%halo?` shows."""
-        return str(type(self).halo.__doc__)
-
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell, parent=shell)
         # They hang on the shell, so that a reloaded extension finds them again.
         self.connection, self.sessions = shared_by(shell)
         self.demo_announced = False
+        self.parser: argparse.ArgumentParser = type(self).halo.parser
+        self.help_text = str(type(self).halo.__doc__)
 
     def update_config(self, config: Config) -> None:
         """Apply settings from `%config`.
@@ -161,41 +157,15 @@ class HaloMagics(Magics):
     @argument("-u", "--user", metavar="ID", action=Once, help="user id to send")
     @argument("--company", metavar="ID", action=Once, help="company id to send")
     @argument("-m", "--mode", metavar="MODE", action=Once, help="chat, voice, video or livehelp")
-    @argument(
-        "-c",
-        "--context",
-        metavar="VAR",
-        action="append",
-        help="variable to send as context: an entry {label, value}, a value, or a DataFrame; repeatable",
-    )
-    @argument("-f", "--fields", metavar="VAR", action=Once, help="variable (a dict) to send as custom fields")
-    @argument(
-        "--history", metavar="VAR", action=Once, help="variable (a list) to send as conversation history"
-    )
-    @argument(
-        "--behavior", metavar="VAR", action=Once, help="variable (a string) to send as behavior context"
-    )
-    @argument(
-        "-i",
-        "--image",
-        metavar="PATH|URL|VAR",
-        action="append",
-        help="image to send: a file, a URL, or a variable that holds one; repeatable",
-    )
-    @argument(
-        "-o",
-        "--out",
-        metavar="NAME",
-        action=Once,
-        help="variable to store the reply in; _halo holds the last one",
-    )
+    @argument("-c", "--context", metavar="VAR", action="append", help=_CONTEXT_HELP)
+    @argument("-f", "--fields", metavar="VAR", action=Once, help="variable (a dict) sent as custom fields")
+    @argument("--history", metavar="VAR", action=Once, help="variable (a list) sent as conversation history")
+    @argument("--behavior", metavar="VAR", action=Once, help="variable (a string) sent as behavior context")
+    @argument("-i", "--image", metavar="PATH|URL|VAR", action="append", help=_IMAGE_HELP)
+    @argument("-o", "--out", metavar="NAME", action=Once, help="variable for the reply; _halo holds the last")
     @argument("--no-stream", action="store_true", help="request the whole reply at once")
-    @argument(
-        "--timeout", metavar="S", action=Once, type=float, help="seconds of silence before the reply fails"
-    )
-    @argument(
-        "--dry-run", action="store_true", help="show the exact request, secrets as 'set', and send nothing"
-    )
+    @argument("--timeout", metavar="S", action=Once, type=float, help="seconds of silence until it fails")
+    @argument("--dry-run", action="store_true", help="show the request, secrets as 'set', and send nothing")
     @argument("--raw", action="store_true", help="send {{ … }} as typed, without evaluating it")
     @line_cell_magic
     def halo(self, line: str, cell: str | None = None) -> None:
