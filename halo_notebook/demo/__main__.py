@@ -37,13 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
         while True:
-            # Not a wait without end on a lock: on Windows Ctrl-C would not end that.
-            time.sleep(3600)
+            time.sleep(3600)  # on Windows, Ctrl-C would not end a wait on a lock
     except KeyboardInterrupt:
         return 0
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
-        why = "is in use" if in_use else f"cannot be had ({error.strerror})"
+        why = "is in use" if in_use else f"is not available ({error.strerror})"
         sys.stderr.write(f"Port {options.port} {why}: choose another with --port N, or --port 0.\n")
         return 1
     finally:

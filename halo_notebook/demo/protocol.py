@@ -210,7 +210,7 @@ def sign_user_token(secret: str, user_id: str, *, expires_in_s: float = 3600) ->
     Args:
         secret: the identity secret; a `DemoAgent` with the same `identity_secret` accepts the token.
         user_id: the user whom the token identifies.
-        expires_in_s: seconds until it expires; if negative, the token has already expired.
+        expires_in_s: seconds until it expires; negative for a token that has expired.
     """
     now = time.time()
     claims: dict[str, JSON] = {"user_id": user_id, "iat": int(now), "exp": int(now + expires_in_s)}

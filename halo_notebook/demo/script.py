@@ -1,7 +1,7 @@
 """The demo agent's script: the support agent of Tidemark, an analytics product that does not exist.
 
-The first pattern found in a message answers it. The payloads of its actions are the script's
-own; no shape is documented. It does not know how its replies are sent.
+The first pattern found in a message chooses the reply. The payloads of the actions are made up, because
+none are documented. It does not know how replies are sent.
 """
 
 from __future__ import annotations

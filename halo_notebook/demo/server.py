@@ -1,8 +1,6 @@
 """A scripted agent behind a real HTTP server on loopback, for tutorials, Binder and tests.
 
-- Its scripted replies are sent at fixed times and cut at awkward places: inside characters, tags and
-  records, at the same places each time. The steps of a caller's `reply` are sent as they are, one chunk each.
-- A fault of `FAULTS` comes once, from `DemoAgent.faults`, or when a message asks for it: ``/fault cut text``.
+- Scripted replies are sent at fixed times and cut at awkward places: inside characters, tags and records.
 - A client may leave and `stop` may be called at any moment: connections are closed, and nothing is reported.
 - It listens on 127.0.0.1 only, keeps no key and logs no request.
 
@@ -50,12 +48,13 @@ class DemoAgent:
         chunk_s: seconds between two chunks of a scripted reply; 0 sends them at once.
         identity_secret: turns identity verification on, as with the real service: a `user_id` other than
             ``"anonymous"`` needs a `user_token` signed with this secret.
-        reply: replaces the script: takes a request's body and returns the steps of the reply. It runs on the
-            server's event loop and must not block.
+        reply: replaces the script: takes a request's body and returns the steps of the reply, each of which
+            is sent as one chunk. It runs on the server's event loop and must not block.
 
     Attributes:
         requests: the last 10,000 requests, oldest first.
-        faults: names from `FAULTS`; each chat request takes the first one and fails that way.
+        faults: names from `FAULTS`; each chat request takes the first one and fails that way. A message can
+            ask for a fault, too: ``/fault cut text``.
 
     >>> with DemoAgent() as agent:
     ...     agent.url.startswith("http://127.0.0.1:")
@@ -90,11 +89,7 @@ class DemoAgent:
         return self._url
 
     def start(self) -> Self:
-        """Listen for requests. Does nothing if it already listens.
-
-        Raises:
-            OSError: if the port is not available.
-        """
+        """Listen for requests, unless it already does. Raises OSError if the port is not available."""
         if self._server is None:
             listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
             self._url = f"http://127.0.0.1:{listener.getsockname()[1]}{protocol.BASE_PATH}"
@@ -114,13 +109,9 @@ class DemoAgent:
         self.stop()
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
-        """Return what to send for a request; the server calls this, and so does a transport without a server.
+        """Return what to send for a request, as the server or a transport without a server received it.
 
-        Args:
-            method: the HTTP method.
-            target: path and query.
-            headers: with lower-case names.
-            body: the bytes as sent.
+        `target` is path and query; the names of `headers` are in lower case.
         """
         path = target.partition("?")[0]  # urlsplit raises ValueError for some targets
         value, is_json = protocol.read_json(body)
@@ -265,11 +256,7 @@ async def _receive(
 async def _deliver(
     answer: Answer, http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> bool:
-    """Send an answer; return whether the connection can be used for another request.
-
-    Raises:
-        OSError: if the client leaves first.
-    """
+    """Send an answer; return whether the connection can be used again. Raise OSError if the client leaves."""
     loop = asyncio.get_running_loop()
     due = loop.time() + answer.after_s
     departure = loop.create_task(_departure(reader))
