@@ -317,8 +317,7 @@ class ClusterSender:
 
     def __init__(self, cluster: Client, clients: Mapping[str, AsyncHaloClient]) -> None:
         self._cluster = cluster
-        # They send nothing: they check what is sent, and know the user's tokens.
-        self._clients = {name: for_many_streams(client) for name, client in clients.items()}
+        self._clients = clients  # they send nothing: they check what is sent, and know the user's tokens
         self._run = uuid4().hex
         self._workers: dict[str, _Worker] = {}  # by address
         self._changed = asyncio.Event()  # set when there are workers, or never will be
@@ -493,7 +492,4 @@ class ClusterSender:
         return max(lags, default=None)
 
     async def aclose(self) -> float | None:
-        lag_s = await asyncio.shield(self._stop())
-        for client in self._clients.values():
-            await client.aclose()
-        return lag_s
+        return await asyncio.shield(self._stop())

@@ -53,16 +53,6 @@ class Evaluation:
         """Whether it was stopped before all messages were sent."""
         return self._state.interrupted
 
-    @property
-    def checks(self) -> list[str]:
-        """The checks' names, in order."""
-        return list(self._state.checks)
-
-    @property
-    def configs(self) -> list[str]:
-        """The configurations' names, in order."""
-        return list(self._state.sources)
-
     # --- Turn by turn ---
 
     def rows(self) -> Iterator[dict[str, Any]]:

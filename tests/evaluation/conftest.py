@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from halo_notebook import DemoAgent, Evaluation, HaloClient
 
-RunCases = Callable[..., "Evaluation"]
+Run = Callable[..., "Evaluation"]
 RunEval = Callable[..., "EvalLog"]
 
 
@@ -35,7 +35,7 @@ def kept(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_cases(client: HaloClient) -> RunCases:
+def run(client: HaloClient) -> Run:
     """`evaluate` on the demo agent, as the configuration ``demo``, without a progress bar."""
     from halo_notebook import evaluate
 

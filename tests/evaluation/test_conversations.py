@@ -16,18 +16,16 @@ from .agents import in_two_parts, messages, ok, sent, states
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .conftest import RunCases
+    from .conftest import Run
 
 NOBODY = HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", connect_timeout_s=0.2)
 
 
-def test_each_conversation_has_its_own_session(
-    agent: DemoAgent, client: HaloClient, run_cases: RunCases
-) -> None:
+def test_each_conversation_has_its_own_session(agent: DemoAgent, client: HaloClient, run: Run) -> None:
     """Its turns run in one session, in order; another repeat or configuration knows nothing of it."""
     case = {"id": "ada", "turns": ["My name is Ada", "What is my name?"], "expect": "Ada"}
     configs = {"a": client, "b": {"client": client, "mode": "voice"}}
-    result = run_cases([case, "What is my name?"], [contains()], configs=configs, repeats=2)
+    result = run([case, "What is my name?"], [contains()], configs=configs, repeats=2)
     rows = list(result.rows())
     assert len(rows) == len(agent.requests) == 2 * 2 * 3
     assert {row["status"] for row in rows} == {"complete"}
@@ -46,7 +44,7 @@ def test_each_conversation_has_its_own_session(
     "settings", [{"api_key": "ab_live_other"}, {"agent_id": "agent_b"}, {"user_id": "u_2"}], ids=str
 )
 def test_replies_of_different_agents_and_users_are_not_mixed(
-    settings: dict[str, str], agent: DemoAgent, run_cases: RunCases, kept: Path
+    settings: dict[str, str], agent: DemoAgent, run: Run, kept: Path
 ) -> None:
     """A stored reply of one is never taken for the other's, in whatever order they are given."""
 
@@ -55,26 +53,26 @@ def test_replies_of_different_agents_and_users_are_not_mixed(
             **{"api_key": DEMO_KEY, "agent_id": "agent_a", "user_id": "u_1", **settings}, base_url=agent.url
         )
 
-    first = run_cases(["one"], configs={"a": client()}, path=kept)
+    first = run(["one"], configs={"a": client()}, path=kept)
     configs = {"b": client(**settings), "a": client()}
-    both = run_cases(["one"], configs=configs, path=kept)
+    both = run(["one"], configs=configs, path=kept)
     assert len(agent.requests) == 2
     said = {row["config"]: row["session_id"] for row in both.rows()}
     assert said["a"] == next(first.rows())["session_id"] != said["b"]
-    again = run_cases(["one"], configs=dict(reversed(configs.items())), path=kept)
+    again = run(["one"], configs=dict(reversed(configs.items())), path=kept)
     assert {row["config"]: row["session_id"] for row in again.rows()} == said
     assert len(agent.requests) == 2
 
 
-def test_a_configuration_that_fails_does_not_end_the_others(client: HaloClient, run_cases: RunCases) -> None:
+def test_a_configuration_that_fails_does_not_end_the_others(client: HaloClient, run: Run) -> None:
     """Its rows say why, and nothing of it passes."""
-    result = run_cases(["one"], [ok], configs={"good": client, "none": NOBODY})
+    result = run(["one"], [ok], configs={"good": client, "none": NOBODY})
     assert result.passed("ok") == {"good": {"1": [True]}, "none": {"1": [False]}}
     rows = [row for row in result.rows() if row["config"] == "none"]
     assert all("no connection" in row["error"].lower() for row in rows)
 
 
-def test_a_hundred_conversations_run_at_the_same_time(run_cases: RunCases) -> None:
+def test_a_hundred_conversations_run_at_the_same_time(run: Run) -> None:
     """All of their streams are open at the agent at once."""
     running = most = 0
     script = in_two_parts(1.0)
@@ -89,7 +87,7 @@ def test_a_hundred_conversations_run_at_the_same_time(run_cases: RunCases) -> No
 
     with DemoAgent(first_byte_s=0, reply=reply) as agent:
         configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        result = run_cases(messages(100), configs=configs, concurrency=100)
+        result = run(messages(100), configs=configs, concurrency=100)
     assert {row["text"] for row in result.rows()} == {"first and last"}
     assert most == 100
 
@@ -114,10 +112,10 @@ def test_a_hundred_conversations_run_at_the_same_time(run_cases: RunCases) -> No
     ],
     ids=lambda each: str(each)[:30],
 )
-def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str, run_cases: RunCases) -> None:
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str, run: Run) -> None:
     """Before anything is sent."""
     with pytest.raises(errors.InvalidRequest, match=words):
-        run_cases(**{"cases": ["one"], **arguments})
+        run(**{"cases": ["one"], **arguments})
 
 
 def test_without_a_kernel_a_missing_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,23 +127,23 @@ def test_without_a_kernel_a_missing_key_is_an_error(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_missing_package_is_named_at_once(
-    agent: DemoAgent, run_cases: RunCases, monkeypatch: pytest.MonkeyPatch
+    agent: DemoAgent, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is sent, with the command that installs it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(errors.UsageError, match=r"needs the package aiohttp.*halo-notebook\[eval\]"):
-        run_cases(["one"])
+        run(["one"])
     assert sent(agent) == []
 
 
-def test_a_reply_that_holds_a_secret_shows_stars(agent: DemoAgent, run_cases: RunCases, kept: Path) -> None:
+def test_a_reply_that_holds_a_secret_shows_stars(agent: DemoAgent, run: Run, kept: Path) -> None:
     """Key and user token are not in the file, the rows or the page, even if the agent repeats them."""
     from halo_notebook import Action, TextDelta
 
     def configs(url: str) -> dict[str, HaloClient]:
         return {"demo": HaloClient("ab_live_confidential", base_url=url, user_token="a.b.confidential")}
 
-    result = run_cases(["What do you know about me?"], configs=configs(agent.url), path=kept)
+    result = run(["What do you know about me?"], configs=configs(agent.url), path=kept)
     assert "confidential" not in kept.read_text() + repr(result)
 
     def repeats_them(request: dict[str, Any]) -> Any:
@@ -155,7 +153,7 @@ def test_a_reply_that_holds_a_secret_shows_stars(agent: DemoAgent, run_cases: Ru
         yield Action({"a.b.confidential": ["ab_live_confidential"]})
 
     with DemoAgent(first_byte_s=0, reply=repeats_them) as telling:
-        told = run_cases(["one"], configs=configs(telling.url), path=kept)
+        told = run(["one"], configs=configs(telling.url), path=kept)
     assert states(told) == ["complete"]
     assert "confidential" not in kept.read_text() + str(list(told.rows()))
     page = told.to_html(kept.with_name("page.html")).read_text()

@@ -35,7 +35,7 @@ from .agents import messages, ok, sent, states, wait_until
 if TYPE_CHECKING:
     from distributed import Client
 
-    from .conftest import RunCases
+    from .conftest import Run
 
 
 @contextmanager
@@ -72,9 +72,9 @@ def dask(two_workers: Client) -> Client:
 
 
 @pytest.fixture
-def run_on(run_cases: RunCases, dask: Client) -> RunCases:
+def run_on(run: Run, dask: Client) -> Run:
     """`evaluate` on the cluster."""
-    return partial(run_cases, on=dask)
+    return partial(run, on=dask)
 
 
 def started() -> dict[int, int]:
@@ -109,7 +109,7 @@ def meanwhile(what: Callable[[], None]) -> Iterator[None]:
     thread.join()
 
 
-def test_all_workers_send_and_are_released_afterwards(dask: Client, run_on: RunCases) -> None:
+def test_all_workers_send_and_are_released_afterwards(dask: Client, run_on: Run) -> None:
     """Turns are spread over them, more than they have threads; they are closed as idle only after the run."""
     seen: list[tuple[dict[str, dict[int, int]], tuple[int, int]]] = []
     released = threading.Event()
@@ -130,7 +130,7 @@ def test_all_workers_send_and_are_released_afterwards(dask: Client, run_on: RunC
     assert not any(count for each in dask.run(started).values() for count in each.values())
 
 
-def test_a_conversation_continues_on_any_worker(agent: DemoAgent, run_on: RunCases) -> None:
+def test_a_conversation_continues_on_any_worker(agent: DemoAgent, run_on: Run) -> None:
     """Its turns have one session, and the whole reply comes back: actions, times, who answered."""
     case = {"id": "ada", "turns": ["My name is Ada", "Open a ticket", "What is my name?"], "expect": "Ada"}
     rows = list(run_on([case], [contains()], repeats=4, concurrency=4).rows())
@@ -143,12 +143,12 @@ def test_a_conversation_continues_on_any_worker(agent: DemoAgent, run_on: RunCas
 
 
 def test_a_run_resumes_with_or_without_the_cluster(
-    agent: DemoAgent, run_cases: RunCases, run_on: RunCases, kept: Path
+    agent: DemoAgent, run: Run, run_on: Run, kept: Path
 ) -> None:
     """What one run sent, here or on a cluster, the next does not send again, wherever it is."""
-    run_cases(messages(2), path=kept)
+    run(messages(2), path=kept)
     run_on(messages(4), path=kept)
-    result = run_cases(messages(6), path=kept)
+    result = run(messages(6), path=kept)
     run_on(messages(6), path=kept)
     assert sorted(sent(agent)) == messages(6)
     assert states(result) == ["complete"] * 6
@@ -156,7 +156,7 @@ def test_a_run_resumes_with_or_without_the_cluster(
     assert kinds.count("sent") == kinds.count("turn") == 6
 
 
-def test_a_429_slows_all_workers_down(agent: DemoAgent, run_on: RunCases) -> None:
+def test_a_429_slows_all_workers_down(agent: DemoAgent, run_on: Run) -> None:
     """Each refused message is sent again, and in the end the agent has taken each once."""
     agent.faults.extend(["429 retry-after"] * 5)
     rows = list(run_on(messages(12), concurrency=6).rows())
@@ -168,7 +168,7 @@ def test_a_429_slows_all_workers_down(agent: DemoAgent, run_on: RunCases) -> Non
 
 @pytest.mark.parametrize("fault", ["cut text", "500", "stall"])
 def test_a_message_that_may_have_arrived_is_not_sent_again(
-    fault: str, agent: DemoAgent, run_on: RunCases, kept: Path
+    fault: str, agent: DemoAgent, run_on: Run, kept: Path
 ) -> None:
     """It is recorded as interrupted with its error, and the next run leaves it alone."""
     agent.faults.append(fault)
@@ -180,7 +180,7 @@ def test_a_message_that_may_have_arrived_is_not_sent_again(
 
 
 def test_a_refused_message_is_sent_by_the_next_run(
-    agent: DemoAgent, client: HaloClient, run_on: RunCases, kept: Path
+    agent: DemoAgent, client: HaloClient, run_on: Run, kept: Path
 ) -> None:
     """After a refused key, or on a worker without a connection, nothing was taken."""
     agent.faults.append("401")
@@ -192,7 +192,7 @@ def test_a_refused_message_is_sent_by_the_next_run(
     assert states(run_on(["one"], path=kept)) == ["complete"]
 
 
-def test_a_killed_worker_sends_nothing_twice(dask: Client, run_on: RunCases, kept: Path) -> None:
+def test_a_killed_worker_sends_nothing_twice(dask: Client, run_on: Run, kept: Path) -> None:
     """Its turns are interrupted, the others are sent once, and its successor helps."""
     released = threading.Event()
     killed = next(iter(dask.run(os.getpid).values()))
@@ -226,7 +226,7 @@ def test_a_killed_worker_sends_nothing_twice(dask: Client, run_on: RunCases, kep
         assert set(messages(120)) - set(sent(agent)) <= {row["message"] for row in lost}
 
 
-def test_an_interrupt_keeps_the_received_parts(run_on: RunCases, kept: Path) -> None:
+def test_an_interrupt_keeps_the_received_parts(run_on: Run, kept: Path) -> None:
     """The workers stop and report what they have received; the same call resumes."""
     released = threading.Event()
 
@@ -249,7 +249,7 @@ def test_an_interrupt_keeps_the_received_parts(run_on: RunCases, kept: Path) -> 
 
 
 def test_secrets_show_nowhere(
-    dask: Client, agent: DemoAgent, run_on: RunCases, kept: Path, caplog: pytest.LogCaptureFixture
+    dask: Client, agent: DemoAgent, run_on: Run, kept: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not in the file, the tasks, or what scheduler, workers and client log when they log everything."""
 
@@ -295,7 +295,7 @@ def test_a_sealed_turn_shows_nothing(agent: DemoAgent) -> None:
         pickle.dumps(client.settings)
 
 
-def test_a_user_token_callable_runs_in_this_process(run_on: RunCases) -> None:
+def test_a_user_token_callable_runs_in_this_process(run_on: Run) -> None:
     """It is called once, and once more when its token is refused."""
     secret = "ha_secret_of_the_test"
     given: list[int] = []
@@ -317,7 +317,7 @@ def test_a_user_token_callable_runs_in_this_process(run_on: RunCases) -> None:
         assert len(agent.requests) == 4
 
 
-def test_a_workers_own_settings_are_not_sent(dask: Client, agent: DemoAgent, run_on: RunCases) -> None:
+def test_a_workers_own_settings_are_not_sent(dask: Client, agent: DemoAgent, run_on: Run) -> None:
     """What is sent is what this process would send, whatever a worker's environment says."""
 
     def set_environment(values: Mapping[str, str | None]) -> None:
@@ -400,9 +400,7 @@ def test_a_sender_that_is_not_renewed_ends(monkeypatch: pytest.MonkeyPatch) -> N
     assert "left alone" not in cluster.senders
 
 
-def test_a_cluster_that_ends_ends_the_run(
-    run_cases: RunCases, kept: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_that_ends_ends_the_run(run: Run, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Running turns are interrupted, stored ones are kept, and the same call resumes without it."""
     monkeypatch.setattr(cluster, "WAIT_FOR_WORKER_S", 2.0)
     released = threading.Event()
@@ -412,18 +410,18 @@ def test_a_cluster_that_ends_ends_the_run(
         dask.retire_workers(list(dask.nthreads()), close_workers=True, remove=True)
 
     with waiting_agent(4, released) as (agent, configs), running(1) as dask:
-        run = partial(run_cases, messages(20), configs=configs, path=kept)
+        start = partial(run, messages(20), configs=configs, path=kept)
         with meanwhile(end), pytest.raises(errors.UsageError, match=r"send for 2 s.*run again"):
-            run(concurrency=4, on=dask)
+            start(concurrency=4, on=dask)
         with pytest.raises(errors.UsageError, match=r"has no workers\. Nothing was sent"):
-            run(on=dask)
+            start(on=dask)
         released.set()
-        result = run(concurrency=20)
+        result = start(concurrency=20)
         assert states(result).count("interrupted") == 4 and states(result).count("complete") == 16
         assert sorted(sent(agent)) == sorted(messages(20))
 
 
-def test_a_client_that_is_closed_ends_the_run(run_cases: RunCases, kept: Path) -> None:
+def test_a_client_that_is_closed_ends_the_run(run: Run, kept: Path) -> None:
     """Nothing waits for its loop, which has ended."""
 
     def end() -> None:
@@ -431,23 +429,23 @@ def test_a_client_that_is_closed_ends_the_run(run_cases: RunCases, kept: Path) -
         dask.close()
 
     with waiting_agent(4, threading.Event()) as (agent, configs), running(1) as dask:
-        run = partial(run_cases, messages(20), configs=configs, path=kept, on=dask)
+        start = partial(run, messages(20), configs=configs, path=kept, on=dask)
         with meanwhile(end), pytest.raises(errors.UsageError, match=r"cluster is closed.*run again"):
-            run(concurrency=4)
+            start(concurrency=4)
         with pytest.raises(errors.UsageError, match="not connected"):
-            run()
+            start()
 
 
 def test_a_wrong_cluster_is_refused(
-    dask: Client, agent: DemoAgent, run_on: RunCases, kept: Path, monkeypatch: pytest.MonkeyPatch
+    dask: Client, agent: DemoAgent, run_on: Run, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is sent or written, with what to give instead."""
     from distributed import Client
 
     configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-    run = partial(run_on, ["one"], path=kept)
+    start = partial(run_on, ["one"], path=kept)
     with pytest.raises(errors.UsageError, match=r"must be a distributed\.Client, not LocalCluster"):
-        run(on=dask.cluster)
+        start(on=dask.cluster)
 
     async def with_asynchronous() -> None:
         address = dask.scheduler_info()["address"]
@@ -455,24 +453,24 @@ def test_a_wrong_cluster_is_refused(
             with pytest.raises(errors.UsageError, match="The Dask client is asynchronous"):
                 await aevaluate(["one"], configs=configs, path=kept, on=asynchronous)
             with pytest.raises(errors.UsageError, match="The Dask client is asynchronous"):
-                run(on=asynchronous)
+                start(on=asynchronous)
 
     asyncio.run(with_asynchronous())
     with pytest.raises(errors.InvalidRequest, match=r"concurrency can be 400 at most"):
-        run(concurrency=401)
+        start(concurrency=401)
     transport = httpx.MockTransport(lambda _: httpx.Response(200))
     own = HaloClient(DEMO_KEY, base_url=agent.url, transport=transport)
     with pytest.raises(errors.InvalidRequest, match="'own' has a client with a transport of its own"):
-        run(configs={"own": own})
+        start(configs={"own": own})
     own = HaloClient(DEMO_KEY, base_url=agent.url, record=Recorder(kept.with_name("recording.jsonl")))
     with pytest.raises(errors.InvalidRequest, match="'own' has a client with a record of its own"):
-        run(configs={"own": own})
+        start(configs={"own": own})
     found = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name: None if name == "distributed" else found(name)
     )
     with pytest.raises(errors.UsageError, match=r"needs the package distributed.*halo-notebook\[dask\]"):
-        run()
+        start()
     assert sent(agent) == [] and not kept.exists()
 
 
@@ -503,7 +501,7 @@ def replaced(name: str, value: Any) -> Any:
     ids=str,
 )
 def test_workers_must_have_this_version(
-    change: tuple[str, Any], words: str, dask: Client, agent: DemoAgent, run_on: RunCases
+    change: tuple[str, Any], words: str, dask: Client, agent: DemoAgent, run_on: Run
 ) -> None:
     """If one of them has another version, or lacks something, nothing is sent."""
     address = next(iter(dask.nthreads()))

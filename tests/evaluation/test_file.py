@@ -22,16 +22,16 @@ from .agents import ok, sent, states
 if TYPE_CHECKING:
     from halo_notebook.stream import JSON
 
-    from .conftest import RunCases
+    from .conftest import Run
 
 
 def lines_of(path: Path) -> list[dict[str, JSON]]:
     return [line for _, line in located_lines(path)]
 
 
-def test_without_a_path_the_file_is_deleted_with_the_result(run_cases: RunCases) -> None:
+def test_without_a_path_the_file_is_deleted_with_the_result(run: Run) -> None:
     """Nothing is left behind for each evaluation that was tried."""
-    result = run_cases(["one"])
+    result = run(["one"])
     folder = result.path.parent
     assert result.path.exists()
     del result
@@ -39,12 +39,12 @@ def test_without_a_path_the_file_is_deleted_with_the_result(run_cases: RunCases)
     assert not folder.exists()
 
 
-def test_a_second_writer_is_refused(run_cases: RunCases, kept: Path) -> None:
+def test_a_second_writer_is_refused(run: Run, kept: Path) -> None:
     """In this process, and in another."""
     journal = Journal(kept)
     try:
         with pytest.raises(errors.UsageError, match="Another evaluation is writing"):
-            run_cases(["one"], path=kept)
+            run(["one"], path=kept)
         code = (
             "import pathlib\nfrom halo_notebook.evaluation.journal import Journal\n"
             f"Journal(pathlib.Path({str(kept)!r}))"
@@ -53,34 +53,34 @@ def test_a_second_writer_is_refused(run_cases: RunCases, kept: Path) -> None:
         assert "Another evaluation is writing" in done.stderr
     finally:
         journal.close()
-    assert len(run_cases(["one"], path=kept)) == 1
+    assert len(run(["one"], path=kept)) == 1
     with pytest.raises(errors.InvalidRequest, match="holds an evaluation"):
-        run_cases(["one"], path=kept, resume=False)
+        run(["one"], path=kept, resume=False)
 
 
 @pytest.mark.parametrize(
     "content", ["my dear diary\n", '{"cells": [', "no newline", "\n", '{"kind":"turn"}\n']
 )
-def test_a_file_of_another_kind_is_not_touched(content: str, run_cases: RunCases, kept: Path) -> None:
+def test_a_file_of_another_kind_is_not_touched(content: str, run: Run, kept: Path) -> None:
     """Such as a notebook whose path was given by mistake."""
     kept.write_text(content)
     with pytest.raises(errors.UsageError, match="is not an evaluation file"):
-        run_cases(["one"], path=kept)
+        run(["one"], path=kept)
     assert kept.read_text() == content
     assert list(kept.parent.iterdir()) == [kept]
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/null", "."])
-def test_a_path_that_is_not_a_file_is_refused(path: str, run_cases: RunCases) -> None:
+def test_a_path_that_is_not_a_file_is_refused(path: str, run: Run) -> None:
     """Reading a device may never end."""
     with pytest.raises(errors.UsageError, match="is not an evaluation file"):
-        run_cases(["one"], path=path)
+        run(["one"], path=path)
 
 
-def test_a_file_whose_first_line_is_incomplete_can_be_used(run_cases: RunCases, kept: Path) -> None:
+def test_a_file_whose_first_line_is_incomplete_can_be_used(run: Run, kept: Path) -> None:
     """A process that was killed at once leaves such a file."""
     kept.write_bytes(b'{"kind":"run","form')
-    assert states(run_cases(["one"], path=kept)) == ["complete"]
+    assert states(run(["one"], path=kept)) == ["complete"]
 
 
 def test_a_line_cut_short_by_a_crash_is_skipped(kept: Path) -> None:
@@ -100,23 +100,23 @@ def test_a_line_cut_short_by_a_crash_is_skipped(kept: Path) -> None:
     assert lines_of(kept.with_name("none")) == []
 
 
-def test_a_full_disk_ends_the_run_in_one_line(agent: DemoAgent, run_cases: RunCases, kept: Path) -> None:
+def test_a_full_disk_ends_the_run_in_one_line(agent: DemoAgent, run: Run, kept: Path) -> None:
     """No message leaves that could not be recorded, and the file can be resumed."""
-    run_cases(["one"], path=kept)
+    run(["one"], path=kept)
     before = kept.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))  # room for a part of a line
     try:
         with pytest.raises(errors.UsageError, match=r"could not be written \(File too large\)"):
-            run_cases(["one", "two", "three"], path=kept)
+            run(["one", "two", "three"], path=kept)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sent(agent) == ["one"]
     assert kept.read_bytes() == before
-    assert set(states(run_cases(["one", "two", "three"], path=kept))) == {"complete"}
+    assert set(states(run(["one", "two", "three"], path=kept))) == {"complete"}
 
 
-def test_no_text_is_held_in_memory(run_cases: RunCases) -> None:
+def test_no_text_is_held_in_memory(run: Run) -> None:
     """Replies of 100 kB each leave next to nothing behind: they are in the file."""
 
     def reply(request: dict[str, JSON]) -> Iterator[Step]:
@@ -124,9 +124,9 @@ def test_no_text_is_held_in_memory(run_cases: RunCases) -> None:
 
     with DemoAgent(first_byte_s=0, reply=reply) as agent:
         configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        run_cases(["warm"], [ok], configs=configs)
+        run(["warm"], [ok], configs=configs)
         tracemalloc.start()
-        result = run_cases([f"{number}" for number in range(600)], [ok], configs=configs)
+        result = run([f"{number}" for number in range(600)], [ok], configs=configs)
         gc.collect()
         held, most = tracemalloc.get_traced_memory()
         sizes = [len(row["text"]) for row in result.rows()]
@@ -137,9 +137,9 @@ def test_no_text_is_held_in_memory(run_cases: RunCases) -> None:
     assert max(most, most_reading) < 25_000_000
 
 
-def test_a_table_reads_only_the_lines_of_its_turns(run_cases: RunCases, kept: Path) -> None:
+def test_a_table_reads_only_the_lines_of_its_turns(run: Run, kept: Path) -> None:
     """The position of each turn's line is remembered: what else is in the file is not read again."""
-    result = run_cases(["one", ["two", "three"]], [ok], path=kept)
+    result = run(["one", ["two", "three"]], [ok], path=kept)
     with kept.open("r+b") as file:
         for at, line in located_lines(kept):
             if line["kind"] != "turn":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from halo_notebook.stream import JSON
 
     from ..harness.kernels import Kernel
-    from .conftest import RunCases
+    from .conftest import Run
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_checks_have_names() -> None:
         named_checks({"x": 3})  # type: ignore[dict-item]
 
 
-def test_async_checks_run_on_the_callers_loop(client: HaloClient, run_cases: RunCases) -> None:
+def test_async_checks_run_on_the_callers_loop(client: HaloClient, run: Run) -> None:
     """In `aevaluate`; `evaluate` awaits them, too."""
 
     async def judged() -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_async_checks_run_on_the_callers_loop(client: HaloClient, run_cases: Run
         await asyncio.sleep(0)
         return True
 
-    assert run_cases(["one"], [plain]).passed("plain") == {"demo": {"1": [True]}}
+    assert run(["one"], [plain]).passed("plain") == {"demo": {"1": [True]}}
 
 
 def test_stored_replies_are_judged_on_the_callers_loop(client: HaloClient, kept: Path) -> None:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from halo_notebook import HaloClient, Reply
     from halo_notebook.demo import DemoAgent
 
-    from .conftest import RunCases
+    from .conftest import Run
 
 
-def test_a_storm_of_429_slows_all_conversations_down(agent: DemoAgent, run_cases: RunCases) -> None:
+def test_a_storm_of_429_slows_all_conversations_down(agent: DemoAgent, run: Run) -> None:
     """Each refused message is sent again, and in the end the agent has taken each once."""
     agent.faults.extend(["429 retry-after"] * 5)
-    rows = list(run_cases(messages(12), concurrency=6).rows())
+    rows = list(run(messages(12), concurrency=6).rows())
     assert {row["status"] for row in rows} == {"complete"}
     assert sum(row["retries"] for row in rows) == 5
     assert len(agent.requests) == 17
@@ -49,17 +49,17 @@ def test_messages_refused_together_halve_the_pace_once() -> None:
     assert pace.gap_s == pytest.approx(0.1)
 
 
-def test_the_rate_limit_is_shared(run_cases: RunCases) -> None:
+def test_the_rate_limit_is_shared(run: Run) -> None:
     """Messages leave no faster than that many a minute, all together, and times count from their leaving."""
     began = time.monotonic()
-    result = run_cases(messages(6), concurrency=6, rate_limit=600)
+    result = run(messages(6), concurrency=6, rate_limit=600)
     assert time.monotonic() - began >= 0.5
     rows = sorted(result.rows(), key=lambda row: row["queue_wait_s"])
     assert rows[-1]["queue_wait_s"] >= 0.45
     assert rows[-1]["first_text_s"] < 0.4
 
 
-def test_slow_checks_hold_the_sending_back(agent: DemoAgent, run_cases: RunCases) -> None:
+def test_slow_checks_hold_the_sending_back(agent: DemoAgent, run: Run) -> None:
     """Few replies wait for a check, however many cases there are, so memory stays flat."""
     sent_meanwhile: list[int] = []
 
@@ -73,26 +73,26 @@ def test_slow_checks_hold_the_sending_back(agent: DemoAgent, run_cases: RunCases
             sent_meanwhile.append(len(agent.requests))
         return True
 
-    result = run_cases(messages(2 * MAX_UNJUDGED), [slow], concurrency=8)
+    result = run(messages(2 * MAX_UNJUDGED), [slow], concurrency=8)
     assert result.passed("slow")["demo"] == {f"{n + 1}": [True] for n in range(2 * MAX_UNJUDGED)}
     assert MAX_UNJUDGED <= sent_meanwhile[0] <= MAX_UNJUDGED + 8
 
 
-def test_a_busy_process_gets_a_note(client: HaloClient, run_cases: RunCases, kept: Path) -> None:
+def test_a_busy_process_gets_a_note(client: HaloClient, run: Run, kept: Path) -> None:
     """Checks that block the caller's loop make the times longer than the agent's, and the result says so."""
 
     def busy(reply: Reply) -> bool:
         time.sleep(0.02)
         return True
 
-    async def run() -> Evaluation:
+    async def evaluated() -> Evaluation:
         configs: dict[str, Any] = {"demo": client}
         return await aevaluate(messages(150), [busy], configs=configs, path=kept, progress=False)
 
-    result = asyncio.run(run())
+    result = asyncio.run(evaluated())
     assert "This machine was too busy" in result.notes()[0]
     median = result.summary()["first_text_s p50"]["demo"]
     for lag_s, notes in ((0.1 * median, 0), (0.3 * median, 1)):
         with kept.open("a") as file:
             file.write(json.dumps({"kind": "lag", "p90_s": lag_s}) + "\n")
-        assert len(run_cases(messages(150), path=kept).notes()) == notes
+        assert len(run(messages(150), path=kept).notes()) == notes

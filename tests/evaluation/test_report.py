@@ -22,7 +22,7 @@ from ..harness.pages import ARTEFACTS, BrowserPage
 
 if TYPE_CHECKING:
     from ..harness.lab import LabPage
-    from .conftest import RunCases
+    from .conftest import Run
 
 CASES: list[Any] = [
     {"id": "memory", "turns": ["My name is Ada", "What is my name?"], "expect": "Ada", "tags": ["memory"]},
@@ -32,12 +32,12 @@ CASES: list[Any] = [
 
 
 @pytest.fixture
-def result(agent: DemoAgent, client: HaloClient, run_cases: RunCases) -> Evaluation:
+def result(agent: DemoAgent, client: HaloClient, run: Run) -> Evaluation:
     """Two configurations, one of them with a conversation that was cut off."""
     agent.faults.append("cut text")
     checks = {"contains": contains(), "acts": action("create_ticket")}
     configs = {"chat": client, "voice": {"client": client, "mode": "voice"}}
-    return run_cases(CASES, checks, configs=configs, repeats=2, concurrency=1)
+    return run(CASES, checks, configs=configs, repeats=2, concurrency=1)
 
 
 def text_of(html: str) -> str:
@@ -123,12 +123,10 @@ def test_the_file_is_self_contained(result: Evaluation, tmp_path: Path) -> None:
         result.to_html(tmp_path / "nowhere" / "x.html")
 
 
-def test_an_evaluation_without_replies_shows_too(
-    agent: DemoAgent, run_cases: RunCases, tmp_path: Path
-) -> None:
+def test_an_evaluation_without_replies_shows_too(agent: DemoAgent, run: Run, tmp_path: Path) -> None:
     """It has no checks, and no reply came."""
     agent.faults.append("401")
-    result = run_cases(["one"])
+    result = run(["one"])
     shown = text_of(result._repr_html_())
     assert "1 conversation: 1 failed" in shown
     assert "failed: Halo refused the key (401: " in shown
@@ -142,14 +140,14 @@ def hostile_reply(request: dict[str, JSON]) -> Iterator[Step]:
 
 
 @pytest.mark.browser
-def test_a_hostile_agent_does_nothing_in_the_file(run_cases: RunCases, tmp_path: Path) -> None:
+def test_a_hostile_agent_does_nothing_in_the_file(run: Run, tmp_path: Path) -> None:
     """Of all hostile samples, opened in a browser, none runs and none loads anything."""
     with DemoAgent(first_byte_s=0, reply=hostile_reply) as agent:
         configs = {"<script>alert(1)</script>": HaloClient(DEMO_KEY, base_url=agent.url)}
         names = list(dict.fromkeys([*TEXTS, *PAYLOADS]))
         cases = [{"id": f"<img src=x onerror=alert(1)>{name}", "turns": [name]} for name in names]
         checks = {"<img src=x onerror=alert(1)>": contains("zzz")}
-        result = run_cases(cases, checks, configs=configs)
+        result = run(cases, checks, configs=configs)
     path = result.to_html(tmp_path / "page.html")
     with BrowserPage() as browser:
         asked: list[str] = []

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from halo_notebook import HaloClient, Reply
     from halo_notebook.demo import DemoAgent
 
-    from .conftest import RunCases
+    from .conftest import Run
 
 
-def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient, run_cases: RunCases) -> None:
+def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient, run: Run) -> None:
     """Each configuration's turns by how they ended, its pass rate with an interval, times, agents."""
     agent.faults.append("cut text")
     configs = {"a": client, "b": {"client": client, "mode": "voice"}}
-    result = run_cases(messages(8), [contains("said")], configs=configs, concurrency=1)
+    result = run(messages(8), [contains("said")], configs=configs, concurrency=1)
     summary = result.summary()
     assert list(summary["turns"]) == [8, 8]
     assert list(summary["complete"] + summary["interrupted"]) == [8, 8]
@@ -46,16 +46,14 @@ def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient, run_cas
     assert "16 conversations" in html and "was interrupted after its message may have been sent" in html
 
 
-def test_a_check_without_a_verdict_has_none_for_a_cut_reply_either(
-    agent: DemoAgent, run_cases: RunCases
-) -> None:
+def test_a_check_without_a_verdict_has_none_for_a_cut_reply_either(agent: DemoAgent, run: Run) -> None:
     """Its cases are those that it has something to say about, however they ended."""
     agent.faults.append("cut text")
     cases = ["cut", {"id": "b", "turns": ["My name is Ada"], "expect": "Ada"}]
-    assert run_cases(cases, [contains()], concurrency=1).passed("contains") == {"demo": {"b": [True]}}
+    assert run(cases, [contains()], concurrency=1).passed("contains") == {"demo": {"b": [True]}}
 
 
-def test_a_check_that_raises_neither_passes_nor_fails(run_cases: RunCases) -> None:
+def test_a_check_that_raises_neither_passes_nor_fails(run: Run) -> None:
     """The result says how often it failed to judge, and how; the run continues, whatever it raises."""
 
     def breaks(reply: Reply) -> bool:
@@ -65,7 +63,7 @@ def test_a_check_that_raises_neither_passes_nor_fails(run_cases: RunCases) -> No
         raise SystemExit(3)
 
     checks: dict[str, Any] = {"breaks": breaks, "leaves": leaves, "odd": lambda reply: "yes"}
-    result = run_cases(["one"], checks)
+    result = run(["one"], checks)
     row = next(result.rows())
     assert row["breaks"] is None and row["breaks note"] == "KeyError: 'nope'"
     assert row["leaves"] is None and row["leaves note"] == "SystemExit: 3"
@@ -76,18 +74,18 @@ def test_a_check_that_raises_neither_passes_nor_fails(run_cases: RunCases) -> No
 
 
 def test_a_cut_reply_counts_as_failed_in_the_progress_bar(
-    agent: DemoAgent, run_cases: RunCases, capsys: pytest.CaptureFixture[str]
+    agent: DemoAgent, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Even if its text would have passed: the bar says what the table will say."""
     agent.faults.append("cut text")
-    result = run_cases(["one"], [contains("This reply")], progress=True)
+    result = run(["one"], [contains("This reply")], progress=True)
     assert "1/1" in (bar := capsys.readouterr().err) and "0 passed, 1 failed" in bar
     assert result.passed("contains(This reply)") == {"demo": {"1": [False]}}
 
 
-def test_rescoring_sends_nothing(agent: DemoAgent, run_cases: RunCases, kept: Path) -> None:
+def test_rescoring_sends_nothing(agent: DemoAgent, run: Run, kept: Path) -> None:
     """The replies are on the disk, with their actions and times."""
-    result = run_cases(["Open a ticket"], [contains("ticket")], path=kept)
+    result = run(["Open a ticket"], [contains("ticket")], path=kept)
     count = len(agent.requests)
     result.rescore({"acted": action("create_ticket"), "slow": lambda reply: reply.elapsed_s > 100})
     assert result.passed("acted") == {"demo": {"1": [True]}}
@@ -97,15 +95,15 @@ def test_rescoring_sends_nothing(agent: DemoAgent, run_cases: RunCases, kept: Pa
         result.passed("contains(ticket)")
 
 
-def test_two_agents_under_one_configuration_get_a_note(run_cases: RunCases, kept: Path) -> None:
+def test_two_agents_under_one_configuration_get_a_note(run: Run, kept: Path) -> None:
     """Their replies cannot be compared as one configuration's."""
-    run_cases(["one"], path=kept)
+    run(["one"], path=kept)
     kept.write_text(kept.read_text().replace('"agent_id":"agent_demo"', '"agent_id":"agent_other"'))
-    result = run_cases(["one", "two"], path=kept)
+    result = run(["one", "two"], path=kept)
     assert any("More than one agent answered as 'demo'" in note for note in result.notes())
 
 
-def test_a_conversation_is_shown_as_in_a_cell(run_cases: RunCases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversation_is_shown_as_in_a_cell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Message and reply of each turn, as safe HTML."""
     shown: list[dict[str, str]] = []
 
@@ -113,7 +111,7 @@ def test_a_conversation_is_shown_as_in_a_cell(run_cases: RunCases, monkeypatch: 
         shown.append(data)
 
     monkeypatch.setattr("IPython.display.publish_display_data", publish)
-    run_cases(["other", ["My name is <Ada>", "Open a ticket"]]).show(1)
+    run(["other", ["My name is <Ada>", "Open a ticket"]]).show(1)
     assert len(shown) == 2
     assert "My name is &lt;Ada&gt;" in shown[0]["text/html"]
     assert "create_ticket" in shown[1]["text/html"]

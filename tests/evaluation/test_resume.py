@@ -19,92 +19,90 @@ from halo_notebook.demo import DEMO_KEY, DemoAgent
 from .agents import in_two_parts, messages, ok, sent, states, wait_until
 
 if TYPE_CHECKING:
-    from .conftest import RunCases
+    from .conftest import Run
 
 INTERRUPTED = "1 conversation was interrupted after its message may have been sent"
 
 
-def test_stored_turns_are_not_sent_again(agent: DemoAgent, run_cases: RunCases, kept: Path) -> None:
+def test_stored_turns_are_not_sent_again(agent: DemoAgent, run: Run, kept: Path) -> None:
     """An edited case is sent again, of the others only an added one, and a renamed one not at all."""
-    run_cases(["one", {"id": "b", "turns": ["two"]}], path=kept)
+    run(["one", {"id": "b", "turns": ["two"]}], path=kept)
     assert sorted(sent(agent)) == ["one", "two"]
     cases = [{"id": "renamed", "turns": ["two"], "expect": "x"}, "one", "two!", "three"]
-    result = run_cases(cases, [contains()], path=kept)
+    result = run(cases, [contains()], path=kept)
     assert sorted(sent(agent)[2:]) == ["three", "two!"]
     assert [row["case"] for row in result.rows()] == ["renamed", "2", "3", "4"]
     assert result.passed("contains") == {"demo": {"renamed": [False]}}
 
 
 def test_a_message_refused_until_the_end_is_sent_by_the_next_run(
-    agent: DemoAgent, run_cases: RunCases, kept: Path
+    agent: DemoAgent, run: Run, kept: Path
 ) -> None:
     """A 503 that says when to come back was not taken, as a 429 was not."""
     agent.faults.extend(["503 retry-after 0"] * 6)
-    first = run_cases(["one"], path=kept)
+    first = run(["one"], path=kept)
     assert states(first) == ["failed"]
     assert first.notes() == []
-    assert states(run_cases(["one"], path=kept)) == ["complete"]
+    assert states(run(["one"], path=kept)) == ["complete"]
     assert len(agent.requests) == 7
 
 
-def test_a_refused_key_is_tried_again_by_the_next_run(
-    agent: DemoAgent, run_cases: RunCases, kept: Path
-) -> None:
+def test_a_refused_key_is_tried_again_by_the_next_run(agent: DemoAgent, run: Run, kept: Path) -> None:
     """Nothing was taken, so nothing can be sent twice."""
     agent.faults.extend(["401", "401"])
-    first = run_cases(["one", "two"], [ok], path=kept)
+    first = run(["one", "two"], [ok], path=kept)
     assert states(first) == ["failed", "failed"]
     assert first.passed("ok") == {"demo": {"1": [False], "2": [False]}}
     assert "refused the key" in next(first.rows())["error"]
-    assert states(run_cases(["one", "two"], path=kept)) == ["complete", "complete"]
+    assert states(run(["one", "two"], path=kept)) == ["complete", "complete"]
     assert len(agent.requests) == 4
 
 
 def test_a_conversation_refused_at_a_later_turn_is_not_restarted(
-    agent: DemoAgent, run_cases: RunCases, kept: Path
+    agent: DemoAgent, run: Run, kept: Path
 ) -> None:
     """It failed, in every table; its first turn had arrived, so it is not started again automatically."""
     agent.faults.extend(["drip", "401"])
     cases = [["one", "two", "three"]]
-    result = run_cases(cases, [ok], path=kept)
+    result = run(cases, [ok], path=kept)
     assert states(result) == ["complete", "failed", "skipped"]
     assert repr(result) == "Evaluation(1 conversation: 1 failed)"
     summary = result.summary()[["complete", "failed", "interrupted", "not asked"]]
     assert list(summary.loc["demo"]) == [1, 1, 0, 1]
     assert INTERRUPTED in result.notes()[0]
     assert list(result.failures()["turn"]) == [2, 3]
-    run_cases(cases, path=kept)
+    run(cases, path=kept)
     assert sent(agent) == ["one", "two"]
 
 
 @pytest.mark.parametrize("fault", ["cut text", "500", "stall", "close"])
 def test_a_message_that_may_have_arrived_is_not_sent_again(
-    fault: str, agent: DemoAgent, run_cases: RunCases, kept: Path
+    fault: str, agent: DemoAgent, run: Run, kept: Path
 ) -> None:
     """It is recorded as interrupted, does not pass, and the next run leaves it alone."""
     agent.faults.append(fault)
-    first = run_cases([["one", "two"]], [ok], path=kept)
+    first = run([["one", "two"]], [ok], path=kept)
     assert states(first) == ["interrupted", "skipped"]
     assert first.passed("ok") == {"demo": {"1": [False]}}
     assert INTERRUPTED in first.notes()[0]
-    assert states(run_cases([["one", "two"]], path=kept)) == ["interrupted", "skipped"]
+    assert states(run([["one", "two"]], path=kept)) == ["interrupted", "skipped"]
     assert sent(agent) == ["one"]
 
 
-def test_resume_interrupted_sends_it_again(agent: DemoAgent, run_cases: RunCases, kept: Path) -> None:
+def test_resume_interrupted_sends_it_again(agent: DemoAgent, run: Run, kept: Path) -> None:
     """In a fresh session, from its first turn; a complete conversation is left alone."""
     agent.faults.append("cut text")
     cases = [["one", "two"], "three"]
-    first = run_cases(cases, [ok], path=kept, concurrency=1)
+    first = run(cases, [ok], path=kept, concurrency=1)
     assert states(first) == ["interrupted", "skipped", "complete"]
-    again = run_cases(cases, [ok], path=kept, resume="interrupted")
+    again = run(cases, [ok], path=kept, resume="interrupted")
     assert states(again) == ["complete"] * 3
     assert again.passed("ok") == {"demo": {"1": [True], "2": [True]}}
     assert sent(agent) == ["one", "three", "one", "two"]
     assert "session_id" not in agent.requests[2].body
     assert again.notes() == []
     # A later run finds the last conversation in the file.
-    later = run_cases(cases, [ok], path=kept)
+    later = run(cases, [ok], path=kept)
     assert [row["text"] for row in later.rows()] == [row["text"] for row in again.rows()]
     assert len(agent.requests) == 4
 
@@ -120,7 +118,7 @@ evaluate(cases, configs={{"demo": client}}, path={path!r}, concurrency=4, progre
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_after_the_process_ends_only_unsent_messages_are_sent(
-    how: signal.Signals, run_cases: RunCases, kept: Path
+    how: signal.Signals, run: Run, kept: Path
 ) -> None:
     """Killed or interrupted: complete turns are kept, and those that were running are not sent again."""
     with DemoAgent(first_byte_s=0, reply=in_two_parts(0.1)) as agent:
@@ -131,7 +129,7 @@ def test_after_the_process_ends_only_unsent_messages_are_sent(
         process.wait(20)
         assert 14 <= len(sent(agent)) < 40
         configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        result = run_cases(messages(40), configs=configs, path=kept)
+        result = run(messages(40), configs=configs, path=kept)
         assert len(set(sent(agent))) == len(sent(agent))  # each at most once, in both runs together
         unsent = set(messages(40)) - set(sent(agent))
         rows = list(result.rows())
@@ -142,23 +140,23 @@ def test_after_the_process_ends_only_unsent_messages_are_sent(
         assert len(sessions) == states(result).count("complete")
 
 
-def test_an_interrupt_returns_what_there_is(run_cases: RunCases, kept: Path) -> None:
+def test_an_interrupt_returns_what_there_is(run: Run, kept: Path) -> None:
     """The result says that it is incomplete, and the same call resumes it."""
     with DemoAgent(first_byte_s=0, reply=in_two_parts(0.2)) as agent:
         configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
         threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        result = run_cases(messages(60), [ok], configs=configs, path=kept, concurrency=4)
+        result = run(messages(60), [ok], configs=configs, path=kept, concurrency=4)
         assert result.interrupted
         assert states(result).count("complete") > 0 and states(result).count("not run") > 0
         assert states(result).count("interrupted") <= 4
         assert "the same call resumes it" in result.notes()[0]
         assert any(row["text"] == "first " for row in result.rows() if row["status"] == "interrupted")
-        again = run_cases(messages(60), configs=configs, path=kept, concurrency=16)
+        again = run(messages(60), configs=configs, path=kept, concurrency=16)
         assert states(again).count("not run") == 0
         assert len(set(sent(agent))) == len(sent(agent)) >= 56
 
 
-def test_a_turn_that_was_not_started_has_no_result_yet(run_cases: RunCases) -> None:
+def test_a_turn_that_was_not_started_has_no_result_yet(run: Run) -> None:
     """A stopped run says how many cases it covers; a case that was not sent has not failed."""
 
     def stops(reply: Reply) -> bool:
@@ -166,7 +164,7 @@ def test_a_turn_that_was_not_started_has_no_result_yet(run_cases: RunCases) -> N
             raise KeyboardInterrupt
         return False
 
-    result = run_cases(messages(400), [stops], concurrency=1)
+    result = run(messages(400), [stops], concurrency=1)
     assert states(result).count("not run") > 300
     result.rescore([ok])
     rate = result.summary()["ok"]["demo"]
@@ -176,7 +174,7 @@ def test_a_turn_that_was_not_started_has_no_result_yet(run_cases: RunCases) -> N
     assert len(result.failures()) == states(result).count("interrupted")
 
 
-def test_turns_that_an_interrupt_left_unjudged_are_counted(run_cases: RunCases) -> None:
+def test_turns_that_an_interrupt_left_unjudged_are_counted(run: Run) -> None:
     """A check that was stopped has not judged: the result says of how many turns, and can judge them."""
     stopped: list[bool] = []
 
@@ -186,7 +184,7 @@ def test_turns_that_an_interrupt_left_unjudged_are_counted(run_cases: RunCases) 
             raise KeyboardInterrupt
         return True
 
-    result = run_cases(["one", "two"], [stops], concurrency=1)
+    result = run(["one", "two"], [stops], concurrency=1)
     assert result.interrupted
     assert "Check 'stops' has not judged 1 turn yet; rescore() does." in result.notes()
     result.rescore()
