@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from ..concurrency.loop import IN_BROWSER
 from .tokens import CallUser, UserTokens, call_in_thread
-from .transports.protocol import Transport
+from .transports.protocol import Tap, Transport
 
 if TYPE_CHECKING:
     import httpx
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .request import Request
     from .secrets import Secret
     from .settings import ClientSettings
-    from .tap import Tap
 
 AnyTransport: TypeAlias = "Transport | httpx.AsyncBaseTransport"
 

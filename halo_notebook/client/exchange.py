@@ -24,7 +24,6 @@ from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .secrets import Secret, shown
-from .tap import Sent
 from .tokens import CallUser, call_in_thread
 from .transports.body import decoded
 from .transports.protocol import Clock, Outgoing
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 
     from .endpoint import Endpoint
     from .request import Request
-    from .tap import Passing
-    from .transports.protocol import Incoming
+    from .transports.protocol import Incoming, Passing
 
 MAX_RETRY_WAIT_S = 60.0
 """A longer `Retry-After` is reported, not waited for."""
@@ -56,14 +54,13 @@ class Exchange:
     """See the module.
 
     Args:
-        endpoint: where the message goes.
-        request: the message.
         call: calls the user's callables. Default: on a thread.
-        path: below the base URL.
 
     Attributes:
         request: what is sent.
         reply: what has been received; it grows.
+        path: below the base URL.
+        tries: how often the request has been sent.
         attended: whether somebody can let a `Replay` by steps continue.
         clock: what the reply's times are taken from.
         secrets: the key, and the user tokens that were sent.
@@ -80,12 +77,13 @@ class Exchange:
         self.reply = Reply()
         self.attended = False
         self.clock = Clock()
+        self.path = path
+        self.tries = 0
+        self.source = endpoint.settings.source
         self.secrets: list[Secret] = [endpoint.settings.api_key]
         self._endpoint = endpoint
         self._settings = endpoint.settings
         self._call = call
-        self._path = path
-        self._tries = 0
         self._incoming: Incoming | None = None
         self._passing: Passing | None = None
         self._batches: AsyncGenerator[list[Event], None] | None = None
@@ -143,7 +141,7 @@ class Exchange:
     async def _run(self) -> AsyncGenerator[list[Event], None]:
         incoming = self._incoming
         assert incoming is not None, "opening made it"
-        whole = None if self._path == "/chat/stream" else _WholeAnswer()
+        whole = None if self.path == "/chat/stream" else _WholeAnswer()
         parser = whole or StreamParser(max_record_bytes=self._settings.max_record_bytes)
         try:
             try:
@@ -246,7 +244,7 @@ class Exchange:
             self.secrets.append(token)
         transport, settings = self._endpoint.on_loop(), self._settings
         outgoing = Outgoing(
-            settings.base_url + self._path,
+            settings.base_url + self.path,
             _headers(settings.api_key.reveal()),
             _as_json(body).encode("utf-8", "replace"),
             settings.connect_timeout_s,
@@ -255,21 +253,11 @@ class Exchange:
             self._has_left,
             self,
         )
-        self._tries += 1
+        self.tries += 1
         self.clock = Clock()
         self.reply.may_have_arrived = False
         if (tap := self._endpoint.record) is not None:
-            self._passing = tap.begin(
-                Sent(
-                    self._path,
-                    shown_body(self.request),
-                    self._tries,
-                    settings.source,
-                    self.secrets,
-                    self._now_s,
-                    lambda: self.reply.may_have_arrived,
-                )
-            )
+            self._passing = tap.begin(self)
         with self._mapped_errors():
             incoming = await transport.send(outgoing)
         self.reply.may_have_arrived = True
@@ -281,9 +269,6 @@ class Exchange:
             raise status_error(incoming, await self._error_body(incoming), self.secrets)
         finally:
             await self._close(incoming)
-
-    def _now_s(self) -> float:
-        return self.clock.now_s()
 
     def _leaves(self) -> None:
         self.reply.may_have_arrived = True
@@ -339,13 +324,7 @@ async def _tapped(chunks: AsyncIterator[bytes], passing: Passing) -> AsyncIterat
 def dry_run(base_url: str, request: Request, path: str) -> dict[str, JSON]:
     """The exact request as JSON, its secrets as 'set'."""
     headers: dict[str, JSON] = {**_headers("set")}
-    return {"method": "POST", "url": base_url + path, "headers": headers, "body": shown_body(request)}
-
-
-def shown_body(request: Request) -> dict[str, JSON]:
-    """The request's JSON, its user token as 'set'."""
-    token: dict[str, JSON] = {"user_token": "set"} if request.user_token is not None else {}
-    return {**request.body, **token}
+    return {"method": "POST", "url": base_url + path, "headers": headers, "body": request.shown}
 
 
 def _headers(key: str) -> dict[str, str]:

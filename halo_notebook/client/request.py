@@ -188,6 +188,11 @@ class Request:
         """The message as sent."""
         return str(self.body["message"])
 
+    @property
+    def shown(self) -> dict[str, JSON]:
+        """The request as JSON, its user token as 'set'."""
+        return self.body if self.user_token is None else {**self.body, "user_token": "set"}
+
 
 def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Request:
     """Return the request to send, or raise `InvalidRequest`.

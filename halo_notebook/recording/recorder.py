@@ -27,8 +27,7 @@ from .format import FORMAT, HEADERS, Chunks, RecordedExchange, read_recording
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..client.tap import Sent
-    from ..client.transports.protocol import Incoming
+    from ..client.transports.protocol import Incoming, Turn
 
 _SHORTEST_MASKED = 8
 """A cut reply may end with this many characters of a secret: ``ab_live_`` is not secret."""
@@ -84,10 +83,10 @@ class Recorder:
         # Unlike a Path's own method, this raises for no name.
         return self.path == Path(os.path.expanduser(path)).absolute() and self.path.exists()  # noqa: PTH111
 
-    def begin(self, sent: Sent) -> Passing:
-        """Keep the exchange that begins; see `client.tap.Tap`."""
-        self._secrets |= {secret.reveal() for secret in sent.secrets}
-        return Passing(self, sent)
+    def begin(self, turn: Turn) -> Passing:
+        """Keep the exchange that begins; see `Tap`."""
+        self._secrets |= {secret.reveal() for secret in turn.secrets}
+        return Passing(self, turn)
 
     def keep(self, exchange: RecordedExchange) -> None:
         """Add an exchange to the file, without its secrets. One that cannot be written is `lost`."""
@@ -138,9 +137,9 @@ class Recorder:
 class Passing:
     """An exchange while it passes; it is kept when it has ended."""
 
-    def __init__(self, recorder: Recorder, sent: Sent) -> None:
+    def __init__(self, recorder: Recorder, turn: Turn) -> None:
         self._recorder = recorder
-        self._sent = sent
+        self._turn = turn
         self._at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._status: int | None = None
         self._headers: dict[str, str] = {}
@@ -149,35 +148,35 @@ class Passing:
         self._over = False
 
     def head(self, incoming: Incoming) -> None:
-        self._status, self._head_at_s = incoming.status, self._sent.now_s()
+        self._status, self._head_at_s = incoming.status, self._turn.clock.now_s()
         given = incoming.headers
         self._headers = {name: given[name.lower()] for name in HEADERS if name.lower() in given}
 
     def chunk(self, data: bytes) -> None:
-        self._chunks.append((self._sent.now_s(), data))
+        self._chunks.append((self._turn.clock.now_s(), data))
 
     def end(self, error: BaseException | None) -> None:
         if self._over:
             return
         self._over = True
-        sent, broken = self._sent, isinstance(error, Exception)
+        turn, broken = self._turn, isinstance(error, Exception)
         name = type(error).__name__ if isinstance(error, TransportError) else "BrokeOff"
         self._recorder.keep(
             RecordedExchange(
-                path=sent.path,
-                body=sent.body,
+                path=turn.path,
+                body=turn.request.shown,
                 status=self._status,
                 headers=self._headers,
                 head_at_s=self._head_at_s,
                 chunks=tuple(self._chunks),
                 how="broken" if broken else "whole" if error is None else "stopped",
-                ended_at_s=sent.now_s(),
+                ended_at_s=turn.clock.now_s(),
                 error=name if broken else "",
                 why=str(error) if broken else "",
                 silence_s=error.after_s if isinstance(error, Silent) else None,
-                may_have_arrived=sent.may_have_arrived() and not isinstance(error, NotConnected),
-                tries=sent.tries,
-                source=sent.source,
+                may_have_arrived=turn.reply.may_have_arrived and not isinstance(error, NotConnected),
+                tries=turn.tries,
+                source=turn.source,
                 at=self._at,
             )
         )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from ...reply import Reply
+    from ..request import Request
+    from ..secrets import Secret
 
 
 class TransportError(Exception):
@@ -63,9 +65,14 @@ class Clock:
 
 
 class Turn(Protocol):
-    """The turn that a request belongs to, for a replay; see `Exchange`."""
+    """The turn that a request belongs to, for a replay and for a tap; see `Exchange`."""
 
+    request: Request
     reply: Reply
+    path: str
+    tries: int
+    source: str
+    secrets: list[Secret]
     state: str
     attended: bool
     clock: Clock
@@ -76,7 +83,6 @@ class Outgoing:
     """A POST request.
 
     Attributes:
-        url, headers, body: what is sent.
         connect_s: seconds to wait for a connection.
         silence_s: seconds to wait for the first byte and between chunks.
         leaves: called just before the first byte may leave.
@@ -125,4 +131,23 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
+        ...
+
+
+class Passing(Protocol):
+    """An exchange while it passes. `end` is called with the error that ended it, or None for its regular
+    end; only the first call counts."""
+
+    def head(self, incoming: Incoming) -> None: ...
+
+    def chunk(self, data: bytes) -> None: ...
+
+    def end(self, error: BaseException | None) -> None: ...
+
+
+class Tap(Protocol):
+    """Keeps what passes between a client and its agent, as a `Recorder` does, and changes nothing in it."""
+
+    def begin(self, turn: Turn) -> Passing:
+        """A request of that turn is about to be sent."""
         ...
