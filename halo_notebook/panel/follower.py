@@ -65,7 +65,7 @@ async def register_changed(state: PanelState) -> None:
     """Tell the page which sessions there are, and show the one that has its name now."""
     session, old = state.register.get(state.session_name), state.session
     unfinished = old.busy or state.queue
-    state.emit("sessions", sessions=state.session_list())
+    state.emit_sessions()
     if session is not old:
         await show(state, session)
         if unfinished:
@@ -147,7 +147,7 @@ async def _until_ended(following: Following, turn: Turn) -> None:
     while following.panels and not following.over.is_set():
         if not await _is_set(following.news, BEAT_S):
             for panel in following.panels:
-                panel.beat(reply.state)
+                panel.tell("beat", epoch=panel.epoch, seq=panel.seq, state=reply.state)
             continue
         first_text = not painted_text and reply.first_text_s is not None
         if not first_text and await _is_set(following.over, pacer.wait_s()):
@@ -191,12 +191,12 @@ def _end(panel: PanelState, turn: Turn, number: int) -> None:
     _act(panel, turn)
     for payload in reply.summary_only:
         for callback in panel.on_action:
-            panel.callbacks.call(callback, ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
+            panel.call(callback, ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
     panel.emit_turn(number)
-    panel.emit("sessions", sessions=panel.session_list())
+    panel.emit_sessions()
     panel.note_status()
     for callback in panel.on_reply:
-        panel.callbacks.call(callback, reply)
+        panel.call(callback, reply)
 
 
 def _act(panel: PanelState, turn: Turn) -> None:
@@ -205,4 +205,4 @@ def _act(panel: PanelState, turn: Turn) -> None:
     panel.acted[turn] = len(events)
     for event in events[acted:]:
         for callback in panel.on_action:
-            panel.callbacks.call(callback, event)
+            panel.call(callback, event)

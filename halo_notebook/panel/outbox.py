@@ -159,7 +159,8 @@ def _hold(state: PanelState, outbox: Outbox, refused: Message | None = None) -> 
 async def _send_all(state: PanelState, outbox: Outbox) -> None:
     while True:
         await outbox.session.idle()
-        message = outbox.next  # until now it could be taken back or held
+        # Until now it could be taken back or held.
+        message = next((each for each in outbox.messages if each.state == "waiting"), None)
         if message is None:
             break
         if message.sent.set_running_or_notify_cancel():

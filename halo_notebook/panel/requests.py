@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..concurrency.loop import in_worker
 from ..errors import HaloError, UsageError
-from ..stream import JSON
 from . import follower, outbox
 from .state import Message, PanelState
 
@@ -39,7 +38,7 @@ async def handle(state: PanelState, request: Any) -> None:
     if cid not in state.requests:
         state.requests[cid] = None
         if len(state.requests) > _MAX_KNOWN:
-            state.requests.popitem(last=False)
+            del state.requests[next(iter(state.requests))]
         try:
             answer = _HANDLERS.get(str(request.get("kind")), _unknown)(state, request)
             answer = await answer if inspect.isawaitable(answer) else answer
@@ -48,7 +47,7 @@ async def handle(state: PanelState, request: Any) -> None:
         except Exception as error:  # noqa: BLE001  # the page waits for an answer, whatever went wrong
             _log.error("A panel's request failed", exc_info=error)
             answer = {"error": f"That failed in the kernel ({type(error).__name__})."}
-    state.tell({"kind": "answer", "cid": cid, **(answer or {})})
+    state.tell("answer", cid=cid, **(answer or {}))
 
 
 def _unknown(state: PanelState, request: Request) -> None:
@@ -119,7 +118,7 @@ async def _earlier(state: PanelState, request: Request) -> View:
     if not isinstance(before, int):
         raise UsageError("The page is out of date. Reload the page.")
     turns, earlier = await in_worker(state.turns_before, before)
-    return {"turns": list[JSON](turns), "earlier": earlier, "before": before}
+    return {"turns": turns, "earlier": earlier, "before": before}
 
 
 async def _views(state: PanelState, request: Request) -> None:
@@ -131,7 +130,7 @@ async def _views(state: PanelState, request: Request) -> None:
         state.following.news.set()  # the text of a running turn that it has missed
     elif before and not viewed:
         state.listens = False
-        state.tell({"kind": "views"})  # another page may show it, and says so
+        state.tell("views")  # another page may show it, and says so
 
 
 _HANDLERS: dict[str, Callable[[PanelState, Request], Any]] = {

@@ -1,17 +1,18 @@
-"""What the files of a panel share, and how it tells its page of it.
+"""What the files of a panel share: its page, its messages, its callbacks.
 
-Everything here changes on the loop only, each time in one step, so there are no locks. Each message to
-the page carries the number after the last one's. A panel that no page shows sends none; the page that
-shows it again gets a snapshot first.
+Everything here changes on the loop only, each time in one step, except where it says "any thread". Each
+message to the page carries the number after the last one's. A panel that no page shows sends none; the
+page that shows it again gets a snapshot first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+import logging
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -23,24 +24,32 @@ from IPython.display import publish_display_data
 
 from ..client.settings import configured
 from ..concurrency.loop import in_worker
-from ..concurrency.usercode import Home
+from ..concurrency.usercode import Home, UserCodeError
 from ..display.text import one_line
 from ..display.timeline import Timeline
 from ..display.words import counted
 from ..errors import ConfigError
-from ..stream import JSON
-from .callbacks import Callback, Callbacks
-from .views import Frames, head_view, static_html, turn_view
+from .views import Frames, View, head_view, static_html, turn_view
 
 if TYPE_CHECKING:
     from ..client.sync import HaloClient
     from ..kernel import Connection
     from ..reply import Reply
     from ..session import Rating, Session, SessionRegister, Turn
-    from .views import View
+    from ..stream import JSON
 
 MAX_SNAPSHOT_TURNS = 30
 MAX_SNAPSHOT_BYTES = 500_000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Callback:
+    """A program's callback, with the context and the loop in which it was registered."""
+
+    function: Callable[..., Any]
+    home: Home = field(default_factory=Home)
 
 
 @dataclass(eq=False)
@@ -51,7 +60,7 @@ class Message:
         cid: the page's id for it.
         exact: whether it is sent with its own `fields` only, without the panel's.
         sent: gets its reply, or its error.
-        state: ``waiting``; ``held``: not sent until it is released, because of `error` where it was
+        state: ``waiting``; ``held``: not sent until it is released, because of `error` if it was
             refused; ``sending``: too late to take it back.
     """
 
@@ -63,17 +72,14 @@ class Message:
     state: Literal["waiting", "held", "sending"] = "waiting"
     error: str = ""
 
-    def view(self) -> JSON:
-        return {"cid": self.cid, "text": self.text, "held": self.state == "held", "error": self.error}
-
 
 @dataclass(eq=False)
 class Outbox:
     """The messages of one session that have no turn yet, in order.
 
     Attributes:
-        running: sends them as long as one waits; `attempt`: sends one of them.
-        spare: ends what holds them when the turn that runs is stopped or fails.
+        running: sends them; `attempt`: sends one of them.
+        spare: lets them be sent even if the turn that runs is stopped or fails.
     """
 
     session: Session
@@ -82,11 +88,6 @@ class Outbox:
     attempt: asyncio.Task[None] | None = None
     spare: Callable[[], None] = lambda: None
 
-    @property
-    def next(self) -> Message | None:
-        """The message to send next."""
-        return next((message for message in self.messages if message.state == "waiting"), None)
-
 
 @dataclass(eq=False)
 class Following:
@@ -94,7 +95,7 @@ class Following:
 
     Attributes:
         ended: how many of its turns have ended, and are whole on the pages.
-        views: these turns by their numbers, each rendered when it is first needed, and its size.
+        views: these turns by their numbers, each rendered when first needed, with its size in bytes.
         frames: of the turn that runs; `shown`: what they have shown of it.
         turns: set when its turns or its panels have changed.
         news: set when something of the turn that runs has arrived; `over`: when its reply has ended.
@@ -117,54 +118,56 @@ class Following:
         self.ended = len(turns) - (bool(turns) and turns[-1].reply.status == "streaming")
 
 
+@dataclass(eq=False)
 class PanelState:
     """What the files of one panel share.
 
-    Args:
+    Attributes:
         session_name: of the session that the program wants shown. The page follows.
-        register, connection: the kernel's.
         client: sends the messages; None for the connection's.
-        send: sends one message to the page.
-        publish: sets one of the panel's traits.
+        send: sends one message to the page; `publish`: sets one of the panel's traits.
+        saved: the last snapshot.
+        viewed: whether a page shows the panel; True until a page says otherwise.
+        listens: whether the page has the snapshot with which the epoch begins.
+        lock: held while a message is sent or a trait set, and for no longer.
+        queue, ratings: as the page knows them.
+        cids: the page's ids of the messages that were sent from here.
+        acted: how many actions of a turn the callbacks have had.
+        requests: the ids of those that have arrived; `exported`: the parts of the last export.
     """
 
-    def __init__(
-        self,
-        session_name: str,
-        register: SessionRegister,
-        connection: Connection,
-        client: HaloClient | None,
-        *,
-        send: Callable[[View], None],
-        publish: Callable[[str, Any], None],
-    ) -> None:
-        self.session_name = session_name
-        self.register = register
-        self.connection = connection
-        self.client = client
-        self.send = send
-        self.publish = publish
-        self.home = Home()  # where the user's code runs
-        self.fields: Any = {}
-        self.following = Following(register.get(session_name))
-        self.epoch = self.seq = 0
-        self.saved: View | None = None  # the last snapshot
-        self.viewed = True  # until the page says otherwise
-        self.listens = False  # whether it has the snapshot with which the epoch begins
-        self.closed = False
-        self.lock = threading.Lock()  # held while a message is sent or a trait set, and for no longer
-        self.outboxes: dict[Session, Outbox] = {}
-        self.queue: list[JSON] = []  # what waits, as the page knows it
-        self.ratings: WeakKeyDictionary[Turn, Rating | None] = WeakKeyDictionary()  # as the page knows them
-        self.cids: WeakKeyDictionary[Turn, str] = WeakKeyDictionary()  # of the messages sent from here
-        self.acted: WeakKeyDictionary[Turn, int] = WeakKeyDictionary()  # actions that callbacks have had
-        self.requests: OrderedDict[str, None] = OrderedDict()  # the ids of those that have come
-        self.exported: list[str] = []  # the parts of the last export
-        self.display_id = f"halo-{uuid.uuid4().hex}"
-        self.has_static_copy = False
-        self.on_reply: list[Callback] = []
-        self.on_action: list[Callback] = []
-        self.callbacks = Callbacks(self._callback_failed)
+    session_name: str
+    register: SessionRegister
+    connection: Connection
+    client: HaloClient | None
+    send: Callable[[View], None]
+    publish: Callable[[str, Any], None]
+    home: Home = field(default_factory=Home)
+    fields: Any = field(default_factory=dict)
+    following: Following = field(init=False)
+    epoch: int = 0
+    seq: int = 0
+    saved: View | None = None
+    viewed: bool = True
+    listens: bool = False
+    closed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    outboxes: dict[Session, Outbox] = field(default_factory=dict)
+    queue: list[JSON] = field(default_factory=list)
+    ratings: WeakKeyDictionary[Turn, Rating | None] = field(default_factory=WeakKeyDictionary)
+    cids: WeakKeyDictionary[Turn, str] = field(default_factory=WeakKeyDictionary)
+    acted: WeakKeyDictionary[Turn, int] = field(default_factory=WeakKeyDictionary)
+    requests: dict[str, None] = field(default_factory=dict)
+    exported: list[str] = field(default_factory=list)
+    display_id: str = field(default_factory=lambda: f"halo-{uuid.uuid4().hex}")
+    has_static_copy: bool = False
+    on_reply: list[Callback] = field(default_factory=list)
+    on_action: list[Callback] = field(default_factory=list)
+    _called: Future[None] | None = None  # ends when the last callback has
+    _calling: set[asyncio.Task[None]] = field(default_factory=set)  # the loop itself holds no task
+
+    def __post_init__(self) -> None:
+        self.following = Following(self.register.get(self.session_name))
 
     @property
     def session(self) -> Session:
@@ -173,86 +176,57 @@ class PanelState:
 
     # --- To the page ---
 
-    def tell(self, content: View) -> None:
+    def tell(self, kind: str, **content: JSON) -> None:
         """Send one message, unless the panel is closed; on any thread."""
         with self.lock:
             if not self.closed:
-                self.send(content)
+                self.send({"kind": kind, **content})
 
     def emit(self, kind: str, **content: JSON) -> None:
         """Send the next message of the sequence."""
         if self.listens:
             self.seq += 1
-            self.tell({"kind": kind, "epoch": self.epoch, "seq": self.seq, **content})
-
-    def beat(self, state: str) -> None:
-        """Tell the page that a turn is still running."""
-        self.tell({"kind": "beat", "epoch": self.epoch, "seq": self.seq, "state": state})
+            self.tell(kind, epoch=self.epoch, seq=self.seq, **content)
 
     def emit_queue(self) -> None:
         """Tell the page what waits, when that has changed."""
-        queue = self.waiting()
-        if queue != self.queue:
+        if (queue := self._waiting()) != self.queue:
             self.queue = queue
             self.emit("queue", queue=queue)
 
+    def emit_sessions(self) -> None:
+        """Tell the page which sessions there are."""
+        self.emit("sessions", sessions=self._sessions())
+
     def emit_turn(self, number: int) -> None:
         """Tell the page the whole of a turn that has ended."""
-        self.emit("turn", turn=self.turn_view(self.following, number)[0])
-        self.saved = self.snapshot()
+        self.emit("turn", turn=self._turn_view(self.following, number)[0])
+        self.saved = self._snapshot()
 
     def notice(self, text: str) -> None:
         """Show one line in the page."""
-        self.tell({"kind": "notice", "text": one_line(text, 500)})
+        self.tell("notice", text=one_line(text, 500))
 
     async def refresh(self) -> None:
         """Send a snapshot, after which the page follows the sequence as long as it shows the panel."""
         await in_worker(self.turns_before, self.following.ended + 1)  # rendered there, not on the loop
         self.listens = self.viewed
-        self.queue = self.waiting()
-        self.saved = self.snapshot()
-        self.tell(self.saved)
+        self.queue = self._waiting()
+        self.saved = self._snapshot()
+        self.tell("snapshot", **self.saved)
 
-    def snapshot(self) -> View:
-        """The session as it stands, with its last turns."""
-        following = self.following
-        turns, earlier = self.turns_before(following.ended + 1)
-        return {
-            "kind": "snapshot",
-            "epoch": self.epoch,
-            "seq": self.seq,
-            "session": self.session.name,
-            "sessions": self.session_list(),
-            "turns": list[JSON](turns),
-            "earlier": earlier,
-            "live": self.live_view() if following.frames else None,
-            "queue": self.queue,
-            "agent": self.session.agent_id,
-            "source": self._source(),
-        }
-
-    def turns_before(self, number: int) -> tuple[list[View], int]:
+    def turns_before(self, number: int) -> tuple[list[JSON], int]:
         """The last turns before the one of that number, as many as fit, and how many are further back."""
-        views: list[View] = []
+        views: list[JSON] = []
         room, following = MAX_SNAPSHOT_BYTES, self.following
-        last = min(number - 1, following.ended)
+        last = max(min(number - 1, following.ended), 0)
         for each in range(last, max(last - MAX_SNAPSHOT_TURNS, 0), -1):
-            view, size = self.turn_view(following, each)
+            view, size = self._turn_view(following, each)
             room -= size
             if room < 0 and views:
                 break
             views.insert(0, view)
-        return views, max(last, 0) - len(views)
-
-    def turn_view(self, following: Following, number: int) -> tuple[View, int]:
-        """A turn that has ended, with its rating as it is now, and its size in bytes."""
-        turn = following.session.turns[number - 1]
-        if number not in following.views:
-            following.views[number] = rendered(turn, number)
-        view, size = following.views[number]
-        rating = self.ratings[turn] = turn.rating
-        shown: JSON = {"value": rating.value, "note": rating.note} if rating else None
-        return {**view, "rating": shown, "cid": self.cids.get(turn)}, size
+        return views, last - len(views)
 
     def live_view(self) -> View:
         """The turn that runs, as far as its frames have shown it."""
@@ -268,27 +242,49 @@ class PanelState:
             "source": turn.source,
         }
 
-    def session_list(self) -> list[JSON]:
+    def _snapshot(self) -> View:
+        turns, earlier = self.turns_before(self.following.ended + 1)
+        try:
+            source = (self.client or self.connection).source
+        except ConfigError:  # whoever sends a message gets the reason
+            source = ""
+        return {
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "session": self.session.name,
+            "sessions": self._sessions(),
+            "turns": turns,
+            "earlier": earlier,
+            "live": self.live_view() if self.following.frames else None,
+            "queue": self.queue,
+            "agent": self.session.agent_id,
+            "source": source,
+        }
+
+    def _turn_view(self, following: Following, number: int) -> tuple[View, int]:
+        """A turn that has ended, with its rating as it is now, and its size in bytes."""
+        turn = following.session.turns[number - 1]
+        if number not in following.views:
+            following.views[number] = rendered(turn, number)
+        view, size = following.views[number]
+        rating = self.ratings[turn] = turn.rating
+        shown: JSON = {"value": rating.value, "note": rating.note} if rating else None
+        return {**view, "rating": shown, "cid": self.cids.get(turn)}, size
+
+    def _sessions(self) -> list[JSON]:
         return [{"name": name, "turns": len(self.register[name].turns)} for name in self.register]
 
-    def waiting(self) -> list[JSON]:
-        """The messages of the session that have no turn yet."""
+    def _waiting(self) -> list[JSON]:
         outbox = self.outboxes.get(self.session)
-        return [message.view() for message in outbox.messages] if outbox else []
-
-    def _source(self) -> str:
-        """Who answers the next message where that is not Halo."""
-        if self.client is not None:
-            return self.client.source
-        try:
-            return self.connection.source
-        except ConfigError:  # whoever sends a message gets the reason
-            return ""
+        return [
+            {"cid": each.cid, "text": each.text, "held": each.state == "held", "error": each.error}
+            for each in (outbox.messages if outbox else ())
+        ]
 
     # --- To the notebook ---
 
     def note_status(self) -> None:
-        """Bring the traits `status` and `busy` up to date; from any thread."""
+        """Bring the traits `status` and `busy` up to date; on any thread."""
         session, following = self.register.get(self.session_name), self.following
         with self.lock:
             outbox = self.outboxes.get(session)
@@ -309,7 +305,7 @@ class PanelState:
         """Show the conversation as an output of its own, for a front end without widgets; on any thread."""
         following, session = self.following, self.session
         numbers = range(max(1, following.ended + 1 - MAX_SNAPSHOT_TURNS), following.ended + 1)
-        views = [(session.turns[each - 1], self.turn_view(following, each)[0]) for each in numbers]
+        views = [(session.turns[each - 1], self._turn_view(following, each)[0]) for each in numbers]
         html = static_html(session, views, f"{datetime.now().astimezone():%Y-%m-%d %H:%M}")
         # While a panel is in the output before this one, its own style hides this. Where there is none,
         # the style here hides what a front end says in its place.
@@ -327,9 +323,34 @@ class PanelState:
             update=update,
         )
 
-    def _callback_failed(self, callback: Callable[..., Any], error: str) -> None:
-        name = getattr(callback, "__name__", type(callback).__name__)
-        self.notice(f"{name} raised {error}. The conversation continues.")
+    def call(self, callback: Callback, *args: Any) -> None:
+        """Call `callback` soon, after those before it: one step of the loop later it is on its way."""
+        before, over = self._called, Future[None]()
+        self._called = over
+
+        async def in_turn() -> Any:
+            # A finished one is not awaited, so that a callback runs before the code that awaits the reply.
+            if before is not None and not before.done():
+                await asyncio.wrap_future(before)
+            try:
+                value = callback.function(*args)
+                return await value if inspect.isawaitable(value) else value
+            finally:
+                over.set_result(None)
+
+        task = asyncio.ensure_future(self._call(callback, in_turn))
+        self._calling.add(task)
+        task.add_done_callback(self._calling.discard)
+
+    async def _call(self, callback: Callback, in_turn: Callable[[], Any]) -> None:
+        try:
+            await callback.home.call(in_turn)
+        except UserCodeError as error:
+            name = getattr(callback.function, "__name__", type(callback.function).__name__)
+            self.notice(f"{name} raised {error}. The conversation continues.")
+            _log.info("A callback of a panel failed: %s", name, exc_info=error)
+        except RuntimeError:  # the interpreter exits, or the loop has been closed
+            _log.info("A callback of a panel was not called", exc_info=True)
 
 
 def frames_of(turn: Turn) -> Frames:

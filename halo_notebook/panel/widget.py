@@ -41,9 +41,8 @@ from ..errors import UsageError
 from ..kernel import shared_by
 from . import follower, outbox, requests
 from .bundle import bundle, styles
-from .callbacks import Callback, Callbacks
 from .outbox import Sent
-from .state import Message, PanelState
+from .state import Callback, Message, PanelState
 
 if TYPE_CHECKING:
     from ..client.request import RequestFields
@@ -124,11 +123,8 @@ class ChatPanel(anywidget.AnyWidget):
         if client is not None and not hasattr(client, "chat_stream"):
             raise UsageError(f"client must be a HaloClient, not {type(client).__name__}. Nothing was shown.")
         connection, register = shared_by(get_ipython())
-        state = PanelState(
-            session, register, connection, client, send=self._send_to_page, publish=self.set_trait
-        )
-        self._observers = Callbacks(lambda notify, error: state.notice(_observer_failed(notify, error)))
-        self._state: PanelState = state
+        state = PanelState(session, register, connection, client, self._send_to_page, self.set_trait)
+        self._state = state
         try:
             super().__init__(
                 title=title,
@@ -213,7 +209,7 @@ class ChatPanel(anywidget.AnyWidget):
         state = getattr(self, "_state", None)
         if state is None or state.closed:  # one whose arguments were refused is closed by its finaliser
             return
-        state.tell({"kind": "closed"})
+        state.tell("closed")
         with state.lock:
             state.closed = True
         self._unwatch_register()
@@ -260,7 +256,8 @@ class ChatPanel(anywidget.AnyWidget):
             with suppress(UserCodeError):
                 call(notify)
         else:
-            post(self._observers.call, Callback(notify, self._state.home))
+            vars(notify)["__name__"] = f"An observer of {change.name}"
+            post(self._state.call, Callback(notify, self._state.home))
 
     @validate("session_name")
     def _checked_name(self, proposal: Any) -> str:
@@ -278,10 +275,6 @@ class ChatPanel(anywidget.AnyWidget):
         # this was sent from. After a reload that one is gone, and they would be dropped. Without the
         # note they go to the subshell that the page itself names, also while a cell computes.
         getattr(self.comm, "__dict__", {}).pop("_reply_subshell_id", None)
-
-
-def _observer_failed(notify: Any, error: str) -> str:
-    return f"An observer of {notify.args[0].name} raised {error}."
 
 
 def _is_text(value: object) -> bool:

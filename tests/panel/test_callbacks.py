@@ -142,5 +142,5 @@ def test_an_observer_that_fails_ends_nothing(panel: ChatPanel, page: Wire) -> No
         assert panel.ask(f"message {number}").result(10).status == "complete"
     page.turns(3)
     assert (panel.busy, panel.status) == (False, "complete")
-    named = "An observer of status raised ZeroDivisionError: no."
+    named = "An observer of status raised ZeroDivisionError: no. The conversation continues."
     page.wait(lambda: named in {each["text"] for each in page.of("notice")})
