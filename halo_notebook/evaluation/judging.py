@@ -84,7 +84,7 @@ def judged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> dict[str,
         try:
             scores[name] = as_score(call(check, reply, expect))
         except (UserCodeError, TypeError) as error:
-            scores[name] = _no_verdict(error)
+            scores[name] = NoVerdict(None, note=one_line(str(error)))
     return scores
 
 
@@ -95,7 +95,7 @@ async def ajudged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> di
         try:
             scores[name] = as_score(await call_here(check, reply, expect))
         except (UserCodeError, TypeError) as error:
-            scores[name] = _no_verdict(error)
+            scores[name] = NoVerdict(None, note=one_line(str(error)))
     return scores
 
 
@@ -118,7 +118,3 @@ def as_score(verdict: Any) -> Score:
             return as_score(verdict.item())
     given = verdict if isinstance(verdict, int | float) else type(verdict).__name__
     raise TypeError(f"a check returns a bool, a number from 0 to 1 or a Score, not {given}")
-
-
-def _no_verdict(error: UserCodeError | TypeError) -> NoVerdict:
-    return NoVerdict(None, note=one_line(str(error)))
