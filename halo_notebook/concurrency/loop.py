@@ -74,6 +74,8 @@ def wait_in_page(awaitable: Awaitable[T]) -> T:
     from pyodide.ffi import can_run_sync, run_sync
 
     if not can_run_sync():
+        if isinstance(awaitable, Coroutine):
+            awaitable.close()
         raise UsageError(
             "Python cannot wait here: in a browser this requires WebAssembly's JSPI, and a cell to wait in. "
             "Use Chrome or Edge 137 or later, or 'await' an AsyncHaloClient."

@@ -1,10 +1,7 @@
-"""A reply in a cell while it arrives: when to repaint.
+"""A reply in a cell while it arrives: when it is painted, and what an interrupt does.
 
-The first text is shown at once; then the pacer says when; and the last frame always comes,
-whatever ends the reply.
-
-What is painted is what the reply holds at that moment, not what has been handed over of
-it: an interrupt shows all that had arrived.
+The first text is painted at once; after that the pacer says when; and the last frame is painted whatever ends
+the reply. Each frame shows what the reply holds at that moment, so an interrupt shows all received text.
 """
 
 from __future__ import annotations
@@ -26,13 +23,13 @@ class Screen(Protocol):
     """Where a reply is shown."""
 
     def begin(self, state: str) -> None:
-        """Show that the reply is awaited."""
+        """Show that a reply is expected."""
 
     def paint(self, state: str) -> None:
-        """Show what has arrived."""
+        """Show what has been received so far."""
 
     def finish(self, words: Sequence[str]) -> None:
-        """Show the whole, and the status line."""
+        """Show the whole reply and the status line."""
 
 
 def follow(
@@ -48,14 +45,14 @@ def follow(
     Args:
         stream: not yet entered.
         screen: shows the stream's reply.
-        pacer: when to repaint.
+        pacer: says when the next frame may be painted.
         when_shown: called when everything received so far is shown; it may wait for the user, such as a
             presenter who lets a replay continue.
         about: what else the status line says, see `status_words`.
 
     Raises:
-        HaloError: as the stream does; `ReplyStopped` on an interrupt. The text received so far is
-            shown before.
+        HaloError: as the stream does; `ReplyStopped` on an interrupt. The text received so far has been
+            shown by then.
     """
     reply, inbox = stream.reply, stream.inbox
 
@@ -70,7 +67,7 @@ def follow(
         dirty = started = False
         while not stream.ended:
             inbox.wait(pacer.wait_s() if dirty else math.inf)
-            stream.next_event(0)  # raises what has ended the reply
+            stream.next_event(0)  # raises the error that ended the reply
             dirty = True
             first_text = not started and reply.first_text_s is not None
             if first_text or pacer.wait_s() == 0:
@@ -87,7 +84,7 @@ def follow(
     finally:
         unwatch()
     finish()
-    if reply.status == "stopped" or inbox.stopped:  # a panel's button stops it too
+    if reply.status == "stopped" or inbox.stopped:  # a panel's Stop ends it, too
         raise _stopped(stream)
     return reply
 
@@ -103,7 +100,9 @@ def _stopped(stream: ReplyStream) -> HaloError:
             if stream.may_have_arrived
             else "the message had not been sent"
         )
-        message = f"Stopped{after}. {what_is_kept(reply)}; {left}. The next message goes on from here."
+        message = (
+            f"Stopped{after}. {what_is_kept(reply)}; {left}. The next message continues the conversation."
+        )
     error = ReplyStopped(message)
     error.reply, error.arrived = reply, "maybe" if stream.may_have_arrived else "no"
     return error
