@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from halo_notebook import HaloClient, Session, errors
-from halo_notebook.concurrency.loop import spawn, wait
+from halo_notebook.concurrency.inbox import wait
+from halo_notebook.concurrency.loop import spawn
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.session import SessionRegister
 from halo_notebook.stream import Action, TextDelta

@@ -6,8 +6,8 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
-from ..concurrency.inbox import Inbox
-from ..concurrency.loop import spawn, wait
+from ..concurrency.inbox import Inbox, wait
+from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
 from ..errors import UsageError
 from .aio import AsyncHaloClient, AsyncReplyStream

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from . import usercode
-from .loop import IN_BROWSER, LOOK_S, wait_in_page
+from .loop import IN_BROWSER, LOOK_S, on_io_thread, wait_in_page
 
 T = TypeVar("T")
 _LONGEST_TIMER_S = 86_400.0
@@ -64,6 +64,8 @@ class Inbox:
 
     def wait(self, timeout_s: float = math.inf, *, calls: bool = True) -> None:
         """Wait until there is something, at most so long; a call is run, or dropped without `calls`."""
+        if on_io_thread():
+            raise RuntimeError("The I/O thread cannot wait for itself: use 'await' there.")
         message = self._next_in_page(timeout_s) if IN_BROWSER else self._next(timeout_s)
         if message is None:
             self._woken = False  # before the caller looks: what changes from here on wakes it again
@@ -99,3 +101,8 @@ class Inbox:
             return wait_in_page(self._messages.get())
         finally:
             timer.cancel()
+
+
+def wait(future: Future[T]) -> T:
+    """Wait for `future`, on any thread but the loop's; an interrupt cancels it and is raised."""
+    return Inbox().result(future)

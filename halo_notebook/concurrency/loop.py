@@ -52,21 +52,9 @@ async def in_worker(function: Callable[..., T], *args: Any) -> T:
     return await asyncio.wrap_future(running)
 
 
-def wait(future: Future[T]) -> T:
-    """Wait for `future`, on any thread but the loop's. An interrupt cancels it and is raised."""
-    if IN_BROWSER:
-        return wait_in_page(asyncio.wrap_future(future))
-    if _threads.io is threading.current_thread():
-        raise RuntimeError("The I/O thread cannot wait for itself: use 'await' there.")
-    try:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                return future.result(LOOK_S)
-            if future.done():  # the coroutine itself raised a TimeoutError
-                return future.result()
-    except KeyboardInterrupt:
-        future.cancel()
-        raise
+def on_io_thread() -> bool:
+    """Whether this is the loop's own thread, which must not wait for itself."""
+    return _threads.io is threading.current_thread()
 
 
 def wait_in_page(awaitable: Awaitable[T]) -> T:

@@ -9,10 +9,10 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from .inbox import Inbox
-from .loop import STOP_WAIT_S, post, spawn
+from .loop import STOP_WAIT_S, post
 
 T = TypeVar("T")
 
@@ -40,15 +40,15 @@ class Pulled(Generic[T]):
         self.ended = False
         self._source = source
         self._items: deque[T] = deque()
-        self._error: Exception | None = None
-        self._started = self._cancelled = self._finished = False
-        self._task: asyncio.Task[Any] | None = None
+        self._error: BaseException | None = None
+        self._started = self._finished = False
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start the generator, once. Reading does it too."""
         if not self._started:
             self._started = True
-            spawn(self._run())
+            post(self._begin)
 
     def get(self, timeout_s: float = math.inf) -> T | None:
         """Return the next item; None when none came in time, and at the end (then `ended`).
@@ -104,25 +104,26 @@ class Pulled(Generic[T]):
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def _cancel(self) -> None:
-        self._cancelled = True
-        if self._task is not None:
-            self._task.cancel()
+    def _begin(self) -> None:
+        if not self._finished:
+            self._task = asyncio.ensure_future(self._run())
+            self._task.add_done_callback(self._end)
 
     async def _run(self) -> None:
-        self._task = asyncio.current_task()
-        try:
-            async with contextlib.aclosing(self._source) as source:
-                if not self._cancelled:
-                    async for item in source:
-                        self._items.append(item)
-                        self.inbox.wake()
-        except Exception as error:  # noqa: BLE001  # raised where the items are read
-            self._error = error
-        finally:
-            self._task = None
-            self._finished = True
+        async for item in self._source:
+            self._items.append(item)
             self.inbox.wake()
+
+    def _cancel(self) -> None:
+        if self._task is None:
+            self._finished = True
+        else:
+            self._task.cancel()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._error = None if task.cancelled() else task.exception()
+        self._finished = True
+        self.inbox.wake()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from halo_notebook.concurrency.loop import in_worker, post, spawn, wait
+from halo_notebook.concurrency.inbox import wait
+from halo_notebook.concurrency.loop import in_worker, post, spawn
 
 
 def test_a_coroutine_runs_on_the_io_thread() -> None:
@@ -35,12 +36,13 @@ def test_what_is_posted_runs_on_the_loop_in_order() -> None:
     """From any thread, and on the loop itself, where waiting for the loop is refused."""
     seen: list[tuple[int, str]] = []
     done: Future[None] = Future()
+    never: Future[None] = Future()
 
     def note(number: int) -> None:
         seen.append((number, threading.current_thread().name))
         if number == 4:
             with pytest.raises(RuntimeError, match="cannot wait for itself"):
-                wait(done)
+                wait(never)
             post(done.set_result, None)
 
     for number in range(5):
@@ -127,7 +129,8 @@ def test_the_interpreter_exits_in_silence() -> None:
     """An exit in mid-reply leaves no complaint about a pending task."""
     script = """
 import asyncio
-from halo_notebook.concurrency.loop import spawn, wait
+from halo_notebook.concurrency.inbox import wait
+from halo_notebook.concurrency.loop import spawn
 spawn(asyncio.sleep(3600))
 wait(spawn(asyncio.sleep(0.05)))
 """

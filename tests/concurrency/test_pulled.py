@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from halo_notebook.concurrency.inbox import Inbox
-from halo_notebook.concurrency.loop import spawn, wait
+from halo_notebook.concurrency.inbox import Inbox, wait
+from halo_notebook.concurrency.loop import spawn
 from halo_notebook.concurrency.pulled import Pulled, entered
 
 
