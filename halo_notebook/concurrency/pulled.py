@@ -117,6 +117,7 @@ class Pulled(Generic[T]):
     def _cancel(self) -> None:
         if self._task is None:
             self._finished = True
+            self.inbox.wake()
         else:
             self._task.cancel()
 
