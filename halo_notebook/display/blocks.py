@@ -77,7 +77,7 @@ def _finished_count(text: str, blocks: list[Block]) -> int:
         if _is_after_blank_line(text, len(text)):
             if last.kind in _ENDED_BY_A_BLANK_LINE or _ends_with_its_line(last):
                 return len(blocks)
-        elif by_one_line and not _FORMULA_START.search(text, 0, last.begin):
+        elif by_one_line and not _FORMULA_START.search(text):
             return len(blocks)
     for index in range(len(blocks) - 1, 0, -1):
         block, before = blocks[index], blocks[index - 1]

@@ -67,7 +67,13 @@ def test_any_chunking_gives_the_same_html(text: str, sizes: list[int]) -> None:
 
 def test_chunks_that_cut_a_line_do_not_change_the_blocks() -> None:
     """Half a line may still belong to the block before it."""
-    for text in ("text\n#hash\n\nx", "1. a\n\n2. b\n\nx", "a\n\n$$\n- b\n$$\n", "| a |\n|---|\n| b |\n\nx"):
+    for text in (
+        "text\n#hash\n\nx",
+        "1. a\n\n2. b\n\nx",
+        "a\n\n$$\n- b\n$$\n",
+        "| a |\n|---|\n| b |\n\nx",
+        "$$\n===\n$$",
+    ):
         assert streamed(text, repeat(1)) == markdown_to_html(text)
 
 
