@@ -17,14 +17,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m halo_notebook.demo", description="Serve the scripted demo agent on 127.0.0.1."
     )
-    parser.add_argument(
-        "--port", type=_port, default=8765, help="where to listen; 0 takes a free port (default: 8765)"
-    )
-    parser.add_argument(
-        "--first-byte-s", type=float, default=0.15, help="seconds to an answer's first byte (default: 0.15)"
-    )
-    parser.add_argument("--chunk-s", type=float, default=0.03, help="seconds between chunks (default: 0.03)")
+    for name, default, meaning in (
+        ("--port", 8765, "where to listen; 0 takes a free port"),
+        ("--first-byte-s", 0.15, "seconds until the first byte of an answer"),
+        ("--chunk-s", 0.03, "seconds between chunks"),
+    ):
+        parser.add_argument(name, type=type(default), default=default, help=f"{meaning} (default: {default})")
     options = parser.parse_args(argv)
+    if not 0 <= options.port <= 65535:
+        parser.error("a port is a number from 0 to 65535")
     agent = DemoAgent(port=options.port, first_byte_s=options.first_byte_s, chunk_s=options.chunk_s)
     try:
         agent.start()
@@ -47,13 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         agent.stop()
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {port}")
-    return port
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The demo agent without a server: a transport that asks it in the same process.
+"""The demo agent without a server, for a browser: a transport that asks it in the same process.
 
-What it promises: the answers, their chunks and their pace are those of the demo agent's server,
-and its faults are what a client would make of that server's. A browser has no sockets to serve on.
+Answers, chunks, pace and faults are those of the demo agent's server.
 """
 
 from __future__ import annotations
