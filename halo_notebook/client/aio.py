@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Unpack
 
-from ..errors import ConfigError, UsageError
+from ..errors import UsageError
 from ..stream import JSON, MAX_RECORD_BYTES, Event
 from .endpoint import AnyTransport, Endpoint
 from .exchange import NOT_OPEN, Exchange, dry_run
 from .request import Request, RequestFields, checked_request
-from .secrets import Secret, checked_key
+from .secrets import Secret, checked_key, not_sent
 from .settings import (
     CONNECT_TIMEOUT_S,
     DEFAULT_BASE_URL,
@@ -91,7 +91,7 @@ class AsyncHaloClient:
             api_key, base_url = Secret("ab_live_offline"), getattr(transport, "base_url", base_url)
         token = None if offline else setting("user_token", user_token)
         if not (token is None or isinstance(token, Secret) or callable(token)):
-            raise ConfigError("user_token must be a string or a callable. Nothing was sent.")
+            raise not_sent("user_token must be a string or a callable")
         settings = ClientSettings(
             api_key=checked_key(setting("api_key", api_key) or ""),
             base_url=checked_base_url(str(setting("base_url", base_url) or DEFAULT_BASE_URL)),

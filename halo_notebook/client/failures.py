@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from ..errors import (
     ServerError,
     StatusError,
 )
-from ..stream import decode_json
+from ..stream import JSON, decode_json
 from .secrets import Secret, shown
 from .transports.protocol import BrokeOff, NotConnected, Silent, Unreadable
 
@@ -46,11 +47,7 @@ TRANSPORT_ERRORS: dict[type[Exception], tuple[type[HaloError], str]] = {
 _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
     400: (BadRequest, "Halo refused the request", "fix the field it names and run again"),
     401: (AuthenticationError, "Halo refused the key", "check HALO_API_KEY, or run %halo connect"),
-    403: (
-        IdentityError,
-        "Halo refused the user",
-        "give a valid user_token for this user_id, or leave the user_id out",
-    ),
+    403: (IdentityError, "Halo refused the user", "give a valid user_token for the user_id, or leave it out"),
     404: (NotFound, "There is no Halo API at the base URL", "check HALO_BASE_URL"),
     413: (BadRequest, "The request is too large for the server", "send smaller images or less context"),
     422: (BadRequest, "Halo could not process the request", "fix the field it names and run again"),
@@ -115,17 +112,13 @@ def status_error(incoming: Incoming, body: bytes, secrets: Sequence[Secret]) -> 
 
 def _detail(body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | None]:
     """The `error` and `docs_url` of the answer's JSON, each in one line."""
-    try:
+    content: JSON = None
+    with contextlib.suppress(ValueError):
         content = decode_json(body.decode("utf-8", "replace"))
-    except ValueError:
-        return "", None
-    if not isinstance(content, dict):
-        return "", None
-    detail, docs_url = content.get("error"), content.get("docs_url")
+    detail, url = (content.get(name) if isinstance(content, dict) else None for name in ("error", "docs_url"))
     text = shown(detail, 300, secrets).rstrip(".") if isinstance(detail, str) else ""
-    if not (isinstance(docs_url, str) and docs_url.startswith("https://")):
-        docs_url = None
-    return text, docs_url and shown(docs_url, 300, secrets)
+    is_url = isinstance(url, str) and url.startswith("https://")
+    return text, shown(str(url), 300, secrets) if is_url else None
 
 
 def _retry_after_s(value: str) -> float | None:

@@ -35,14 +35,6 @@ MODES = ("chat", "voice", "video", "livehelp")
 _check_json = json.JSONEncoder(allow_nan=False).encode
 
 
-class ContextEntry(TypedDict, total=False):
-    """One entry of the request's `context`."""
-
-    label: str
-    type: str
-    value: Any
-
-
 class RequestFields(TypedDict, total=False):
     """The request's fields besides the message. None means absent.
 
@@ -51,7 +43,7 @@ class RequestFields(TypedDict, total=False):
     session_id: continues a conversation; opaque.
     company_id: used when the user has no linked company.
     mode: ``chat`` (the default), ``voice``, ``video`` or ``livehelp``.
-    context: key → `ContextEntry`, or any JSON value or DataFrame, labelled with its key.
+    context: key → ``{"label", "type", "value"}``, or any JSON value or DataFrame, labelled with its key.
     custom_fields: user traits; at most 10,000 characters as JSON.
     conversation_history: at most 50 items with `role` (or `speaker`) and `content` (or `text`).
     behavior_context: at most 5,000 characters.
@@ -72,6 +64,10 @@ class RequestFields(TypedDict, total=False):
     images: Sequence[str] | None
 
 
+def _invalid(what: str, todo: str = "") -> InvalidRequest:
+    return InvalidRequest(f"{what}. Nothing was sent{todo and '; '}{todo}.")
+
+
 def context_entry(key: str, value: Any) -> dict[str, JSON]:
     """Return `value` as an entry of the request's context.
 
@@ -81,9 +77,7 @@ def context_entry(key: str, value: Any) -> dict[str, JSON]:
     if isinstance(value, Mapping) and {"label", "value"} <= value.keys() <= {"label", "type", "value"}:
         entry = {**value, "value": plain_json(value["value"], f"context[{key!r}]")}
         if not all(isinstance(entry.get(name, ""), str) for name in ("label", "type")):
-            raise InvalidRequest(
-                f"context[{key!r}] needs its label and type as strings. Nothing was sent; fix that entry."
-            )
+            raise _invalid(f"context[{key!r}] needs its label and type as strings", "fix that entry")
         return cast("dict[str, JSON]", entry)
     rows = plain_json(value, f"context[{key!r}]")
     if ("pandas", "DataFrame") in _kinds(value):
@@ -109,9 +103,7 @@ def plain_json(value: Any, place: str) -> JSON:
         _check_json(plain)
     except (TypeError, ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise InvalidRequest(
-            f"{place} cannot be sent as JSON ({why}). Nothing was sent; fix that value."
-        ) from None
+        raise _invalid(f"{place} cannot be sent as JSON ({why})", "fix that value") from None
     return plain
 
 
@@ -211,14 +203,14 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
         raise InvalidRequest(f"There is no field {name!r}. Nothing was sent; {hint}")
     given = {name: value for name, value in fields.items() if value is not None}
     if not isinstance(message, str) or not message.strip():
-        raise InvalidRequest("The message is empty. Nothing was sent; write one.")
+        raise _invalid("The message is empty", "write one")
     _check_length("The message", len(message), MAX_MESSAGE_CHARS)
 
     token = given.pop("user_token", None)
     if isinstance(token, str):
         token = checked_token(token) if token.strip() else None
     elif token is not None and not callable(token):
-        raise InvalidRequest("user_token must be a string or a callable. Nothing was sent.")
+        raise _invalid("user_token must be a string or a callable")
     body: dict[str, JSON] = {"message": message}
     default_token = defaults.get("user_token")
     given = {**{name: v for name, v in defaults.items() if v is not None and name != "user_token"}, **given}
@@ -229,16 +221,14 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
 
 def _check_length(what: str, length: int, limit: int, unit: str = "characters") -> None:
     if length > limit:
-        raise InvalidRequest(
-            f"{what} has {length:,} {unit}; the API takes {limit:,}. Nothing was sent; shorten it."
-        )
+        raise _invalid(f"{what} has {length:,} {unit}; the API takes {limit:,}", "shorten it")
 
 
 def _string(name: str, value: Any) -> JSON:
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name} must be a string, not {type(value).__name__}. Nothing was sent.")
+        raise _invalid(f"{name} must be a string, not {type(value).__name__}")
     if not value:
-        raise InvalidRequest(f"{name} is empty. Nothing was sent; give one, or leave it out.")
+        raise _invalid(f"{name} is empty", "give one, or leave it out")
     return value
 
 
@@ -252,7 +242,7 @@ def _mode(name: str, value: Any) -> JSON:
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidRequest(f"{name} must be a dict with string keys. Nothing was sent.")
+        raise _invalid(f"{name} must be a dict with string keys")
     return value
 
 
@@ -269,7 +259,7 @@ def _custom_fields(name: str, value: Any) -> JSON:
 
 def _history(name: str, value: Any) -> JSON:
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        raise InvalidRequest(f"{name} must be a list of dicts. Nothing was sent.")
+        raise _invalid(f"{name} must be a list of dicts")
     _check_length(name, len(value), MAX_HISTORY_ITEMS, "items")
     for number, item in enumerate(value):
         if not (
@@ -277,9 +267,9 @@ def _history(name: str, value: Any) -> JSON:
             and isinstance(item.get("role", item.get("speaker")), str)
             and isinstance(item.get("content", item.get("text")), str)
         ):
-            raise InvalidRequest(
-                f"{name}[{number}] needs 'role' (or 'speaker') and 'content' (or 'text') as strings. "
-                "Nothing was sent; fix that item."
+            raise _invalid(
+                f"{name}[{number}] needs 'role' (or 'speaker') and 'content' (or 'text') as strings",
+                "fix that item",
             )
     return plain_json(list(value), name)
 
@@ -316,10 +306,7 @@ def image_url(image: Any) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         kind = "image/webp"
     if kind is None:
-        raise InvalidRequest(
-            f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP). Nothing was sent; give an image or "
-            "its URL."
-        )
+        raise _invalid(f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP)", "give an image or its URL")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -329,9 +316,7 @@ def _image_bytes(image: Any) -> tuple[bytes, str]:
             return image.expanduser().read_bytes(), repr(str(image))
         except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
             why = getattr(error, "strerror", None) or error
-            raise InvalidRequest(
-                f"The image {str(image)!r} could not be read ({why}). Nothing was sent; check the path."
-            ) from None
+            raise _invalid(f"The image {str(image)!r} could not be read ({why})", "check the path") from None
     if hasattr(image, "savefig"):  # a matplotlib figure
         file = io.BytesIO()
         image.savefig(file, format="png")
@@ -345,12 +330,10 @@ def _image_bytes(image: Any) -> tuple[bytes, str]:
 
 def _images(name: str, value: Any) -> JSON:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InvalidRequest(f"{name} must be a list of URLs. Nothing was sent.")
+        raise _invalid(f"{name} must be a list of URLs")
     for number, url in enumerate(value):
         if not isinstance(url, str) or not url.lower().startswith(("http://", "https://", "data:")):
-            raise InvalidRequest(
-                f"{name}[{number}] must be an http(s) or data: URL. Nothing was sent; fix that item."
-            )
+            raise _invalid(f"{name}[{number}] must be an http(s) or data: URL", "fix that item")
     return list(value)
 
 

@@ -39,24 +39,26 @@ class Secret:
         return hash(self._value)
 
 
+def not_sent(what: str, todo: str = "") -> ConfigError:
+    """The error for a setting: what is wrong with it, and what to do."""
+    return ConfigError(f"{what}. Nothing was sent{todo and '; '}{todo}.")
+
+
 def checked_key(key: object) -> Secret:
     """Return the widget key as a `Secret`. Raises `ConfigError` if it cannot be one."""
     if isinstance(key, Secret):
         return key
     if not isinstance(key, str):
-        raise ConfigError(f"The API key must be a string, not {type(key).__name__}. Nothing was sent.")
+        raise not_sent(f"The API key must be a string, not {type(key).__name__}")
     key = key.strip()
     if not key:
-        raise ConfigError(
-            "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…), "
-            "or use the demo agent, which needs none."
+        raise not_sent(
+            "There is no API key",
+            "set HALO_API_KEY to a widget key (ab_live_…), or use the demo agent, which needs none",
         )
     _refuse_identity_secret(key, "the API key")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(
-            "The API key contains a blank or another character that no key has. Nothing was sent; copy it "
-            "again."
-        )
+        raise not_sent("The API key contains a blank or another character that no key has", "copy it again")
     return Secret(key)
 
 
@@ -68,10 +70,10 @@ def checked_token(token: str) -> Secret:
 
 def _refuse_identity_secret(value: str, place: str) -> None:
     if value.startswith("ha_secret_"):
-        raise ConfigError(
+        raise not_sent(
             f"An identity secret (ha_secret_…) was given as {place}. It signs user tokens and must never "
-            "leave a backend, so it is not used. Nothing was sent; set the widget key (ab_live_…), and "
-            "replace this secret if the notebook was shared."
+            "leave a backend, so it is not used",
+            "set the widget key (ab_live_…), and replace this secret if the notebook was shared",
         )
 
 

@@ -13,8 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ConfigError
-from .secrets import Secret, checked_key, checked_token
+from .secrets import Secret, checked_key, checked_token, not_sent
 
 if TYPE_CHECKING:
     from .tokens import TokenSource
@@ -62,19 +61,18 @@ def checked_base_url(url: str) -> str:
         host, parts = None, urlsplit("")
     plain = url.isprintable() and " " not in url
     if parts.scheme not in ("http", "https") or not host or not plain:
-        raise ConfigError(
-            "The base URL is not an http or https address. Nothing was sent; "
-            f"set HALO_BASE_URL to one such as {DEFAULT_BASE_URL}."
+        raise not_sent(
+            "The base URL is not an http or https address",
+            f"set HALO_BASE_URL to one such as {DEFAULT_BASE_URL}",
         )
     if parts.username or parts.password or "?" in url or "#" in url:
-        raise ConfigError(
-            "The base URL contains a user, password, query or fragment. Nothing was sent; "
-            "set HALO_BASE_URL without them."
+        raise not_sent(
+            "The base URL contains a user, password, query or fragment", "set HALO_BASE_URL without them"
         )
     if parts.scheme == "http" and not is_loopback(url):
-        raise ConfigError(
-            f"Plain http would send the key unencrypted to {host}. Nothing was sent; use https "
-            "(http is for this machine only, such as http://127.0.0.1:8000)."
+        raise not_sent(
+            f"Plain http would send the key unencrypted to {host}",
+            "use https (http is for this machine only, such as http://127.0.0.1:8000)",
         )
     return url.rstrip("/")
 
@@ -104,11 +102,11 @@ def setting(name: str, argument: Any = None) -> Any:
 
 def checked_count(name: str, value: Any, *, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number from {least}, not {value!r}. Nothing was sent.")
+        raise not_sent(f"{name} must be a whole number from {least}, not {value!r}")
     return value
 
 
 def checked_seconds(name: str, value: Any) -> float:
     if not (isinstance(value, (int, float)) and value > 0 and not math.isnan(value)):
-        raise ConfigError(f"{name} must be a number of seconds above 0, not {value!r}. Nothing was sent.")
+        raise not_sent(f"{name} must be a number of seconds above 0, not {value!r}")
     return float(value)

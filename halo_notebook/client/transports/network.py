@@ -12,15 +12,8 @@ from .protocol import BrokeOff, Incoming, NotConnected, Outgoing, Silent, Transp
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.InvalidURL,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
-"""What httpx raises before it sends anything, whichever transport raises it."""
+# What httpx raises before it sends anything, whichever transport raises it.
+_NOT_SENT = (httpx.ConnectError, httpx.InvalidURL, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _DEFAULTS = {"Accept": "*/*", "User-Agent": f"python-httpx/{httpx.__version__}"}
 
 
@@ -45,7 +38,6 @@ class HttpxTransport:
     """Sends by an httpx transport.
 
     Args:
-        inner: the httpx transport.
         reports: whether it is known to report, by httpx's `trace`, when bytes leave. Otherwise a message may
             have arrived as soon as it is handed over.
     """
@@ -105,11 +97,8 @@ class _Incoming:
 
 
 def mapped(error: Exception, outgoing: Outgoing, *, left: bool = True) -> Exception:
-    """An exception of httpx as a `TransportError`; any other is returned as it is.
-
-    Args:
-        left: whether a part of the message may have left.
-    """
+    """An exception of httpx as a `TransportError`; any other is returned as it is. `left`: whether a part of
+    the message may have left."""
     why = str(error) or type(error).__name__
     match error:
         case TransportError():
@@ -118,7 +107,7 @@ def mapped(error: Exception, outgoing: Outgoing, *, left: bool = True) -> Except
             return NotConnected(f"no answer within {outgoing.connect_s:g} s")
         case httpx.ProxyError():
             return NotConnected(f"by the proxy: {why}")
-        case httpx.HTTPError() | httpx.InvalidURL() if isinstance(error, NOT_SENT) or not left:
+        case httpx.HTTPError() | httpx.InvalidURL() if isinstance(error, _NOT_SENT) or not left:
             return NotConnected(why)
         case httpx.TimeoutException():
             return Silent(outgoing.silence_s)
