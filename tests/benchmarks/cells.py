@@ -14,7 +14,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
@@ -200,9 +199,7 @@ class Agent:
         self._server.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._server.stop()
 
     @property
@@ -273,9 +270,7 @@ class _KernelWithMagic:
         self._run("%load_ext halo_notebook")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._kernel.stop()
 
     def ask(self, message: str) -> CellResult:

@@ -1,31 +1,23 @@
-# The invariant: for any bytes, cut anywhere, what `StreamParser` has returned so far, adjacent texts
-# joined, is what a plain scan of all bytes so far finds: the text that the pattern \x1E__ACTIONS?__…\x1E
-# leaves, and the records in their places. Missing is no more than what may still become a tag or a
-# character, and the open record, of which at most `max_record_bytes` are held. After `close` nothing is
-# missing, and the parser is as new. No input raises.
-"""The stream parser against a plain scan of the whole.
+# The invariant: for any bytes, cut anywhere, what `StreamParser` has returned so far, with adjacent texts
+# joined, is what a plain scan of all bytes so far finds: the text without the pattern
+# \x1E__ACTIONS?__…\x1E, and the records in their places. It holds back only what may still become a tag or
+# a character, and the open record, of which it keeps at most `max_record_bytes`. After `close` nothing is
+# held back, and the parser is as new. No input raises.
+"""Checks the stream parser against a plain scan: `python -m tests.fuzz.fuzz_stream --seconds 60`.
 
-    python -m tests.fuzz.fuzz_stream --seconds 60                     with hypothesis
-    python -m tests.fuzz.fuzz_stream -max_total_time=60 [FOLDER …]    with atheris, where it is installed
-
-With atheris all arguments are libFuzzer's own, except that `--seconds N` chooses hypothesis
-there too. A failing input is what `check` takes; add it to `SEEDS` once it is understood.
+Add a failing input to `SEEDS` once it is understood.
 """
 
 from __future__ import annotations
 
 import argparse
 import codecs
-import importlib
-import inspect
 import itertools
 import json
 import math
 import re
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
 from hypothesis import HealthCheck, given, settings
@@ -47,9 +39,6 @@ SEPARATOR = b"\x1e"
 ACTION = b"\x1e__ACTION__"
 SUMMARY = b"\x1e__ACTIONS__"
 LONGEST_HELD = max(len(SUMMARY) - 1, 3)  # the start of a tag, or of a character
-
-CORPUS = Path("artefacts", "fuzz_stream", "corpus")
-"""Where the next run with atheris goes on; beside it is what failed."""
 
 MAX_CHECKED_CUTS = 40
 """After this many chunks only the end is compared: each comparison scans all bytes so far."""
@@ -74,37 +63,13 @@ _STREAMS = [
 ]
 SEEDS = [head + stream for head in _HEADS for stream in _STREAMS]
 
-_DICTIONARY = r"""
-"\x1e"
-"\x1e__ACTION__"
-"\x1e__ACTIONS__"
-"__ACTION"
-"S__"
-"[]\x1e"
-"{}\x1e"
-"\\ud83d\\ude00"
-"\\ud800"
-"\\u001e"
-"NaN"
-"-Infinity"
-"1e999"
-"\xf0\x9f\x90\xa2"
-"\xe2\x82"
-"\xed\xa0\x80"
-"\xef\xbb\xbf"
-"""
-
 
 def check(data: bytes) -> None:
-    """Hold the invariant of this file against one input.
-
-    Raises:
-        AssertionError: when it does not hold; whatever the parser raises, too.
-    """
+    """Raise AssertionError unless the invariant of this file holds for one input."""
     stream, sizes, max_record_bytes = _parts(data)
     parser = StreamParser(max_record_bytes=max_record_bytes)
     end = _scan(stream, max_record_bytes, ended=True)
-    # One parser for all: after `close` it has to be as new.
+    # One parser for all: after `close` it must be as new.
     for chunk_sizes in (sizes, [len(stream)], [1]):
         events: list[Event] = []
         fed = 0
@@ -139,7 +104,7 @@ def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
 
 
 def _compare(events: list[Event], expected: list[Event], stream: bytes) -> None:
-    # By their text: Python holds True equal to 1 and 1 to 1.0, and -0.0 to 0.0.
+    # Compare texts: in Python, True == 1 == 1.0 and -0.0 == 0.0.
     assert repr(_joined(events)) == repr(expected), f"{_joined(events)} is not {expected} for {stream!r}"
 
 
@@ -153,11 +118,11 @@ def _joined(events: list[Event]) -> list[Event]:
     return joined
 
 
-# --- The plain scan: it sees all bytes at once and knows nothing of the parser -------------
+# --- The plain scan: it sees all bytes at once and shares no code with the parser -------------
 
 
 def _scan(data: bytes, max_record_bytes: int, *, ended: bool) -> list[Event]:
-    """What `data` holds; when it has not `ended`, what can be said of it by now."""
+    """The events in `data`; unless it has `ended`, those that later bytes cannot change."""
     events: list[Event] = []
 
     def add_text(text: str) -> None:
@@ -212,7 +177,7 @@ def _record(raw: str, *, summary: bool) -> Event:
 
 
 def _depth(raw: str) -> int:
-    """How deep brackets stand in each other, those in strings left out."""
+    """How deep brackets outside of strings are nested."""
     deepest = depth = 0
     for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", raw, flags=re.DOTALL)):
         depth += 1 if bracket in "[{" else -1
@@ -238,11 +203,11 @@ def _sendable(value: JSON) -> JSON:
 
 
 def _sendable_object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
-    # Pair by pair: of two keys that become the same, the later one counts.
+    # In order: of two keys that become the same, the later one counts.
     return {str(_sendable(key)): _sendable(value) for key, value in pairs}
 
 
-# --- The two drivers ----------------------------------------------------------------------
+# --- Inputs made by hypothesis ---------------------------------------------------------------
 
 _json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
@@ -253,7 +218,7 @@ _pieces = st.one_of(
     st.binary(max_size=8),
     st.text(max_size=6).map(lambda text: text.encode("utf-8", "replace")),
     st.sampled_from([SEPARATOR, ACTION, SUMMARY, ACTION[:5], b"S__", b"[]\x1e", b'"', b"\\", b"\xe2\x82"]),
-    # `allow_nan` and `ensure_ascii` as Python has them: NaN and lone surrogates get in.
+    # With the defaults of `json.dumps`, NaN and lone surrogates get in.
     st.builds(
         lambda tag, value: tag + json.dumps(value).encode() + SEPARATOR,
         st.sampled_from([ACTION, SUMMARY]),
@@ -270,7 +235,11 @@ inputs = st.builds(
 """Inputs for `check` that look like streams."""
 
 
-def _fuzz_with_hypothesis(seconds: float) -> None:
+def main() -> None:
+    """Fuzz for a time, or until an input fails, which is then printed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.fuzz_stream", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10, metavar="N", help="10 by default")
+    end = time.monotonic() + parser.parse_args().seconds
     checked = 0
 
     @settings(max_examples=500, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -282,37 +251,10 @@ def _fuzz_with_hypothesis(seconds: float) -> None:
 
     for seed in SEEDS:
         check(seed)
-    end = time.monotonic() + seconds
     while time.monotonic() < end:
         check_many()
     print(f"The invariant held for {len(SEEDS)} seeds and {checked:,} inputs from hypothesis.")
 
 
-def main(arguments: list[str]) -> None:
-    """Fuzz until the time is over or an input fails, which is then printed."""
-    try:
-        atheris = importlib.import_module("atheris")  # it ships no types, and few have it
-    except ModuleNotFoundError:
-        atheris = None
-    if atheris is None or any(word.startswith("--seconds") for word in arguments):
-        parser = argparse.ArgumentParser(prog="python -m tests.fuzz.fuzz_stream", description=__doc__)
-        parser.add_argument("--seconds", type=float, default=10, metavar="N", help="10 when not given")
-        _fuzz_with_hypothesis(parser.parse_args(arguments).seconds)
-        return
-    CORPUS.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(SEEDS):
-        (CORPUS / f"seed-{number:03}").write_bytes(seed)
-    dictionary = CORPUS.parent / "dictionary"
-    dictionary.write_text(_DICTIONARY, encoding="ascii")
-    # The parser only: all that is loaded would guide the fuzzer through this file too.
-    for name, method in vars(StreamParser).items():
-        if inspect.isfunction(method):
-            setattr(StreamParser, name, atheris.instrument_func(method))
-    options = [f"-dict={dictionary}", f"-artifact_prefix={CORPUS.parent}/", "-max_len=1024", "-timeout=20"]
-    # Of two equal options the later counts; what is found goes into the first folder.
-    atheris.Setup([sys.argv[0], *options, *arguments, str(CORPUS)], check)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
