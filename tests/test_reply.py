@@ -8,7 +8,7 @@ from halo_notebook import HaloClient, Reply
 from halo_notebook.demo import DemoAgent
 from halo_notebook.stream import Action, MalformedRecord, TextDelta
 
-from .client.keys import KEY
+from .client.clients import KEY
 
 
 def test_text_can_be_followed_while_it_grows() -> None:

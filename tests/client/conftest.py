@@ -9,7 +9,7 @@ import pytest
 
 from halo_notebook import HaloClient
 
-from .keys import KEY
+from .clients import KEY
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent

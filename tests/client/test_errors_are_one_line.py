@@ -18,7 +18,7 @@ from halo_notebook.client.transports.network import mapped
 from halo_notebook.client.transports.protocol import NotConnected, Outgoing, TransportError
 
 from ..harness.faults import FAULTS, Fault
-from .keys import KEY
+from .clients import KEY, answering
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent
@@ -108,10 +108,9 @@ def test_an_error_body_that_drips_does_not_hold_up_its_error() -> None:
                 yield b"x"
                 await asyncio.sleep(0.1)
 
-    transport = httpx.MockTransport(lambda _: httpx.Response(401, stream=Dripping()))
     started = time.monotonic()
     with pytest.raises(errors.AuthenticationError):
-        HaloClient(KEY, transport=transport).ask("Hello")
+        answering(401, stream=Dripping()).ask("Hello")
     assert time.monotonic() - started < 30
 
 

@@ -14,7 +14,7 @@ import pytest
 from halo_notebook import AsyncHaloClient, HaloClient, errors
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 
-from .keys import KEY
+from .clients import KEY
 
 
 def test_a_refused_connection_is_retried_and_then_reported() -> None:

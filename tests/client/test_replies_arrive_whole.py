@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from halo_notebook import AsyncHaloClient, HaloClient, errors
-from halo_notebook.demo import DEMO_KEY, DemoAgent
+from halo_notebook.demo import DemoAgent
 from halo_notebook.stream import Action, ActionSummary, TextDelta, encode
 
-from .keys import KEY
+from .clients import KEY, answering, replying
 
 
 def test_a_reply_has_all_that_was_sent(client: HaloClient, agent: DemoAgent) -> None:
@@ -58,14 +58,8 @@ def test_events_come_as_they_arrive() -> None:
 def test_actions_hold_each_payload_once() -> None:
     """What arrived and what only the summary held, in order; True is not 1."""
 
-    def steps(_: Any) -> list[Any]:
-        return [
-            Action({"n": 1}),
-            Action({"n": 1}),
-            ActionSummary([{"n": 1}, {"n": True}, {"n": 1}, {"n": 1}, {"n": 2.0}]),
-        ]
-
-    with DemoAgent(reply=steps, first_byte_s=0) as agent, HaloClient(KEY, base_url=agent.url) as client:
+    summary = ActionSummary([{"n": 1}, {"n": True}, {"n": 1}, {"n": 1}, {"n": 2.0}])
+    with replying(Action({"n": 1}), Action({"n": 1}), summary) as client:
         reply = client.ask("Hello")
     assert repr(reply.actions) == "[{'n': 1}, {'n': 1}, {'n': True}, {'n': 1}, {'n': 2.0}]"
     assert len(reply.action_events) == 2
@@ -91,17 +85,15 @@ def test_chat_answers_in_one_piece(client: HaloClient) -> None:
 def test_chat_takes_the_text_from_whichever_field_has_it(field: str) -> None:
     """The field's name is not documented; the raw answer is kept."""
     answer = {field: "Hi", "more": [1]}
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
-    reply = HaloClient(KEY, transport=transport).chat("Hello")
+    reply = answering(200, json=answer).chat("Hello")
     assert (reply.text, reply.raw) == ("Hi", answer)
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"<html>", b"", b"[" * 100_000])
 def test_a_chat_answer_that_is_not_an_object_fails_and_is_kept(body: bytes) -> None:
     """What came is on the reply, whatever it is."""
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=body))
     with pytest.raises(errors.ReplyUnreadable, match="not a JSON object") as caught:
-        HaloClient(KEY, transport=transport).chat("Hello")
+        answering(200, content=body).chat("Hello")
     assert caught.value.reply is not None
     assert caught.value.reply.text == body.decode()
 
@@ -133,38 +125,34 @@ def test_an_interrupt_stops_the_reply_at_once(agent: DemoAgent) -> None:
 
 
 @pytest.mark.anyio
-async def test_async_events() -> None:
+async def test_async_events(agent: DemoAgent) -> None:
     """The async client gives the same events on the caller's own loop."""
-    with DemoAgent(first_byte_s=0, chunk_s=0) as agent:
-        async with AsyncHaloClient(KEY, base_url=agent.url) as client:
-            async with client.stream("Open a ticket") as events:
-                kinds = {type(event) async for event in events}
-            assert {TextDelta, Action, ActionSummary} <= kinds
-            replies = await asyncio.gather(*(client.ask(f"My name is N{i}") for i in range(20)))
-            assert [f"N{i}" in reply.text for i, reply in enumerate(replies)] == [True] * 20
-            assert (await client.chat("Hello")).status == "complete"
+    async with AsyncHaloClient(KEY, base_url=agent.url) as client:
+        async with client.stream("Open a ticket") as events:
+            kinds = {type(event) async for event in events}
+        assert {TextDelta, Action, ActionSummary} <= kinds
+        replies = await asyncio.gather(*(client.ask(f"My name is N{i}") for i in range(20)))
+        assert [f"N{i}" in reply.text for i, reply in enumerate(replies)] == [True] * 20
+        assert (await client.chat("Hello")).status == "complete"
 
 
 @pytest.mark.anyio
-async def test_async_cancellation_closes_the_connection() -> None:
+async def test_async_cancellation_closes_the_connection(agent: DemoAgent) -> None:
     """A cancelled task leaves a stopped reply with its text."""
-    with DemoAgent(first_byte_s=0, chunk_s=0) as agent:
-        client = AsyncHaloClient(KEY, base_url=agent.url)
-        stream = client.stream("/fault stall")
+    stream = AsyncHaloClient(KEY, base_url=agent.url).stream("/fault stall")
 
-        async def read() -> None:
-            async with stream as events:
-                async for _ in events:
-                    pass
+    async def read() -> None:
+        async with stream:
+            await stream.to_end()
 
-        task = asyncio.create_task(read())
-        while not stream.reply.text:  # noqa: ASYNC110  # a reply has nothing to await
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert stream.reply.status == "stopped"
-        assert "stalls" in stream.reply.text
+    task = asyncio.create_task(read())
+    while not stream.reply.text:  # noqa: ASYNC110  # a reply has nothing to await
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stream.reply.status == "stopped"
+    assert "stalls" in stream.reply.text
 
 
 def test_one_client_works_on_several_loops(agent: DemoAgent) -> None:
@@ -201,30 +189,25 @@ def test_a_cut_record_is_on_the_reply(client: HaloClient, agent: DemoAgent) -> N
 async def test_a_stream_that_is_left_keeps_an_open_record() -> None:
     """A record that was open when the caller left is on the reply before the context ends."""
 
-    def steps(_: Any) -> list[Any]:
-        return [b"text\x1e__ACTION__{", 3600.0]
-
-    with DemoAgent(reply=steps, first_byte_s=0) as agent:
-        async with AsyncHaloClient(KEY, base_url=agent.url) as client:
-            async with client.stream("Hello") as events:
-                async for _ in events:
-                    break
-            assert events.reply.status == "stopped"
-            assert [record.reason for record in events.reply.malformed] == ["truncated"]
-            with pytest.raises(errors.UsageError, match="opened before"):
-                await events.__aenter__()
-        assert len(agent.requests) == 1
+    with replying(b"text\x1e__ACTION__{", 3600.0) as client:
+        async with client.aio.stream("Hello") as events:
+            async for _ in events:
+                break
+        assert events.reply.status == "stopped"
+        assert [record.reason for record in events.reply.malformed] == ["truncated"]
+        with pytest.raises(errors.UsageError, match="opened before"):
+            await events.__aenter__()
+        await client.aio.aclose()
 
 
 @pytest.mark.anyio
-async def test_an_error_belongs_to_its_own_stream() -> None:
+async def test_an_error_belongs_to_its_own_stream(agent: DemoAgent) -> None:
     """Whichever is open around it was stopped, not failed."""
-    with DemoAgent(first_byte_s=0, chunk_s=0) as agent:
-        async with AsyncHaloClient(KEY, base_url=agent.url) as client:
-            one, two = client.stream("Hello"), client.stream("/error 401")
-            with pytest.raises(errors.AuthenticationError) as caught:
-                async with one, two:
-                    pass
+    async with AsyncHaloClient(KEY, base_url=agent.url) as client:
+        one, two = client.stream("Hello"), client.stream("/error 401")
+        with pytest.raises(errors.AuthenticationError) as caught:
+            async with one, two:
+                pass
     assert (one.reply.status, two.reply.status) == ("stopped", "failed")
     assert caught.value.reply is two.reply
 
@@ -249,38 +232,27 @@ async def test_an_async_stream_is_read_inside_with() -> None:
 def test_an_unusable_id_is_not_kept(place: str, bad: str) -> None:
     """It would be shown, kept and sent back."""
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        if place == "header":
-            return httpx.Response(
-                200, text="Hi", headers=[(b"X-Session-Id", bad.encode()), (b"X-Agent-Id", b"a_1")]
-            )
-        return httpx.Response(200, json={"response": "Hi", "session_id": bad, "agent_id": "a_1"})
-
-    client = HaloClient(KEY, transport=httpx.MockTransport(answer))
-    reply = client.ask("Hello") if place == "header" else client.chat("Hello")
+    if place == "header":
+        headers = [(b"X-Session-Id", bad.encode()), (b"X-Agent-Id", b"a_1")]
+        reply = answering(200, text="Hi", headers=headers).ask("Hello")
+    else:
+        reply = answering(200, json={"response": "Hi", "session_id": bad, "agent_id": "a_1"}).chat("Hello")
     assert (reply.session_id, reply.agent_id) == (None, "a_1")
     assert "\x1b" not in repr(reply)
 
 
 def test_a_chat_answer_is_valid_json_again() -> None:
     """Lone surrogates are replaced and NaN is no JSON, as in a stream."""
-    bodies = iter([b'{"response": "a\\ud800b"}', b'{"response": "a", "n": NaN}'])
-    client = HaloClient(
-        KEY, transport=httpx.MockTransport(lambda _: httpx.Response(200, content=next(bodies)))
-    )
-    assert client.chat("Hello").text == "a�b"
+    assert answering(200, content=b'{"response": "a\\ud800b"}').chat("Hello").text == "a�b"
     with pytest.raises(errors.ReplyUnreadable):
-        client.chat("Hello")
+        answering(200, content=b'{"response": "a", "n": NaN}').chat("Hello")
 
 
 def test_encoded_streams_come_back_through_real_http() -> None:
     """A record of a megabyte, beside text in several scripts, through a socket."""
     payload: Any = {"rows": [{"n": n, "s": "żółw 🐢"} for n in range(20_000)]}
 
-    def steps(_: Any) -> list[Any]:
-        data = encode(TextDelta("日本")) + encode(Action(payload)) + encode(TextDelta("終"))
-        return [data[i : i + 1000] for i in range(0, len(data), 1000)]
-
-    with DemoAgent(reply=steps, first_byte_s=0) as agent:
-        reply = HaloClient(DEMO_KEY, base_url=agent.url).ask("Hello")
+    data = encode(TextDelta("日本")) + encode(Action(payload)) + encode(TextDelta("終"))
+    with replying(*(data[i : i + 1000] for i in range(0, len(data), 1000))) as client:
+        reply = client.ask("Hello")
     assert reply.text == "日本終" and reply.actions == [payload]

@@ -18,7 +18,7 @@ import pytest
 from halo_notebook import HaloClient, errors
 from halo_notebook.client.request import MAX_MESSAGE_CHARS, context_entry, image_url
 
-from .keys import token
+from .clients import token
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent

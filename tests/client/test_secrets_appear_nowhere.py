@@ -8,7 +8,6 @@ import logging
 import pickle
 from typing import Any
 
-import httpx
 import pytest
 
 from halo_notebook import HaloClient, errors
@@ -16,7 +15,7 @@ from halo_notebook.client.secrets import checked_key
 from halo_notebook.demo import DemoAgent
 from halo_notebook.stream import TextDelta
 
-from .keys import KEY, SECRET, token
+from .clients import KEY, SECRET, answering, token
 
 
 def test_settings_come_from_the_argument_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +105,8 @@ def test_secrets_appear_nowhere(agent: DemoAgent, caplog: pytest.LogCaptureFixtu
 def test_a_server_that_repeats_the_key_does_not_spread_it(place: str) -> None:
     """A server's own words are cleaned of what was sent to it."""
     body = {"error": "Bad", place: f"https://x/{KEY} is bad\x1b[31m\nreally"}
-    transport = httpx.MockTransport(lambda request: httpx.Response(400, json=body))
     with pytest.raises(errors.BadRequest) as caught:
-        HaloClient(KEY, transport=transport).ask("Hello")
+        answering(400, json=body).ask("Hello")
     words = f"{caught.value} {caught.value.detail} {caught.value.docs_url}"
     assert KEY not in words and "\x1b" not in words and "\n" not in words
     assert "•••" in words
@@ -117,15 +115,12 @@ def test_a_server_that_repeats_the_key_does_not_spread_it(place: str) -> None:
 @pytest.mark.parametrize("detail", ["y" * (300 - len(KEY)) + KEY, KEY[:5] + "\x07" + KEY[5:]])
 def test_a_key_is_masked_before_the_line_is_cut(detail: str) -> None:
     """Neither the limit nor a control character in it lets a part of the key through."""
-    transport = httpx.MockTransport(lambda request: httpx.Response(400, json={"error": detail + "zzz"}))
     with pytest.raises(errors.BadRequest) as caught:
-        HaloClient(KEY, transport=transport).ask("Hello")
+        answering(400, json={"error": detail + "zzz"}).ask("Hello")
     assert KEY[:10] not in str(caught.value)
     assert "•••" in str(caught.value)
-    declared = {"Content-Type": f"text/html; k={KEY}"}
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=declared))
     with pytest.raises(errors.ReplyUnreadable) as unreadable:
-        HaloClient(KEY, transport=transport).ask("Hello")
+        answering(200, headers={"Content-Type": f"text/html; k={KEY}"}).ask("Hello")
     assert KEY[:10] not in str(unreadable.value)
 
 

@@ -45,9 +45,8 @@ def asked(
         ) as client:
             stream = client.stream("Hello", images=images)
             try:
-                async with stream as events:
-                    async for _ in events:
-                        pass
+                async with stream:
+                    await stream.to_end()
             except errors.HaloError as error:
                 return stream.reply, error
             return stream.reply, None

@@ -14,7 +14,7 @@ import pytest
 from halo_notebook import AsyncHaloClient, HaloClient, errors
 from halo_notebook.demo import DemoAgent, sign_user_token
 
-from .keys import KEY, SECRET, token
+from .clients import KEY, SECRET, token
 
 
 @pytest.fixture
