@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -313,7 +314,11 @@ class PanelState:
         style = (
             f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{name}):not(:has(.halo-panel)){{display:none}}"
         )
-        publish_display_data(
+        # An update is published by the running cell, not by the one that showed the panel: nbclient ignores
+        # what a cell that has ended still sends.
+        context = Context() if update else copy_context()
+        context.run(
+            publish_display_data,
             data={
                 "text/html": f'<div class="halo-static {name}"><style>{style}</style>{html}</div>',
                 "text/plain": f"ChatPanel({session.name!r}, {counted(len(session.turns), 'turn')})",
