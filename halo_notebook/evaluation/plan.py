@@ -24,9 +24,9 @@ from ..client.settings import is_loopback
 from ..client.sync import HaloClient
 from ..errors import InvalidRequest, UsageError
 from ..kernel import current_client
-from .cases import Case, CaseSource, Conversation, digest, read_cases
+from .cases import CaseSource, Conversation, digest, read_cases
 from .journal import Journal
-from .judging import Checks, Judge, named_checks
+from .judging import Checks, named_checks
 from .state import RunState
 
 if TYPE_CHECKING:
@@ -43,21 +43,37 @@ class Target:
     fields: dict[str, Any]
 
 
-@dataclass(frozen=True)
 class Plan:
-    """What an evaluation will send, and how fast."""
+    """What an evaluation will send, and how fast; raises as `evaluate` does."""
 
-    cases: list[Case]
-    checks: dict[str, Judge]
-    targets: dict[str, Target]
-    repeats: int
-    concurrency: int
-    rate_limit: float | None
-
-    @property
-    def clients(self) -> dict[str, AsyncHaloClient]:
-        """By the names of their configurations."""
-        return {name: target.client for name, target in self.targets.items()}
+    def __init__(  # noqa: PLR0917  # what `evaluate` and `aevaluate` were given, in their order
+        self,
+        cases: CaseSource,
+        checks: Checks,
+        configs: Mapping[str, Config] | None,
+        repeats: int,
+        concurrency: int,
+        rate_limit: float | None,
+    ) -> None:
+        check_installed("An evaluation", "eval", "aiohttp", "filelock", "pandas", "scipy", "tqdm")
+        self.repeats, self.concurrency = _count("repeats", repeats), _count("concurrency", concurrency)
+        if rate_limit is not None and not rate_limit > 0:
+            raise InvalidRequest(f"rate_limit must be above 0, not {rate_limit!r}. Nothing was sent.")
+        self.rate_limit = rate_limit
+        self.cases = read_cases(cases)
+        if not isinstance(configs, Mapping | None):
+            raise InvalidRequest(
+                f"configs is {type(configs).__name__}. Nothing was sent; give a dict, from names to request "
+                "fields or clients."
+            )
+        named = {str(name): config for name, config in (configs or {"default": None}).items()}
+        self.targets = {name: _target(name, config) for name, config in named.items()}
+        self.clients = {name: target.client for name, target in self.targets.items()}
+        for target in self.targets.values():
+            for case in self.cases:
+                for turn in case.turns:
+                    target.client.prepare(turn.message, **{**target.fields, **turn.fields})
+        self.checks = named_checks(checks)
 
     def conversations(self) -> list[Conversation]:
         """All conversations, in the order in which they start: configurations take turns."""
@@ -75,34 +91,6 @@ class Plan:
                     copies[content] += 1  # two cases, or two configurations, may be the same
                     made.append(Conversation(f"{content}-{copies[content]}", case, name, repeat))
         return made
-
-
-def made_plan(  # noqa: PLR0917  # what `evaluate` and `aevaluate` were given, in their order
-    cases: CaseSource,
-    checks: Checks,
-    configs: Mapping[str, Config] | None,
-    repeats: int,
-    concurrency: int,
-    rate_limit: float | None,
-) -> Plan:
-    """Check what an evaluation was given. Raises as `evaluate` does."""
-    check_installed("An evaluation", "eval", "aiohttp", "filelock", "pandas", "scipy", "tqdm")
-    repeats, concurrency = _count("repeats", repeats), _count("concurrency", concurrency)
-    if rate_limit is not None and not rate_limit > 0:
-        raise InvalidRequest(f"rate_limit must be above 0, not {rate_limit!r}. Nothing was sent.")
-    read = read_cases(cases)
-    if not isinstance(configs, Mapping | None):
-        raise InvalidRequest(
-            f"configs is {type(configs).__name__}. Nothing was sent; give a dict, from names to request "
-            "fields or clients."
-        )
-    named = {str(name): config for name, config in (configs or {"default": None}).items()}
-    targets = {name: _target(name, config) for name, config in named.items()}
-    for target in targets.values():
-        for case in read:
-            for turn in case.turns:
-                target.client.prepare(turn.message, **{**target.fields, **turn.fields})
-    return Plan(read, named_checks(checks), targets, repeats, concurrency, rate_limit)
 
 
 def _target(name: str, config: Config) -> Target:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidRequest
 from ..reply import Reply, reply_from
 from . import tables
+from .intervals import compare_passes, compare_times
 from .judging import Checks, named_checks
+from .state import NOT_RUN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +73,11 @@ class Evaluation:
 
     def failures(self) -> pd.DataFrame:
         """The rows that did not pass every check that judged them, or are not complete."""
-        return tables.failed_rows(self._state)
+        import pandas as pd
+
+        rows = list(self.rows())
+        failed = [row["status"] != NOT_RUN and bool(tables.why(self._state, row)) for row in rows]
+        return pd.DataFrame(rows)[failed]
 
     def worst(self, count: int = 5) -> pd.DataFrame:
         """The cases to look at first: for each case its worst row, with the reason, indexed as in `df`.
@@ -147,7 +153,20 @@ class Evaluation:
 
         Differences are `b` minus `a`, with an interval, and with a note when there are too few cases.
         """
-        return Comparisons(tables.compare(self._state, a, b))
+        configs = self._state.sources
+        for name in (a, b):
+            if name not in configs:
+                raise InvalidRequest(
+                    f"No configuration named {name!r}. Configurations: {', '.join(configs)}."
+                )
+        result = Comparisons()
+        for check in self._state.checks:
+            passed = self.passed(check)
+            result[check] = compare_passes(passed[a], passed[b])
+        for name in tables.TIMES:
+            times = self.times(name)
+            result[name] = compare_times(times[a], times[b])
+        return result
 
     def notes(self) -> list[str]:
         """What a reader of the summary must know, a line each; usually empty."""

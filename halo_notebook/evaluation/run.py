@@ -29,7 +29,7 @@ from ..concurrency.pulled import Pulled
 from .dask import ClusterSender, check_use, check_workers
 from .judging import Checks, ajudged, judged
 from .pace import Pace
-from .plan import Config, Plan, made_plan, now, open_run
+from .plan import Config, Plan, now, open_run
 from .result import Evaluation
 from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome
 
@@ -103,7 +103,7 @@ def evaluate(
     >>> [row["status"] for row in result.rows()], result.passed("contains")
     (['complete', 'complete'], {'demo': {'1': [True]}})
     """
-    plan = made_plan(cases, checks, configs, repeats, concurrency, rate_limit)
+    plan = Plan(cases, checks, configs, repeats, concurrency, rate_limit)
     if on is not None:
         check_use(on, plan.clients, plan.concurrency)
         wait(spawn(check_workers(on)))
@@ -138,7 +138,7 @@ async def aevaluate(
     on: DaskClient | None = None,
 ) -> Evaluation:
     """As `evaluate`, on the caller's own loop: async checks may hold objects that belong to it."""
-    plan = made_plan(cases, checks, configs, repeats, concurrency, rate_limit)
+    plan = Plan(cases, checks, configs, repeats, concurrency, rate_limit)
     if on is not None:
         check_use(on, plan.clients, plan.concurrency)
         await check_workers(on)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..display.text import one_line
 from ..display.words import counted
 from ..errors import InvalidRequest
-from .intervals import compare_passes, compare_times, pass_rate, quantiles
+from .intervals import pass_rate, quantiles
 from .judging import NoVerdict
 from .sender import COMPLETE, FAILED, INTERRUPTED
 from .state import NOT_RUN, SKIPPED, passes
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .cases import Conversation
-    from .intervals import Comparison, TimeComparison
     from .state import RunState
 
 ALL_TAGS = "(all)"
@@ -85,15 +84,6 @@ def why(state: RunState, row: Mapping[str, Any]) -> str:
     failed = [name for name in state.checks if row[name] is False]
     noted = [f"{name} ({row[f'{name} note']})" if row[f"{name} note"] else name for name in failed]
     return f"failed {', '.join(noted)}" if noted else ""
-
-
-def failed_rows(state: RunState) -> pd.DataFrame:
-    """The rows that did not pass every check that judged them, or are not complete."""
-    import pandas as pd
-
-    rows = list(read_rows(state))
-    failed = [row["status"] != NOT_RUN and bool(why(state, row)) for row in rows]
-    return pd.DataFrame(rows)[failed]
 
 
 def worst_rows(state: RunState, count: int) -> pd.DataFrame:
@@ -214,23 +204,6 @@ def _agents(state: RunState, conversations: Iterable[Conversation]) -> Counter[s
     """Who answered, and how often."""
     turns = (turn for each in conversations for turn in state.turns(each))
     return Counter(turn.agent_id for turn in turns if turn.agent_id)
-
-
-def compare(state: RunState, a: str, b: str) -> dict[str, Comparison | TimeComparison]:
-    """See `Evaluation.compare`."""
-    for name in (a, b):
-        if name not in state.sources:
-            raise InvalidRequest(
-                f"No configuration named {name!r}. Configurations: {', '.join(state.sources)}."
-            )
-    result: dict[str, Comparison | TimeComparison] = {}
-    for check in state.checks:
-        passed = passes_by_case(state, check)
-        result[check] = compare_passes(passed[a], passed[b])
-    for name in TIMES:
-        times = times_by_case(state, name)
-        result[name] = compare_times(times[a], times[b])
-    return result
 
 
 def notes(state: RunState) -> list[str]:
