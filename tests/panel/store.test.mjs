@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
+import { progressOf, stateOf } from "../../halo_notebook/panel/static/status.js";
 import { Store } from "../../halo_notebook/panel/static/store.js";
 
 const turn = (number, more = {}) => ({
@@ -149,17 +150,17 @@ test("older turns that were asked for stay when the whole comes again", () => {
 test("what is typed is in view until the kernel shows it", () => {
   store.send("hello");
   const [{ cid, text }] = asked("send");
-  assert.deepEqual([text, store.status()], ["hello", ["live", "sending"]]);
+  assert.deepEqual([text, stateOf(store)], ["hello", ["live", "sending"]]);
   store.receive({ kind: "answer", cid });
   assert.equal(store.pending.length, 1);
   store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1, { cid }) });
-  assert.deepEqual([store.pending, store.status()], [[], ["live", "streaming"]]);
+  assert.deepEqual([store.pending, stateOf(store)], [[], ["live", "streaming"]]);
 });
 
 test("a message that was refused is kept as not sent, and goes out again under another id", () => {
   store.send("hello");
   store.receive({ kind: "answer", cid: asked("send")[0].cid, error: "too long" });
-  assert.deepEqual(store.status(), ["failed", "not sent"]);
+  assert.deepEqual(stateOf(store), ["failed", "not sent"]);
   assert.equal(store.notices.at(-1).text, "too long");
   store.sendAgain(store.pending[0]);
   assert.notEqual(asked("send")[1].cid, asked("send")[0].cid);
@@ -184,10 +185,10 @@ test("a message that another view took back is gone", () => {
 test("a request without an answer for half a second means a busy kernel", () => {
   store.send("hello");
   wait(500);
-  assert.deepEqual(store.status(), ["busy", "kernel busy"]);
+  assert.deepEqual(stateOf(store), ["busy", "kernel busy"]);
   assert.ok(store.isLate(asked("send")[0].cid));
   store.receive({ kind: "answer", cid: asked("send")[0].cid });
-  assert.deepEqual(store.status(), ["live", "sending"]);
+  assert.deepEqual(stateOf(store), ["live", "sending"]);
 });
 
 test("stop is asked for once, and waits for the kernel", () => {
@@ -195,9 +196,9 @@ test("stop is asked for once, and waits for the kernel", () => {
   store.stop();
   store.stop();
   assert.equal(asked("stop").length, 1);
-  assert.equal(store.progress(), "stopping");
+  assert.equal(progressOf(store), "stopping");
   wait(500);
-  assert.match(store.progress(), /interrupt the kernel/);
+  assert.match(progressOf(store), /interrupt the kernel/);
 });
 
 test("a rating shows at once, and goes when the kernel refuses it", () => {
@@ -240,13 +241,13 @@ test("a kernel that goes leaves nothing waiting, and what said so first stands",
   watched.send("hello");
   kernel.connectionStatus = "connecting";
   handlers.connection();
-  assert.deepEqual(watched.status(), ["busy", "reconnecting"]);
+  assert.deepEqual(stateOf(watched), ["busy", "reconnecting"]);
   kernel.status = "restarting";
   handlers.status();
   kernel.status = "dead";
   handlers.status();
   assert.deepEqual([watched.gone, watched.pending[0].state], ["restarted", "unsent"]);
-  assert.deepEqual(watched.status(), ["gone", "kernel gone"]);
+  assert.deepEqual(stateOf(watched), ["gone", "kernel gone"]);
   watched.receive(snapshot());
   assert.equal(watched.gone, "");
   stop();

@@ -51,6 +51,7 @@ panel.send = lossy
 SOURCES = "harness.panel().content.model.toJSON().cells.map(cell => cell.source)"
 
 
+@pytest.mark.kernel
 class TestNotebook:
     """A notebook and its panel: one page, gone through in order."""
 
@@ -100,7 +101,6 @@ class TestNotebook:
         assert lab.page.evaluate(SOURCES) == before
         assert lab.page.locator(".jp-InputPrompt", has_text="[*]").count() == 0
 
-    @pytest.mark.kernel
     @pytest.mark.timeout(240)
     def test_nothing_is_lost_when_the_page_goes(self, lab: LabPage) -> None:
         """A reload in the middle of a reply shows what has come and streams on; so do other views."""

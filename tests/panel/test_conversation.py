@@ -308,7 +308,6 @@ class TestConversation:
         panel.ask("from the panel", "You said: from the panel")
         assert "['from the cell', 'from the panel']" in printed(lab, REQUESTS)
 
-    @pytest.mark.kernel
     def test_while_the_kernel_computes_the_panel_says_so(self, panel: PanelPage, lab: LabPage) -> None:
         """What was typed stays in view as queued, and goes out when the kernel is free.
 

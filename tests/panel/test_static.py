@@ -15,7 +15,10 @@ import tinycss2
 from halo_notebook.panel.bundle import STATIC, bundle, styles
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"composer", "dom", "json", "panel", "store", "text", "tree", "turn"}
+MODULES = {
+    *("composer", "dom", "header", "json", "kernel", "panel"),
+    *("status", "store", "text", "transcript", "tree", "turn"),
+}
 # anywidget puts a widget's CSS into the page's head, where it holds for all of JupyterLab.
 SCOPE = "halo-panel"
 

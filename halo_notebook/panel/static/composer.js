@@ -1,7 +1,7 @@
 /* The text box below the transcript: the draft, its keys, Send and Stop, and a notice when the kernel is gone. */
 
 import { button, element, setLabel, setText } from "./dom.js";
-import { GONE } from "./store.js";
+import { GONE } from "./status.js";
 import { COUNT_FROM, count, lengthOf } from "./text.js";
 
 const MAX_CHARS = 10_000;

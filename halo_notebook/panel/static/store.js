@@ -1,20 +1,13 @@
 /* The store: the conversation as the kernel reports it, and the requests to the kernel. It does not use the DOM. */
 
-import { counted, freshId, startOf } from "./text.js";
+import { watchKernel } from "./kernel.js";
+import { GONE, spoken } from "./status.js";
+import { freshId } from "./text.js";
 
 const BUSY_MS = 500; // if a request has no answer after this time, the kernel is busy
 const SILENCE_MS = 6_000; // during a turn the kernel sends at least a beat every 2 s
 const SYNC_AGAIN_MS = 5_000;
 const MAX_SAVED_TURNS = 30;
-
-export const GONE = {
-  restarted: "The kernel was restarted. Run this cell again to continue; this transcript stays.",
-  dead: "The kernel has died. Restart it and run this cell again to continue; this transcript stays.",
-  ended: "The kernel was shut down. Run this cell again to continue; this transcript stays.",
-  gone: "The kernel is gone. Run this cell again to continue; this transcript stays.",
-  closed: "This panel was closed in the kernel. Run this cell again to continue; this transcript stays.",
-  none: "Not connected to a kernel. Run this cell again to continue.",
-};
 
 /** Whether the kernel refused a request, or went away without an answer. */
 export const refused = (answer) => Boolean(answer.error || answer.lost);
@@ -55,10 +48,15 @@ export class Store {
     const saved = model.get("_snapshot");
     if (saved?.session !== undefined && saved?.session !== null) this.replaceAll(saved);
     this.save(saved);
-    this.watchKernel();
+    this.unwatchKernel = watchKernel(model.widget_manager?.kernel, {
+      lose: (reason) => this.lose(reason),
+      connecting: (lost) => this.connection(lost),
+    });
     if (this.real?.comm_live === false) this.lose("none");
     this.sync();
-    this.watchdog = setInterval(() => this.watch(), 1_000);
+    this.watchdog = setInterval(() => {
+      if (this.live && !this.gone && performance.now() - this.heardAt > SILENCE_MS) this.sync();
+    }, 1_000);
     return () => this.end();
   }
 
@@ -66,7 +64,7 @@ export class Store {
     clearInterval(this.watchdog);
     clearTimeout(this.syncing);
     for (const { timer } of this.requests.values()) clearTimeout(timer);
-    this.unwatchKernel?.();
+    this.unwatchKernel();
   }
 
   /** Add a view; returns a function that removes it. */
@@ -106,25 +104,12 @@ export class Store {
 
   // -- the state of the kernel
 
-  watchKernel() {
-    const kernel = this.model.widget_manager?.kernel;
-    if (!kernel?.statusChanged?.connect) return;
-    // Other pages see "starting" when one page restarts the kernel.
-    const reasons = { restarting: "restarted", autorestarting: "restarted", starting: "restarted", dead: "dead", terminating: "ended" };
-    const status = () => Object.hasOwn(reasons, kernel.status) && this.lose(reasons[kernel.status]);
-    const connection = () => {
-      const lost = kernel.connectionStatus !== "connected";
-      if (lost === this.connecting) return;
-      this.connecting = lost;
-      if (!lost) this.sync({ now: true });
-      this.changed();
-    };
-    kernel.statusChanged.connect(status);
-    kernel.connectionStatusChanged?.connect(connection);
-    this.unwatchKernel = () => {
-      kernel.statusChanged.disconnect(status);
-      kernel.connectionStatusChanged?.disconnect(connection);
-    };
+  /** The connection to the kernel is lost, or is there again. */
+  connection(lost) {
+    if (lost === this.connecting) return;
+    this.connecting = lost;
+    if (!lost) this.sync({ now: true });
+    this.changed();
   }
 
   lookAtComm() {
@@ -195,10 +180,6 @@ export class Store {
     this.post({ kind: "sync", cid: freshId() });
   }
 
-  watch() {
-    if (this.live && !this.gone && performance.now() - this.heardAt > SILENCE_MS) this.sync();
-  }
-
   send(text) {
     const message = { cid: freshId(), text, session: this.session, state: "sending" };
     this.pending.push(message);
@@ -240,18 +221,12 @@ export class Store {
 
   again(turn) {
     this.replaceTurn({ ...turn, again: "" });
-    this.request({ kind: "again", key: turn.key }, (answer) => refused(answer) && this.putBack(turn));
+    this.request({ kind: "again", key: turn.key }, (answer) => refused(answer) && this.replaceTurn(turn));
   }
 
   rate(turn, value, note) {
     this.replaceTurn({ ...turn, rating: { value, note } });
-    this.request({ kind: "rate", key: turn.key, value, note }, (answer) => refused(answer) && this.putBack(turn));
-  }
-
-  /** Undo a change that was shown before the kernel refused it. */
-  putBack(turn) {
-    this.replaceTurn(turn);
-    this.changed();
+    this.request({ kind: "rate", key: turn.key, value, note }, (answer) => refused(answer) && this.replaceTurn(turn));
   }
 
   replaceTurn(turn) {
@@ -365,19 +340,7 @@ export class Store {
     }
     this.agent = turn.agent ?? this.agent;
     this.save();
-    if (wasLive) this.say(this.spoken(turn));
-  }
-
-  /** The text that a screen reader speaks for a finished turn; a long reply is cut. */
-  spoken(turn) {
-    const parts = [];
-    if (turn.status === "failed") parts.push(`The turn failed. ${turn.error}`);
-    if (turn.status === "stopped") parts.push(`Stopped. ${turn.error}`);
-    const text = turn.text.trim();
-    if (text) parts.push(text.length > 600 ? `${startOf(text, 600)} … the reply continues` : text);
-    const actions = turn.items.filter((item) => item.action).length;
-    if (actions) parts.push(counted(actions, "action"));
-    return parts.join(" ") || "The reply is empty";
+    if (wasLive) this.say(spoken(turn));
   }
 
   takeQueue(queue) {
@@ -445,30 +408,8 @@ export class Store {
     this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
   }
 
-  // -- texts for the views
-
-  /** What the live turn is doing. While a cell computes, a click on Stop waits in the kernel. */
-  progress() {
-    if (!this.stopping) return this.live.state || "waiting for first text";
-    return this.late ? "stops when the kernel is free; interrupt the kernel to stop it now" : "stopping";
-  }
-
+  /** Whether a request waits for a kernel that is busy. */
   get late() {
     return [...this.requests.values()].some((entry) => entry.late);
-  }
-
-  /** The state of the panel in a word or two: [kind, text]. */
-  status() {
-    if (this.gone === "none") return ["gone", "not connected"];
-    if (this.gone) return ["gone", "kernel gone"];
-    if (this.connecting) return ["busy", "reconnecting"];
-    if (this.late) return ["busy", "kernel busy"];
-    if (this.live) return ["live", this.progress()];
-    if (this.pending.some((message) => message.state === "sending" || message.state === "taken")) return ["live", "sending"];
-    if (this.pending.some((message) => message.session === this.session)) return ["failed", "not sent"];
-    const last = this.turns.at(-1);
-    if (last?.status === "failed") return ["failed", "failed"];
-    if (last?.status === "stopped") return ["stopped", "stopped"];
-    return ["ready", "ready"];
   }
 }

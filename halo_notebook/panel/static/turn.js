@@ -1,6 +1,7 @@
 /* The entries of the transcript: a turn with its actions, and a message that waits to become one. */
 
 import { arrange, button, element, icon, setText } from "./dom.js";
+import { progressOf } from "./status.js";
 import { clock, seconds, visible } from "./text.js";
 import { JsonTree } from "./tree.js";
 
@@ -87,13 +88,13 @@ class Block {
       const frame = element("div", { class: "halo-code" });
       pre.replaceWith(frame);
       frame.append(pre, copy);
-      panel.watchWidth(pre, "Code");
+      panel.transcript.watchWidth(pre, "Code");
     }
     for (const table of this.node.querySelectorAll("table")) {
       const frame = element("div", { class: "halo-wide" });
       table.replaceWith(frame);
       frame.append(table);
-      panel.watchWidth(frame, "Table");
+      panel.transcript.watchWidth(frame, "Table");
     }
   }
 }
@@ -141,7 +142,7 @@ export class TurnView {
   }
 
   update(turn, flags) {
-    const seen = `${flags.gone}|${flags.latest}|${flags.near}|${turn.status === "streaming" && this.panel.store.progress()}`;
+    const seen = `${flags.gone}|${flags.latest}|${flags.near}|${turn.status === "streaming" && progressOf(this.panel.store)}`;
     if (turn === this.turn && seen === this.seen) return;
     this.turn = turn;
     this.seen = seen;
@@ -176,7 +177,7 @@ export class TurnView {
 
   showProgress(turn, live, gone) {
     this.progress.hidden = !live || Boolean(gone);
-    if (live) setText(this.progress.lastChild, this.panel.store.progress());
+    if (live) setText(this.progress.lastChild, progressOf(this.panel.store));
     const empty = turn.status === "complete" && !turn.items.length;
     const note = turn.cut || (empty ? "The reply is empty." : "");
     setText(this.cut, note);

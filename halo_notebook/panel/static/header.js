@@ -1,0 +1,103 @@
+/* The panel's header: title, agent, state, and the menus for sessions and export. */
+
+import { button, download, element, icon, setText } from "./dom.js";
+import { stateOf } from "./status.js";
+import { counted } from "./text.js";
+
+const EXPORT_PART_MS = 600;
+
+/** Create a button and the list that it opens, which `fill` makes each time. Esc, a click elsewhere, a choice and losing the focus close it. */
+function menu(label, content, kind, fill) {
+  const opener = element("button", { type: "button", class: `halo-button ${kind}`, title: label, "aria-label": label }, ...content);
+  const list = element("div", {
+    class: "halo-popover halo-menu", role: "group", "aria-label": label, popover: "auto",
+    onbeforetoggle: ({ newState }) => {
+      if (newState !== "open") return;
+      list.replaceChildren(...fill());
+      list.querySelector("button").autofocus = true;
+    },
+    onclick: ({ target }) => target.closest(".halo-item") && list.hidePopover(),
+    onfocusout: ({ relatedTarget: to }) => to && to !== opener && !list.contains(to) && list.hidePopover(),
+  });
+  opener.popoverTargetElement = list;
+  return [opener, list];
+}
+
+export class Header {
+  /** `panel` provides the store, the model, `root`, the composer and `say`. */
+  constructor(panel) {
+    this.panel = panel;
+    this.title = element("span", { class: "halo-title", dir: "auto" });
+    this.agent = element("span", { class: "halo-agent halo-quiet", dir: "auto" });
+    this.badge = element("span", { class: "halo-badge halo-source", dir: "auto" });
+    this.stateText = element("span");
+    this.state = element("span", { class: "halo-state" }, element("span", { class: "halo-dot", "aria-hidden": "true" }), this.stateText);
+    this.stop = button("Stop", () => panel.store.stop(), { icon: "stop", kind: "halo-small halo-head-stop" });
+    this.sessionName = element("span", { class: "halo-session-name", dir: "auto" });
+    const session = menu("Session", [this.sessionName, icon("menu")], "halo-session", () => this.sessionItems());
+    const save = menu("Export", [icon("save")], "halo-export", () => [
+      button("Markdown", () => this.export("markdown"), { kind: "halo-item" }),
+      button("JSON", () => this.export("json"), { kind: "halo-item" })]);
+    [this.exporter] = save;
+    this.node = element("div", { class: "halo-head" }, this.title, this.badge, this.agent, this.state, this.stop, ...session, ...save);
+  }
+
+  paint() {
+    const { store, model, root } = this.panel;
+    const title = model.get("title") || store.agent || "Chat";
+    setText(this.title, title);
+    this.title.title = title;
+    root.setAttribute("aria-label", title);
+    setText(this.agent, store.agent ?? "");
+    this.agent.hidden = !store.agent || store.agent === title;
+    setText(this.badge, store.source);
+    this.badge.title = store.source;
+    this.badge.hidden = !store.source;
+    const [kind, text] = stateOf(store);
+    setText(this.stateText, text);
+    this.state.title = text;
+    this.state.dataset.kind = kind;
+    this.stop.hidden = !store.live || Boolean(store.gone);
+    this.stop.disabled = store.stopping;
+    setText(this.sessionName, store.session ?? "session");
+    this.sessionName.parentNode.setAttribute("aria-label", `Session: ${store.session ?? "none yet"}`);
+    this.exporter.disabled = Boolean(store.gone) || !(store.turns.length || store.live);
+  }
+
+  sessionItems() {
+    const { store, composer } = this.panel;
+    const off = Boolean(store.gone);
+    const act = (content) => () => {
+      composer.focus();
+      store.request(content);
+    };
+    const names = store.sessions.map(({ name, turns }) =>
+      element("button", { type: "button", class: "halo-button halo-item", "aria-current": name === store.session ? "true" : null, disabled: off, onclick: act({ kind: "switch", name }) },
+        element("span", { text: name, dir: "auto" }), element("span", { class: "halo-quiet", text: counted(turns, "turn") })));
+    const other = element("input", { class: "halo-input", type: "text", placeholder: "Session name", "aria-label": "Name of a session to switch to, or of a new one", maxlength: "100", dir: "auto", autocomplete: "off" });
+    const form = element("form", {
+      class: "halo-name-form",
+      onsubmit: (event) => {
+        event.preventDefault();
+        if (other.value.trim()) act({ kind: "switch", name: other.value.trim() })();
+      },
+    }, other, element("button", { type: "submit", class: "halo-button halo-text halo-framed", text: "Go", disabled: off }));
+    return [element("div", { class: "halo-names" }, ...names),
+      button("New conversation", act({ kind: "new" }), { icon: "plus", labelled: true, kind: "halo-item halo-new", disabled: off }), form];
+  }
+
+  /** Fetch the conversation in parts, slowly: the server drops messages above its rate limit. */
+  export(format, part = 0, before = "") {
+    const began = performance.now();
+    this.panel.store.request({ kind: "export", format, part }, (answer) => {
+      if (answer.text === undefined) return;
+      const text = before + answer.text;
+      if (part + 1 < answer.parts) {
+        setTimeout(() => this.export(format, part + 1, text), began + EXPORT_PART_MS - performance.now());
+        return;
+      }
+      download({ ...answer, text });
+      this.panel.say("Conversation exported");
+    });
+  }
+}

@@ -1,0 +1,242 @@
+/* The transcript: its turns and waiting messages, and what the reader sees of them while they change. */
+
+import { arrange, button, element, setText } from "./dom.js";
+import { refused } from "./store.js";
+import { count } from "./text.js";
+import { TurnView, Waiting } from "./turn.js";
+
+const NEAR_BOTTOM_PX = 40;
+const KEPT_IN_LAYOUT = 4; // the last turns; the browser lays out older ones only when they come into view
+const FILL_AT_ONCE = 20; // turns filled at once when there are many; the rest follow in short slices
+
+export class Transcript {
+  /** `panel` provides the store, the model, the composer and `sendText`. */
+  constructor(panel) {
+    this.panel = panel;
+    this.items = new Map();
+    this.unfilled = [];
+    this.following = true; // whether the end stays in view
+    this.fresh = false; // whether there is something new below
+    this.holding = false;
+    this.jump = button("Jump to latest", () => this.toBottom({ smooth: true }), { icon: "latest", kind: "halo-jump", labelled: true, hidden: true });
+    this.earlier = button("Show earlier turns", () => this.showEarlier(), { kind: "halo-text halo-framed halo-earlier", hidden: true });
+    this.empty = element("div", { class: "halo-empty" });
+    this.turns = element("div", { class: "halo-turns" });
+    this.page = element("div", { class: "halo-page" }, this.earlier, this.empty, this.turns);
+    this.log = element("div", {
+      class: "halo-log", role: "log", "aria-live": "off", "aria-label": "Conversation", tabindex: "0",
+      onscroll: () => this.scrolled(),
+      // Something that the reader opens must not be scrolled away.
+      onclick: (event) => event.target.closest(".halo-action, .halo-link") && this.hold(),
+      onkeydown: (event) => event.target.closest(".halo-action") && this.hold(),
+    }, this.page);
+    this.watchSizes();
+  }
+
+  destroy() {
+    clearTimeout(this.filling);
+    this.sizes.disconnect();
+    this.widths.disconnect();
+  }
+
+  watchSizes() {
+    let shown = true;
+    this.sizes = new ResizeObserver(() => {
+      // A notebook may remove a cell from the page and put it back, scrolled to the top.
+      if (!this.log.clientHeight) {
+        shown = false;
+        return;
+      }
+      if (this.following) this.toBottom();
+      else if (!shown) this.log.scrollTop = this.lastTop;
+      if (!shown) this.panel.composer.fit();
+      shown = true;
+    });
+    this.sizes.observe(this.log);
+    this.sizes.observe(this.page);
+    this.widths = new ResizeObserver((entries) => {
+      for (const { target } of entries) this.reachable(target);
+    });
+  }
+
+  /** Make an element focusable if it scrolls sideways, so that the keyboard can scroll it. */
+  watchWidth(node, label) {
+    node.dataset.label = label;
+    this.widths.observe(node);
+  }
+
+  reachable(node) {
+    const wide = node.scrollWidth > node.clientWidth + 1;
+    if (wide === (node.tabIndex === 0)) return;
+    if (wide) {
+      node.tabIndex = 0;
+      node.setAttribute("role", "region");
+      node.setAttribute("aria-label", node.dataset.label);
+    } else {
+      for (const name of ["tabindex", "role", "aria-label"]) node.removeAttribute(name);
+    }
+  }
+
+  fromBottom() {
+    return this.log.scrollHeight - this.log.clientHeight - this.log.scrollTop;
+  }
+
+  scrolled() {
+    const top = this.log.scrollTop;
+    if (!this.log.clientHeight) return;
+    if (this.fromBottom() <= NEAR_BOTTOM_PX) this.following = true;
+    else if (top < this.lastTop - 1) this.following = false; // only the reader scrolls up
+    this.lastTop = top;
+    if (this.following) this.fresh = false;
+    this.paintJump();
+  }
+
+  toBottom({ smooth = false } = {}) {
+    this.following = true;
+    this.fresh = false;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (smooth && !calm && this.fromBottom() < 3_000) this.log.scrollTo({ top: this.log.scrollHeight, behavior: "smooth" });
+    else this.log.scrollTop = this.log.scrollHeight;
+    this.lastTop = this.log.scrollTop;
+    this.paintJump();
+  }
+
+  /** The reader opens or closes something: keep the scroll position, whatever its new size. */
+  hold() {
+    this.following = false;
+    this.holding = true;
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      this.holding = false;
+      this.scrolled();
+    }));
+  }
+
+  paintJump() {
+    const focused = this.panel.focused();
+    this.jump.hidden = this.following || this.holding;
+    this.panel.keepFocus(focused);
+    setText(this.jump.lastChild, this.fresh ? "New below" : "Jump to latest");
+    this.jump.classList.toggle("halo-fresh", this.fresh);
+  }
+
+  /** Show earlier turns above, and keep those in view where they are. */
+  showEarlier() {
+    const turn = this.turns.firstElementChild;
+    this.panel.store.showEarlier(() => {
+      const before = turn?.getBoundingClientRect().top;
+      this.following = false;
+      this.panel.paint();
+      const keep = () => {
+        if (turn?.isConnected) this.log.scrollTop += turn.getBoundingClientRect().top - before;
+      };
+      keep();
+      requestAnimationFrame(keep); // again when the new turns have their sizes
+    });
+  }
+
+  paint() {
+    const { store } = this.panel;
+    const gone = store.gone;
+    const wanted = [];
+    const made = [];
+    const known = new Set();
+    const want = (key, make, data, flags) => {
+      known.add(key);
+      let item = this.items.get(key);
+      if (!item) {
+        this.items.set(key, (item = make()));
+        made.push(item);
+      }
+      wanted.push(item.node);
+      item.next = [data, flags];
+    };
+    const turns = store.live ? [...store.turns, store.live] : store.turns;
+    turns.forEach((turn, index) => {
+      const flags = { gone, latest: index === turns.length - 1, near: index >= turns.length - KEPT_IN_LAYOUT };
+      // Keys are unique only within a conversation; each has its own epoch.
+      want(`turn|${store.epoch}|${turn.key}`, () => new TurnView(this.panel), turn, flags);
+    });
+    for (const item of store.queue) {
+      want(`queued|${item.cid}`, () => new Waiting(this.panel, (one, say) => this.tellQueued(one, say)), item, { gone });
+    }
+    for (const message of store.pending) {
+      if (message.session !== store.session && message.session !== null) continue;
+      want(`pending|${message.cid}`, () => new Waiting(this.panel, (one, say) => this.tellPending(one, say)), message, { gone });
+    }
+    for (const key of this.items.keys()) if (!known.has(key)) this.items.delete(key);
+    this.fill(made);
+    arrange(this.turns, wanted, (node) => node.contains(document.activeElement));
+    this.earlier.hidden = !store.earlier;
+    setText(this.earlier.firstChild, `Show earlier turns (${count(store.earlier)})`);
+    this.earlier.disabled = Boolean(gone);
+    this.paintEmpty(wanted.length === 0 && !store.earlier);
+    if (!this.following && (this.shownTurns !== store.turns || this.shownLive !== store.live)) this.fresh = true;
+    this.shownTurns = store.turns;
+    this.shownLive = store.live;
+    if (this.following) this.toBottom();
+    else this.paintJump();
+  }
+
+  tellQueued(item, say) {
+    const remove = button("Remove", () => this.unqueue(item), { kind: "halo-text" });
+    const send = button("Send", () => this.panel.store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
+    if (item.held) say(item.error || "held back: the previous turn was stopped or failed", send, remove);
+    else say("waiting for the previous turn", remove);
+  }
+
+  tellPending(message, say) {
+    const { store, composer } = this.panel;
+    if (message.state !== "unsent") {
+      if (!store.isLate(message.cid)) say("sending");
+      else say(store.connecting ? "queued: the connection is lost" : "queued: the kernel is busy");
+      return;
+    }
+    say("not sent",
+      button("Send", () => store.sendAgain(message), { kind: "halo-text" }),
+      button("Edit", () => composer.takeBack(message.text) && store.forget(message), { kind: "halo-text" }));
+  }
+
+  /** Update all items. Of many new ones only the last are filled now, the others later, newest first. */
+  fill(made) {
+    const late = new Set(this.unfilled);
+    if (made.length > FILL_AT_ONCE) for (const item of made.slice(0, -FILL_AT_ONCE)) late.add(item);
+    this.unfilled = [];
+    for (const item of this.items.values()) {
+      if (!late.has(item)) item.update(...item.next);
+      else this.unfilled.push(item);
+    }
+    if (this.unfilled.length && !this.filling) this.filling = setTimeout(() => this.fillMore(), 30);
+  }
+
+  fillMore() {
+    this.filling = 0;
+    const end = performance.now() + 12;
+    while (this.unfilled.length && performance.now() < end) {
+      const item = this.unfilled.pop();
+      item.update(...item.next);
+    }
+    if (this.unfilled.length) this.filling = setTimeout(() => this.fillMore(), 16);
+  }
+
+  paintEmpty(shown) {
+    this.empty.hidden = !shown;
+    if (!shown) return;
+    const { store, model } = this.panel;
+    const suggestions = model.get("suggestions") ?? [];
+    const content = JSON.stringify([suggestions, store.agent, model.get("title"), Boolean(store.gone)]);
+    if (content === this.emptyContent) return;
+    this.emptyContent = content;
+    const who = store.agent ? `Ask ${store.agent} anything.` : "Ask the agent anything.";
+    this.empty.replaceChildren(
+      element("p", { class: "halo-empty-title", text: model.get("title") || "Start a conversation", dir: "auto" }),
+      element("p", { class: "halo-quiet", text: `${who} Its replies and actions appear here as they arrive.` }),
+      element("div", { class: "halo-chips" }, ...suggestions.map((text) =>
+        element("button", { type: "button", class: "halo-button halo-chip", text, dir: "auto", disabled: Boolean(store.gone), onclick: () => this.panel.sendText(text) }))));
+  }
+
+  unqueue(item) {
+    this.panel.store.request({ kind: "unqueue", which: item.cid }, (answer) => {
+      if (!refused(answer)) this.panel.composer.takeBack(item.text);
+    });
+  }
+}
