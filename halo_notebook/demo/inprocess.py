@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from ..client.transports.protocol import BrokeOff, Incoming, Outgoing, Silent
+from ..client.transports.protocol import BrokeOff, Incoming, Outgoing
 from .protocol import Answer, step_bytes
 
 if TYPE_CHECKING:
@@ -44,19 +44,19 @@ class DemoTransport:
         outgoing.has_left()
         await asyncio.sleep(answer.after_s)
         if answer.status is None:
-            await _end(answer, outgoing.silence_s)
-        return _Incoming(answer.status, answer, outgoing.silence_s)
+            await _end(answer, outgoing)
+        return _Incoming(answer.status, answer, outgoing)
 
     async def aclose(self) -> None:
         """There is nothing to close."""
 
 
 class _Incoming:
-    def __init__(self, status: int, answer: Answer, silence_s: float) -> None:
+    def __init__(self, status: int, answer: Answer, outgoing: Outgoing) -> None:
         self.status = status
         self.headers = {name.lower(): value for name, value in answer.headers}
         self._answer = answer
-        self._silence_s = silence_s
+        self._outgoing = outgoing
 
     async def chunks(self) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
@@ -68,14 +68,14 @@ class _Incoming:
             else:
                 yield step_bytes(step)
         if self._answer.ending != "end":
-            await _end(self._answer, self._silence_s)
+            await _end(self._answer, self._outgoing)
 
     async def aclose(self) -> None:
         """There is nothing to close."""
 
 
-async def _end(answer: Answer, silence_s: float) -> NoReturn:
+async def _end(answer: Answer, outgoing: Outgoing) -> NoReturn:
     if answer.ending == "silence":
-        await asyncio.sleep(silence_s)
-        raise Silent(silence_s)
+        await asyncio.sleep(outgoing.silence_s)
+        raise outgoing.silent()
     raise BrokeOff

@@ -53,7 +53,6 @@ class RecordedExchange:
         ended_at_s: when it ended.
         error: the name of the `TransportError` that broke it.
         why: what that error said.
-        silence_s: the silence after which the client gave up, if it did.
         may_have_arrived: whether the message, or a part of it, had left.
         tries: 1 for a turn's first request, 2 for the next one, and so on.
         source: who answered, if not Halo, such as ``demo agent``.
@@ -70,7 +69,6 @@ class RecordedExchange:
     ended_at_s: float
     error: str = ""
     why: str = ""
-    silence_s: float | None = None
     may_have_arrived: bool = True
     tries: int = 1
     source: str = ""
@@ -107,8 +105,6 @@ class RecordedExchange:
         ended: dict[str, JSON] = {"how": how, "at_s": at_s, "may_have_arrived": self.may_have_arrived}
         if self.error:
             ended |= {"error": self.error, "why": self.why}
-        if self.silence_s is not None:
-            ended["silence_s"] = self.silence_s
         response: JSON = None
         if self.status is not None:
             headers: dict[str, JSON] = {**self.headers}
@@ -161,7 +157,6 @@ class RecordedExchange:
             ended_at_s=ended_at_s,
             error=part(ended, "error", str, ""),
             why=part(ended, "why", str, ""),
-            silence_s=_seconds("'silence_s'", ended["silence_s"]) if "silence_s" in ended else None,
             may_have_arrived=part(ended, "may_have_arrived", bool, True),
             tries=part(line, "try", int, 1),
             source=part(line, "source", str, ""),

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..client.transports.protocol import NotConnected, Silent, TransportError
+from ..client.transports.protocol import NotConnected, TransportError
 from ..display.words import counted
 from ..errors import UsageError
 from ..stream import JSON, decode_json
@@ -141,16 +141,13 @@ class Passing:
         self._recorder = recorder
         self._turn = turn
         self._at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._status: int | None = None
-        self._headers: dict[str, str] = {}
+        self._incoming: Incoming | None = None
         self._head_at_s = 0.0
         self._chunks: list[tuple[float, bytes]] = []
         self._over = False
 
     def head(self, incoming: Incoming) -> None:
-        self._status, self._head_at_s = incoming.status, self._turn.clock.now_s()
-        given = incoming.headers
-        self._headers = {name: given[name.lower()] for name in HEADERS if name.lower() in given}
+        self._incoming, self._head_at_s = incoming, self._turn.clock.now_s()
 
     def chunk(self, data: bytes) -> None:
         self._chunks.append((self._turn.clock.now_s(), data))
@@ -161,19 +158,19 @@ class Passing:
         self._over = True
         turn, broken = self._turn, isinstance(error, Exception)
         name = type(error).__name__ if isinstance(error, TransportError) else "BrokeOff"
+        given = self._incoming.headers if self._incoming else {}
         self._recorder.keep(
             RecordedExchange(
                 path=turn.path,
                 body=turn.request.shown,
-                status=self._status,
-                headers=self._headers,
+                status=self._incoming.status if self._incoming else None,
+                headers={name: given[name.lower()] for name in HEADERS if name.lower() in given},
                 head_at_s=self._head_at_s,
                 chunks=tuple(self._chunks),
                 how="broken" if broken else "whole" if error is None else "stopped",
                 ended_at_s=turn.clock.now_s(),
                 error=name if broken else "",
                 why=str(error) if broken else "",
-                silence_s=error.after_s if isinstance(error, Silent) else None,
                 may_have_arrived=turn.reply.may_have_arrived and not isinstance(error, NotConnected),
                 tries=turn.tries,
                 source=turn.source,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from urllib.parse import quote, urlsplit
 
-from ..client.transports.protocol import BrokeOff, Clock, NotConnected, Silent, TransportError, Unreadable
+from ..client.transports.protocol import BrokeOff, Clock, NotConnected, Silent, Unreadable
 from ..display.words import counted
 from ..errors import ReplyInterrupted, UsageError
 from ..stream import JSON, decode_json
@@ -40,13 +40,7 @@ WAITS = "waits for %halo step"
 Pace: TypeAlias = Literal["own", "fast", "step"]
 """At the recording's own pace, without waiting, or one step at a time."""
 
-_ERRORS: dict[str, type[TransportError]] = {
-    **{kind.__name__: kind for kind in (NotConnected, Silent, BrokeOff, Unreadable)},
-    # Older recordings have httpx's names.
-    **dict.fromkeys(("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"), NotConnected),
-    **dict.fromkeys(("ReadTimeout", "WriteTimeout"), Silent),
-    "DecodingError": Unreadable,
-}
+_ERRORS = {kind.__name__: kind for kind in (NotConnected, Silent, BrokeOff, Unreadable)}
 _BREAK = re.compile(
     rb"(?P<action>\x1e__ACTION__[^\x1e]*\x1e)|\x1e__ACTIONS__[^\x1e]*\x1e|(?P<blank>\n(?:[ \t\r]*\n)+)|\Z"
 )
@@ -295,10 +289,7 @@ class Play(Clock):
                 "The recording of this reply ends here: it was stopped when it was recorded. The text "
                 "received so far and the session are kept; record it again to have the rest."
             )
-        kind = _ERRORS.get(exchange.error, BrokeOff)
-        if kind is Silent:
-            return Silent(exchange.silence_s or self._outgoing.silence_s)
-        return kind(exchange.why)
+        return _ERRORS.get(exchange.error, BrokeOff)(exchange.why)
 
     async def _until(self, at_s: float) -> None:
         self._due_s = at_s

@@ -71,7 +71,6 @@ HOSTILE = {
     "try a text": changed(**{"try": "1"}),
     "error no text": changed(ended__error=1),
     "may_have_arrived no bool": changed(ended__may_have_arrived="no"),
-    "silence no time": changed(ended__silence_s="long"),
 }
 
 

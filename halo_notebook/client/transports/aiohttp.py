@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from .environment import certificates, proxy_for
-from .protocol import BrokeOff, Incoming, NotConnected, Outgoing, Silent
+from .protocol import BrokeOff, Incoming, NotConnected, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -194,7 +194,7 @@ def _mapped(error: Exception, outgoing: Outgoing) -> Exception:
         case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
             return NotConnected(why)
         case TimeoutError():
-            return Silent(outgoing.silence_s)
+            return outgoing.silent()
         # The server closed, a reset, a body cut short: the message may have left.
         case aiohttp.ClientError() | OSError():
             return BrokeOff()

@@ -22,7 +22,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
-from .protocol import BrokeOff, Incoming, Outgoing, Silent
+from .protocol import BrokeOff, Incoming, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -59,14 +59,14 @@ class FetchTransport:
         outgoing.has_left()
         try:
             options = to_js(options, dict_converter=js.Object.fromEntries)
-            answer = await _within(js.fetch(outgoing.url, options), outgoing.silence_s)
+            answer = await _within(js.fetch(outgoing.url, options), outgoing)
         except BaseException:
             aborter.abort()
             raise
         if answer.type == "opaqueredirect":  # the browser says neither which one nor where it leads
-            return _Incoming(302, {}, None, aborter, outgoing.silence_s)
+            return _Incoming(302, {}, None, aborter, outgoing)
         headers = {name.lower(): value for name, value in answer.headers if name.lower() not in _UNDONE}
-        return _Incoming(answer.status, headers, answer.body, aborter, outgoing.silence_s)
+        return _Incoming(answer.status, headers, answer.body, aborter, outgoing)
 
     async def aclose(self) -> None:
         """There is nothing to close."""
@@ -74,33 +74,33 @@ class FetchTransport:
 
 class _Incoming:
     def __init__(
-        self, status: int, headers: Mapping[str, str], body: Any, aborter: Any, silence_s: float
+        self, status: int, headers: Mapping[str, str], body: Any, aborter: Any, outgoing: Outgoing
     ) -> None:
         self.status = status
         self.headers = headers
         self._body = body
         self._aborter = aborter
-        self._silence_s = silence_s
+        self._outgoing = outgoing
 
     async def chunks(self) -> AsyncIterator[bytes]:
         if self._body is None:
             return
         reader = self._body.getReader()
-        while not (part := await _within(reader.read(), self._silence_s)).done:
+        while not (part := await _within(reader.read(), self._outgoing)).done:
             yield part.value.to_bytes()
 
     async def aclose(self) -> None:
         self._aborter.abort()
 
 
-async def _within(promise: Any, silence_s: float) -> Any:
+async def _within(promise: Any, outgoing: Outgoing) -> Any:
     from pyodide.ffi import JsException
 
     try:
-        async with asyncio.timeout(silence_s):
+        async with asyncio.timeout(outgoing.silence_s):
             return await promise
     except TimeoutError as error:
-        raise Silent(silence_s) from error
+        raise outgoing.silent() from error
     except JsException as error:
         raise BrokeOff(
             "the browser does not say why: the address, the network, no HTTP/2, or this page is not allowed "

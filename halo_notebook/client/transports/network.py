@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from .environment import certificates, not_set_up, proxy_for
-from .protocol import BrokeOff, Incoming, NotConnected, Outgoing, Silent, TransportError, Unreadable
+from .protocol import BrokeOff, Incoming, NotConnected, Outgoing, TransportError, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -110,7 +110,7 @@ def mapped(error: Exception, outgoing: Outgoing, *, left: bool = True) -> Except
         case httpx.HTTPError() | httpx.InvalidURL() if isinstance(error, _NOT_SENT) or not left:
             return NotConnected(why)
         case httpx.TimeoutException():
-            return Silent(outgoing.silence_s)
+            return outgoing.silent()
         case httpx.DecodingError():
             return Unreadable(why)
         case httpx.NetworkError() | httpx.ProtocolError():

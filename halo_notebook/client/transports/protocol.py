@@ -30,11 +30,7 @@ class NotConnected(TransportError):
 
 
 class Silent(TransportError):
-    """Nothing arrived for `after_s` seconds."""
-
-    def __init__(self, after_s: float) -> None:
-        super().__init__(f"silent for {after_s:g} s")
-        self.after_s = after_s
+    """Nothing arrived for too long; see `Outgoing.silent`."""
 
 
 class BrokeOff(TransportError):
@@ -98,6 +94,10 @@ class Outgoing:
     leaves: Callable[[], object] = lambda: None
     has_left: Callable[[], object] = lambda: None
     turn: Turn | None = None
+
+    def silent(self) -> Silent:
+        """The error when nothing has arrived for `silence_s`."""
+        return Silent(f"silent for {self.silence_s:g} s")
 
 
 class Incoming(Protocol):
