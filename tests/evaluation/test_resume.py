@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,14 @@ def test_an_interrupt_returns_what_there_is(run: Run, kept: Path) -> None:
     """The result says that it is incomplete, and the same call resumes it."""
     with DemoAgent(first_byte_s=0, reply=in_two_parts(0.2)) as agent:
         configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
-        threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+        def interrupt() -> None:
+            while len(agent.requests) < 20:
+                time.sleep(0.005)
+            time.sleep(0.1)  # in the middle of the reply to the last of them
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
         result = run(messages(60), [ok], configs=configs, path=kept, concurrency=4)
         assert result.interrupted
         assert states(result).count("complete") > 0 and states(result).count("not run") > 0
