@@ -164,7 +164,7 @@ class Connection:
             demo.stop()
 
 
-def shared_by(shell: InteractiveShell | None) -> tuple[Connection, SessionRegister]:
+def kernel_state(shell: InteractiveShell | None) -> tuple[Connection, SessionRegister]:
     """The connection and the sessions of `shell`; without a shell, new ones."""
     if shell is None:
         return Connection(), SessionRegister()
@@ -185,7 +185,7 @@ def current_client() -> HaloClient:
         ConfigError: when a setting is missing or unsafe.
     """
     shell = _shell()
-    return HaloClient() if shell is None else shared_by(shell)[0].client()
+    return HaloClient() if shell is None else kernel_state(shell)[0].client()
 
 
 def current_session(name: str | None = None) -> Session:
@@ -194,7 +194,7 @@ def current_session(name: str | None = None) -> Session:
     Args:
         name: the session's; None for the current one.
     """
-    return shared_by(_shell())[1].get(name)
+    return kernel_state(_shell())[1].get(name)
 
 
 def _shell() -> InteractiveShell | None:

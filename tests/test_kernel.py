@@ -23,8 +23,8 @@ def test_the_current_client_works_without_a_key(kernel: Kernel) -> None:
     assert (cell.status, cell.stdout) == ("ok", "complete demo agent\n")
     kernel.run("%load_ext halo_notebook")
     assert kernel.run("%halo ask Hello").status == "ok"
-    told = kernel.run("print(client.base_url == current_client().base_url, len(current_session().turns))")
-    assert told.stdout == "True 1\n"
+    cell = kernel.run("print(client.base_url == current_client().base_url, len(current_session().turns))")
+    assert cell.stdout == "True 1\n"
 
 
 def test_outside_ipython_the_settings_must_name_an_agent() -> None:

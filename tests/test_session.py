@@ -32,7 +32,7 @@ def test_a_session_carries_its_id_from_turn_to_turn(client: HaloClient, agent: D
 
 @pytest.mark.parametrize("fault", ["cut text", "500", "429 retry-after 90", "stall first", "no headers"])
 def test_the_id_survives_what_fails(fault: str, client: HaloClient, agent: DemoAgent) -> None:
-    """An error keeps the session and adds the turn with what had arrived."""
+    """An error keeps the session and adds the turn with the text received so far."""
     session = Session()
     session.ask(client, "My name is Zelda")
     session_id = session.session_id
@@ -49,7 +49,7 @@ def test_the_id_survives_what_fails(fault: str, client: HaloClient, agent: DemoA
 
 
 def test_a_partial_reply_is_on_the_session_while_it_arrives() -> None:
-    """Whoever looks in mid-reply sees what has come."""
+    """The text received so far can be read in the middle of a reply."""
     release = threading.Event()
 
     def steps(_: Any) -> Iterator[Any]:
@@ -140,7 +140,7 @@ def test_code_on_the_loop_takes_turns_too(client: HaloClient, agent: DemoAgent) 
 @pytest.mark.parametrize("message", ["/fault stall", "/fault stall first"])
 @pytest.mark.parametrize("on_loop", [True, False])
 def test_stop_ends_the_turn_that_runs(client: HaloClient, message: str, on_loop: bool) -> None:
-    """From any thread: it keeps its text, whoever took it continues behind it, and the next turn runs."""
+    """From any thread: its text is kept, the code after it runs, and so does the next turn."""
     session = Session()
     after: list[str] = []
 
@@ -188,7 +188,9 @@ def test_an_id_goes_only_to_the_service_that_gave_it(client: HaloClient, agent: 
     assert session.id_for(agent.url) is None
 
 
-def test_a_turn_that_reaches_nobody_elsewhere_changes_nothing(client: HaloClient, agent: DemoAgent) -> None:
+def test_a_turn_that_does_not_reach_another_service_changes_nothing(
+    client: HaloClient, agent: DemoAgent
+) -> None:
     """A mistyped address does not cost the conversation."""
     session = Session()
     session.ask(client, "My name is Zelda")

@@ -22,8 +22,8 @@ class InterruptInbox(Inbox):
     """An inbox that an interrupt stops while it is entered as a context manager.
 
     The previous handler is restored at the end, and while user code runs. A handler that was not installed
-    from Python could not be restored, so it is left alone, and so is SIG_IGN. On a thread other than the
-    main one, which alone gets interrupts, nothing is installed.
+    from Python could not be restored, so it is left alone, and so is SIG_IGN. Only the main thread gets
+    interrupts, so nothing is installed on another one.
 
     Args:
         linger_s: ignore interrupts for so long after the end, and let the first one after that restore the

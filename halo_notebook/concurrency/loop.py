@@ -119,5 +119,5 @@ class _Threads:
 
 _threads = _Threads()
 atexit.register(_threads.stop)
-if hasattr(os, "register_at_fork"):  # a child has neither thread, and nobody may be left to release the lock
+if hasattr(os, "register_at_fork"):  # a child has neither thread; one of them may have held the lock
     os.register_at_fork(after_in_child=_threads.__init__)  # type: ignore[misc]

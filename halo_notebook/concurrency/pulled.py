@@ -140,5 +140,5 @@ def entered(manager: AbstractAsyncContextManager[T], inbox: Inbox | None = None)
             yield value
             await asyncio.Event().wait()
 
-    with Pulled(hold(), inbox) as held:
-        yield next(iter(held))
+    with Pulled(hold(), inbox) as values:
+        yield next(iter(values))

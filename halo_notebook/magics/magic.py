@@ -23,7 +23,7 @@ from ..client.secrets import Secret, checked_key, checked_token
 from ..client.settings import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
 from ..concurrency.interrupts import InterruptInbox
 from ..errors import ConfigError, ReplyStopped, UsageError
-from ..kernel import shared_by
+from ..kernel import kernel_state
 from .commands import commands_help, run_command
 from .options import Once, did_you_mean, read_options
 from .output import in_notebook, show_json, show_line
@@ -106,7 +106,7 @@ class HaloMagics(Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell, parent=shell)
         # They hang on the shell, so that a reloaded extension finds them again.
-        self.connection, self.sessions = shared_by(shell)
+        self.connection, self.sessions = kernel_state(shell)
         self.demo_announced = False
         self.parser: argparse.ArgumentParser = type(self).halo.parser
         self.help_text = str(type(self).halo.__doc__)

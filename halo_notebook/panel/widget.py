@@ -38,7 +38,7 @@ from ..concurrency.usercode import UserCodeError, call
 from ..display.text import one_line
 from ..display.words import counted
 from ..errors import UsageError
-from ..kernel import shared_by
+from ..kernel import kernel_state
 from . import follower, outbox, requests
 from .bundle import bundle, styles
 from .outbox import Sent
@@ -122,7 +122,7 @@ class ChatPanel(anywidget.AnyWidget):
             raise UsageError("suggestions must be a list of messages. Nothing was shown; put it in [ ].")
         if client is not None and not hasattr(client, "chat_stream"):
             raise UsageError(f"client must be a HaloClient, not {type(client).__name__}. Nothing was shown.")
-        connection, register = shared_by(get_ipython())
+        connection, register = kernel_state(get_ipython())
         state = PanelState(session, register, connection, client, self._send_to_page, self.set_trait)
         self._state = state
         try:

@@ -121,7 +121,7 @@ def test_late_interrupts_are_ignored_where_the_kernel_takes_over() -> None:
 
 
 def test_user_code_is_called_on_the_waiting_thread() -> None:
-    """Between two waits; what it raises comes back to whoever awaits the call."""
+    """While it waits; what the code raises is raised where the call is awaited."""
     inbox = Inbox()
 
     async def work() -> list[Any]:

@@ -52,7 +52,7 @@ def test_what_is_posted_runs_on_the_loop_in_order() -> None:
 
 
 def test_work_runs_on_one_worker_thread() -> None:
-    """One call at a time, in order, in the caller's context; what it raises comes back; the loop goes on."""
+    """One call at a time, in order, in the caller's context; the loop stays free meanwhile."""
     variable: ContextVar[str] = ContextVar("variable", default="")
     seen: list[str] = []
 
@@ -106,7 +106,7 @@ def _in_child(answers: multiprocessing.Queue[str]) -> None:
     answers.put(wait(spawn(hello())))
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no fork on Windows")
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # which is what is tested
 def test_a_forked_child_starts_its_own_thread() -> None:
     """The parent's thread is not in the child, and the child does not wait for it."""

@@ -1,4 +1,4 @@
-"""Async sources read from sync code: in order, to the end, and ended when nobody reads on."""
+"""Async sources read from sync code: in order, to the end, and stopped when the reader stops."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_items_come_in_order_and_then_what_the_source_raises() -> None:
 
 
 def test_a_reader_waits_no_longer_than_it_says() -> None:
-    """None means that nothing came; the source goes on."""
+    """None means that nothing came in time; the source continues."""
     source = Source(1, "wait")
     with Pulled(source.run()) as items:
         assert items.get(10) == 0

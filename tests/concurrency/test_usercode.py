@@ -72,7 +72,7 @@ asyncio.run(outer())
 def test_whatever_it_raises_becomes_one_error(
     error: BaseException, made: Callable[[BaseException], Callable[[], Any]]
 ) -> None:
-    """From each place that calls it; the I/O thread goes on. An interrupt of the waiting thread stays one."""
+    """In each function that calls it. Only an interrupt of the waiting thread stays an interrupt."""
     own = raising if isinstance(error, StopIteration) else made  # no coroutine can raise that one
 
     async def calls() -> list[BaseException]:
@@ -88,7 +88,7 @@ def test_whatever_it_raises_becomes_one_error(
 
 
 def test_a_cancelled_call_is_cancelled() -> None:
-    """Whoever cancels it gets that, and not a failure of the user's code."""
+    """The cancellation is raised, and not an error of the user's code."""
 
     async def cancelled() -> None:
         calling = asyncio.ensure_future(call_here(asyncio.sleep, 3600))

@@ -80,6 +80,44 @@ def test_an_interrupt_while_a_retry_is_waited_for(kernel: Kernel) -> None:
     assert "the message had not been sent" in result.evalue
 
 
+def test_an_interrupt_while_another_turn_runs(kernel: Kernel) -> None:
+    """The cell stops waiting for its turn, and its message is not sent."""
+    kernel.run(f"{LOAD}\n{fast_demo()}")
+    kernel.run(
+        "import threading\nfrom halo_notebook import current_client, current_session\n"
+        "session = current_session()\n"
+        "threading.Thread(target=session.ask, args=(current_client(), '/fault stall'), daemon=True).start()\n"
+        "while not session.busy: pass"
+    )
+    running = kernel.start("print('asking')\nget_ipython().run_cell_magic('halo', '', 'Hello')")
+    running.wait_for_text("asking")
+    time.sleep(0.1)
+    kernel.interrupt()
+    result = running.result(5)
+    assert (result.ename, len(result.traceback)) == ("ReplyStopped", 1)
+    assert "The message was not sent" in result.evalue
+    assert evaluated(kernel, "[turn.message for turn in session.turns]") == ["/fault stall"]
+    kernel.run("session.stop()")
+    assert kernel.run("%halo ask Hello").status == "ok"
+
+
+def test_an_interrupt_of_the_users_own_code(kernel: Kernel) -> None:
+    """It is raised in the callable as anywhere, and stops the turn, of which nothing has been sent."""
+    kernel.run(
+        f"{LOAD}\n{fast_demo()}\nimport time\n"
+        "magics.user_id = 'u_1'\n"
+        "def token():\n    print('signing', flush=True)\n    time.sleep(60)\n"
+        "magics.user_token = token"
+    )
+    running = kernel.start("%%halo\nHello")
+    running.wait_for_text("signing")
+    kernel.interrupt()
+    result = running.result(5)
+    assert (result.ename, len(result.traceback)) == ("ReplyStopped", 1)
+    assert "the message had not been sent" in result.evalue
+    assert evaluated(kernel, "len(magics.connection.demo.requests)") == 0
+
+
 def test_queued_cells_all_run(kernel: Kernel) -> None:
     """Run All over several replies finishes each of them, in order."""
     kernel.run(f"{LOAD}\n{fast_demo()}")

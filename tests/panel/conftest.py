@@ -104,7 +104,7 @@ def wires(
     monkeypatch: pytest.MonkeyPatch, connection: Connection, register: SessionRegister
 ) -> dict[int, Wire]:
     """The wire of each panel that the test makes, by the panel's id. All are in one kernel."""
-    monkeypatch.setattr("halo_notebook.panel.widget.shared_by", lambda shell: (connection, register))
+    monkeypatch.setattr("halo_notebook.panel.widget.kernel_state", lambda shell: (connection, register))
     made = defaultdict[int, Wire](Wire)
     monkeypatch.setattr(
         anywidget.AnyWidget,
