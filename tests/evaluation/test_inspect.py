@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -321,10 +322,11 @@ def test_an_error_that_inspect_retries_sends_nothing_again(
     assert run_eval("Open a ticket").status == "success"  # it had ended, so all is there
 
 
-def test_an_agent_that_was_never_reached_is_an_error_at_once(run_eval: RunEval, agent: DemoAgent) -> None:
+def test_an_agent_that_was_never_reached_is_an_error_at_once(run_eval: RunEval) -> None:
     """The address is probably wrong, and inspect would retry forever."""
-    agent.stop()
-    log = run_eval("Hello")
+    with socket.socket() as held:  # so that no other server gets its port
+        held.bind(("127.0.0.1", 0))
+        log = run_eval("Hello", model_base_url=f"http://127.0.0.1:{held.getsockname()[1]}/api/sdk")
     assert log.status == "error" and log.error and log.error.message.startswith("ConnectionFailed")
 
 
