@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from halo_notebook.display.blocks import BlockRenderer, markdown_to_html
 from halo_notebook.display.json_tree import Limits, json_display, json_html, json_text, payload_label
+from halo_notebook.display.markdown import CLEANER_SETTINGS
 from halo_notebook.display.text import one_line, plain, terminal_text
 
 from ..harness.hostile import PAYLOADS, TEXTS
@@ -102,6 +105,16 @@ def test_any_json_gives_a_balanced_tree(payload: JSON, label: str) -> None:
     assert not FORBIDDEN.search(json_text(payload))
     json.dumps(json_display(payload), allow_nan=False).encode()
     assert len(json.dumps(json_display(payload, max_bytes=100), ensure_ascii=False).encode()) <= 100
+
+
+def test_what_replaces_nh3_in_a_browser_is_as_strict() -> None:
+    """On the JupyterLite site hostile text, as HTML or as Markdown, is only shown too."""
+    source = Path(__file__).parents[2] / "notebooks/lite/nh3/nh3.py"
+    replacement = runpy.run_path(str(source))["Cleaner"](**CLEANER_SETTINGS)
+    for text in TEXTS.values():
+        for html in (terminal_text(text), markdown_to_html(text)):
+            clean = terminal_text(replacement.clean(html))
+            safe_text(clean.replace(": ", ":").replace("; ", ";"))
 
 
 def test_reordering_characters_are_dropped_however_they_are_written() -> None:
