@@ -67,25 +67,24 @@ def test_a_tree_of_long_strings_is_bounded() -> None:
     assert len(json_html(["\"'<&" * 500] * 2_000)) <= MAX_JSON_HTML_BYTES
 
 
-def test_json_for_a_front_end_is_the_payload_when_that_is_harmless() -> None:
-    """An ordinary payload is shown as it is, and not changed."""
-    payload: JSON = {"type": "go", "boxes": [1, 2.5, {"x": None, "y": True}], "empty": {}, "text": "a\n\tü"}
-    assert json_display(payload) == payload
-    assert json_display(payload) is not payload
-    assert json.dumps(json_display({"b": 1, "a": 2})) == '{"b": 1, "a": 2}'
+HARMLESS: JSON = {"type": "go", "boxes": [1, 2.5, {"x": None, "y": True}], "empty": {}, "text": "a\n\tü"}
 
 
-def test_numbers_that_a_browser_cannot_show_become_strings() -> None:
-    """A large id is shown with all its digits, and an infinity that a caller made is not an error."""
-    assert json_display([2**53 - 1, 2**53, -(2**53), True]) == [2**53 - 1, str(2**53), str(-(2**53)), True]
-    assert json_display(10**5_000) == "… a number of more than 3,000 digits"
-    assert json_display([float("inf"), float("nan")]) == ["inf", "nan"]
-
-
-def test_hidden_characters_are_shown_as_escapes() -> None:
-    """Data is seen as it is: nothing is dropped from it, and no two keys fall together."""
-    payload: JSON = {"a\x00": "\u202e\n", "a": 1, "__proto__": 2}
-    assert json_display(payload) == {"a\\u0000": "\\u202e\n", "a": 1, '"__proto__"': 2}
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        (HARMLESS, HARMLESS),
+        ([2**53 - 1, 2**53, -(2**53), True], [2**53 - 1, str(2**53), str(-(2**53)), True]),
+        ([10**5_000], ["… a number of more than 3,000 digits"]),
+        ([float("inf"), float("nan")], ["inf", "nan"]),
+        ({"a\x00": "\u202e\n", "a": 1, "__proto__": 2}, {"a\\u0000": "\\u202e\n", "a": 1, '"__proto__"': 2}),
+        ({"b": 1, "a": 2}, {"b": 1, "a": 2}),
+    ],
+)
+def test_json_for_a_front_end_can_be_read_as_it_is(payload: JSON, shown: JSON) -> None:
+    """In its order and not changed; large numbers with all digits, hidden characters as escapes."""
+    assert json.dumps(json_display(payload)) == json.dumps(shown)
+    assert json_display(payload) is not HARMLESS
     assert "\\u202e" in json_html("\u202e")
     assert "\\u001b" in json_text("\x1b")
 
@@ -138,15 +137,11 @@ def test_an_action_is_labelled_by_its_type_or_name(payload: JSON, label: str) ->
     assert payload_label(payload, 7) == label
 
 
-def test_terminal_text_keeps_what_is_harmless() -> None:
-    """Newlines, tabs, accents, emoji and right-to-left letters stay."""
+def test_plain_text_keeps_what_is_harmless() -> None:
+    """Newlines, tabs, accents, emoji and right-to-left letters stay; a line is short, and a cut is marked."""
     text = "a\tb\nü 👩‍👧 שלום"
     assert terminal_text(text) == text
     assert terminal_text("a\r\nb\u2028c\ud800") == "a\nb\nc\ufffd"
-
-
-def test_one_line_is_short_and_on_one_line() -> None:
-    """White space is collapsed and a cut is marked."""
     assert one_line(" a \n\t b\x00 ") == "a b"
     assert one_line("x" * 300) == "x" * 199 + "…"
     assert one_line("") == ""

@@ -7,8 +7,6 @@ as the output of a cell that was just run, which is what a front end trusts.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -263,37 +261,6 @@ class TestReplies:
         saved = replies.path.read_text()
         assert DEMO_KEY not in saved
         assert replies.lab.token not in saved
-
-    def test_an_export_to_html_needs_no_script(self, replies: LabPage) -> None:
-        """nbconvert's page shows the reply, and its tree opens with JavaScript off."""
-        replies.save()
-        subprocess.run(
-            [sys.executable, "-m", "nbconvert", "--to", "html", "--log-level", "ERROR", replies.path.name],
-            cwd=replies.lab.root,
-            check=True,
-            timeout=60,
-        )
-        browser = replies.page.context.browser
-        assert browser is not None
-        exported = replies.path.with_suffix(".html")
-        context = browser.new_context(java_script_enabled=False, viewport={"width": 1280, "height": 900})
-        try:
-            context.set_offline(True)
-            page = context.new_page()
-            page.goto(exported.as_uri(), wait_until="domcontentloaded")
-            assert page.get_by_text("Happy to help! Setting up event tracking").first.is_visible()
-            tree = page.locator(".halo-json", has_text="action 1: highlight").first
-            assert tree.get_by_text('"#event-tracking"').is_visible()
-            outline = tree.get_by_text('"2px solid"')
-            assert not outline.is_visible()
-            tree.locator("summary", has_text="style").click()
-            outline.wait_for()
-            from ..harness.pages import ARTEFACTS
-
-            page.screenshot(path=ARTEFACTS / "browser-nbconvert.png")
-        finally:
-            context.close()
-            exported.unlink()
 
 
 HOSTILE = f"""\

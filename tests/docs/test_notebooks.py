@@ -85,7 +85,7 @@ def test_the_first_is_where_one_begins() -> None:
 
 @pytest.mark.browser
 def test_the_notebooks_can_be_read_where_nothing_runs(tmp_path: Path) -> None:
-    """As HTML with JavaScript off: the text of each reply and the tree of each action can be seen."""
+    """As HTML with JavaScript off: the text of each reply is there, and the tree of each action opens."""
     from ..harness.pages import ARTEFACTS, CHROMIUM
 
     ARTEFACTS.mkdir(exist_ok=True)
@@ -102,7 +102,13 @@ def test_the_notebooks_can_be_read_where_nothing_runs(tmp_path: Path) -> None:
         replies = page.locator(".halo-reply").all()
         assert len(replies) == sum(html.count('class="halo-reply') for html in shown), path
         assert all(reply.is_visible() and reply.inner_text().strip() for reply in replies), path
-        assert all(tree.is_visible() for tree in page.locator("details.halo-json > summary").all()), path
+        trees = page.locator(".halo-json > details > summary")
+        assert all(tree.is_visible() for tree in trees.all()), path
         page.screenshot(path=ARTEFACTS / f"notebook-{path.stem}.png", full_page=True)
         assert replies or page.locator(".halo-evaluation").count(), path
+    page.goto((tmp_path / f"{PATHS[0].stem}.html").as_uri())
+    outline = page.locator(".halo-json").get_by_text('"2px solid"').first
+    assert not outline.is_visible()
+    page.locator(".halo-json summary", has_text="style").last.click()
+    assert outline.is_visible(), "a tree opens without script"
     page.context.close()

@@ -52,10 +52,10 @@ class Cell:
             self.outputs.append(output)
             self.ids.append(display_id)
 
-    def shown(self) -> list[str]:
-        """Each output as plain words."""
+    def labels(self) -> list[str]:
+        """The words of each output, of an action only its label."""
         htmls = [output["data"]["text/html"] for output in self.outputs]
-        return [" ".join(re.sub("<[^>]+>", " ", html).split()) for html in htmls]
+        return [" ".join(re.sub("<[^>]+>", " ", html).split()).split(" : ")[0] for html in htmls]
 
 
 @pytest.fixture
@@ -104,17 +104,12 @@ def go(number: int) -> Action:
 def test_an_action_stands_where_it_arrived(cell: Cell) -> None:
     """A text output, the action's output, the next text output; the status line last."""
     in_a_cell([*words("One.\n\n"), go(1), *words("Two, "), go(2), *words("three.\n\nFour.")])
-    labels = ["One.", "action 1: go", "Two, three.", "action 2: go", "Four.", "1.00 s"]
-    assert [shown.split(" : ")[0] for shown in cell.shown()] == labels
-    assert [output["data"]["text/plain"] for output in cell.outputs[::2]] == [
-        "One.\n\n",
-        "Two, three.\n\n",
-        "Four.",
-    ]
+    assert cell.labels() == ["One.", "action 1: go", "Two, three.", "action 2: go", "Four.", "1.00 s"]
+    texts = [output["data"]["text/plain"] for output in cell.outputs[::2]]
+    assert texts == ["One.\n\n", "Two, three.\n\n", "Four."]
     assert cell.outputs[1]["metadata"] == {"application/json": {"root": "action 1: go"}}
-    assert [output["metadata"].get("halo") for output in cell.outputs] == [
-        *[None] * 5,
-        {"session": "default"},
+    assert [output["metadata"].get("halo") for output in cell.outputs] == [None] * 5 + [
+        {"session": "default"}
     ]
 
 
@@ -127,20 +122,27 @@ def test_only_the_last_output_is_updated_while_text_arrives(cell: Cell) -> None:
     assert len(texts) >= 4
     assert all(OUTPUT_BYTES <= len(text["text/html"]) < 1.5 * OUTPUT_BYTES for text in texts[:2])
     assert "".join(text["text/plain"] for text in texts) == paragraph * 200
-    assert " ".join(cell.shown()).count("Some words of a paragraph") == 200
+    assert " ".join(cell.labels()).count("Some words of a paragraph") == 200
 
 
-def test_the_first_output_becomes_what_comes_first(cell: Cell) -> None:
-    """The line that says what is waited for leaves no trace."""
-    in_a_cell([go(1), *words("Text")])
-    assert [shown.split(" : ")[0] for shown in cell.shown()] == ["action 1: go", "Text", "1.00 s"]
-    assert cell.updated[0] == 0
+SUMMARY = ActionSummary([{"type": "go", "number": 0}, {"type": "late"}])
+AT_ONCE = [*(go(number) for number in range(5)), TextDelta("Text\n\n"), SUMMARY]
 
 
-def test_a_reply_without_anything_says_so(cell: Cell) -> None:
-    """Neither text nor action."""
-    in_a_cell([])
-    assert cell.shown() == ["no text", "1.00 s"]
+@pytest.mark.parametrize(
+    ("events", "pause_s", "shown"),
+    [
+        ([go(1), *words("Text")], 1, ["action 1: go", "Text"]),
+        ([], 1, ["no text"]),
+        (AT_ONCE, 0, ["actions 1–5", "Text", "action 6: late"]),
+    ],
+)
+def test_there_are_as_few_outputs_as_can_be(
+    cell: Cell, events: list[Event], pause_s: float, shown: list[str]
+) -> None:
+    """What comes first takes the place of the state; a burst of actions is one tree; none is shown twice."""
+    in_a_cell(events, pause_s)
+    assert cell.labels() == [*shown, "1.00 s"]
 
 
 def test_a_link_that_is_defined_late_updates_its_output_once(cell: Cell) -> None:
@@ -154,18 +156,6 @@ def test_a_link_that_is_defined_late_updates_its_output_once(cell: Cell) -> None
     assert Counter(cell.updated)[2] <= 2
 
 
-def test_actions_that_come_at_once_are_one_tree(cell: Cell) -> None:
-    """A burst of them is one message; what the summary repeats is not shown twice."""
-    summary = ActionSummary([{"type": "go", "number": 0}, {"type": "late"}])
-    in_a_cell([*(go(number) for number in range(5)), TextDelta("Text\n\n"), summary], pause_s=0)
-    assert [shown.split(" : ")[0] for shown in cell.shown()] == [
-        "actions 1–5",
-        "Text",
-        "action 6: late",
-        "1.00 s",
-    ]
-
-
 @pytest.mark.parametrize("pause_s", [0, 1])
 def test_a_cell_has_few_outputs(cell: Cell, pause_s: float) -> None:
     """JupyterLab hides those beyond the fiftieth: the rest of the text and of the actions go on in two."""
@@ -174,12 +164,12 @@ def test_a_cell_has_few_outputs(cell: Cell, pause_s: float) -> None:
         events += [TextDelta(f"Paragraph {number}.\n\n"), go(number)]
     in_a_cell(events, pause_s)
     assert len(cell.outputs) <= MAX_OUTPUTS + 3
-    assert cell.shown()[-1] == "1.00 s" if pause_s == 0 else True
-    text = " ".join(output["data"].get("text/plain", "") for output in cell.outputs)
-    assert [int(number) for number in re.findall(r"Paragraph (\d+)\.", text)] == list(range(100))
-    trees = [
-        output["data"]["application/json"] for output in cell.outputs if "application/json" in output["data"]
+    assert cell.labels()[-1] == "1.00 s"
+    texts = [
+        output["data"]["text/plain"] for output in cell.outputs if "application/json" not in output["data"]
     ]
+    assert [int(number) for number in re.findall(r"Paragraph (\d+)\.", " ".join(texts))] == list(range(100))
+    trees = [tree for output in cell.outputs if (tree := output["data"].get("application/json"))]
     payloads = [payload for tree in trees for payload in (tree if isinstance(tree, list) else [tree])]
     assert [payload["number"] for payload in payloads] == list(range(100))
 
