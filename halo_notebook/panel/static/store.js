@@ -48,23 +48,21 @@ export class Store {
     const saved = model.get("_snapshot");
     if (saved?.session !== undefined && saved?.session !== null) this.replaceAll(saved);
     this.save(saved);
-    this.unwatchKernel = watchKernel(model.widget_manager?.kernel, {
+    const unwatch = watchKernel(model.widget_manager?.kernel, {
       lose: (reason) => this.lose(reason),
       connecting: (lost) => this.connection(lost),
     });
     if (this.real?.comm_live === false) this.lose("none");
     this.sync();
-    this.watchdog = setInterval(() => {
+    const watchdog = setInterval(() => {
       if (this.live && !this.gone && performance.now() - this.heardAt > SILENCE_MS) this.sync();
     }, 1_000);
-    return () => this.end();
-  }
-
-  end() {
-    clearInterval(this.watchdog);
-    clearTimeout(this.syncing);
-    for (const { timer } of this.requests.values()) clearTimeout(timer);
-    this.unwatchKernel();
+    return () => {
+      clearInterval(watchdog);
+      clearTimeout(this.syncing);
+      for (const { timer } of this.requests.values()) clearTimeout(timer);
+      unwatch();
+    };
   }
 
   /** Add a view; returns a function that removes it. */
