@@ -99,7 +99,9 @@ class Home:
             )
 
         def ended(task: asyncio.Task[Any]) -> None:
-            if outcome.set_running_or_notify_cancel():
+            if task.cancelled():
+                outcome.cancel()
+            elif outcome.set_running_or_notify_cancel():
                 if error := task.exception():
                     outcome.set_exception(error)
                 else:
