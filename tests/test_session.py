@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from halo_notebook import HaloClient, Session, errors
-from halo_notebook.concurrency.inbox import wait
+from halo_notebook.concurrency.interrupts import wait
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.session import SessionRegister

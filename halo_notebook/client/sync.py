@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
-from ..concurrency.inbox import Inbox, wait
+from ..concurrency.interrupts import Inbox, wait
 from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
 from ..errors import UsageError

@@ -1,21 +1,120 @@
-"""An interrupt (Ctrl-C, the kernel's Stop) as a message to the thread that waits.
+"""Where sync code waits: an inbox that wakes it, runs user code there, or stops it, as an interrupt does.
 
-Python raises KeyboardInterrupt between any two steps of the main thread, also in the middle of a frame or of
-cleaning up. An `InterruptInbox` notices it where the thread waits, so each step is finished first.
+Python raises KeyboardInterrupt (Ctrl-C, the kernel's Stop) between any two steps of the main thread, also in
+the middle of a frame or of cleaning up. An `InterruptInbox` makes it a message, which is noticed where the
+thread waits, so each step is finished first.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import math
+import queue
 import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from concurrent.futures import Future
+from types import FrameType
 from typing import Any, TypeVar
 
-from .inbox import Inbox
+from . import usercode
+from .loop import IN_BROWSER, LOOK_S, on_io_thread, wait_in_page
 
 T = TypeVar("T")
+_LONGEST_TIMER_S = 86_400.0
+
+
+class Inbox:
+    """What one thread waits for. Any thread, and a signal's handler, may put something in.
+
+    Attributes:
+        stopped: whether the thread has to stop.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._woken = False
+        self._messages: Any = asyncio.Queue() if IN_BROWSER else queue.SimpleQueue()
+
+    def wake(self) -> None:
+        """Say that something has changed."""
+        if not self._woken:
+            self._woken = True
+            self._messages.put_nowait(None)
+
+    def stop(self) -> None:
+        """Say that the thread has to stop."""
+        self.stopped = True
+        self._messages.put_nowait(None)
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a user's `function(*args)` on the waiting thread, where it may show a prompt."""
+        outcome: Future[Any] = Future()
+
+        def run() -> None:
+            if not outcome.set_running_or_notify_cancel():
+                return  # the call is not wanted any more
+            try:
+                outcome.set_result(self.run(usercode.call, function, *args))
+            except usercode.UserCodeError as error:
+                outcome.set_exception(error)
+            except KeyboardInterrupt as error:
+                outcome.set_exception(usercode.UserCodeError(error))
+                raise
+
+        self._messages.put_nowait(run)
+        return await asyncio.wrap_future(outcome)
+
+    def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a user's `function(*args)`, or one that waits for the user; an interrupt raises in it."""
+        return function(*args)
+
+    def wait(self, timeout_s: float = math.inf, *, calls: bool = True) -> None:
+        """Wait until there is something, at most so long; a call is run, or dropped without `calls`."""
+        if on_io_thread():
+            raise RuntimeError("The I/O thread cannot wait for itself: use 'await' there.")
+        message = self._next_in_page(timeout_s) if IN_BROWSER else self._next(timeout_s)
+        if message is None:
+            self._woken = False  # before the caller looks: what changes from here on wakes it again
+        elif calls:
+            message()
+
+    def result(self, future: Future[T]) -> T:
+        """Wait for `future`; when stopped, cancel it and raise KeyboardInterrupt, as an interrupt does."""
+        future.add_done_callback(lambda _: self.wake())
+        try:
+            while not future.done():
+                if self.stopped:
+                    raise KeyboardInterrupt
+                self.wait()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+        return future.result()
+
+    def _next(self, timeout_s: float) -> Any:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._messages.get(timeout=min(timeout_s, LOOK_S))
+            timeout_s -= LOOK_S
+            if timeout_s <= 0:
+                return None
+
+    def _next_in_page(self, timeout_s: float) -> Any:
+        # Not by asyncio's timeouts, which name a moment: Pyodide's loop refuses one that has passed.
+        delay_s = min(max(timeout_s, 0), _LONGEST_TIMER_S)
+        timer = asyncio.get_event_loop().call_later(delay_s, self._messages.put_nowait, None)
+        try:
+            return wait_in_page(self._messages.get())
+        finally:
+            timer.cancel()
+
+
+def wait(future: Future[T]) -> T:
+    """Wait for `future`, on any thread but the loop's; an interrupt cancels it and is raised."""
+    return Inbox().result(future)
 
 
 class InterruptInbox(Inbox):
@@ -46,9 +145,7 @@ class InterruptInbox(Inbox):
             self._install()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._ended_at = time.monotonic()
         if self._installed and not self._linger_s:
             signal.signal(signal.SIGINT, self._previous)

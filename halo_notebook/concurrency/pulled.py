@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
-from .inbox import Inbox
+from .interrupts import Inbox
 from .loop import STOP_WAIT_S, post
 
 T = TypeVar("T")
@@ -30,8 +30,7 @@ class Pulled(Generic[T]):
     >>> async def squares():
     ...     for number in range(3):
     ...         yield number**2
-    >>> with Pulled(squares()) as items:
-    ...     list(items)
+    >>> list(Pulled(squares()))
     [0, 1, 4]
     """
 
@@ -97,13 +96,6 @@ class Pulled(Generic[T]):
                 return
             yield item  # type: ignore[misc]  # without a time limit it is one, unless this has ended
 
-    def __enter__(self) -> Pulled[T]:
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
-
     def _begin(self) -> None:
         if not self._finished:
             self._task = asyncio.ensure_future(self._run())
@@ -140,5 +132,8 @@ def entered(manager: AbstractAsyncContextManager[T], inbox: Inbox | None = None)
             yield value
             await asyncio.Event().wait()
 
-    with Pulled(hold(), inbox) as values:
+    values = Pulled(hold(), inbox)
+    try:
         yield next(iter(values))
+    finally:
+        values.stop()

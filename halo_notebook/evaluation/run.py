@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..concurrency.inbox import wait
-from ..concurrency.interrupts import InterruptInbox
+from ..concurrency.interrupts import InterruptInbox, wait
 from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
 from .dask import ClusterSender, check_use, check_workers

@@ -22,7 +22,7 @@ from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from ..concurrency.inbox import Inbox
+from ..concurrency.interrupts import Inbox
 from ..concurrency.loop import post
 from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halo_notebook.concurrency.inbox import Inbox, wait
-from halo_notebook.concurrency.interrupts import InterruptInbox
+from halo_notebook.concurrency.interrupts import Inbox, InterruptInbox, wait
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.concurrency.usercode import UserCodeError
 

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from halo_notebook.concurrency.inbox import wait
+from halo_notebook.concurrency.interrupts import wait
 from halo_notebook.concurrency.loop import in_worker, post, spawn
 
 
@@ -129,7 +129,7 @@ def test_the_interpreter_exits_in_silence() -> None:
     """An exit in mid-reply leaves no complaint about a pending task."""
     script = """
 import asyncio
-from halo_notebook.concurrency.inbox import wait
+from halo_notebook.concurrency.interrupts import wait
 from halo_notebook.concurrency.loop import spawn
 spawn(asyncio.sleep(3600))
 wait(spawn(asyncio.sleep(0.05)))

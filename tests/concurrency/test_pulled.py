@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from halo_notebook.concurrency.inbox import Inbox, wait
+from halo_notebook.concurrency.interrupts import Inbox, wait
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.concurrency.pulled import Pulled, entered
 
@@ -45,9 +45,9 @@ def read_into(seen: list[int], items: Pulled[int]) -> None:
 
 def test_items_come_in_order_and_then_what_the_source_raises() -> None:
     """An end is an end, and an error comes once, after the items."""
-    with Pulled(Source(1000).run()) as items:
-        assert list(items) == list(range(1000))
-        assert items.ended and items.get() is None
+    items = Pulled(Source(1000).run())
+    assert list(items) == list(range(1000))
+    assert items.ended and items.get() is None
     seen: list[int] = []
     items = Pulled(Source(3, "raise").run())
     with pytest.raises(ValueError, match="the source's own"):
@@ -59,12 +59,13 @@ def test_items_come_in_order_and_then_what_the_source_raises() -> None:
 def test_a_reader_waits_no_longer_than_it_says() -> None:
     """None means that nothing came in time; the source continues."""
     source = Source(1, "wait")
-    with Pulled(source.run()) as items:
-        assert items.get(10) == 0
-        since = time.monotonic()
-        assert items.get(0.05) is None and items.get(0) is None
-        assert time.monotonic() - since < 5
-        assert not items.ended
+    items = Pulled(source.run())
+    assert items.get(10) == 0
+    since = time.monotonic()
+    assert items.get(0.05) is None and items.get(0) is None
+    assert time.monotonic() - since < 5
+    assert not items.ended
+    items.stop()
     assert source.left.wait(5)
 
 
@@ -108,8 +109,10 @@ def test_an_interrupt_ends_the_reading(as_message: bool) -> None:
     timer = threading.Timer(0.1, stop)
     seen: list[int] = []
     timer.start()
-    with pytest.raises(KeyboardInterrupt), Pulled(source.run(), inbox) as items:
+    items = Pulled(source.run(), inbox)
+    with pytest.raises(KeyboardInterrupt):
         read_into(seen, items)
+    items.stop()
     assert seen == [0]
     assert source.left.wait(5)
     timer.join()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from halo_notebook.concurrency.inbox import wait
+from halo_notebook.concurrency.interrupts import wait
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.concurrency.usercode import Home, UserCodeError, call, call_here
 
