@@ -1,12 +1,12 @@
-// What the front end's plain files must hold to. They run as they are written, in a page that also
-// shows what an agent wrote, so what makes code or markup of a string needs a reason in the file.
+// The rules for the front end's files. They run unchanged in a page that also shows text from an agent, so
+// code that turns a string into code or markup needs a reason in the file.
 
 import js from "@eslint/js";
 import globals from "globals";
 
-// `innerHTML` may be right here and there, for HTML that the kernel has made safe. Then a directive says
-// so; tests/panel/test_static.py reads those, because one that is too wide could switch off a rule about it.
-const MARKUP = "It makes markup of a string. Build nodes, or use textContent.";
+// `innerHTML` is right only for HTML that the kernel has sanitised. A directive then says so;
+// tests/panel/test_static.py checks that each directive is for one line and one rule.
+const MARKUP = "This turns a string into markup. Build nodes, or use textContent.";
 
 export default [
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
@@ -52,8 +52,8 @@ export default [
       ],
       "no-restricted-syntax": [
         "error",
-        { selector: "ImportExpression", message: "What runs in the page is what the package ships." },
-        { selector: "Identifier[name=/^(Async)?(Generator)?Function$/]", message: "It makes code of a string." },
+        { selector: "ImportExpression", message: "Only code from the package may run in the page." },
+        { selector: "Identifier[name=/^(Async)?(Generator)?Function$/]", message: "This turns a string into code." },
       ],
     },
   },

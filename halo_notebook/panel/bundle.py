@@ -1,7 +1,7 @@
-"""The panel's ES modules as one, and its style sheets: anywidget loads one of each.
+"""Join the panel's ES modules into one, and its style sheets: anywidget loads one of each.
 
-The modules share one scope then, so each top-level name stands in one of them only, and an `import`
-renames nothing.
+The joined modules share one scope. So each top-level name is used in only one module, and an `import`
+must not rename anything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EXPORT = re.compile(r"^export (?!default )", re.MULTILINE)
 
 
 def bundle(entry: str = "panel.js") -> str:
-    """Join a module of `static` and those that it imports, each once and after what it imports."""
+    """Return a module of `static` joined with the modules that it imports, each after its own imports."""
     parts: dict[str, str] = {}
 
     def add(name: str) -> None:
@@ -31,5 +31,5 @@ def bundle(entry: str = "panel.js") -> str:
 
 
 def styles() -> str:
-    """Join the style sheets of `static`, the general rules first."""
+    """Return the style sheets of `static` as one, with the general rules first."""
     return "\n".join((STATIC / name).read_text("utf-8") for name in ("panel.css", "turn.css", "tree.css"))

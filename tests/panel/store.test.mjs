@@ -1,4 +1,4 @@
-// What the page knows of a conversation, and what it asks of the kernel: the store, with a model that notes what it sends.
+// The store: what the page knows about a conversation and asks of the kernel, with a model that records what is sent.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
@@ -33,7 +33,7 @@ function model(state = {}, kernel = undefined) {
   };
 }
 
-/** Let the timers that were set for at most so many milliseconds ring. */
+/** Run the timers that were set for at most so many milliseconds. */
 function wait(milliseconds) {
   for (const [id, { call, after }] of [...timers]) {
     if (after > milliseconds) continue;
@@ -68,7 +68,7 @@ test("a page that starts asks for the whole, and says that it shows the panel", 
   assert.deepEqual(asked("views").map((one) => one.count), [1, 1]);
 });
 
-test("the kernel hears when the last view closes, and of no other", () => {
+test("the kernel is told when the last view closes, not for any other", () => {
   const hideOther = store.show({ ...view });
   hideOther();
   assert.equal(asked("views").length, 1);
@@ -166,7 +166,7 @@ test("a message that was refused is kept as not sent, and goes out again under a
   assert.notEqual(asked("send")[1].cid, asked("send")[0].cid);
 });
 
-test("a message without an answer is given again with its id, but never to another session", () => {
+test("a message without an answer is sent again with its id, but never to another session", () => {
   store.send("hello");
   store.receive(snapshot());
   assert.equal(asked("send")[1].cid, asked("send")[0].cid);
@@ -228,7 +228,7 @@ test("a draft from before the session was known goes to it", () => {
   stop();
 });
 
-test("a kernel that goes leaves nothing waiting, and what said so first stands", () => {
+test("when the kernel goes, nothing stays waiting, and the first reason is shown", () => {
   const handlers = {};
   const kernel = {
     status: "idle", connectionStatus: "connected",

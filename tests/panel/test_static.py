@@ -1,4 +1,4 @@
-"""The front end's plain files: what they may do to the page that they are put in."""
+"""The front end's files: they are complete, style only the panel, and turn no string into code or markup."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODULES = {
     *("composer", "dom", "header", "json", "kernel", "panel"),
     *("status", "store", "text", "transcript", "tree", "turn"),
 }
-# anywidget puts a widget's CSS into the page's head, where it holds for all of JupyterLab.
+# anywidget puts a widget's CSS into the page's head, where it applies to all of JupyterLab.
 SCOPE = "halo-panel"
 
 
@@ -39,7 +39,7 @@ def is_scoped(selector: str, *, nested: bool) -> bool:
 
 
 def unscoped(content: Iterable[Any] | str, *, nested: bool = False) -> Iterator[str]:
-    """What in a style sheet, or in a rule's block, reaches beyond the panel."""
+    """The selectors and at-rules of a style sheet, or of a rule's block, that reach beyond the panel."""
     for node in tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True):
         if node.type == "qualified-rule":
             # A comma in brackets is inside a function's one token.
@@ -49,7 +49,7 @@ def unscoped(content: Iterable[Any] | str, *, nested: bool = False) -> Iterator[
         elif node.type == "at-rule" and node.lower_at_keyword in {"container", "layer", "media", "supports"}:
             yield from unscoped(node.content or [], nested=nested)
         elif node.type == "at-rule" and node.lower_at_keyword == "keyframes":
-            # The name of an animation holds for the whole page, too.
+            # The name of an animation applies to the whole page.
             if not tinycss2.serialize(node.prelude).strip().startswith("halo-"):
                 yield node.serialize().split("{")[0].strip()
         elif node.type != "declaration" or not nested:
@@ -95,7 +95,7 @@ def test_a_rule_inside_the_panel_passes(css: str) -> None:
     ],
 )
 def test_a_rule_that_reaches_beyond_the_panel_is_found(css: str, found: str) -> None:
-    """The check names what would change the rest of the page, or ask another host for something."""
+    """The check names each rule that would change the rest of the page or load from another host."""
     assert list(unscoped(css)) == [found]
 
 
@@ -108,7 +108,7 @@ def test_the_package_styles_its_panel_only() -> None:
 
 
 def test_the_modules_are_joined_into_one(tmp_path: Path) -> None:
-    """It imports nothing, holds each module once, and a browser would take it as it is."""
+    """The result imports nothing, contains each module once, and is a valid module."""
     assert {path.stem for path in STATIC.glob("*.js")} == MODULES
     text = bundle()
     for path in STATIC.glob("*.js"):
@@ -151,7 +151,7 @@ ACCEPTED = (
 
 
 def test_the_linter_refuses_what_runs_or_renders_a_string() -> None:
-    """Each line that must not be is found, by the rule that is for it; a directive opens one."""
+    """Each forbidden line is reported by its own rule; a directive with a reason allows one line."""
     lines = [*REFUSED, *ACCEPTED]
     # The comment stays at the end, where it covers its line and leaves the bracket alone.
     module = [
@@ -184,8 +184,8 @@ def test_the_linter_refuses_what_runs_or_renders_a_string() -> None:
 DIRECTIVE = re.compile(r"// eslint-disable-(next-)?line [\w/-]+(, [\w/-]+)* -- \S.*")
 
 
-def test_the_linter_is_told_to_look_away_for_a_line_and_a_reason_only() -> None:
-    """Every directive in the package's scripts is for one line, names its rules and says why."""
+def test_a_directive_disables_one_rule_on_one_line_with_a_reason() -> None:
+    """Every ESLint directive in the package names its rules and its reason, and applies to one line."""
     found = {
         f"{path.name}:{number}": line.strip()
         for path in STATIC.glob("*.js")
