@@ -41,8 +41,8 @@ def test_a_notebook_runs_with_no_key(path: Path) -> None:
     notebook = executed(copy.deepcopy(committed), pauses=False)
     check_ran_well(notebook)
     assert "demo agent" in str(notebook)
-    assert "ChatPanel('default', 0 turns)" not in str(notebook), "the panel's static copy was not updated"
     assert shape(kept(notebook)) == shape(committed)
+    assert "ChatPanel('default', 0 turns)" not in str(notebook), "the panel's static copy was not updated"
 
 
 @pytest.mark.kernel
