@@ -99,7 +99,7 @@ def test_a_chat_answer_that_is_not_an_object_fails_and_is_kept(body: bytes) -> N
 
 
 def test_a_reply_that_is_left_early_is_stopped_and_kept(client: HaloClient) -> None:
-    """Leaving the context closes the connection; what had arrived stays."""
+    """Leaving the context closes the connection; the text received so far stays."""
     with client.stream("Write a long answer") as events:
         for _ in events:
             break
@@ -156,7 +156,7 @@ async def test_async_cancellation_closes_the_connection(agent: DemoAgent) -> Non
 
 
 def test_one_client_works_on_several_loops(agent: DemoAgent) -> None:
-    """An async client that was used on a loop that has ended goes on with the next."""
+    """An async client can be used on one loop after the other."""
     client = AsyncHaloClient(KEY, base_url=agent.url)
     for _ in range(2):
         assert asyncio.run(client.ask("Hello")).status == "complete"

@@ -364,7 +364,7 @@ def test_a_server_that_reads_nothing_times_out(via: str) -> None:
 
 @over_each
 def test_an_unrequested_compression_is_undone(via: str) -> None:
-    """As by the network's own transport: whole, and what cannot be read is said so."""
+    """It is undone over every transport; what cannot be undone is an error."""
     whole = zlib.compress("grüße".encode())
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n"
 

@@ -76,7 +76,7 @@ def then_body(message: str) -> dict[str, JSON]:
 
 
 def texts(client: HaloClient, *messages: str, session: str | None = None) -> list[str]:
-    """The replies of a conversation, which goes on under the id that it is given."""
+    """The replies of a conversation, continued under the id that the server gives."""
     said = []
     for message in messages:
         reply = client.ask(message, session_id=session)

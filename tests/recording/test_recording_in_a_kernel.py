@@ -38,7 +38,7 @@ def printed(kernel: Kernel, expression: str) -> str:
 
 @pytest.mark.kernel
 def test_a_recorded_demo_is_replayed_in_a_new_kernel(kernel: Kernel) -> None:
-    """No key, no demo agent, no network; the same is shown, by Run All as often as one likes, and says so."""
+    """Without a key, a demo agent or a network, each Run All shows the same, marked as a replay."""
     cells = [f"%%halo\n{TRACKING}", "%%halo\nMy name is Ada", "%%halo\nWhat is my name?"]
     kernel.run(LOAD)
     assert "Recording to 'demo.jsonl'." in kernel.run("%halo record demo.jsonl").stdout
@@ -194,7 +194,7 @@ def test_recording_and_replaying_in_turn(kernel: Kernel) -> None:
 
 @pytest.mark.kernel
 def test_what_is_interrupted_is_in_the_recording(kernel: Kernel) -> None:
-    """Stop ends the cell, and the recording has what had come."""
+    """Stop ends the cell, and the recording has the text received so far."""
     kernel.run(f"{LOAD}\n%halo record demo.jsonl\n%halo ask Hello")
     running = kernel.start("%%halo\n/fault stall")
     running.wait_for(lambda cell: "stalls" in str(cell.outputs), "the text")
@@ -207,7 +207,7 @@ def test_what_is_interrupted_is_in_the_recording(kernel: Kernel) -> None:
 
 
 @pytest.mark.kernel
-def test_a_disk_that_fails_is_said_in_the_cell(kernel: Kernel) -> None:
+def test_a_reply_that_could_not_be_recorded_is_reported_in_the_cell(kernel: Kernel) -> None:
     """The reply is whole; a line below it says that it is not in the recording."""
     kernel.run(
         f"{LOAD}\nimport os, shutil\nos.mkdir('gone')\n%halo record gone/demo.jsonl\nshutil.rmtree('gone')"

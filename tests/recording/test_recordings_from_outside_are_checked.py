@@ -75,7 +75,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
-def test_a_line_that_is_not_as_it_should_be(line: str, path: Path) -> None:
+def test_an_invalid_line_is_refused(line: str, path: Path) -> None:
     """One line names the file, the line and what is wrong with it, and holds nothing of what stands there."""
     recorded(path, said("Hello", "hi"))
     with path.open("a", encoding="utf-8") as file:
@@ -98,7 +98,7 @@ def test_recordings_of_other_versions(path: Path) -> None:
             Replay(path)
 
 
-def test_a_recording_of_nothing_or_of_too_much(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_or_too_large_recording_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty one answers nothing, a huge one is not read, and what is no file is not either."""
     Recorder(path)
     with pytest.raises(errors.UsageError, match="holds no exchange yet"):
@@ -114,7 +114,7 @@ def test_a_recording_of_nothing_or_of_too_much(path: Path, monkeypatch: pytest.M
         Replay(path)
 
 
-def test_what_a_recording_adds_is_not_followed(path: Path) -> None:
+def test_unknown_headers_and_errors_have_no_effect(path: Path) -> None:
     """Headers that no client reads and exceptions that no transport raises have no effect."""
     line = json.loads(changed(response__headers={"Location": "https://evil.example", "X-Agent-Id": "a"}))
     line["ended"] |= {"how": "broken", "error": "SystemExit", "why": "\x1b[31mboo"}
@@ -126,7 +126,7 @@ def test_what_a_recording_adds_is_not_followed(path: Path) -> None:
     assert reply.text == "hi"
 
 
-def test_only_chat_is_answered(path: Path) -> None:
+def test_only_chat_requests_are_answered(path: Path) -> None:
     """A request of another kind gets a line, not a traceback of this package's."""
     transport = Replay(recorded(path, said("Hello", "hi")))
 

@@ -23,7 +23,7 @@ def echoing(*steps: Step) -> Callable[[dict[str, JSON]], list[Step]]:
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_a_secret_that_is_said_back_is_masked(size: int, path: Path) -> None:
+def test_a_secret_that_the_server_repeats_is_masked(size: int, path: Path) -> None:
     """Wherever it stands and however it is cut; nothing else changes, and each chunk has its length."""
     token = sign_user_token(SECRET, "u_1")
     text = f"Your key is {KEY}, and again {KEY}. Token:"

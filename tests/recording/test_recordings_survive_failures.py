@@ -24,7 +24,7 @@ from .recordings import KEY, asked, recorded, replaying, said
 
 
 def test_what_the_reader_stops_is_kept_as_stopped(path: Path) -> None:
-    """What had come is in the recording; it is served where there is no other, and says why it ends."""
+    """The part that was received is recorded; it is served only if there is no other, and says why it ends."""
     stall = threading.Event()
 
     def reply(request: dict[str, JSON]) -> Iterator[Step]:
@@ -48,7 +48,7 @@ def test_what_the_reader_stops_is_kept_as_stopped(path: Path) -> None:
 
 
 def test_a_killed_process_leaves_whole_lines(path: Path) -> None:
-    """What had ended is there and can be gone on with; what was under way is not."""
+    """Exchanges that had ended are there, and the recording can be continued."""
     code = (
         "import sys\n"
         "from halo_notebook import HaloClient, Recorder\n"
@@ -76,7 +76,7 @@ def test_a_killed_process_leaves_whole_lines(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("tail", "held"), [('{"at": "2026', 1), ("", 1), (None, 2)])
-def test_a_torn_line_is_passed_over(tail: str | None, held: int, path: Path) -> None:
+def test_a_line_cut_short_is_skipped(tail: str | None, held: int, path: Path) -> None:
     """One that a full disk or a power cut left; what comes later is not lost with it."""
     recorded(path, said("one", "1"))
     if tail is None:  # a line that lacks nothing but its end
@@ -91,7 +91,7 @@ def test_a_torn_line_is_passed_over(tail: str | None, held: int, path: Path) -> 
 
 
 @pytest.mark.parametrize("content", ["notes\n", '{"a": 1}\n', "[]\n", "\n", "\x00\xff"])
-def test_a_file_that_is_no_recording_is_left_alone(content: str, path: Path) -> None:
+def test_a_file_that_is_not_a_recording_is_left_alone(content: str, path: Path) -> None:
     """Nothing is added to it, nor is it replayed."""
     path.write_text(content, encoding="latin-1")
     for use in (Recorder, Replay):
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_recording_is_left_alone(content: str, path: Path) -> 
     assert path.read_text(encoding="latin-1") == content
 
 
-def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """Said at once, before anything is sent."""
     for place in (tmp_path, tmp_path / "missing" / "demo.jsonl", "nul\x00", "~nobody-of-that-name/x"):
         with pytest.raises(errors.UsageError, match=r"could not be (written|read)"):

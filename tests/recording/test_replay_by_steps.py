@@ -94,8 +94,8 @@ def test_a_step_is_a_paragraph_or_an_action(path: Path) -> None:
     assert replay.step() == 0, "nobody waits any more"
 
 
-def test_no_silence_is_too_long_for_a_presenter(path: Path) -> None:
-    """The time in which a reply waits for its step is none of the agent's."""
+def test_a_step_may_wait_longer_than_the_silence_timeout(path: Path) -> None:
+    """The time in which a reply waits for its step does not count as silence."""
     replay = Replay(recorded(path, said("Hello", "One.\n\n", "Two.")), pace="step")
     turn = Watched(replay, "Hello", silence_timeout_s=0.05)
     turn.wait()
@@ -118,7 +118,7 @@ def test_a_turn_that_waits_can_be_stopped(path: Path) -> None:
     assert replay.step() == 0
 
 
-def test_the_end_of_a_replay_lets_all_go_on(path: Path) -> None:
+def test_waiting_turns_continue_when_the_replay_ends(path: Path) -> None:
     """No turn is left to wait for a step that nobody can give it."""
     connection = Connection()
     replay = connection.start_replay(recorded(path, said("Hello", "One.\n\n", "Two.\n\n", "Three.")), "step")
@@ -131,7 +131,7 @@ def test_the_end_of_a_replay_lets_all_go_on(path: Path) -> None:
         assert turn.text == "One.\n\nTwo.\n\nThree."
 
 
-def test_each_turn_can_be_stepped_alone(path: Path) -> None:
+def test_each_turn_can_be_stepped_on_its_own(path: Path) -> None:
     """A cell lets its own reply go on, and no other's."""
     replay = Replay(recorded(path, said("Hello", "One.\n\n", "Two.")), pace="step")
     one, other = Watched(replay, "Hello"), Watched(replay, "Hello")
@@ -144,7 +144,7 @@ def test_each_turn_can_be_stepped_alone(path: Path) -> None:
     other.end()
 
 
-def test_a_turn_that_nobody_attends_to_does_not_wait(path: Path) -> None:
+def test_an_unattended_turn_does_not_wait(path: Path) -> None:
     """An evaluation, or a program's own call, would wait for ever."""
     client = replaying(recorded(path, said("Hello", "One.\n\n", "Two.")), "step")
     assert client.ask("Hello").text == "One.\n\nTwo."

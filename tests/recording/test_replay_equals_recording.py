@@ -26,7 +26,7 @@ from ..harness.faults import FAULTS, Fault
 from .recordings import KEY, SECRET, asked, recorded, replaying, said, texts, then_body
 
 
-def test_a_reply_is_replayed_as_it_came(path: Path) -> None:
+def test_a_reply_is_replayed_exactly(path: Path) -> None:
     """The same bytes in the same chunks: text, actions with their places, summary, ids and times."""
     with DemoAgent(first_byte_s=0.02, chunk_s=0.001) as agent:
         then = HaloClient(DEMO_KEY, base_url=agent.url, record=Recorder(path)).ask(
@@ -53,7 +53,7 @@ def test_a_reply_is_replayed_as_it_came(path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_replayed_as_it_was(fault: Fault, agent: DemoAgent, path: Path) -> None:
+def test_each_fault_is_replayed(fault: Fault, agent: DemoAgent, path: Path) -> None:
     """Each status, break and silence ends the reply with the same line, after the same number of tries."""
     with HaloClient(KEY, base_url=agent.url, silence_timeout_s=1, record=Recorder(path)) as client:
         agent.faults.extend([fault.name] * 3)
@@ -66,7 +66,7 @@ def test_a_fault_is_replayed_as_it_was(fault: Fault, agent: DemoAgent, path: Pat
         assert getattr(now, name) == getattr(then, name), name
 
 
-def test_an_agent_that_was_not_there(path: Path) -> None:
+def test_a_refused_connection_is_replayed(path: Path) -> None:
     """No connection then is none now: sent three times, and it certainly did not arrive."""
     client = HaloClient(KEY, base_url="http://127.0.0.1:9", record=Recorder(path))
     with pytest.raises(errors.ConnectionFailed):
@@ -89,7 +89,7 @@ def test_a_whole_answer(agent: DemoAgent, path: Path) -> None:
         replay.ask("My name is Ada")
 
 
-def test_on_a_loop_of_the_callers(agent: DemoAgent, path: Path) -> None:
+def test_the_async_client_records_and_replays(agent: DemoAgent, path: Path) -> None:
     """The async client records and replays on any loop, several turns at a time."""
 
     async def texts(client: AsyncHaloClient) -> list[str]:
@@ -154,7 +154,7 @@ def test_a_retry_is_not_waited_for_when_fast(path: Path) -> None:
     assert (reply.text, reply.retries, reply.status) == ("at last", 1, "complete")
 
 
-def test_nothing_is_connected_to_and_nothing_is_asked_for(
+def test_a_replay_connects_to_nothing_and_needs_no_settings(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No key, no token, no address, no socket: what the environment holds of them does no harm."""
@@ -177,7 +177,7 @@ def test_nothing_is_connected_to_and_nothing_is_asked_for(
     assert client.debug()["api_key"] == client.debug()["user_token"] == "unset"
 
 
-def test_the_badge_says_what_was_recorded(agent: DemoAgent, path: Path, tmp_path: Path) -> None:
+def test_the_source_names_the_recording(agent: DemoAgent, path: Path, tmp_path: Path) -> None:
     """A replay names its file, and says so where the demo agent had answered."""
     connection = Connection()
     connection.demo, connection.demo_wanted = agent, True
@@ -218,7 +218,7 @@ SUPPORT = Path(__file__).parents[2] / "notebooks" / "recordings" / "support.json
 
 
 def test_the_tutorials_recording() -> None:
-    """It is small, whole, and its conversation can be had from it."""
+    """It is small and complete, and its conversation can be replayed."""
     assert SUPPORT.stat().st_size < 60_000
     assert all(each.how == "whole" and each.status == 200 for each in read_recording(SUPPORT))
     client = replaying(SUPPORT)

@@ -20,7 +20,7 @@ def test_the_nth_time_gets_the_nth_reply_and_then_the_first(path: Path) -> None:
     assert texts(client, *["Go on"] * 3, session="sess_1") == ["one", "two", "three"]
 
 
-def test_a_conversation_goes_on_as_its_own(path: Path) -> None:
+def test_a_conversation_is_continued_with_its_own_replies(path: Path) -> None:
     """Two that began alike are told apart by the id that each was given."""
     client = replaying(
         recorded(
@@ -36,7 +36,7 @@ def test_a_conversation_goes_on_as_its_own(path: Path) -> None:
     assert texts(client, "Hello", "Who?", session="a") == ["hello from a", "a"], "Run All once more"
 
 
-def test_what_is_not_quite_the_same_is_answered_all_the_same(path: Path) -> None:
+def test_white_space_in_a_message_does_not_matter(path: Path) -> None:
     """Another session, other context, a user id and other white space are no reason to fail."""
     client = replaying(recorded(path, said("Who\nam I?", "Ada", sent="sess_1", user_id="u_1")))
     reply = client.ask(" Who am  I? ", session_id="other", user_id="u_2", context={"plan": "team"})
@@ -59,7 +59,7 @@ def test_fields_decide_where_several_have_the_message(path: Path) -> None:
     ]
 
 
-def test_a_turn_that_failed_and_was_asked_again(path: Path) -> None:
+def test_a_failed_turn_and_its_repetition_are_both_replayed(path: Path) -> None:
     """The failure comes first, as then; the same again in the next round."""
     client = replaying(
         recorded(
@@ -73,7 +73,7 @@ def test_a_turn_that_failed_and_was_asked_again(path: Path) -> None:
         assert asked(client, "Hi", session_id=session)[0].text == "hello"
 
 
-def test_what_is_not_recorded_is_one_clear_line(path: Path) -> None:
+def test_an_unknown_message_is_one_clear_line(path: Path) -> None:
     """It names what is there, the nearest first, and was not sent."""
     messages = ("My name is Ada", "Open a ticket", "What is my name?", "Bye\x1b[31m<script>")
     client = replaying(recorded(path, *(said(message, "x") for message in messages)))
@@ -87,7 +87,7 @@ def test_what_is_not_recorded_is_one_clear_line(path: Path) -> None:
     assert "\x1b" not in str(asked(client, "Bye")[1])
 
 
-def test_what_a_fresh_token_mended_is_replayed_as_mended(path: Path) -> None:
+def test_a_403_that_was_retried_with_a_fresh_token_is_skipped(path: Path) -> None:
     """Without a token there is none to be refreshed: the 403 in between is passed over."""
     tokens = iter([sign_user_token("ha_secret_of_another", "u_1"), sign_user_token(SECRET, "u_1")])
     with DemoAgent(first_byte_s=0, chunk_s=0, identity_secret=SECRET) as agent:
