@@ -24,7 +24,7 @@ from .recordings import KEY, asked, recorded, replaying, said
 
 
 def test_what_the_reader_stops_is_kept_as_stopped(path: Path) -> None:
-    """The part that was received is recorded; it is served only if there is no other, and says why it ends."""
+    """The part that was received is recorded; it is served only without another, and says why it ends."""
     stall = threading.Event()
 
     def reply(request: dict[str, JSON]) -> Iterator[Step]:
