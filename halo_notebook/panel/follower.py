@@ -107,6 +107,8 @@ def _changed(following: Following, turn: Turn) -> None:
 async def _follow_turn(following: Following, turn: Turn) -> None:
     reply, number = turn.reply, following.ended + 1
     news, over = following.news, following.over = asyncio.Event(), asyncio.Event()
+    frames = following.frames = frames_of(turn)
+    following.shown = frames.so_far()
 
     def heard(_: Reply) -> None:  # on any thread
         if reply.status != "streaming":
@@ -117,31 +119,32 @@ async def _follow_turn(following: Following, turn: Turn) -> None:
     unwatch = reply.watchers.add(heard)
     if reply.text or reply.action_events or reply.status != "streaming":
         heard(reply)
-    frames = following.frames = frames_of(turn)
-    following.shown = frames.so_far()
     try:
         for panel in following.panels:
             panel.emit("begin", turn=panel.live_view())
             panel.emit_queue()
             panel.note_status()
-        await _until_ended(following, turn)
+        await _until_ended(following, reply, frames)
         if following.panels:
             following.views[number] = await in_worker(rendered, turn, number, frames)
         following.frames, following.ended = None, number
         for panel in following.panels:
-            _end(panel, turn, number)
+            _end(panel, reply, number)
     finally:
         unwatch()
         following.frames, following.ended = None, number
-        step, following.step = following.step, asyncio.Event()
-        step.set()
+        following.step.set()
+        following.step = asyncio.Event()
     for panel in following.panels:
         if panel.has_static_copy and panel.viewed:
             spawn(in_worker(panel.publish_static_copy))
 
 
-async def _until_ended(following: Following, turn: Turn) -> None:
-    reply = turn.reply
+async def _until_ended(following: Following, reply: Reply, frames: Frames) -> None:
+    def render() -> tuple[View, View, int]:
+        frame = frames.frame()
+        return frame, frames.so_far(), len(json.dumps(frame, ensure_ascii=False))
+
     pacer = Pacer(interval_s=MIN_INTERVAL_S, bytes_per_s=MAX_BYTES_PER_S)
     painted_text = False
     while following.panels and not following.over.is_set():
@@ -155,9 +158,13 @@ async def _until_ended(following: Following, turn: Turn) -> None:
         following.news.clear()
         painted_text = painted_text or first_text
         if any(panel.listens for panel in following.panels):
-            await _paint(following, turn, pacer)
+            since = pacer.clock()
+            frame, following.shown, size = await in_worker(render)
+            for panel in following.panels:
+                panel.emit("frame", key=f"t{following.ended + 1}", state=reply.state, **frame)
+            pacer.spent(since=since, size=size)
         for panel in following.panels:
-            _act(panel, turn)
+            _act(panel, reply)
             panel.note_status()
 
 
@@ -170,25 +177,9 @@ async def _is_set(event: asyncio.Event, within_s: float) -> bool:
     return event.is_set()
 
 
-async def _paint(following: Following, turn: Turn, pacer: Pacer) -> None:
-    """Tell the pages what is new of a turn."""
-
-    def render(frames: Frames) -> tuple[View, View, int]:
-        frame = frames.frame()
-        return frame, frames.so_far(), len(json.dumps(frame, ensure_ascii=False))
-
-    since = pacer.clock()
-    assert following.frames is not None, "a turn runs"
-    frame, following.shown, size = await in_worker(render, following.frames)
-    for panel in following.panels:
-        panel.emit("frame", key=f"t{following.ended + 1}", state=turn.reply.state, **frame)
-    pacer.spent(since=since, size=size)
-
-
-def _end(panel: PanelState, turn: Turn, number: int) -> None:
+def _end(panel: PanelState, reply: Reply, number: int) -> None:
     """Tell a panel that a turn has ended."""
-    reply = turn.reply
-    _act(panel, turn)
+    _act(panel, reply)
     for payload in reply.summary_only:
         for callback in panel.on_action:
             panel.call(callback, ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
@@ -199,10 +190,9 @@ def _end(panel: PanelState, turn: Turn, number: int) -> None:
         panel.call(callback, reply)
 
 
-def _act(panel: PanelState, turn: Turn) -> None:
+def _act(panel: PanelState, reply: Reply) -> None:
     """Call the panel's callbacks for the actions that have arrived."""
-    events, acted = turn.reply.action_events, panel.acted.get(turn, 0)
-    panel.acted[turn] = len(events)
-    for event in events[acted:]:
+    acted, panel.acted[reply] = panel.acted.get(reply, 0), len(reply.action_events)
+    for event in reply.action_events[acted : panel.acted[reply]]:
         for callback in panel.on_action:
             panel.call(callback, event)

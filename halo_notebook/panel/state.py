@@ -133,7 +133,7 @@ class PanelState:
         lock: held while a message is sent or a trait set, and for no longer.
         queue, ratings: as the page knows them.
         cids: the page's ids of the messages that were sent from here.
-        acted: how many actions of a turn the callbacks have had.
+        acted: how many actions of a reply the callbacks have had.
         requests: the ids of those that have arrived; `exported`: the parts of the last export.
     """
 
@@ -157,7 +157,7 @@ class PanelState:
     queue: list[JSON] = field(default_factory=list)
     ratings: WeakKeyDictionary[Turn, Rating | None] = field(default_factory=WeakKeyDictionary)
     cids: WeakKeyDictionary[Turn, str] = field(default_factory=WeakKeyDictionary)
-    acted: WeakKeyDictionary[Turn, int] = field(default_factory=WeakKeyDictionary)
+    acted: WeakKeyDictionary[Reply, int] = field(default_factory=WeakKeyDictionary)
     requests: dict[str, None] = field(default_factory=dict)
     exported: list[str] = field(default_factory=list)
     display_id: str = field(default_factory=lambda: f"halo-{uuid.uuid4().hex}")
