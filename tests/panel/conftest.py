@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-import anywidget
 import pytest
+from anywidget import AnyWidget
 
 from halo_notebook import ChatPanel, HaloClient
 from halo_notebook.kernel import Connection
@@ -19,6 +19,7 @@ from halo_notebook.stream import JSON, TextDelta
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent, Step
+    from halo_notebook.reply import Reply
 
 Message = dict[str, Any]
 
@@ -84,6 +85,27 @@ class Wire:
     def send(self, text: str, cid: str | None = None) -> Message:
         return self.ask("send", text=text, cid=cid)
 
+    def queue(self) -> list[Message]:
+        """What waits, as the page was told last."""
+        told = [message["queue"] for message in self.messages if "queue" in message]
+        return told[-1] if told else []
+
+    def session_is(self, name: str) -> Message:
+        """The snapshot with which the page shows that session."""
+        self.wait(lambda: self.of("snapshot")[-1]["session"] == name)
+        return self.of("snapshot")[-1]
+
+    def running(self) -> Reply:
+        """The reply of the session's last turn, when it has text."""
+        turns = self.panel.session.turns
+        self.wait(lambda: turns and turns[-1].reply.text)
+        return turns[-1].reply
+
+
+def asked(agent: DemoAgent) -> list[JSON]:
+    """The messages that have reached the agent."""
+    return [request.body["message"] for request in agent.requests]
+
 
 @pytest.fixture
 def connection() -> Iterator[Connection]:
@@ -100,18 +122,35 @@ def register() -> SessionRegister:
 
 
 @pytest.fixture
-def wires(
+def open_panel(
     monkeypatch: pytest.MonkeyPatch, connection: Connection, register: SessionRegister
-) -> dict[int, Wire]:
-    """The wire of each panel that the test makes, by the panel's id. All are in one kernel."""
+) -> Iterator[Callable[..., Wire]]:
+    """Makes a panel in the test's one kernel and gives its wire, when the page shows it."""
     monkeypatch.setattr("halo_notebook.panel.widget.kernel_state", lambda shell: (connection, register))
-    made = defaultdict[int, Wire](Wire)
-    monkeypatch.setattr(
-        anywidget.AnyWidget,
-        "send",
-        lambda panel, content, buffers=None: made[id(panel)].put(content),
-    )
-    return made
+    wires = defaultdict[int, Wire](Wire)
+    monkeypatch.setattr(AnyWidget, "send", lambda panel, content, buffers=None: wires[id(panel)].put(content))
+
+    def made(session: str = "docs", **arguments: Any) -> Wire:
+        panel = ChatPanel(session, **arguments)
+        wire = wires[id(panel)]
+        wire.panel = panel
+        wire.wait(lambda: wire.of("snapshot"))
+        return wire
+
+    yield made
+    for wire in wires.values():
+        wire.panel.close()
+
+
+@pytest.fixture
+def page(open_panel: Callable[..., Wire], client: HaloClient) -> Wire:
+    """The page of a panel on the session `docs`."""
+    return open_panel(client=client)
+
+
+@pytest.fixture
+def panel(page: Wire) -> ChatPanel:
+    return page.panel
 
 
 class Held:
@@ -125,21 +164,6 @@ class Held:
         while not self.release.is_set():
             yield 0.01
         yield TextDelta("and last.")
-
-
-@pytest.fixture
-def panel(client: HaloClient, wires: dict[int, Wire]) -> Iterator[ChatPanel]:
-    made = ChatPanel("docs", client=client)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def page(panel: ChatPanel, wires: dict[int, Wire]) -> Wire:
-    wire = wires[id(panel)]
-    wire.panel = panel
-    wire.wait(lambda: wire.of("snapshot"))
-    return wire
 
 
 @pytest.fixture

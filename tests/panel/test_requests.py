@@ -45,8 +45,8 @@ def test_a_new_conversation_keeps_the_old_one(
     page.wait(lambda: {"name": "docs-2", "turns": 1} in page.of("snapshot")[-1]["sessions"])
     snapshot = page.of("snapshot")[-1]
     assert snapshot["turns"] == []
-    names = {each["name"]: each["turns"] for each in snapshot["sessions"]}
-    assert (names["docs"], names["docs-1"], names["docs-2"]) == (0, 1, 1)
+    assert {"name": "docs", "turns": 0} in snapshot["sessions"]
+    assert {"name": "docs-1", "turns": 1} in snapshot["sessions"]
 
 
 def test_a_turn_is_rated(panel: ChatPanel, page: Wire) -> None:
@@ -57,11 +57,9 @@ def test_a_turn_is_rated(panel: ChatPanel, page: Wire) -> None:
     rating = panel.session.turns[0].rating
     assert rating is not None
     assert rating.value == "down" and len(rating.note) == MAX_NOTE_CHARS
-    page.wait(lambda: page.of("turn")[-1]["turn"]["rating"])
-    assert page.of("turn")[-1]["turn"]["rating"]["value"] == "down"
+    page.wait(lambda: (page.of("turn")[-1]["turn"]["rating"] or {}).get("value") == "down")
     panel.session.rate(panel.session.turns[0], "up", "Good.")
-    page.wait(lambda: page.of("turn")[-1]["turn"]["rating"]["value"] == "up")
-    assert page.of("turn")[-1]["turn"]["rating"] == {"value": "up", "note": "Good."}
+    page.wait(lambda: page.of("turn")[-1]["turn"]["rating"] == {"value": "up", "note": "Good."})
     exported = json.loads(page.ask("export", format="json")["text"])
     assert exported["turns"][0]["rating"] == {"value": "up", "note": "Good."}
     markdown = page.ask("export", format="markdown")

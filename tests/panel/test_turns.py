@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from halo_notebook import ChatPanel, HaloClient
 from halo_notebook.concurrency.loop import in_worker, spawn
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
+from halo_notebook.panel.follower import MIN_INTERVAL_S
 from halo_notebook.panel.views import Frames, View
 from halo_notebook.stream import JSON, Action, TextDelta
 
@@ -59,9 +60,7 @@ def test_messages_are_numbered_without_a_gap(panel: ChatPanel, page: Wire) -> No
             seq += 1
 
 
-def test_a_page_that_missed_messages_is_brought_up_to_date(
-    panel: ChatPanel, page: Wire, agent: DemoAgent
-) -> None:
+def test_a_page_that_missed_messages_is_brought_up_to_date(page: Wire, agent: DemoAgent) -> None:
     """A snapshot in mid-reply and the frames after it add up to the same as all frames do."""
     go_on = threading.Event()
 
@@ -77,8 +76,8 @@ def test_a_page_that_missed_messages_is_brought_up_to_date(
     agent._reply = reply
     page.lost = lambda message: message["kind"] == "frame" and not go_on.is_set()
     page.send("go")
-    panel_reply = page.wait(lambda: panel.session.turns and panel.session.turns[0].reply)
-    page.wait(lambda: "half" in panel_reply.text and panel_reply.action_events)
+    running = page.running()
+    page.wait(lambda: "half" in running.text and running.action_events)
     time.sleep(0.2)  # for the frames that are lost
     page.ask("sync")
     snapshot = page.of("snapshot")[-1]
@@ -93,28 +92,22 @@ def test_a_page_that_missed_messages_is_brought_up_to_date(
 
 
 def test_what_others_say_in_the_session_shows(
-    panel: ChatPanel, page: Wire, client: HaloClient, wires: dict[int, Wire]
+    page: Wire, client: HaloClient, open_panel: Callable[..., Wire]
 ) -> None:
     """A turn that a program or another panel takes comes to each panel on the session, and to no other."""
-    second = ChatPanel("docs", client=client)
-    other = ChatPanel("other", client=client)
-    wires[id(second)].wait(lambda: wires[id(second)].of("snapshot"))
-    try:
-        panel.session.ask(client, "My name is Ada")
-        second.ask("What is my name?").result(10)
-        for wire in (page, wires[id(second)]):
-            turns = wire.turns(2)
-            assert [turn["asked"] for turn in turns] == ["My name is Ada", "What is my name?"]
-            assert "Ada" in turns[1]["text"]
-        assert [wire["turn"]["cid"] for wire in page.of("begin")] == [None, None]
-        assert wires[id(other)].of("begin") == []
-    finally:
-        second.close()
-        other.close()
+    second, other = open_panel(client=client), open_panel("other", client=client)
+    page.panel.session.ask(client, "My name is Ada")
+    second.panel.ask("What is my name?").result(10)
+    for wire in (page, second):
+        turns = wire.turns(2)
+        assert [turn["asked"] for turn in turns] == ["My name is Ada", "What is my name?"]
+        assert "Ada" in turns[1]["text"]
+    assert [begin["turn"]["cid"] for begin in page.of("begin")] == [None, None]
+    assert other.of("begin") == []
 
 
 def test_ten_panels_on_a_session_cost_what_one_does(
-    client: HaloClient, agent: DemoAgent, wires: dict[int, Wire], monkeypatch: pytest.MonkeyPatch
+    client: HaloClient, agent: DemoAgent, open_panel: Callable[..., Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a panel's cell has been run ten times: one rendering, and nothing for those out of sight."""
     rendered: list[View] = []
@@ -126,24 +119,36 @@ def test_ten_panels_on_a_session_cost_what_one_does(
 
     monkeypatch.setattr(Frames, "frame", counted)
     agent._reply = lambda request: [TextDelta("Some text."), 0.1, TextDelta(" And more."), 0.1]
-    panels = [ChatPanel("docs", client=client) for _ in range(10)]
-    first, *others, last = [wires[id(panel)] for panel in panels]
-    for panel in panels:
-        wires[id(panel)].panel = panel
+    first, *others, last = [open_panel(client=client) for _ in range(10)]
     for wire in (first, *others):
         wire.ask("views", count=0)
         assert wire.of("views")  # another page may show it
     counts = [len(wire.messages) for wire in others]
-    assert panels[0].ask("Hello").result(10).status == "complete"
+    first.panel.ask("Hello").result(10)
     assert len(rendered) == len(last.of("frame")) >= 2
     assert [len(wire.messages) for wire in others] == counts
     first.ask("views", count=1)
     missed = first.of("snapshot")[-1]["turns"]
     assert missed == [last.turns(1)[0] | {"cid": missed[0]["cid"]}]
-    panels[0].ask("Hello").result(10)
+    first.panel.ask("Hello").result(10)
     assert first.of("frame") and len(rendered) == len(last.of("frame"))
-    for panel in panels:
-        panel.close()
+
+
+def test_a_reply_costs_few_messages(page: Wire, agent: DemoAgent) -> None:
+    """2,000 chunks in two seconds: some thirty deltas, a fraction of what whole texts would be."""
+
+    def reply(request: dict[str, JSON]) -> Iterator[Step]:
+        for number in range(2_000):
+            yield TextDelta(f"word {number % 7} " + ("\n\n" if number % 40 == 0 else ""))
+            if number % 10 == 0:
+                yield 0.01
+
+    agent._reply = reply
+    began = time.monotonic()
+    page.panel.ask("go").result(30)
+    assert len(page.of("frame")) <= (time.monotonic() - began) / MIN_INTERVAL_S + 3
+    assert len(json.dumps(page.of("frame"))) < 100_000
+    assert page.turns(1)[0]["text"].count("word") == 2_000
 
 
 def test_stop_does_not_wait_for_rendering(panel: ChatPanel, page: Wire, held: Held) -> None:
@@ -159,9 +164,7 @@ def test_stop_does_not_wait_for_rendering(panel: ChatPanel, page: Wire, held: He
     assert sent.result(10).status == "stopped"
 
 
-def test_a_silent_turn_gives_signs_of_life(
-    panel: ChatPanel, page: Wire, held: Held, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_turn_gives_signs_of_life(page: Wire, held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a page can tell silence from a lost message: they carry the last number used."""
     monkeypatch.setattr("halo_notebook.panel.follower.BEAT_S", 0.05)
     page.send("hi")
@@ -197,15 +200,13 @@ def test_every_failure_shows_in_its_turn(
     assert panel.status == "failed"
 
 
-def test_without_a_connection_sending_again_is_safe(wires: dict[int, Wire]) -> None:
+def test_without_a_connection_sending_again_is_safe(open_panel: Callable[..., Wire]) -> None:
     """Nothing had left, and the page says so."""
-    panel = ChatPanel("off", client=HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", max_retries=0))
-    wires[id(panel)].panel = panel
-    panel.ask("Hello")
-    turn = wires[id(panel)].turns(1)[0]
+    page = open_panel(client=HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", max_retries=0))
+    page.panel.ask("Hello")
+    turn = page.turns(1)[0]
     assert (turn["status"], turn["again"]) == ("failed", "safe")
     assert "was not sent" in turn["error"]
-    panel.close()
 
 
 def test_again_sends_the_same_message(panel: ChatPanel, page: Wire, agent: DemoAgent) -> None:

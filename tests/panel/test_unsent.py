@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from halo_notebook import ChatPanel, Reply, errors
 from halo_notebook.panel.state import rendered
 from halo_notebook.stream import TextDelta
+
+from .conftest import asked
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent
@@ -27,36 +30,39 @@ def test_a_message_waits_for_the_one_before(panel: ChatPanel, page: Wire, held: 
     page.wait(lambda: page.of("begin"))
     page.send("two", "c2")
     page.send("three", "c3")
-    assert [message["cid"] for message in page.of("queue")[-1]["queue"]] == ["c2", "c3"]
+    assert [message["cid"] for message in page.queue()] == ["c2", "c3"]
     assert panel.busy
     assert "error" not in page.ask("unqueue", which="c2")
-    assert [message["cid"] for message in page.of("queue")[-1]["queue"]] == ["c3"]
+    assert [message["cid"] for message in page.queue()] == ["c3"]
     held.release.set()
     turns = page.turns(2)
     assert [turn["asked"] for turn in turns] == ["one", "three"]
-    assert page.of("queue")[-1]["queue"] == []
+    assert page.queue() == []
     assert "no longer waiting" in page.ask("unqueue", which="c3")["error"]
 
 
 def test_what_waits_is_held_back_when_a_turn_is_stopped(
     panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
 ) -> None:
-    """Stop keeps what had arrived; the next message goes out when it is told to, and not before."""
+    """Stop keeps what had arrived. What waits is sent when the page says so; a program is told at once."""
     page.send("one")
-    page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
+    page.running()
     page.send("two", "c2")
+    third = panel.ask("three")
     page.ask("stop")
     turn = page.turns(1)[0]
     assert (turn["status"], turn["text"], turn["again"]) == ("stopped", "one: first ", "twice")
-    queued = page.wait(lambda: page.of("queue")[-1]["queue"][0]["held"] and page.of("queue")[-1]["queue"])
-    assert queued == [{"cid": "c2", "text": "two", "held": True, "error": ""}]
+    with pytest.raises(errors.ReplyStopped, match="an earlier turn was stopped or failed"):
+        third.result(10)
+    assert "ended" in repr(third)
+    second, last = page.wait(lambda: page.queue()[1]["held"] and page.queue())
+    assert second == {"cid": "c2", "text": "two", "held": True, "error": ""}
     page.wait(lambda: not panel.busy)
-    assert panel.status == "stopped"
-    assert len(agent.requests) == 1
-
+    assert (panel.status, asked(agent)) == ("stopped", ["one"])
     held.release.set()
-    assert "error" not in page.ask("release", which="c2")
-    assert page.turns(2)[1]["asked"] == "two"
+    for message in (second, last):
+        assert "error" not in page.ask("release", which=message["cid"])
+    assert [turn["asked"] for turn in page.turns(3)] == ["one", "two", "three"]
 
 
 def test_what_is_told_to_go_after_a_stop_goes(
@@ -70,7 +76,7 @@ def test_what_is_told_to_go_after_a_stop_goes(
         return rendered(*turn)
 
     page.send("one")
-    page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
+    page.running()
     page.send("two", "c2")
     monkeypatch.setattr("halo_notebook.panel.follower.rendered", late)
     page.ask("stop")
@@ -79,7 +85,7 @@ def test_what_is_told_to_go_after_a_stop_goes(
     third = panel.ask("three")
     over.set()
     assert third.result(10).status == "complete"
-    assert [request.body["message"] for request in agent.requests] == ["one", "two", "three"]
+    assert asked(agent) == ["one", "two", "three"]
 
 
 def test_a_message_that_is_refused_stays_with_the_reason(
@@ -87,36 +93,28 @@ def test_a_message_that_is_refused_stays_with_the_reason(
 ) -> None:
     """No turn came of it, nothing was sent, and a program gets the error."""
     page.send("x" * 10_001, "long")
-    queued = page.wait(
-        lambda: page.of("queue") and page.of("queue")[-1]["queue"][0]["held"] and page.of("queue")
-    )
-    message = queued[-1]["queue"][0]
+    message = page.wait(lambda: page.queue() and page.queue()[0]["held"] and page.queue()[0])
     assert message["cid"] == "long" and "the API takes 10,000" in message["error"]
     with pytest.raises(errors.InvalidRequest):
         panel.ask("Hello", mode="loud").result(10)
     assert panel.session.turns == []
     page.ask("unqueue", which="long")
     assert panel.ask("Hello").result(10).status == "complete"
-    assert len(agent.requests) == 1
+    assert asked(agent) == ["Hello"]
 
 
 def test_settings_that_are_wrong_show_when_something_is_sent(
-    wires: dict[int, Wire], monkeypatch: pytest.MonkeyPatch
+    open_panel: Callable[..., Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The panel comes up all the same; the message stays, with the reason."""
     monkeypatch.setenv("HALO_API_KEY", "ha_secret_confidential")
-    panel = ChatPanel("docs")
-    wire = wires[id(panel)]
-    wire.panel = panel
-    wire.wait(lambda: wire.of("snapshot"))
-    wire.send("Hello", "mine")
-    wire.wait(lambda: wire.of("queue") and wire.of("queue")[-1]["queue"][0]["held"])
-    message = wire.of("queue")[-1]["queue"][0]
-    assert message["error"].startswith("An identity secret") and "confidential" not in str(wire.messages)
+    page = open_panel()
+    page.send("Hello", "mine")
+    error = page.wait(lambda: page.queue() and page.queue()[0]["error"])
+    assert error.startswith("An identity secret") and "confidential" not in str(page.messages)
     monkeypatch.delenv("HALO_API_KEY")
-    wire.ask("release", which="mine")
-    assert wire.turns(1)[0]["source"] == "demo agent"
-    panel.close()
+    page.ask("release", which="mine")
+    assert page.turns(1)[0]["source"] == "demo agent"
 
 
 def test_a_message_that_comes_twice_is_sent_once(panel: ChatPanel, page: Wire, agent: DemoAgent) -> None:
@@ -126,7 +124,7 @@ def test_a_message_that_comes_twice_is_sent_once(panel: ChatPanel, page: Wire, a
     assert page.send("Open a ticket", "same") == {"kind": "answer", "cid": "same"}
     page.send("Hello", "other")
     page.turns(2)
-    assert [request.body["message"] for request in agent.requests] == ["Open a ticket", "Hello"]
+    assert asked(agent) == ["Open a ticket", "Hello"]
 
 
 def test_a_program_can_wait_for_its_reply(panel: ChatPanel) -> None:
@@ -142,12 +140,6 @@ def test_a_program_can_wait_for_its_reply(panel: ChatPanel) -> None:
     assert repr(sent) == "Sent('Hello', ended)"
 
 
-def test_send_is_what_it_is_for_every_widget(panel: ChatPanel, page: Wire) -> None:
-    """ipywidgets and anywidget call `send` to reach the page."""
-    panel.send({"kind": "custom"})
-    assert page.messages[-1] == {"kind": "custom"}
-
-
 def test_a_cancelled_message_is_not_sent(panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent) -> None:
     """As long as it waits."""
     first = panel.ask("one")
@@ -157,15 +149,7 @@ def test_a_cancelled_message_is_not_sent(panel: ChatPanel, page: Wire, held: Hel
     held.release.set()
     assert first.result(10).text.endswith("last.")
     assert panel.ask("three").result(10).status == "complete"
-    assert [request.body["message"] for request in agent.requests] == ["one", "three"]
-
-
-def test_the_panels_fields_go_with_each_message(panel: ChatPanel, agent: DemoAgent) -> None:
-    """And those of one message before them."""
-    panel.fields = {"user_id": "u_1", "company_id": "c_1"}
-    panel.ask("Hello", company_id="c_2").result(10)
-    body = agent.requests[-1].body
-    assert (body["user_id"], body["company_id"]) == ("u_1", "c_2")
+    assert asked(agent) == ["one", "three"]
 
 
 def test_sessions_run_side_by_side(
@@ -175,13 +159,14 @@ def test_sessions_run_side_by_side(
     page.send("one")
     page.wait(lambda: page.of("begin"))
     panel.session_name = "other"
-    page.wait(lambda: page.of("snapshot")[-1]["session"] == "other")
+    page.session_is("other")
     page.send("two")
     page.wait(lambda: [each["turn"]["asked"] for each in page.of("begin")] == ["one", "two"])
     assert register["docs"].busy
     held.release.set()
     assert page.turns(1)[0]["asked"] == "two"
     panel.session_name = "docs"
+    page.session_is("docs")
     page.wait(lambda: not panel.busy)
     page.ask("sync")
     assert [turn["asked"] for turn in page.of("snapshot")[-1]["turns"]] == ["one"]
@@ -194,21 +179,19 @@ def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
     """The turn and the queue are the session's: each is answered once, in its own conversation."""
     sent = [panel.ask(text) for text in ("one", "two", "three")]
     session = panel.session
-    page.wait(lambda: session.turns and session.turns[0].reply.text)
+    page.running()
     if how == "another session":
         panel.session_name = "other"
     elif how == "a new conversation":
         page.ask("new")
-        page.wait(lambda: page.of("notice"))
-        assert "continues as 'docs-1'" in page.of("notice")[0]["text"]
+        assert "continues as 'docs-1'" in page.wait(lambda: page.of("notice"))[0]["text"]
     else:
         panel.close()
     held.release.set()
-    assert [each.result(10).text for each in sent] == [
-        f"{text}: first and last." for text in ("one", "two", "three")
-    ]
+    assert (
+        [each.result(10).text.partition(":")[0] for each in sent] == asked(agent) == ["one", "two", "three"]
+    )
     assert [turn.message for turn in session.turns] == ["one", "two", "three"]
-    assert [request.body["message"] for request in agent.requests] == ["one", "two", "three"]
     if how != "close":
         panel.session_name = session.name
         page.wait(lambda: not panel.busy)
@@ -217,22 +200,18 @@ def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
     assert (panel.busy, panel.status) == (False, "closed" if how == "close" else "complete")
 
 
-def test_state_is_right_when_a_result_is_there(panel: ChatPanel, page: Wire) -> None:
-    """Whoever has the reply finds the panel at rest, and the page has been told."""
-    for number in range(1, 6):
-        panel.ask("Hello").result(10)
-        assert (panel.busy, panel.status) == (False, "complete")
-        assert len({each["turn"]["key"] for each in page.of("turn")}) == number
-
-
-def test_an_instant_reply_is_there_at_once(panel: ChatPanel, agent: DemoAgent) -> None:
-    """Nothing polls: a message is sent when it can be, and its result is there when the panel has it."""
+def test_a_result_is_there_at_once_and_the_panel_at_rest(
+    panel: ChatPanel, page: Wire, agent: DemoAgent
+) -> None:
+    """Nothing polls. Whoever has the reply finds the state as it is now, and the page has been told."""
     agent._reply = lambda request: [TextDelta("Hi.")]
     took_s = []
-    for _ in range(10):
+    for number in range(1, 11):
         began = time.perf_counter()
         panel.ask("Hello").result(10)
         took_s.append(time.perf_counter() - began)
+        assert (panel.busy, panel.status) == (False, "complete")
+        assert len({each["turn"]["key"] for each in page.of("turn")}) == number
     assert min(took_s) < 0.03
 
 
@@ -247,22 +226,6 @@ def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
         with pytest.raises(errors.ReplyStopped, match="Held back"):
             second.result(10)
         assert not panel.busy or panel.session.busy
-
-
-def test_what_is_held_tells_who_waits_for_it(panel: ChatPanel, page: Wire, held: Held) -> None:
-    """Its result raises at once; sent from the page, it is a turn like any other."""
-    panel.ask("one")
-    page.wait(lambda: panel.session.turns and panel.session.turns[0].reply.text)
-    second = panel.ask("two")
-    panel.stop()
-    with pytest.raises(errors.ReplyStopped, match="an earlier turn was stopped or failed"):
-        second.result(10)
-    assert "ended" in repr(second)
-    held.release.set()
-    which = page.wait(lambda: page.of("queue") and page.of("queue")[-1]["queue"])[0]["cid"]
-    page.wait(lambda: not panel.session.busy)
-    page.ask("release", which=which)
-    assert page.turns(2)[1]["asked"] == "two"
 
 
 def test_an_interrupt_ends_the_waiting_alone(panel: ChatPanel, page: Wire, held: Held) -> None:
@@ -281,14 +244,16 @@ def test_an_interrupt_ends_the_waiting_alone(panel: ChatPanel, page: Wire, held:
 def test_a_message_goes_with_the_fields_as_they_are_then(
     panel: ChatPanel, page: Wire, agent: DemoAgent
 ) -> None:
-    """One that was refused for its fields can be sent when they have been mended."""
+    """Its own override the panel's. One that was refused for its fields can be sent when they are fixed."""
     panel.fields = {"user_id": 5}
     page.send("Hello", "mine")
-    page.wait(lambda: page.of("queue") and page.of("queue")[-1]["queue"][0]["error"])
-    panel.fields = {"user_id": "u_1"}
+    page.wait(lambda: page.queue() and page.queue()[0]["error"])
+    panel.fields = {"user_id": "u_1", "company_id": "c_1"}
     page.ask("release", which="mine")
     page.turns(1)
-    assert agent.requests[-1].body["user_id"] == "u_1"
+    panel.ask("Hello", company_id="c_2").result(10)
+    bodies = [request.body for request in agent.requests]
+    assert [(each["user_id"], each["company_id"]) for each in bodies] == [("u_1", "c_1"), ("u_1", "c_2")]
     bad: list[Any] = [7, None, {1: 2}, {"message": "x"}]
     for fields in bad:
         panel.fields = fields
