@@ -130,14 +130,14 @@ async def _follow_turn(following: Following, turn: Turn) -> None:
         following.frames, following.ended = None, number
         for panel in following.panels:
             _end(panel, reply, number)
+        for panel in tuple(following.panels):
+            if panel.has_static_copy and panel.viewed:
+                await in_worker(panel.publish_static_copy)
     finally:
         unwatch()
         following.frames, following.ended = None, number
         following.step.set()
         following.step = asyncio.Event()
-    for panel in following.panels:
-        if panel.has_static_copy and panel.viewed:
-            spawn(in_worker(panel.publish_static_copy))
 
 
 async def _until_ended(following: Following, reply: Reply, frames: Frames) -> None:
