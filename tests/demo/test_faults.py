@@ -1,18 +1,19 @@
-"""Each fault of the demo agent comes once from the queue, or when a message asks for it."""
+"""Each fault of the demo agent comes once from the queue, or when a message asks for it.
+
+The client's tests show what else a reply with a fault contains.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from halo_notebook.demo.faults import FAULTS
-from halo_notebook.stream import ActionSummary, MalformedRecord, TextDelta
 
-from .over_http import actions_of, ask, error_of, events_of, raw_chunks, text_of
+from .over_http import ask, error_of
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent
@@ -106,42 +107,3 @@ def test_reply_ends(
         for chunk in response.iter_raw():
             received += chunk
     assert received == arrives
-
-
-def test_drip(http: httpx.Client) -> None:
-    """A dripping reply comes one byte at a time, over about a second."""
-    began = time.perf_counter()
-    chunks = raw_chunks(http, "/fault drip")
-    assert time.perf_counter() - began >= 0.7
-    assert {len(chunk) for chunk in chunks} == {1}
-    assert text_of(b"".join(chunks)) == "This reply drips, byte by byte … done."
-
-
-def test_wrong_content(http: httpx.Client) -> None:
-    """An HTML page, or JSON, can come instead of a stream."""
-    page = ask(http, "/fault content type")
-    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "x-session-id" not in page.headers
-    answer = ask(http, "/fault json")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    assert "one JSON answer" in answer.json()["response"]
-
-
-def test_unreadable_parts(http: httpx.Client) -> None:
-    """A reply with bytes that are not UTF-8, or with records that are not JSON, continues after them."""
-    reply = ask(http, "/fault utf-8").content
-    with pytest.raises(UnicodeDecodeError):
-        reply.decode()
-    assert text_of(reply).endswith("It goes on.")
-    events = events_of(ask(http, "/fault malformed").content)
-    reasons = [event.reason for event in events if isinstance(event, MalformedRecord)]
-    assert reasons == ["json", "not an array"]
-    assert events[-1] == TextDelta("and goes on.")
-
-
-def test_many_actions(http: httpx.Client) -> None:
-    """200 actions come, and their summary."""
-    reply = ask(http, "/fault many actions").content
-    actions = actions_of(reply)
-    assert len(actions) == 200
-    assert events_of(reply)[-1] == ActionSummary(actions)
