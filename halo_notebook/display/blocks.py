@@ -68,7 +68,7 @@ def _finished_count(text: str, blocks: list[Block]) -> int:
 
     A block is finished when a blank line or its own last line ends it, or when the next block starts on a
     complete line: half a line, '#' or '2', may still continue the paragraph or the list before. Without
-    a blank line between them, what came last may yet be the start of a formula or of a link definition,
+    a blank line between them, the text before may be the start of a formula or of a link definition,
     so there the blocks have to be of kinds that begin or end with one line.
     """
     if blocks and text.endswith("\n"):

@@ -1,6 +1,6 @@
 """A turn as Markdown, for an exported conversation.
 
-The agent's text stands in it as it came, so whoever renders the file has to treat it as untrusted.
+The agent's text is in it unchanged, so a program that renders the file must treat it as untrusted.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ View: TypeAlias = "dict[str, JSON]"
 
 
 class Frames:
-    """What a page is told about a reply while it grows: in each frame only what is new.
+    """The frames that a page receives for a reply while it grows, each with only what is new.
 
     Args:
         timeline: of the reply.

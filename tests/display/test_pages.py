@@ -1,8 +1,8 @@
 """What a reader sees of a reply, in a real JupyterLab and a real Chromium.
 
-A page takes seconds to load, so tests that leave each other alone share one: each looks at
-cells that no other test runs. Attacks have a page of their own, on which every sample is shown
-as the output of a cell that was just run, which is what a front end trusts.
+A page takes seconds to load, so the tests share one, and each looks at cells that no other test runs.
+Hostile samples have a page of their own, on which each is shown as the output of a cell that was just
+run, because a front end trusts such outputs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def reply(request):
                 yield 0.02
             yield b"and the *second half* too."
         case "stall":
-            yield b"What had come **before** the stop."
+            yield b"The text **before** the stop."
             yield 600.0
         case "prices":
             yield b"A seat costs from $5 to $10.\\n\\nA square is $x^2$."
@@ -184,16 +184,16 @@ class TestReplies:
         assert replies.cell_text(AT["after fail"]) == ""
         replies.screenshot("browser-failed", cell=AT["fail"])
 
-    def test_the_stop_button_keeps_what_had_arrived(self, replies: LabPage) -> None:
+    def test_the_stop_button_keeps_the_text_received_so_far(self, replies: LabPage) -> None:
         """The cell ends at once, says 'stopped' under its text, and the next cell gets its reply."""
         cell = AT["stop"]
         replies.start_cell(cell)
-        replies.wait_for_text(cell, "What had come before the stop.")
+        replies.wait_for_text(cell, "The text before the stop.")
         replies.interrupt()
         replies.wait_for_text(cell, "ReplyStopped: ")
         replies.kernel_idle()
         output = replies.cell_output(cell)
-        assert output.locator(".halo-reply").inner_text() == "What had come before the stop."
+        assert output.locator(".halo-reply").inner_text() == "The text before the stop."
         assert output.locator(".halo-status").get_by_text("stopped", exact=True).is_visible()
         assert "Traceback" not in output.inner_text()
         assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() != "[*]:"

@@ -15,7 +15,7 @@ from halo_notebook.stream import Action, ActionSummary, Event, TextDelta
 
 
 def reply_of(*events: Event | str) -> Reply:
-    """A reply that has come to its end."""
+    """A reply that has ended."""
     reply = Reply()
     for event in events:
         reply.add(TextDelta(event) if isinstance(event, str) else event, 0.1)
@@ -60,7 +60,7 @@ SAMPLES: dict[str, tuple[list[Event | str], str]] = {
     "in a list": (["1. x\n", go(1), "2. y\n\n", go(2), go(3), "3. z\n\nEnd"], "x y z | a1 | a2 | a3 | End"),
     "in an indented line": (["Text\n\n  ", go(1), " more\n\nEnd"], "Text | more | a1 | End"),
     "first": ([go(1), "Text"], "a1 | Text"),
-    "alone": ([go(1), go(2)], "a1 | a2"),
+    "without text": ([go(1), go(2)], "a1 | a2"),
     "late link": (["A [b][1].\n\n", go(1), "C.\n\n[1]: https://example.com\n"], "A b . | a1 | C."),
     "nothing": ([], ""),
     "never shown": (["a\x1b\x00b\r\n\n", go(1), "\u202ec\n\n", go(2), "d"], "ab | a1 | c | a2 | d"),

@@ -53,7 +53,7 @@ def test_several_messages_in_one_go_put_the_next_off() -> None:
 
 
 class Screen:
-    """Notes what it is told to show."""
+    """Records what it is asked to show."""
 
     def __init__(self, reply: Reply, pacer: Pacer) -> None:
         self.reply = reply

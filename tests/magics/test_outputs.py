@@ -21,7 +21,7 @@ from halo_notebook.stream import Action, ActionSummary, Event, TextDelta
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -158,7 +158,7 @@ def test_a_link_that_is_defined_late_updates_its_output_once(cell: Cell) -> None
 
 @pytest.mark.parametrize("pause_s", [0, 1])
 def test_a_cell_has_few_outputs(cell: Cell, pause_s: float) -> None:
-    """JupyterLab hides those beyond the fiftieth: the rest of the text and of the actions go on in two."""
+    """JupyterLab hides those after the fiftieth: the rest of the text and of the actions are in two."""
     events: list[Event] = []
     for number in range(100):
         events += [TextDelta(f"Paragraph {number}.\n\n"), go(number)]

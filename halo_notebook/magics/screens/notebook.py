@@ -44,7 +44,7 @@ class NotebookScreen:
 
     Args:
         reply: what to show; it grows.
-        pacer: is told the cost of each message.
+        pacer: counts the cost of each message.
         metadata: returns the metadata of the status line under the key `halo`.
         images: whether remote images are shown; otherwise they are links.
     """
