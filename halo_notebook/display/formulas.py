@@ -189,26 +189,18 @@ def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) 
     if not first.startswith(("$$", "\\[")):
         return False
     opening, closing = first[:2], _CLOSINGS[first[:2]]
-    lines: list[str] = []
-    length = 0
-    rest = first[2:]
+    lines = [first[2:]]
     at = start_line
-    while True:
-        found = rest.find(closing)
-        if found >= 0:
-            if rest[found + 2 :].strip():
-                return False
-            lines.append(rest[:found])
-            break
-        lines.append(rest)
-        length += len(rest) + 1
+    while closing not in lines[-1]:
         at += 1
-        if at >= end_line or length > MAX_FORMULA_CHARS or at - start_line > 200:
+        if at >= end_line or at - start_line > 200 or state.sCount[at] < state.blkIndent:
             return False
-        if state.sCount[at] < state.blkIndent or not (rest := line_of(state, at)).strip():
+        lines.append(line_of(state, at))
+        if not lines[-1].strip():
             return False
+    lines[-1], _, after = lines[-1].partition(closing)
     tex = "\n".join(lines)
-    if not tex.strip():
+    if after.strip() or not tex.strip() or len(tex) > 2 * MAX_FORMULA_CHARS:
         return False
     if not silent:
         state.line = at + 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 from html import escape
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from pygments import lex
@@ -42,20 +44,14 @@ def highlighted(code: str, language: str) -> str:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound:  # in another version of Pygments
         return escape(code)
-    parts: list[str] = []
-    run: list[str] = []
-    run_style = ""
+    pieces: list[tuple[str, str]] = []
     for kind, text in lex(code, lexer):
         # `in` is how a token type says that it is a kind of another; its stubs know a plain tuple's.
         style = next((s for group, s in _STYLES if kind in group), "")  # type: ignore[comparison-overlap]
-        if text.isspace():
-            style = run_style
-        if style != run_style:
-            parts.append(_styled("".join(run), run_style))
-            run, run_style = [], style
-        run.append(text)
-    parts.append(_styled("".join(run), run_style))
-    return "".join(parts)
+        # White space takes the style of the text before it, so that there are fewer spans.
+        pieces.append((pieces[-1][0] if pieces and text.isspace() else style, text))
+    runs = groupby(pieces, itemgetter(0))
+    return "".join(_styled("".join(text for _, text in run), style) for style, run in runs)
 
 
 def _styled(text: str, style: str) -> str:
