@@ -1,10 +1,10 @@
-"""A session as it goes, told to the pages of all the panels that show it.
+"""Follows a session, and sends what is new to the pages of all panels that show it.
 
 What it promises:
 
-- A reply is rendered once and at one pace, however many panels show it, on the worker thread; and not
-  at all while it arrives and no page shows one of them.
-- The first text is shown at once. A page hears of a silent turn every `BEAT_S`.
+- A reply is rendered once, at one pace and on the worker thread, however many panels show it. While no
+  page shows one of them, it is not rendered until it ends.
+- The first text is shown at once. While a turn is silent, the page gets a sign of life every `BEAT_S`.
 - Callbacks get each action once, as it arrives, and each reply when it has ended.
 """
 
@@ -73,7 +73,7 @@ async def register_changed(state: PanelState) -> None:
 
 
 async def turn_ended(session: Session, turn: Turn) -> None:
-    """Wait until the panels that show `session` have the whole of `turn` and have called the callbacks."""
+    """Wait until the pages have the whole of `turn` and the callbacks have been called."""
     following = _followed.get(session)
     while following and following.panels and turn in session.turns[following.ended :]:
         await following.step.wait()

@@ -105,7 +105,7 @@ def stop(state: PanelState, session: Session) -> None:
     """Stop the turn of `session` that runs, and hold what waits."""
     outbox = state.outboxes.get(session)
     if outbox is not None:
-        outbox.spare()
+        outbox.unwatch()
         if outbox.attempt is not None and any(message.state == "sending" for message in outbox.messages):
             outbox.attempt.cancel()  # its turn has not begun
         _hold(state, outbox)
@@ -180,7 +180,7 @@ async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
 
     def hold_behind(reply: Reply) -> None:
         if reply.status != "streaming":
-            outbox.spare()
+            outbox.unwatch()
         if reply.status in ("stopped", "failed"):
             _hold(state, outbox)
 
@@ -191,7 +191,7 @@ async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
             turn = session.turns[-1]
             outbox.messages.remove(message)
             state.cids[turn] = message.cid
-            outbox.spare = turn.reply.watchers.add(hold_behind)
+            outbox.unwatch = turn.reply.watchers.add(hold_behind)
             stream.attended = True  # by whoever sees the panel say what it waits for
             async with stream as events:
                 async for _ in events:

@@ -1,4 +1,4 @@
-"""What the files of a panel share: its page, its messages, its callbacks.
+"""The state that the files of a panel share: its page, its messages, its callbacks.
 
 Everything here changes on the loop only, each time in one step, except where it says "any thread". Each
 message to the page carries the number after the last one's. A panel that no page shows sends none; the
@@ -79,27 +79,27 @@ class Outbox:
     """The messages of one session that have no turn yet, in order.
 
     Attributes:
-        running: sends them; `attempt`: sends one of them.
-        spare: lets them be sent even if the turn that runs is stopped or fails.
+        running: the task that sends them; `attempt`: the task that sends one of them.
+        unwatch: from then on, a bad end of the turn that runs holds no message.
     """
 
     session: Session
     messages: list[Message] = field(default_factory=list)
     running: asyncio.Task[None] | None = None
     attempt: asyncio.Task[None] | None = None
-    spare: Callable[[], None] = lambda: None
+    unwatch: Callable[[], None] = lambda: None
 
 
 @dataclass(eq=False)
 class Following:
-    """A session as it goes, for all the panels that show it.
+    """A session that panels show, and how far.
 
     Attributes:
-        ended: how many of its turns have ended, and are whole on the pages.
-        views: these turns by their numbers, each rendered when first needed, with its size in bytes.
-        frames: of the turn that runs; `shown`: what they have shown of it.
-        turns: set when its turns or its panels have changed.
-        news: set when something of the turn that runs has arrived; `over`: when its reply has ended.
+        ended: how many of its turns have ended and are complete on the pages.
+        views: these turns by number, each rendered when first needed, with its size in bytes.
+        frames: of the running turn; `shown`: what they have shown so far.
+        turns: set when a turn begins or changes, or a panel leaves.
+        news: set when more of the running turn has arrived; `over`: when its reply has ended.
         step: set, and replaced by another, when a turn has ended or the last panel has left.
     """
 
@@ -124,17 +124,17 @@ class PanelState:
     """What the files of one panel share.
 
     Attributes:
-        session_name: of the session that the program wants shown. The page follows.
+        session_name: the session that the program wants shown. The page follows.
         client: sends the messages; None for the connection's.
         send: sends one message to the page; `publish`: sets one of the panel's traits.
         saved: the last snapshot.
         viewed: whether a page shows the panel; True until a page says otherwise.
-        listens: whether the page has the snapshot with which the epoch begins.
-        lock: held while a message is sent or a trait set, and for no longer.
+        listens: whether the page has this epoch's first snapshot, and gets what follows.
+        lock: held only while a message is sent or a trait is set.
         queue, ratings: as the page knows them.
         cids: the page's ids of the messages that were sent from here.
-        acted: how many actions of a reply the callbacks have had.
-        requests: the ids of those that have arrived; `exported`: the parts of the last export.
+        acted: how many actions of a reply the callbacks have received.
+        requests: the ids of the page's requests so far; `exported`: the parts of the last export.
     """
 
     session_name: str
@@ -217,7 +217,7 @@ class PanelState:
         self.tell("snapshot", **self.saved)
 
     def turns_before(self, number: int) -> tuple[list[JSON], int]:
-        """The last turns before the one of that number, as many as fit, and how many are further back."""
+        """The last turns before that number, as many as fit in a message, and how many come before them."""
         views: list[JSON] = []
         room, following = MAX_SNAPSHOT_BYTES, self.following
         last = max(min(number - 1, following.ended), 0)

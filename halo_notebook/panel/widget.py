@@ -243,7 +243,7 @@ class ChatPanel(anywidget.AnyWidget):
             raise UsageError(f"This panel is closed. {outcome}; create another one.")
 
     def notify_change(self, change: Any) -> None:
-        """Call observers; those of busy, status and session_name as callbacks are called."""
+        """Call observers: those of busy, status and session_name in the way that callbacks are called."""
         if change.name not in ("busy", "status", "session_name"):
             super().notify_change(change)
             return

@@ -75,7 +75,7 @@ class KernelPage:
 
 @pytest.mark.kernel
 def test_a_turn_streams_on_while_a_cell_computes(kernel: Kernel) -> None:
-    """What was begun goes on; what is asked meanwhile is answered when the cell has ended."""
+    """A turn that has begun continues; a request that arrives meanwhile is answered after the cell."""
     page = KernelPage(kernel)
     page.ask("send", text="words 100")
     page.wait("frame", 3)
@@ -159,7 +159,7 @@ def test_the_cell_holds_a_static_copy(kernel: Kernel) -> None:
 
 
 @pytest.mark.kernel
-def test_importing_the_panel_is_left_to_who_shows_one(kernel: Kernel) -> None:
+def test_widget_libraries_are_loaded_only_to_show_a_panel(kernel: Kernel) -> None:
     """`%halo panel NAME` shows one; before, no widget library is loaded."""
     kernel.run("%load_ext halo_notebook\n%halo demo start")
     assert kernel.run("import sys; print('anywidget' in sys.modules)").stdout == "False\n"

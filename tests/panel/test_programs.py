@@ -55,10 +55,10 @@ def test_callbacks_run_on_the_kernels_loop(client: HaloClient, open_panel: Calla
     assert {what[2] for what in called} == {threading.main_thread()}
 
 
-def test_who_awaits_a_reply_comes_after_its_callbacks(
+def test_callbacks_run_before_the_code_that_awaits_the_reply(
     client: HaloClient, open_panel: Callable[..., Wire]
 ) -> None:
-    """What they have noted is there, turn after turn; nothing of an earlier turn comes late."""
+    """Turn after turn, each callback has been called, and none is called late."""
     noted: list[str] = []
 
     async def notebook() -> None:
@@ -98,8 +98,8 @@ def test_a_click_may_come_on_a_thread_with_a_loop_of_its_own(
     assert called_on == [threading.main_thread()]
 
 
-def test_what_fails_is_named_and_ends_nothing(panel: ChatPanel, page: Wire) -> None:
-    """A callback or an observer: one line in the page; turns, state and the other callbacks go on."""
+def test_a_callback_or_observer_that_fails_is_reported(panel: ChatPanel, page: Wire) -> None:
+    """In one line on the page; turns, state and the other callbacks are not affected."""
     replies: list[Reply] = []
 
     def breaks(reply: Any) -> None:
@@ -156,8 +156,8 @@ def test_a_closed_panel_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("text", [None, 5, b"x", "", " "])
-def test_what_is_no_message_is_refused(text: Any, panel: ChatPanel) -> None:
-    """With what it is."""
+def test_invalid_messages_are_refused(text: Any, panel: ChatPanel) -> None:
+    """The error says what is wrong."""
     with pytest.raises(errors.UsageError, match=r"A message must be|The message is empty"):
         panel.ask(text)
     with pytest.raises(errors.UsageError, match="A session's name is text"):
@@ -172,7 +172,7 @@ def test_what_is_no_message_is_refused(text: Any, panel: ChatPanel) -> None:
     ],
     ids=str,
 )
-def test_arguments_that_make_no_panel(argument: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused(argument: dict[str, Any]) -> None:
     """Each is refused with one line."""
     with pytest.raises(errors.UsageError, match="Nothing was shown"):
         ChatPanel(**argument)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .conftest import Message, Wire
 
 
-def test_switching_shows_the_other_session_whole(panel: ChatPanel, page: Wire) -> None:
+def test_switching_shows_all_of_the_other_session(panel: ChatPanel, page: Wire) -> None:
     """A new epoch begins with a snapshot; the menu lists every session of the kernel."""
     panel.ask("My name is Ada").result(10)
     page.turns(1)
@@ -36,7 +36,7 @@ def test_switching_shows_the_other_session_whole(panel: ChatPanel, page: Wire) -
 def test_a_new_conversation_keeps_the_old_one(
     panel: ChatPanel, page: Wire, register: SessionRegister
 ) -> None:
-    """Under NAME-1, whoever starts it: the page or a line in a cell."""
+    """As NAME-1, whether the page or a cell starts it."""
     panel.ask("My name is Ada").result(10)
     page.ask("new")
     assert panel.session.turns == [] and panel.session_name == "docs"
@@ -122,15 +122,15 @@ def test_a_long_conversation_comes_in_parts(
         {"kind": "switch", "name": ""},
     ],
 )
-def test_a_request_that_makes_no_sense_is_answered(request_: Message, panel: ChatPanel, page: Wire) -> None:
-    """By one line, and nothing changes."""
+def test_invalid_requests_are_answered_with_an_error(request_: Message, panel: ChatPanel, page: Wire) -> None:
+    """Of one line, and nothing changes."""
     kind = request_["kind"]
     answer = page.ask(kind, **{name: value for name, value in request_.items() if name != "kind"})
     assert answer["error"]
     assert panel.session.turns == [] and panel.session_name == "docs"
 
 
-def test_what_is_no_request_is_ignored(panel: ChatPanel, page: Wire) -> None:
+def test_malformed_requests_are_ignored(panel: ChatPanel, page: Wire) -> None:
     """A page of another version may send anything."""
     page.ask("sync")
     before = len(page.messages)

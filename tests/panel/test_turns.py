@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def test_a_message_becomes_a_turn(panel: ChatPanel, page: Wire) -> None:
-    """It begins under the page's own id, its frames add up to the reply, and the whole comes at the end."""
+    """It begins with the page's own id, its frames add up to the reply, and the complete turn comes last."""
     assert "error" not in page.send("How do I set up event tracking?", "mine")
     turn = page.turns(1)[0]
     begun = page.of("begin")[0]["turn"]
@@ -91,10 +91,10 @@ def test_a_page_that_missed_messages_is_brought_up_to_date(page: Wire, agent: De
     assert "".join(item.get("html", "") for item in turn["items"]) == shown.html
 
 
-def test_what_others_say_in_the_session_shows(
+def test_turns_of_others_show_in_the_panel(
     page: Wire, client: HaloClient, open_panel: Callable[..., Wire]
 ) -> None:
-    """A turn that a program or another panel takes comes to each panel on the session, and to no other."""
+    """A turn of a program or of another panel is shown by each panel on the session, and by no other."""
     second, other = open_panel(client=client), open_panel("other", client=client)
     page.panel.session.ask(client, "My name is Ada")
     second.panel.ask("What is my name?").result(10)
@@ -109,7 +109,7 @@ def test_what_others_say_in_the_session_shows(
 def test_ten_panels_on_a_session_cost_what_one_does(
     client: HaloClient, agent: DemoAgent, open_panel: Callable[..., Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when a panel's cell has been run ten times: one rendering, and nothing for those out of sight."""
+    """As when its cell is run ten times: one rendering, and no messages for panels that no page shows."""
     rendered: list[View] = []
     frame = Frames.frame
 
@@ -181,7 +181,7 @@ def test_a_silent_turn_gives_signs_of_life(page: Wire, held: Held, monkeypatch: 
 def test_every_failure_shows_in_its_turn(
     fault: Fault, panel: ChatPanel, page: Wire, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error's one line, what had arrived, and whether sending again could act twice."""
+    """The error's one line, the text received so far, and whether sending again could act twice."""
     monkeypatch.setattr("halo_notebook.client.exchange._BACKOFF_S", 0.01)
     agent.faults.extend([fault.name] * 3)
     sent = panel.ask("Hello")
@@ -201,7 +201,7 @@ def test_every_failure_shows_in_its_turn(
 
 
 def test_without_a_connection_sending_again_is_safe(open_panel: Callable[..., Wire]) -> None:
-    """Nothing had left, and the page says so."""
+    """Nothing was sent, and the page says so."""
     page = open_panel(client=HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", max_retries=0))
     page.panel.ask("Hello")
     turn = page.turns(1)[0]

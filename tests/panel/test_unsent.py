@@ -1,4 +1,4 @@
-"""A message waits for the one before, is sent once, and is held back where that must be decided anew."""
+"""A message waits for the one before it, is sent once, and is held back after a stop or a failure."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def test_a_message_waits_for_the_one_before(panel: ChatPanel, page: Wire, held: 
     assert "no longer waiting" in page.ask("unqueue", which="c3")["error"]
 
 
-def test_what_waits_is_held_back_when_a_turn_is_stopped(
+def test_stop_holds_the_messages_that_wait(
     panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
 ) -> None:
-    """Stop keeps what had arrived. What waits is sent when the page says so; a program is told at once."""
+    """The text received so far is kept. The page can release what waits; a program gets an error at once."""
     page.send("one")
     page.running()
     page.send("two", "c2")
@@ -65,10 +65,10 @@ def test_what_waits_is_held_back_when_a_turn_is_stopped(
     assert [turn["asked"] for turn in page.turns(3)] == ["one", "two", "three"]
 
 
-def test_what_is_told_to_go_after_a_stop_goes(
+def test_a_message_released_after_a_stop_is_sent(
     panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also before the stopped turn is quite over: it does not have to be told twice."""
+    """Even before the stopped turn has quite ended."""
     over = threading.Event()
 
     def late(*turn: Any) -> Any:
@@ -91,7 +91,7 @@ def test_what_is_told_to_go_after_a_stop_goes(
 def test_a_message_that_is_refused_stays_with_the_reason(
     panel: ChatPanel, page: Wire, agent: DemoAgent
 ) -> None:
-    """No turn came of it, nothing was sent, and a program gets the error."""
+    """It gets no turn, nothing is sent, and a program gets the error."""
     page.send("x" * 10_001, "long")
     message = page.wait(lambda: page.queue() and page.queue()[0]["held"] and page.queue()[0])
     assert message["cid"] == "long" and "the API takes 10,000" in message["error"]
@@ -103,10 +103,10 @@ def test_a_message_that_is_refused_stays_with_the_reason(
     assert asked(agent) == ["Hello"]
 
 
-def test_settings_that_are_wrong_show_when_something_is_sent(
+def test_wrong_settings_show_when_a_message_is_sent(
     open_panel: Callable[..., Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The panel comes up all the same; the message stays, with the reason."""
+    """The panel is shown all the same; the message stays, with the reason."""
     monkeypatch.setenv("HALO_API_KEY", "ha_secret_confidential")
     page = open_panel()
     page.send("Hello", "mine")
@@ -173,10 +173,10 @@ def test_sessions_run_side_by_side(
 
 
 @pytest.mark.parametrize("how", ["another session", "a new conversation", "close"])
-def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
+def test_waiting_messages_are_sent_when_the_panel_shows_something_else(
     how: str, panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
 ) -> None:
-    """The turn and the queue are the session's: each is answered once, in its own conversation."""
+    """They belong to the session: each is answered once, in its own conversation."""
     sent = [panel.ask(text) for text in ("one", "two", "three")]
     session = panel.session
     page.running()
@@ -203,7 +203,7 @@ def test_what_waits_goes_on_when_the_panel_looks_elsewhere(
 def test_a_result_is_there_at_once_and_the_panel_at_rest(
     panel: ChatPanel, page: Wire, agent: DemoAgent
 ) -> None:
-    """Nothing polls. Whoever has the reply finds the state as it is now, and the page has been told."""
+    """Nothing polls. When the reply is there, the state is up to date and the page has been told."""
     agent._reply = lambda request: [TextDelta("Hi.")]
     took_s = []
     for number in range(1, 11):
@@ -216,7 +216,7 @@ def test_a_result_is_there_at_once_and_the_panel_at_rest(
 
 
 def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
-    """Nothing of what was sent comes to its end, and who waits for it is told."""
+    """No message is answered to its end, and each result says so."""
     for _ in range(10):
         first, second = panel.ask("one"), panel.ask("two")
         panel.stop()
@@ -228,8 +228,8 @@ def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
         assert not panel.busy or panel.session.busy
 
 
-def test_an_interrupt_ends_the_waiting_alone(panel: ChatPanel, page: Wire, held: Held) -> None:
-    """One line says that the turn goes on."""
+def test_an_interrupt_ends_only_the_waiting(panel: ChatPanel, page: Wire, held: Held) -> None:
+    """One line says that the turn continues."""
     sent = panel.ask("one")
     page.wait(lambda: page.of("begin"))
     main = threading.main_thread().ident
@@ -241,9 +241,7 @@ def test_an_interrupt_ends_the_waiting_alone(panel: ChatPanel, page: Wire, held:
     assert sent.result(10).status == "complete"
 
 
-def test_a_message_goes_with_the_fields_as_they_are_then(
-    panel: ChatPanel, page: Wire, agent: DemoAgent
-) -> None:
+def test_fields_are_read_when_the_message_is_sent(panel: ChatPanel, page: Wire, agent: DemoAgent) -> None:
     """Its own override the panel's. One that was refused for its fields can be sent when they are fixed."""
     panel.fields = {"user_id": 5}
     page.send("Hello", "mine")
