@@ -71,6 +71,7 @@ def test_a_body_is_decoded_however_it_is_divided(coding: str, data: bytes, size:
         ("gzip", b"plain"),
         ("deflate", b"plain"),
     ],
+    ids=["unknown", "twice", "not gzip", "not zlib"],
 )
 def test_what_cannot_be_undone_is_an_error(coding: str, data: bytes) -> None:
     """It is not shown as if it were text."""
