@@ -84,6 +84,7 @@ def test_chunks_that_cut_a_line_do_not_change_the_blocks() -> None:
         *(("text\n", 0), ("text\n \n", 1), ("> quote\n\n", 1), ("- item\n\n", 0), ("- item\n\ntext\n", 1)),
         *(("| a |\n|---|\n| b |\n", 0), ("| a |\n|---|\n| b |\n\n", 1), ("$$\n# x\n", 0), ("$$x$$\n\n", 1)),
         *(("    code\n\n", 0), ("Title\n===\n", 1), ("Title\n==", 0), ("a\n\n- b", 1), ("a\n- b", 0)),
+        ("", 0),
     ],
 )
 def test_a_block_is_finished_as_soon_as_nothing_can_change_it(text: str, finished: int) -> None:
@@ -91,6 +92,7 @@ def test_a_block_is_finished_as_soon_as_nothing_can_change_it(text: str, finishe
     renderer = BlockRenderer()
     renderer.append(text)
     assert len(renderer.finished) == finished
+    assert markdown_to_html("") == ""
 
 
 def test_the_number_of_formulas_is_bounded() -> None:
@@ -99,25 +101,6 @@ def test_the_number_of_formulas_is_bounded() -> None:
     html = markdown_to_html(text)
     assert len(safe_text(html).formulas) == formulas.MAX_FORMULAS
     assert streamed(text, repeat(900)) == html
-
-
-def test_a_late_definition_resolves_at_the_end() -> None:
-    """A link used before its definition is text while it arrives and a link at the end."""
-    text = "See [the docs][d].\n\nMore.\n\n[d]: https://a.example/docs\n"
-    renderer = BlockRenderer()
-    for char in text:
-        renderer.append(char)
-        assert renderer.open_html is not None
-    renderer.end()
-    assert "<a " not in "".join(block.html for block in renderer.finished)
-    assert 'href="https://a.example/docs"' in renderer.resolved()[0]
-    assert "".join(renderer.resolved()) == markdown_to_html(text)
-
-
-def test_nothing_gives_nothing() -> None:
-    """An empty reply has no HTML."""
-    assert BlockRenderer().open_html == markdown_to_html("") == ""
-    assert BlockRenderer().finished == []
 
 
 def test_finished_blocks_are_rendered_once(read: list[int]) -> None:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
 
 from halo_notebook.display.bundles import (
     json_bundle,
-    labelled_payloads,
     reply_bundle,
     status_bundle,
     turn_bundle,
 )
-from halo_notebook.display.timeline import ShownAction
 from halo_notebook.stream import Action
 
 from ..harness.hostile import PAYLOADS
 from .test_timeline import reply_of
-
-if TYPE_CHECKING:
-    from halo_notebook.stream import JSON
 
 
 def test_a_payload_is_bundled_for_every_front_end() -> None:
@@ -59,14 +53,6 @@ def test_a_turn_shows_the_message_as_it_was_typed() -> None:
     turn = turn_bundle("<b> *x*\n$y$", reply_bundle(reply_of("Hi"), []))
     assert "&lt;b&gt; *x*\n$y$</div>" in turn["text/html"]
     assert turn["text/plain"].startswith("> <b> *x*\n$y$\n\nHi")
-
-
-def test_many_payloads_become_one_list() -> None:
-    """Up to `most` each has its own label; beyond it they are one tree that names its range."""
-    payloads: list[JSON] = [1, {"type": "x"}, 3]
-    actions = [ShownAction(number, payload, 0.0, 0) for number, payload in enumerate(payloads, 5)]
-    assert labelled_payloads(actions[:2], most=2) == [(1, "action 5"), ({"type": "x"}, "action 6: x")]
-    assert labelled_payloads(actions, most=2) == [(payloads, "actions 5–7")]
 
 
 def test_all_of_one_output_fits_a_message() -> None:
