@@ -83,24 +83,6 @@ def test_many_actions_are_shown_once_and_in_few_messages(shared: Kernel) -> None
     assert len(result.messages) < 60
 
 
-def test_actions_that_trickle_in_stay_few_outputs(kernel: Kernel) -> None:
-    """JupyterLab hides a cell's outputs beyond the fiftieth, and the status line with them."""
-    kernel.run(
-        f"{LOAD}\n{fast_demo()}\n"
-        "from halo_notebook import Action, TextDelta\n"
-        "steps = [s for n in range(60) for s in (TextDelta(f'{n} '), Action({'n': n}), 0.06)]\n"
-        "magics.connection.demo = DemoAgent(first_byte_s=0, reply=lambda request: steps).start()"
-    )
-    result = kernel.run("%%halo\nHello")
-    assert len(result.displays) <= 25
-    trees = [data["application/json"] for data in result.displays if "application/json" in data]
-    shown = [each for tree in trees for each in (tree if isinstance(tree, list) else [tree])]
-    assert shown == [{"n": n} for n in range(60)]
-    assert "60 actions" in result.displays[-1]["text/plain"]
-    labels = [output["metadata"].get("application/json", {}).get("root") for output in result.outputs]
-    assert labels[-2].endswith("–60")
-
-
 def test_a_huge_reply_is_shown_in_part_and_kept_whole(kernel: Kernel) -> None:
     """Its beginning and its end, with a note between, also when it is stopped."""
     kernel.run(
