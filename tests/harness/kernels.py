@@ -31,6 +31,7 @@ from jupyter_client.session import Session
 Json = dict[str, Any]
 Socket = zmq.Socket[bytes]
 Status = Literal["ok", "error", "aborted"]
+START_TIMEOUT_S = 60
 
 
 class WaitedTooLong(AssertionError):
@@ -160,26 +161,21 @@ class Running:
 class Kernel:
     """A running ipykernel on the interpreter that runs the tests.
 
-    Args:
-        env: variables to add to those of the test; those that begin with HALO_ are not inherited.
-        cwd: the kernel's working directory; a new one by default.
-        start_timeout: seconds to wait for the kernel's first answer.
+    It has the variables of `env` and those of the tests, except those that begin with HALO_.
 
     Example:
         with Kernel() as kernel:
             assert kernel.run("print(6 * 7)").stdout == "42\\n"
     """
 
-    def __init__(
-        self, env: Mapping[str, str] | None = None, *, cwd: Path | None = None, start_timeout: float = 60
-    ) -> None:
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.changed = threading.Condition()
         self.unclaimed: list[Message] = []
         """Messages that belong to no request of ours, such as a background thread's."""
         self._folder = tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True)
         home = Path(self._folder.name)
-        self._cwd = cwd or home / "cwd"
-        self._cwd.mkdir(exist_ok=True)
+        self._cwd = home / "cwd"
+        self._cwd.mkdir()
         self._log_path = home / "log"
         self._connection_file = home / "connection.json"
         self._env = {
@@ -192,7 +188,6 @@ class Kernel:
             "JPY_PARENT_PID": str(os.getpid()),
             **(env or {}),
         }
-        self._start_timeout = start_timeout
         self._running: dict[str, Running] = {}
         self._displays: dict[str, list[Json]] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -213,13 +208,13 @@ class Kernel:
         """Run one cell and wait for its end."""
         return self.start(code).result(timeout)
 
-    def start(self, code: str, *, silent: bool = False, stdin: bool = False) -> Running:
+    def start(self, code: str, *, stdin: bool = False) -> Running:
         """Send a cell and return at once; with `stdin` it may ask for input, which `type_in` answers."""
         first_line = code.strip().split("\n", 1)[0][:60]
         content = {
             "code": code,
-            "silent": silent,
-            "store_history": not silent,
+            "silent": False,
+            "store_history": True,
             "user_expressions": {},
             "allow_stdin": stdin,
             "stop_on_error": True,
@@ -359,7 +354,7 @@ class Kernel:
         stdin.setsockopt(zmq.IDENTITY, self._session.bsession)
         monitor = stdin.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         stdin.connect(f"tcp://{client.ip}:{client.stdin_port}")
-        deadline = time.monotonic() + self._start_timeout
+        deadline = time.monotonic() + START_TIMEOUT_S
         while not (connected := monitor.poll(500)) and self.alive and time.monotonic() < deadline:
             pass  # the process may end without a message, so look at it twice a second
         stdin.disable_monitor()

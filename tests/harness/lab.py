@@ -36,7 +36,7 @@ SETTINGS = {
 class Lab(Server):
     """The server of JupyterLab ('lab') or Notebook 7 ('notebook')."""
 
-    def __init__(self, *, front_end: Literal["lab", "notebook"] = "lab", start_timeout: float = 90) -> None:
+    def __init__(self, *, front_end: Literal["lab", "notebook"] = "lab") -> None:
         super().__init__(front_end)
         self.front_end = front_end
         self._settings = self._home / "settings"
@@ -61,7 +61,7 @@ class Lab(Server):
             "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
             "JUPYTERLAB_WORKSPACES_DIR": str(self._workspaces),
         }
-        self._start(command, start_timeout, environment)
+        self._start(command, environment)
 
     def reset_settings(self) -> None:
         """Give the front end the settings that every page starts with."""
@@ -113,22 +113,13 @@ class LabPage(BrowserPage):
     def __init__(self, lab: Lab, *, size: tuple[int, int] = (1280, 900)) -> None:
         self.lab = lab
         self._path: Path | None = None
-        self._view = ""
         lab.reset_settings()
         super().__init__(size=size)
 
-    def open_notebook(
-        self, cells: Sequence[str], *, view: Literal["document", "lab"] = "document", timeout: float = 60
-    ) -> None:
-        """Write a notebook with these code cells, open it and wait until its kernel is idle.
-
-        The view 'document' shows only the notebook, 'lab' all of JupyterLab; Notebook 7 has only one view.
-        """
+    def open_notebook(self, cells: Sequence[str], *, timeout: float = 60) -> None:
+        """Write a notebook with these code cells, open it and wait until its kernel is idle."""
         self._path = self.lab.root / f"notebook-{secrets.token_hex(4)}.ipynb"
         self._write(notebook_of(cells))
-        self._view = "notebooks" if self.lab.front_end == "notebook" else "doc/tree"
-        if view == "lab" and self.lab.front_end == "lab":
-            self._view = f"lab/workspaces/{self._path.stem}/tree"
         self._go(timeout)
 
     def reopen(self, *, trusted: bool = True, new_kernel: bool = False, timeout: float = 60) -> None:
@@ -166,11 +157,10 @@ class LabPage(BrowserPage):
         self.start_cell(index)
         self.kernel_idle(timeout)
 
-    def run_all(self, *, wait: bool = True, timeout: float = 60) -> None:
-        """Run all cells; unless `wait` is False, wait for the end of the last."""
+    def run_all(self, timeout: float = 60) -> None:
+        """Run all cells and wait for the end of the last."""
         self.command("notebook:run-all-cells")
-        if wait:
-            self.kernel_idle(timeout)
+        self.kernel_idle(timeout)
 
     def command(self, name: str, **arguments: Any) -> None:
         """Start any command of the front end, with the notebook as its target."""
@@ -253,7 +243,8 @@ class LabPage(BrowserPage):
         self.path.write_text(json.dumps(notebook, indent=1))
 
     def _go(self, timeout: float) -> None:
-        self.page.goto(f"{self.lab.url}/{self._view}/{self.path.name}?token={self.lab.token}")
+        view = "notebooks" if self.lab.front_end == "notebook" else "doc/tree"
+        self.page.goto(f"{self.lab.url}/{view}/{self.path.name}?token={self.lab.token}")
         self.wait_until("harness.ready()", "the notebook to be open and its kernel idle", timeout)
 
     def state(self) -> str:

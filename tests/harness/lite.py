@@ -84,9 +84,9 @@ class _Files(http.server.SimpleHTTPRequestHandler):
 class LitePage(BrowserPage):
     """A browser with one notebook open on a `Site`; no other host is reached."""
 
-    def __init__(self, site: Site, *, size: tuple[int, int] = (1280, 900)) -> None:
+    def __init__(self, site: Site) -> None:
         self.site = site
-        super().__init__(size=size)
+        super().__init__()
         self.refuse_strangers()
 
     def open_notebook(self, notebook: Sequence[str] | dict[str, Any], timeout: float = 90) -> None:

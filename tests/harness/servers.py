@@ -20,6 +20,8 @@ from typing import Any, Self
 import httpx
 import pytest
 
+START_TIMEOUT_S = 90
+
 
 class Server:
     """The part that is the same for JupyterLab, Notebook 7 and Voila.
@@ -78,9 +80,7 @@ class Server:
                 self._process.wait(10)
         self._folder.cleanup()
 
-    def _start(
-        self, command: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def _start(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HALO_")}
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
@@ -104,7 +104,7 @@ class Server:
                 start_new_session=True,
             )
         try:
-            self._wait_for_answer(self._process, timeout)
+            self._wait_for_answer(self._process)
         except BaseException:
             self.stop()
             raise
@@ -131,8 +131,8 @@ class Server:
             )
         )
 
-    def _wait_for_answer(self, process: subprocess.Popen[bytes], timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+    def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and process.poll() is None:
             if address := self._address(process):
                 self.url = address
@@ -144,7 +144,7 @@ class Server:
         ended = process.poll()
         pytest.fail(
             f"The {self.name} server "
-            + (f"ended with {ended}" if ended is not None else f"did not answer within {timeout:g} s")
+            + (f"ended with {ended}" if ended is not None else f"did not answer within {START_TIMEOUT_S} s")
             + f". Its log:\n{self.log[-3000:]}",
             pytrace=False,
         )

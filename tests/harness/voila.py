@@ -32,13 +32,9 @@ SHOWN = """window.jupyterapp && document.querySelector('#main #rendered_cells')
 
 
 class Voila(Server):
-    """Voila's server.
+    """Voila's server."""
 
-    Args:
-        start_timeout: seconds to wait for the server's first answer.
-    """
-
-    def __init__(self, *, start_timeout: float = 90) -> None:
+    def __init__(self) -> None:
         super().__init__("voila")
         with socket.socket() as probe:
             # Voila announces the port that it was told, so 0 would not do. When this one is taken
@@ -56,7 +52,7 @@ class Voila(Server):
             "--VoilaConfiguration.show_tracebacks=True",
             str(self.root),
         ]
-        self._start(command, start_timeout)
+        self._start(command)
 
     def _address(self, process: subprocess.Popen[bytes]) -> str | None:
         found = re.search(r"is running at:\s+(http://127\.0\.0\.1:\d+)", self.log)
@@ -77,11 +73,11 @@ class VoilaPage(BrowserPage):
             voila.wait_for_text("42")
     """
 
-    def __init__(self, server: Voila, *, size: tuple[int, int] = (1280, 900)) -> None:
+    def __init__(self, server: Voila) -> None:
         self.server = server
         self._path: Path | None = None
         self._kernels: set[str] = set()
-        super().__init__(size=size)
+        super().__init__()
         self.page.on("websocket", self._note_kernel)
         self.refuse_strangers()
 
