@@ -189,7 +189,7 @@ class Reply:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         # Heavy, and needed only where a reply is shown.
         from .display.bundles import reply_bundle
-        from .display.words import status_words
+        from .display.wording import status_words
 
         return reply_bundle(self, status_words(self))
 

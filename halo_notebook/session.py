@@ -33,7 +33,7 @@ from .reply import Watchers
 
 if TYPE_CHECKING:
     from .client.request import RequestFields
-    from .client.tokens import CallUser
+    from .client.user_tokens import CallUser
     from .concurrency.interrupts import Inbox
     from .reply import Reply
     from .stream import JSON

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import halo_notebook
-from halo_notebook.evaluation import inspect as inspect_provider
+from halo_notebook.evaluation import inspect_ai as inspect_provider
 
 PACKAGE = Path(halo_notebook.__file__).parent
 
@@ -206,15 +206,15 @@ def test_loading_the_extension_loads_nothing_heavy() -> None:
 def test_plain_text_and_words_load_no_markdown() -> None:
     """An error message or a count costs nothing of what renders a reply."""
     loaded = loaded_by(
-        "import halo_notebook.display, halo_notebook.display.text, halo_notebook.display.words"
+        "import halo_notebook.display, halo_notebook.display.text, halo_notebook.display.wording"
     )
     assert not loaded & {"markdown_it", "nh3", "pygments"}
 
 
 def test_the_inspect_provider_loads_inspect_when_it_is_asked_for() -> None:
     """Whoever has not installed that extra can import every module; a wrong name is none of it."""
-    assert not {"inspect_ai", "httpx"} & loaded_by("import halo_notebook.evaluation.inspect")
-    code = "from halo_notebook.evaluation import inspect as provider; provider.halo"
+    assert not {"inspect_ai", "httpx"} & loaded_by("import halo_notebook.evaluation.inspect_ai")
+    code = "from halo_notebook.evaluation import inspect_ai as provider; provider.halo"
     assert "inspect_ai" in loaded_by(code)
     assert not hasattr(inspect_provider, "nothing_of_that_name")
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from ..reply import Reply
-    from .tokens import UserToken
     from .transports.protocol import Tap
+    from .user_tokens import UserToken
 
 
 class AsyncHaloClient:

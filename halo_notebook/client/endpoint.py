@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from ..concurrency.loop import IN_BROWSER
-from .tokens import CallUser, UserTokens, call_in_thread
 from .transports.protocol import Tap, Transport
+from .user_tokens import CallUser, UserTokens, call_in_thread
 
 if TYPE_CHECKING:
     import httpx
@@ -74,14 +74,14 @@ class Endpoint:
         if isinstance(self.transport, Transport):
             return self.transport
         if self.transport is not None:
-            from .transports.network import HttpxTransport
+            from .transports.httpx import HttpxTransport
 
             return HttpxTransport(self.transport)
         if IN_BROWSER:
             from .transports.fetch import FetchTransport
 
             return FetchTransport()
-        from .transports.network import network
+        from .transports.httpx import network
 
         return network(self.settings.base_url)
 

@@ -24,9 +24,9 @@ from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .secrets import Secret, shown
-from .tokens import CallUser, call_in_thread
 from .transports.body import decoded
 from .transports.protocol import Clock, Outgoing
+from .user_tokens import CallUser, call_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator

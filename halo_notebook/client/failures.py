@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from ..display.words import what_is_kept
+from ..display.wording import what_is_kept
 from ..errors import (
     AuthenticationError,
     BadRequest,

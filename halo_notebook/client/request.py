@@ -24,7 +24,7 @@ from .secrets import checked_token
 
 if TYPE_CHECKING:
     from ..stream import JSON
-    from .tokens import TokenSource, UserToken
+    from .user_tokens import TokenSource, UserToken
 
 MAX_MESSAGE_CHARS = 10_000
 MAX_CUSTOM_FIELDS_CHARS = 10_000

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from .secrets import Secret, checked_key, checked_token, not_sent
 
 if TYPE_CHECKING:
-    from .tokens import TokenSource
+    from .user_tokens import TokenSource
 
 DEFAULT_BASE_URL = "https://api.haloagents.ai/api/sdk"
 CONNECT_TIMEOUT_S = 10.0

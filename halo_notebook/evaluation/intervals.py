@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ..display.words import counted
+from ..display.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np

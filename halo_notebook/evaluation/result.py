@@ -111,7 +111,7 @@ class Evaluation:
         from IPython.display import publish_display_data
 
         from ..display.bundles import reply_bundle, turn_bundle
-        from ..display.words import status_words
+        from ..display.wording import status_words
 
         for message, reply in self.conversation(row):
             bundle = reply_bundle(reply, status_words(reply))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..display.text import one_line
-from ..display.words import counted
+from ..display.wording import counted
 from ..errors import InvalidRequest
 from .intervals import pass_rate, quantiles
 from .judging import NoVerdict

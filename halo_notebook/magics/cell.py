@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..display.words import status_words, what_is_kept
+from ..display.wording import status_words, what_is_kept
 from ..errors import HaloError, ReplyStopped
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from IPython.core.error import StdinNotImplementedError
 from IPython.display import display
 
 from ..client.settings import checked_base_url, setting
-from ..display.words import counted
+from ..display.wording import counted
 from ..errors import ConfigError, UsageError
 from .options import did_you_mean, option_names, words
 from .output import in_notebook, show, show_json
@@ -154,7 +154,7 @@ def _resume(magics: CommandContext, rest: str) -> None:
 
 def _history(magics: CommandContext, rest: str) -> None:
     from ..display.bundles import reply_bundle, turn_bundle  # heavy
-    from ..display.words import status_words
+    from ..display.wording import status_words
 
     name = _at_most_one("history", rest)
     session = magics.sessions.current if name is None else magics.sessions[name]

@@ -28,7 +28,7 @@ from ..concurrency.loop import in_worker
 from ..concurrency.usercode import Home, UserCodeError
 from ..display.text import one_line
 from ..display.timeline import Timeline
-from ..display.words import counted
+from ..display.wording import counted
 from ..errors import ConfigError
 from .views import Frames, View, head_view, static_html, turn_view
 

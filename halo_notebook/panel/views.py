@@ -14,7 +14,7 @@ from ..display.blocks import FinishedBlock, wrap
 from ..display.bundles import message_html, shown_message, status_html
 from ..display.json_tree import Limits, json_display, json_html, page_json, payload_label
 from ..display.text import bounded
-from ..display.words import caveats, counted, status_words
+from ..display.wording import caveats, counted, status_words
 from ..stream import JSON
 
 if TYPE_CHECKING:

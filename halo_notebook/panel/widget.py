@@ -36,11 +36,11 @@ from traitlets import Bool, List, TraitError, Unicode, validate
 from ..concurrency.loop import post, spawn
 from ..concurrency.usercode import UserCodeError, call
 from ..display.text import one_line
-from ..display.words import counted
+from ..display.wording import counted
 from ..errors import UsageError
 from ..kernel import kernel_state
-from . import follower, outbox, requests
-from .bundle import bundle, styles
+from . import follower, outbox, page_requests
+from .assets import bundle, styles
 from .outbox import Sent
 from .state import Callback, Message, PanelState
 
@@ -139,7 +139,7 @@ class ChatPanel(anywidget.AnyWidget):
             state.closed = True
             raise UsageError(f"{one_line(str(error))} Nothing was shown; fix that argument.") from None
         self._unwatch_register = register.watchers.add(self._register_changed)
-        self.on_msg(lambda widget, content, buffers: spawn(requests.handle(state, content)))
+        self.on_msg(lambda widget, content, buffers: spawn(page_requests.handle(state, content)))
         self.session_name = session
         spawn(follower.show(state, self.session))
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..client.transports.protocol import NotConnected, TransportError
-from ..display.words import counted
+from ..display.wording import counted
 from ..errors import UsageError
 from ..stream import JSON, decode_json
 from .format import FORMAT, HEADERS, Chunks, RecordedExchange, read_recording

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from urllib.parse import quote, urlsplit
 
 from ..client.transports.protocol import BrokeOff, Clock, NotConnected, Silent, Unreadable
-from ..display.words import counted
+from ..display.wording import counted
 from ..errors import ReplyInterrupted, UsageError
 from ..stream import JSON, decode_json
 from .format import Chunks, RecordedExchange, part, read_recording

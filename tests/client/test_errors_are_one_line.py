@@ -14,7 +14,7 @@ import pytest
 
 from halo_notebook import HaloClient, errors
 from halo_notebook.client.failures import TRANSPORT_ERRORS
-from halo_notebook.client.transports.network import mapped
+from halo_notebook.client.transports.httpx import mapped
 from halo_notebook.client.transports.protocol import NotConnected, Outgoing, TransportError
 
 from ..harness.faults import FAULTS, Fault

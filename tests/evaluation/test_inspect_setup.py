@@ -14,7 +14,7 @@ import pytest
 
 from halo_notebook import errors
 from halo_notebook.demo import DemoAgent, Step
-from halo_notebook.evaluation.inspect import STREAMS_PER_CLIENT
+from halo_notebook.evaluation.inspect_ai import STREAMS_PER_CLIENT
 from halo_notebook.stream import JSON, Action, TextDelta
 
 from .agents import about, chat, generated, user

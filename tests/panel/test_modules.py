@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halo_notebook.display.json_tree import page_json
-from halo_notebook.panel.bundle import STATIC
+from halo_notebook.panel.assets import STATIC
 
 from ..harness import hostile
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halo_notebook.panel.requests import MAX_NOTE_CHARS
+from halo_notebook.panel.page_requests import MAX_NOTE_CHARS
 from halo_notebook.panel.state import MAX_SNAPSHOT_BYTES, MAX_SNAPSHOT_TURNS
 from halo_notebook.stream import TextDelta
 
@@ -75,7 +75,7 @@ def test_a_large_export_comes_in_parts(panel: ChatPanel, page: Wire, monkeypatch
     panel.ask("My name is Ada").result(10)
     whole = page.ask("export", format="markdown")
     assert whole["parts"] == 1
-    monkeypatch.setattr("halo_notebook.panel.requests.EXPORT_PART_CHARS", 50)
+    monkeypatch.setattr("halo_notebook.panel.page_requests.EXPORT_PART_CHARS", 50)
     parts = [page.ask("export", format="markdown")]
     panel.ask("What is my name?").result(10)
     while len(parts) < parts[0]["parts"]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tinycss2
 
-from halo_notebook.panel.bundle import STATIC, bundle, styles
+from halo_notebook.panel.assets import STATIC, bundle, styles
 
 ROOT = Path(__file__).parents[2]
 MODULES = {

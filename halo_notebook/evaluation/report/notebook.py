@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
-from ...display.words import counted
+from ...display.wording import counted
 from ..intervals import TimeComparison
 from ..tables import TIMES, headline, notes, summary_frame, worst_rows
 

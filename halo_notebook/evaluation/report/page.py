@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ...display.bundles import message_html, reply_bundle
 from ...display.text import one_line
-from ...display.words import counted, status_words
+from ...display.wording import counted, status_words
 from ...errors import UsageError
 from ...reply import reply_from
 from ..sender import COMPLETE

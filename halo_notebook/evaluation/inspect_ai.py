@@ -33,7 +33,7 @@ from ..client.aio import AsyncHaloClient, AsyncReplyStream
 from ..client.failures import MAY_HAVE_ARRIVED
 from ..client.request import RequestFields
 from ..client.settings import setting
-from ..display.words import what_is_kept
+from ..display.wording import what_is_kept
 from ..errors import ConfigError, HaloError, ReplyInterrupted, UsageError
 from .sender import MAX_WAIT_S
 
