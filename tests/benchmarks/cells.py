@@ -319,8 +319,8 @@ def _busiest_second(messages: list[Message]) -> int:
 
 def _words_lost(cell: CellResult, sent: str) -> int:
     """Words of the reply that the finished outputs lack, as plain text or as HTML."""
-    plain = "".join(data.get("text/plain", "") for data in cell.displays)
-    html = "".join(data.get("text/html", "") for data in cell.displays)
+    plain = "\n".join(data.get("text/plain", "") for data in cell.displays)
+    html = "\n".join(data.get("text/html", "") for data in cell.displays)
     plain_lost = Counter(sent.split()) - Counter(plain.split())
     read = re.sub(r"\(https:[^)]*\)", "", sent)
     html_lost = Counter(re.findall(r"\w+", read)) - Counter(re.findall(r"\w+", re.sub(r"<[^>]*>", " ", html)))
