@@ -99,7 +99,7 @@ class ChatPanel(anywidget.AnyWidget):
     status = Unicode("ready", read_only=True)
     session_name = Unicode("default")
     _static_class = Unicode("").tag(sync=True)
-    # Made when it is asked for: as it stands then, and never sent by itself.
+    # Made when the page asks for it, from the state at that moment; never sent automatically.
     _snapshot = AnyTrait(None).tag(
         sync=True,
         to_json=lambda value, panel: panel._state.saved,

@@ -15,8 +15,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 WITH_BYTE_CODE = {"PYTHONDONTWRITEBYTECODE": ""}
-"""For what is started to be measured: else each start would compile this package anew, and only it,
-since what pip installs is compiled."""
+"""The environment of a measured process. Without it each start would compile this package again, but not
+the installed packages, which are compiled already."""
 
 
 @dataclass(frozen=True)

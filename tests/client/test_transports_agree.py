@@ -162,7 +162,7 @@ def test_a_server_that_closes_may_have_the_message(via: str) -> None:
 
 
 def test_message_is_not_resent_after_server_closed_idle_connection() -> None:
-    """The message that meets it may have arrived: it is told so, and not sent by another connection."""
+    """The message that meets it may have arrived: the error says so, and no other connection sends it."""
     requests = []
 
     def serve(connection: socket.socket) -> None:

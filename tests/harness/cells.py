@@ -13,7 +13,7 @@ SEED = "How do I set up event tracking?"
 
 
 def fast_demo() -> str:
-    """Code that puts a demo agent without pauses in the place of the one that starts by itself."""
+    """Code that replaces the demo agent that starts automatically with one without pauses."""
     return (
         "from halo_notebook.demo import DemoAgent\n"
         "magics = get_ipython().magics_manager.registry['HaloMagics']\n"

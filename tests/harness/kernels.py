@@ -1,10 +1,10 @@
 """A real ipykernel, driven as a front end drives it.
 
-The promise: every wait has a bound, and one that fails says what it waited for, what had arrived, and what
-the kernel wrote on its own stderr. One thread owns the sockets and always reads them, so each message has the
-time at which it arrived. Outputs are combined as in a front end: streams of one name are joined,
-`update_display_data` changes the output with that id in any cell, `clear_output` clears. It knows nothing of
-halo_notebook.
+The promise: every wait has a bound, and one that fails says what it waited for, what it has received so
+far, and what the kernel wrote on its own stderr. One thread owns the sockets and always reads them, so
+each message has the time at which it arrived. Outputs are combined as in a front end: streams of one name
+are joined, `update_display_data` changes the output with that id in any cell, `clear_output` clears. It
+knows nothing of halo_notebook.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def test_run_all_runs_cells_in_order_until_one_fails(kernel: Kernel) -> None:
 
 
 def test_failed_wait_says_what_for_and_an_interrupt_ends_the_cell(kernel: Kernel) -> None:
-    """The failure names the cell and what had arrived; the cell ends with KeyboardInterrupt."""
+    """The failure names the cell and what it has shown so far; the cell ends with KeyboardInterrupt."""
     cell = kernel.start("import time\nprint('here', flush=True)\ntime.sleep(60)")
     cell.wait_for_text("here")
     with pytest.raises(

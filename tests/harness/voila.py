@@ -1,6 +1,6 @@
 """A real Voila, and a real Chromium in front of it: a notebook as its readers get it, without its code.
 
-The promise is that of `lab`. Voila runs a notebook anew for each page that opens it, with a kernel
+The promise is that of `lab`. Voila runs a notebook again for each page that opens it, with a kernel
 of the page's own, and shows it when all cells have ended; nothing can be run from the page but
 what widgets ask for.
 """
@@ -104,7 +104,7 @@ class VoilaPage(BrowserPage):
             super().close()
         finally:
             for kernel in self._kernels:
-                # One that has ended by itself is no longer known.
+                # A kernel that has already ended is no longer known.
                 with contextlib.suppress(httpx.HTTPStatusError):
                     self.server.request("DELETE", f"api/kernels/{kernel}")
             if self._path is not None:

@@ -54,7 +54,7 @@ def test_options_reach_the_request(shared: Kernel) -> None:
 
 
 def test_an_image_file_is_sent(shared: Kernel, tmp_path: Path) -> None:
-    """A path with blanks and backslashes as typed; a file that is no image is not sent."""
+    """A path may hold blanks and backslashes; a file that is not an image is not sent."""
     picture = tmp_path / "a picture.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n....")
     assert shared.run(f"%%halo -i '{picture}'\nLook").status == "ok"

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.kernel
 
 
 def test_a_first_reply_without_a_key(kernel: Kernel) -> None:
-    """The demo agent answers by itself, says so once, and everything is on the screen and in the kernel."""
+    """The demo agent answers and says so once, and the reply is on the screen and in the kernel."""
     assert kernel.run(LOAD).status == "ok"
     first = kernel.run(f"%%halo\n{SEED}")
     assert first.status == "ok"

@@ -99,7 +99,7 @@ def test_recordings_of_other_versions(path: Path) -> None:
 
 
 def test_an_empty_or_too_large_recording_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty one answers nothing, a huge one is not read, and what is no file is not either."""
+    """An empty recording answers nothing; a huge one, or a path that is not a file, is refused."""
     Recorder(path)
     with pytest.raises(errors.UsageError, match="holds no exchange yet"):
         Replay(path)

@@ -71,7 +71,7 @@ STEPS = (
 
 
 def test_a_step_is_a_paragraph_or_an_action(path: Path) -> None:
-    """The first comes by itself; the turn says that it waits, and what follows comes when it is let out."""
+    """The first step is served at once; then the turn says that it waits, and each step needs a call."""
     replay = Replay(recorded(path, said("Hello", *STEPS)), pace="step")
     turn = Watched(replay, "Hello")
     seen = []

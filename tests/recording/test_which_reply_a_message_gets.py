@@ -21,7 +21,7 @@ def test_the_nth_time_gets_the_nth_reply_and_then_the_first(path: Path) -> None:
 
 
 def test_a_conversation_is_continued_with_its_own_replies(path: Path) -> None:
-    """Two that began alike are told apart by the id that each was given."""
+    """Conversations with the same first message are distinguished by their session ids."""
     client = replaying(
         recorded(
             path,

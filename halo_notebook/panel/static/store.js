@@ -314,7 +314,7 @@ export class Store {
       return;
     }
     const waiting = [...live.waiting, ...message.waiting];
-    // An action that has waited for its place is told by its id.
+    // An action that has waited for its place is sent as its id only.
     const waited = new Map(waiting.map((action) => [action.id, { action }]));
     const items = message.items.map((item) => waited.get(item.waited) ?? item);
     this.live = {
