@@ -1,17 +1,16 @@
 """Intervals and comparisons that claim no more than the cases support.
 
-The unit is the case: repeats of a case are alike, and add less than as many new cases would. A rate is
-the mean over cases of each case's own share, so a case counts once however many repeats it has. A missing
-result (None) is never taken for a pass or a fail: an `Interval` counts it, a `Comparison` notes it. What is
+The unit is the case: its repeats are alike, and it counts once however many it has, so a rate is the mean of
+the cases' own shares. A missing result (None) is neither a pass nor a fail; it is counted or noted. What is
 random has a seed. `docs/evaluation.md` gives the reasons for the methods.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean, harmonic_mean
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..display.wording import counted
@@ -24,15 +23,12 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 Z = NormalDist().inv_cdf(CONFIDENCE / 2 + 0.5)
-# Five pairs that all differ in the same direction have p = 2 / 2**5 = 0.0625, six have 0.03.
-TOO_FEW = 6
-# The intervals were simulated from 15 cases on; with fewer, only a large difference shows.
-FEW = 15
+TOO_FEW = 6  # five pairs that all differ in the same direction have p = 2 / 2**5 = 0.0625, six have 0.03
+FEW = 15  # the intervals were simulated from 15 cases on; with fewer, only a large difference shows
 # In simulations with log-normal times, a percentile bootstrap of the p95 covers 84 % with 10 cases, 92 %
 # with 20, and at least 96 % from 40 on.
 P95_CASES = 40
-# Up to this many differing cases, every flip of the signs is computed (65,536 at most).
-EXACT_CASES = 16
+EXACT_CASES = 16  # up to so many differing cases, every flip of the signs is computed (65,536 at most)
 FLIPS = 20_000
 SEED = 0
 RESAMPLES = 2_000
@@ -40,14 +36,10 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A pass rate with its interval.
+    """A pass rate with its limits, as fractions; None without a result. `n` cases have a result.
 
-    Attributes:
-        estimate, low, high: the rate and its limits, as fractions; None without a result.
-        n: how many cases have a result.
-        method: how the limits were calculated, in a few words.
-        missing: how many runs have no result.
-        empty: how many more cases there are, without any result.
+    `missing` runs have none, and `empty` more cases have no run with one. `method` says how the limits were
+    calculated.
 
     >>> str(Interval(0.82, 0.71, 0.9, 50, "Wilson"))
     '82% [71–90%], 50 cases'
@@ -75,16 +67,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two configurations differ, over the cases that both have a result for.
+    """How two configurations differ, over the `n` cases that both have a result for.
 
     Attributes:
-        difference, low, high: the second minus the first and its limits, a fraction for ``%``, else in
-            seconds; None when there are too few cases to say.
+        difference, low, high: the second minus the first and its limits, by `unit` a fraction (``%``) or in
+            seconds (``s``); None when there are too few cases to say.
         p_value: two-sided, of no difference; None where none is calculated.
-        n: how many cases were compared.
-        method: how the figures were calculated, in a few words.
+        method: how the figures were calculated.
         note: what a reader has to know before believing them; usually empty.
-        unit: ``%`` for a rate, ``s`` for seconds.
 
     >>> str(Comparison(0.08, -0.02, 0.18, 0.124, 50, "exact McNemar"))
     '+8 points [-2 to +18], p = 0.12, 50 cases'
@@ -145,8 +135,8 @@ def pass_rate(passes: Mapping[Any, Sequence[bool | None]]) -> Interval:
     cases, missing, empty = _present(passes)
     if not cases:
         return Interval(None, None, None, 0, "none", missing, empty)
-    means = np.array([_mean(runs) for runs in cases.values()])
-    per_case = _harmonic(cases)
+    means = np.array([fmean(runs) for runs in cases.values()])
+    per_case = harmonic_mean([len(runs) for runs in cases.values()])
     low, high = clustered_wilson(means, per_case)
     method = "Wilson" if per_case == 1 else "Wilson, clustered by case"
     return Interval(float(means.mean()), float(low), float(high), len(cases), method, missing, empty)
@@ -200,25 +190,23 @@ def compare_passes(
     n = len(pairs)
     if not n:
         return Comparison(None, None, None, None, 0, "none", _note(0, None, left_out))
+    # SciPy ships no types.
+    from scipy.special import bdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
     # Sorted, so that the order of the cases does not matter.
-    differences = sorted(_mean(second) - _mean(first) for first, second in pairs)
+    differences = sorted(fmean(second) - fmean(first) for first, second in pairs)
     # Equal shares may differ in the last digit, which is not a difference.
     moved = [value for value in differences if abs(value) > 1e-9]
     if all(len(first) == len(second) == 1 for first, second in pairs):
-        p_value, method = _mcnemar(sum(value < 0 for value in moved), len(moved)), "exact McNemar"
+        lost, differ = sum(value < 0 for value in moved), len(moved)
+        p_value, method = min(1.0, 2 * float(bdtr(min(lost, differ - lost), differ, 0.5))), "exact McNemar"
         low, high = padded_limits(differences, 1.0, Z)
     else:
         p_value, method = _sign_flip(moved)
-        per_case = _harmonic(dict(enumerate(runs for pair in pairs for runs in pair)))
-        low, high = padded_limits(differences, 1 / math.sqrt(per_case), _t(max(n - 1, 1)))
-    return Comparison(_mean(differences), low, high, p_value, n, method, _note(n, len(moved), left_out))
-
-
-def _mcnemar(lost: int, differ: int) -> float:
-    """The two-sided p-value when that many of the differing cases were lost."""
-    # Whole numbers, divided at the end: exact for any count.
-    tail = sum(math.comb(differ, count) for count in range(min(lost, differ - lost) + 1))
-    return min(1.0, 2 * tail / (1 << differ))
+        per_case = harmonic_mean([len(runs) for pair in pairs for runs in pair])
+        quantile = float(stdtrit(max(n - 1, 1), CONFIDENCE / 2 + 0.5))  # Student's
+        low, high = padded_limits(differences, 1 / math.sqrt(per_case), quantile)
+    return Comparison(fmean(differences), low, high, p_value, n, method, _note(n, len(moved), left_out))
 
 
 def compare_times(
@@ -237,40 +225,34 @@ def compare_times(
     import numpy as np
 
     pairs, left_out = _paired(a, b)
-    n, note, method = len(pairs), _note(len(pairs), None, left_out), "paired bootstrap over cases"
+    n = len(pairs)
+    arrays = [(np.array(first), np.array(second)) for first, second in pairs]
 
-    def found(difference: float | None, low: float | None = None, high: float | None = None) -> Comparison:
-        return Comparison(difference, low, high, None, n, method, note, "s")
+    def change(chosen: Iterable[int]) -> Floats:
+        before, after = zip(*(arrays[case] for case in chosen), strict=True)
+        levels = [0.5, 0.95]
+        changed = np.quantile(np.concatenate(after), levels) - np.quantile(np.concatenate(before), levels)
+        return np.asarray(changed, dtype=np.float64)
 
-    no_p95 = "; ".join(filter(None, [f"too few cases for a p95: {P95_CASES} are needed", left_out]))
-    p95 = Comparison(None, None, None, None, n, method, no_p95, "s")
-    if not n:
-        return TimeComparison(found(None), p95)
-    firsts = [np.array(first) for first, _ in pairs]
-    seconds = [np.array(second) for _, second in pairs]
-    levels = [0.5, 0.95]
-
-    def change(chosen: NDArray[np.intp]) -> Floats:
-        after = np.quantile(np.concatenate([seconds[case] for case in chosen]), levels)
-        before = np.quantile(np.concatenate([firsts[case] for case in chosen]), levels)
-        return np.asarray(after - before, dtype=np.float64)
-
-    median, slow = change(np.arange(n)).tolist()
-    if n < TOO_FEW:
-        return TimeComparison(found(median), p95)
-    draws = np.random.default_rng(SEED).integers(0, n, (RESAMPLES, n))
-    changes = np.array([change(chosen) for chosen in draws])
-    lows, highs = np.quantile(changes, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2], axis=0).tolist()
+    median, p95 = change(range(n)).tolist() if n else (None, None)
+    lows, highs = (None, None), (None, None)
+    if n >= TOO_FEW:
+        draws = np.random.default_rng(SEED).integers(0, n, (RESAMPLES, n))
+        changes = np.array([change(chosen) for chosen in draws])
+        lows, highs = np.quantile(changes, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2], axis=0).tolist()
+    method, note = "paired bootstrap over cases", _note(n, None, left_out)
+    middle = Comparison(median, lows[0], highs[0], None, n, method, note, "s")
     if n >= P95_CASES:
-        p95 = found(slow, lows[1], highs[1])
-    return TimeComparison(found(median, lows[0], highs[0]), p95)
+        return TimeComparison(middle, Comparison(p95, lows[1], highs[1], None, n, method, note, "s"))
+    note = "; ".join(filter(None, [f"too few cases for a p95: {P95_CASES} are needed", left_out]))
+    return TimeComparison(middle, Comparison(None, None, None, None, n, method, note, "s"))
 
 
-def quantiles(values: Sequence[float], at: Sequence[float] = (0.5, 0.95)) -> tuple[float | None, ...]:
-    """The values below which the fractions `at` lie, interpolated; None for each without a value."""
+def quantiles(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The median and the 95th percentile, interpolated; None without a value."""
     import numpy as np
 
-    return tuple(np.quantile(values, at).tolist()) if values else (None,) * len(at)
+    return tuple(np.quantile(values, (0.5, 0.95)).tolist()) if values else (None, None)
 
 
 def padded_limits(differences: Sequence[float], size: float, quantile: float) -> tuple[float, float]:
@@ -289,7 +271,11 @@ def _present(
     cases: dict[Any, list[float]] = {}
     missing = 0
     for case, values in values_by_case.items():
-        present = [_finite(value) for value in values if value is not None]
+        present = [float(value) for value in values if value is not None]
+        if not all(map(math.isfinite, present)):
+            raise ValueError(
+                f"Values have to be finite numbers, not {present}; None stands for a missing one"
+            )
         missing += len(values) - len(present)
         if present:
             cases[case] = present
@@ -311,13 +297,11 @@ def _paired(
     return pairs, "; ".join(notes)
 
 
-def _note(n: int, differ: int | None = None, left_out: str = "") -> str:
+def _note(n: int, differ: int | None, left_out: str) -> str:
     """What a reader has to know about a comparison of `n` cases, of which `differ` differ."""
     notes = []
-    if n < TOO_FEW:
-        notes.append("too few cases")
-    elif n < FEW:
-        notes.append("few cases: only a large difference would show")
+    if n < FEW:
+        notes.append("too few cases" if n < TOO_FEW else "few cases: only a large difference would show")
     if n >= TOO_FEW and differ is not None and differ < TOO_FEW:
         which = {0: "no case differs", 1: "only 1 case differs"}.get(differ, f"only {differ} cases differ")
         notes.append(f"{which} (p < 0.05 needs at least {TOO_FEW} differing cases)")
@@ -341,29 +325,6 @@ def _sign_flip(differences: list[float]) -> tuple[float, str]:
         hits += int(np.sum(np.abs(signs @ values) >= reached))
     # What was found is one of the flips, so p is never 0.
     return (hits + 1) / (FLIPS + 1), f"sign-flip permutation, {FLIPS:,} flips"
-
-
-def _harmonic(cases: Mapping[Any, Sequence[float]]) -> float:
-    """The harmonic mean of the runs per case: what matters for a mean over cases of their means."""
-    return len(cases) / math.fsum(1 / len(runs) for runs in cases.values())
-
-
-def _t(freedom: int) -> float:
-    """Student's two-sided quantile."""
-    # SciPy ships no types.
-    from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
-
-    return float(stdtrit(freedom, CONFIDENCE / 2 + 0.5))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"A value has to be a finite number, not {value}; None stands for a missing one")
-    return float(value)
 
 
 def _percent(value: float) -> str:

@@ -194,7 +194,7 @@ def _summary_row(state: RunState, config: str, tag: str | None) -> dict[str, Any
         row[check] = pass_rate(passes_by_case(state, check, tag)[config])
     for name in TIMES:
         values = [value for times in times_by_case(state, name, tag)[config].values() for value in times]
-        row[f"{name} p50"], row[f"{name} p95"] = quantiles(values, (0.5, 0.95))
+        row[f"{name} p50"], row[f"{name} p95"] = quantiles(values)
     agents, source = ", ".join(sorted(_agents(state, conversations))), state.sources[config]
     row["agents"] = f"{agents} ({source})" if agents and source else agents
     return row
