@@ -289,10 +289,11 @@ def markdown_to_html(text: str, *, images: bool = False) -> str:
     return "".join(renderer.resolved())
 
 
-def wrap(html: str) -> str:
+def wrap(html: str, style: str = "") -> str:
     """Return a reply's `html` in the element that every front end shows it in.
 
     Its classes keep MathJax from taking prices for formulas: the first is for version 3 and
     later (JupyterLab), the second for version 2 (nbconvert's export).
     """
-    return f'<div class="halo-reply {NO_FORMULAS}" dir="auto">{html}</div>'
+    styled = f' style="{style}"' if style else ""
+    return f'<div class="halo-reply {NO_FORMULAS}" dir="auto"{styled}>{html}</div>'

@@ -102,11 +102,13 @@ def go(number: int) -> Action:
 
 
 def test_an_action_stands_where_it_arrived(cell: Cell) -> None:
-    """A text output, the action's output, the next text output; the status line last."""
+    """A text output, the action's output, the next text output, below a space; the status line last."""
     in_a_cell([*words("One.\n\n"), go(1), *words("Two, "), go(2), *words("three.\n\nFour.")])
     assert cell.labels() == ["One.", "action 1: go", "Two, three.", "action 2: go", "Four.", "1.00 s"]
     texts = [output["data"]["text/plain"] for output in cell.outputs[::2]]
     assert texts == ["One.\n\n", "Two, three.\n\n", "Four."]
+    htmls = [output["data"]["text/html"] for output in cell.outputs]
+    assert ['style="margin-top:8px"' in html for html in htmls] == [False, False, True, False, True, False]
     assert cell.outputs[1]["metadata"] == {"application/json": {"root": "action 1: go"}}
     assert [output["metadata"].get("halo") for output in cell.outputs] == [None] * 5 + [
         {"session": "default"}

@@ -37,6 +37,8 @@ MAX_SINGLE_ACTIONS = 2
 message of its own, and the server would drop a burst of messages."""
 REPAINT_WEIGHT = 5
 """A frame that the next one replaces counts so many times its bytes, and is therefore rarer."""
+BELOW_ACTION = "margin-top:8px"
+"""The style of a text output below an action: JupyterLab's tree has no space of its own."""
 
 
 class NotebookScreen:
@@ -54,6 +56,7 @@ class NotebookScreen:
     ) -> None:
         self._timeline = Timeline(reply, images=images)
         self._pacer = pacer
+        self._since = pacer.clock()  # when the work on the next message began
         self._metadata = metadata
         self._id = f"halo-{uuid.uuid4().hex}"
         self._state = ""
@@ -61,7 +64,8 @@ class NotebookScreen:
         self._open: str | None = None  # the display id of the output that may still change
         self._open_html = ""  # what it shows
         self._blocks: list[FinishedBlock] = []  # the finished blocks in it
-        self._finished: list[tuple[str, list[FinishedBlock], str]] = []  # ids, blocks, plain texts
+        self._style = ""
+        self._finished: list[tuple[str, list[FinishedBlock], str, str]] = []  # ids, blocks, styles, texts
         self._items = 0  # how many of the timeline's are shown
         self._plain_chars = 0  # how many characters of the text stand in finished outputs
         self._rest: list[ShownAction] = []  # the actions of the one tree that grows
@@ -71,15 +75,16 @@ class NotebookScreen:
         _warm_up()
 
     def paint(self, state: str) -> None:
-        since = self._pacer.clock()
+        self._since = self._pacer.clock()
         self._timeline.read()
-        self._paint(since)
+        self._paint()
         if not self._items and not self._timeline.text.length and state != self._state:
             self._show_state(state)
 
     def finish(self, words: Sequence[str]) -> None:
+        self._since = self._pacer.clock()
         self._timeline.end()
-        self._paint(self._pacer.clock())
+        self._paint()
         self._finish_text(self._timeline.text.length, must=True)
         if self._open is not None:
             self._update_open(status_html(["no text"]) if not self._items else "", plain_text="(no text)")
@@ -90,7 +95,7 @@ class NotebookScreen:
         self._state = state
         self._update_open(status_html([f"{state} …"]), plain_text=f"{state} …")
 
-    def _paint(self, since: float) -> None:
+    def _paint(self) -> None:
         """Show the items that are new, and the open block as it is now."""
         timeline = self._timeline
         new = timeline.items[self._items :]
@@ -103,13 +108,15 @@ class NotebookScreen:
             if section.actions:
                 self._finish_text(section.end)
                 self._show_actions(section.actions)
-        html = "".join(block.html for block in self._blocks) + timeline.text.open_html
-        if html:
-            self._update_open(wrap(html), since=since)
+        if self._blocks or timeline.text.open_html:
+            self._update_open(self._wrapped(timeline.text.open_html))
 
     @property
     def _output_bytes(self) -> float:
         return OUTPUT_BYTES * float(1.25 ** max(0, self._outputs - MANY_OUTPUTS))
+
+    def _wrapped(self, open_html: str = "") -> str:
+        return wrap("".join(block.html for block in self._blocks) + open_html, self._style)
 
     def _finish_text(self, end: int, *, must: bool = False) -> None:
         """Make the open output, whose text ends at `end`, final; after many outputs only if it `must` be."""
@@ -117,44 +124,40 @@ class NotebookScreen:
             # Plain text is added only now: it would double the bytes of each frame.
             text = plain(self._timeline.text.text[self._plain_chars : end])
             self._plain_chars = end
-            self._update_open(wrap("".join(block.html for block in self._blocks)), plain_text=text)
-            self._finished.append((cast(str, self._open), self._blocks, text))
-            self._open, self._blocks = None, []
+            self._update_open(self._wrapped(), plain_text=text)
+            self._finished.append((cast(str, self._open), self._blocks, self._style, text))
+            self._open, self._blocks, self._style = None, [], ""
 
     def _resolve_links(self) -> None:
         """Update each output that has a link which was defined only later."""
         resolved = iter(self._timeline.resolved())
         blocks = (item for item in resolved if isinstance(item, FinishedBlock))
-        for display_id, shown, text in self._finished:
+        for display_id, shown, style, text in self._finished:
             now = [next(blocks).html for _ in shown]
             if now != [block.html for block in shown]:
-                data = {"text/html": wrap("".join(now)), "text/plain": text}
-                self._publish(data, {}, transient={"display_id": display_id}, update=True)
+                data = {"text/html": wrap("".join(now), style), "text/plain": text}
+                self._publish(data, {}, display_id, update=True)
 
     def _show_actions(self, actions: list[ShownAction]) -> None:
-        most = MAX_SINGLE_ACTIONS
-        rest = self._outputs >= MAX_OUTPUTS
-        how: dict[str, Any] = {}
-        if rest:
-            how = {"transient": {"display_id": f"{self._id}-rest"}, "update": bool(self._rest)}
-            actions = self._rest = self._rest + actions
-            most = 0
-        for payload, label in labelled_payloads(actions, most=most):
-            since = self._pacer.clock()
-            if not rest:
-                how = self._next_output()
-            bundle = json_bundle(payload, label)
-            self._publish(bundle, {"application/json": {"root": label}}, since=since, **how)
-
-    def _next_output(self) -> dict[str, Any]:
-        """Where to publish an action: in place of an output that has no text, or below the others."""
+        is_full = self._outputs >= MAX_OUTPUTS
+        if is_full:
+            self._rest += actions
+        shown, most = (self._rest, 0) if is_full else (actions, MAX_SINGLE_ACTIONS)
+        for payload, label in labelled_payloads(shown, most=most):
+            metadata = {"application/json": {"root": label}}
+            # In place of an output that has no text, or below the others.
+            display_id, update = self._open, self._open is not None
+            if is_full:
+                display_id, update = f"{self._id}-rest", len(self._rest) > len(actions)
+            elif update:
+                self._open = None
+            else:
+                self._outputs += 1
+            self._publish(json_bundle(payload, label), metadata, display_id, update=update)
         if self._open is None:
-            self._outputs += 1
-            return {}
-        display_id, self._open = self._open, None
-        return {"transient": {"display_id": display_id}, "update": True}
+            self._style = BELOW_ACTION
 
-    def _update_open(self, html: str, *, plain_text: str | None = None, since: float | None = None) -> None:
+    def _update_open(self, html: str, *, plain_text: str | None = None) -> None:
         """Show `html` in the open output; open one if there is none."""
         if html == self._open_html and self._open is not None and plain_text is None:
             return
@@ -164,24 +167,21 @@ class NotebookScreen:
             self._open = f"{self._id}-{self._outputs}"
         self._open_html = html
         data = {"text/html": html} if plain_text is None else {"text/html": html, "text/plain": plain_text}
-        how = {"transient": {"display_id": self._open}, "update": update}
-        self._publish(data, {}, since=since, weight=REPAINT_WEIGHT if plain_text is None else 1, **how)
+        self._publish(data, {}, self._open, update=update, weight=REPAINT_WEIGHT if plain_text is None else 1)
 
     def _publish(
         self,
         data: dict[str, Any],
         metadata: dict[str, Any],
+        display_id: str | None = None,
         *,
-        since: float | None = None,
+        update: bool = False,
         weight: int = 1,
-        **how: Any,
     ) -> None:
-        since = self._pacer.clock() if since is None else since
-        publish_display_data(data=data, metadata=metadata, **how)
-        size = sum(
-            len(value) if isinstance(value, str) else len(json.dumps(value)) for value in data.values()
-        )
-        self._pacer.spent(since=since, size=size * weight)
+        transient = {"display_id": display_id} if display_id else None
+        publish_display_data(data=data, metadata=metadata, transient=transient, update=update)
+        self._pacer.spent(since=self._since, size=len(json.dumps(data, ensure_ascii=False)) * weight)
+        self._since = self._pacer.clock()
 
 
 @cache
