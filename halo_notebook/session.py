@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, Unpack, cast
 
-from .client.aio import AsyncHaloClient, AsyncReplyStream
+from .client.exchange import AsyncReplyStream
 from .client.sync import HaloClient, ReplyStream
 from .concurrency.loop import post
 from .concurrency.pulled import entered
@@ -32,6 +32,7 @@ from .errors import UsageError
 from .reply import Watchers
 
 if TYPE_CHECKING:
+    from .client.client import Client
     from .client.request import RequestFields
     from .client.user_tokens import CallUser
     from .concurrency.interrupts import Inbox
@@ -145,7 +146,7 @@ class Session:
         path = "/chat" if whole else "/chat/stream"
 
         def make() -> ReplyStream:
-            return ReplyStream(client.aio, client.prepare(message, **fields), path, inbox)
+            return ReplyStream(client, client.prepare(message, **fields), path, inbox)
 
         taken = self._taken(threading.get_ident(), client, fields, make, ReplyStream.ask_to_stop)
         with entered(taken, inbox) as stream:
@@ -157,7 +158,7 @@ class Session:
     @contextlib.asynccontextmanager
     async def aturn(
         self,
-        client: HaloClient | AsyncHaloClient,
+        client: Client,
         message: str,
         *,
         whole: bool = False,
@@ -170,20 +171,19 @@ class Session:
             call: calls a `user_token` callable. None: on a thread, and what it returns is awaited on the
                 kernel's loop.
         """
-        sends = client if isinstance(client, AsyncHaloClient) else client.aio
         call, path = call or Home().call_in_thread, "/chat" if whole else "/chat/stream"
         task = asyncio.current_task()
         assert task is not None, "this runs on the loop"
         stopped = False
 
         def make() -> AsyncReplyStream:
-            return AsyncReplyStream(sends.endpoint, sends.prepare(message, **fields), call, path)
+            return AsyncReplyStream(client, client.prepare(message, **fields), call, path)
 
         def stop(stream: AsyncReplyStream) -> None:
             nonlocal stopped
             stopped = stopped or task.cancel()
 
-        async with self._taken(task, sends, fields, make, stop) as stream:
+        async with self._taken(task, client, fields, make, stop) as stream:
             try:
                 yield stream
             except asyncio.CancelledError:
@@ -197,7 +197,7 @@ class Session:
     async def _taken(
         self,
         owner: object,
-        client: HaloClient | AsyncHaloClient,
+        client: Client,
         fields: RequestFields,
         make: Callable[[], S],
         stop: Callable[[S], object],

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from ..errors import HaloError, IdentityError, ReplyUnreadable, UsageError
 from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
+from .client import request_headers
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .secrets import Secret, shown
 from .transports.body import decoded
@@ -31,7 +32,7 @@ from .user_tokens import CallUser, call_in_thread
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from .endpoint import Endpoint
+    from .client import Client
     from .request import Request
     from .transports.protocol import Incoming, Passing
 
@@ -50,28 +51,25 @@ _TEXT_FIELDS = ("response", "message", "text", "reply", "content")
 _as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-class Exchange:
-    """See the module.
+class AsyncReplyStream:
+    """One turn on the wire: an async context manager that iterates the reply's events.
 
     Args:
         call: calls the user's callables. Default: on a thread.
 
     Attributes:
         request: what is sent.
-        reply: what has been received; it grows.
+        reply: what has been received; it grows, and is kept whatever ends the stream.
+        state: one line on where things stand, such as ``waiting for the agent``.
         path: below the base URL.
         tries: how often the request has been sent.
-        attended: whether somebody can let a `Replay` by steps continue.
+        attended: whether somebody can let a `Replay` by steps continue. Set it before the stream is entered.
         clock: what the reply's times are taken from.
         secrets: the key, and the user tokens that were sent.
     """
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        request: Request,
-        call: CallUser = call_in_thread,
-        path: str = "/chat/stream",
+        self, client: Client, request: Request, call: CallUser = call_in_thread, path: str = "/chat/stream"
     ) -> None:
         self.request = request
         self.reply = Reply()
@@ -79,14 +77,15 @@ class Exchange:
         self.clock = Clock()
         self.path = path
         self.tries = 0
-        self.source = endpoint.settings.source
-        self.secrets: list[Secret] = [endpoint.settings.api_key]
-        self._endpoint = endpoint
-        self._settings = endpoint.settings
+        self.source = client.source
+        self.secrets: list[Secret] = [client.settings.api_key]
+        self._client = client
+        self._settings = client.settings
         self._call = call
         self._incoming: Incoming | None = None
         self._passing: Passing | None = None
         self._batches: AsyncGenerator[list[Event], None] | None = None
+        self._unread: list[Event] = []  # of a batch, the next one last
 
     @property
     def state(self) -> str:
@@ -98,19 +97,14 @@ class Exchange:
             self.reply.state = state
             self.reply.watchers.tell(self.reply)
 
-    @property
-    def may_have_arrived(self) -> bool:
-        """Whether the message, or a part of it, has left and was not refused."""
-        return self.reply.may_have_arrived
-
-    async def open(self) -> None:
+    async def __aenter__(self) -> AsyncReplyStream:
         """Send the request until it is taken."""
         if self._batches is not None:
             raise UsageError(
                 "This stream has been opened before. Nothing was sent; make another for each turn."
             )
         self._batches = self._run()
-        self._endpoint.last = self.reply
+        self._client.last = self.reply
         try:
             incoming = self._incoming = await self._send_until_taken()
         except BaseException as error:
@@ -120,15 +114,28 @@ class Exchange:
         self.reply.session_id = _checked_id(_header(incoming, "x-session-id") or sent_id)
         self.reply.agent_id = _checked_id(_header(incoming, "x-agent-id"))
         self.state = "waiting for the agent"
+        return self
 
-    @property
-    def batches(self) -> AsyncGenerator[list[Event], None]:
-        """The events as they arrive, those of one chunk together; the reply has them already."""
+    def __aiter__(self) -> AsyncReplyStream:
         if self._batches is None:
             raise UsageError(NOT_OPEN)
-        return self._batches
+        return self
 
-    async def aclose(self) -> None:
+    async def __anext__(self) -> Event:
+        assert self._batches is not None, "it is iterated"
+        while not self._unread:
+            self._unread = (await anext(self._batches))[::-1]
+        return self._unread.pop()
+
+    async def to_end(self) -> Reply:
+        """Read the rest of the reply and return it, without its events. Raises as iterating does."""
+        if self._batches is None:
+            raise UsageError(NOT_OPEN)
+        async for _ in self._batches:
+            pass
+        return self.reply
+
+    async def __aexit__(self, *exc_info: object) -> None:
         """Close the connection. A reply that has not ended is marked as stopped."""
         try:
             if self._batches is not None:
@@ -218,11 +225,11 @@ class Exchange:
         refused: Secret | None = None
         reply = self.reply
         while True:
-            token = await self._endpoint.user_token(self.request, self._call, refused)
+            token = await self._client.user_token_for(self.request, self._call, refused)
             try:
                 return await self._send_once(token)
             except IdentityError:
-                asks = callable(self.request.user_token) and not self._endpoint.offline
+                asks = callable(self.request.user_token) and not self._client.offline
                 if refused is not None or not asks:
                     raise
                 refused = token
@@ -242,10 +249,10 @@ class Exchange:
         if token is not None:
             body["user_token"] = token.reveal()
             self.secrets.append(token)
-        transport, settings = self._endpoint.on_loop(), self._settings
+        transport, settings = self._client.transport_here(), self._settings
         outgoing = Outgoing(
             settings.base_url + self.path,
-            _headers(settings.api_key.reveal()),
+            request_headers(settings.api_key.reveal()),
             _as_json(body).encode("utf-8", "replace"),
             settings.connect_timeout_s,
             settings.silence_timeout_s,
@@ -256,7 +263,7 @@ class Exchange:
         self.tries += 1
         self.clock = Clock()
         self.reply.may_have_arrived = False
-        if (tap := self._endpoint.record) is not None:
+        if (tap := self._client.record) is not None:
             self._passing = tap.begin(self)
         with self._mapped_errors():
             incoming = await transport.send(outgoing)
@@ -319,21 +326,6 @@ async def _tapped(chunks: AsyncIterator[bytes], passing: Passing) -> AsyncIterat
         passing.chunk(chunk)
         yield chunk
     passing.end(None)
-
-
-def dry_run(base_url: str, request: Request, path: str) -> dict[str, JSON]:
-    """The exact request as JSON, its secrets as 'set'."""
-    headers: dict[str, JSON] = {**_headers("set")}
-    return {"method": "POST", "url": base_url + path, "headers": headers, "body": request.shown}
-
-
-def _headers(key: str) -> dict[str, str]:
-    return {
-        "Authorization": f"Bearer {key}",
-        "Content-Type": "application/json",
-        # A compressed reply would be held back until a block of it is full.
-        "Accept-Encoding": "identity",
-    }
 
 
 class _WholeAnswer:

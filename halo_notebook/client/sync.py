@@ -1,34 +1,30 @@
-"""The sync client: the async one on the I/O thread, whose events it hands to the thread that waits."""
+"""The sync client: exchanges run on the I/O thread, which hands their events to the thread that waits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Iterator
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from ..concurrency.interrupts import Inbox, wait
 from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
 from ..errors import UsageError
-from .aio import AsyncHaloClient, AsyncReplyStream
-from .exchange import NOT_OPEN
+from .aio import AsyncHaloClient
+from .client import Client
+from .exchange import NOT_OPEN, AsyncReplyStream
 
 if TYPE_CHECKING:
     from ..reply import Reply
-    from ..stream import JSON, Event
+    from ..stream import Event
     from .request import Request, RequestFields
-    from .secrets import Secret
 
 
-class HaloClient:
+class HaloClient(Client):
     """Talks to a Halo agent from sync code, in a notebook's cell too.
 
-    It takes the arguments of `AsyncHaloClient` and raises the same errors. Network I/O runs
-    on a thread of its own; an interrupt (Ctrl-C, the kernel's Stop) closes the connection
+    Network I/O runs on a thread of its own; an interrupt (Ctrl-C, the kernel's Stop) closes the connection
     and keeps the text received so far.
-
-    Attributes:
-        aio: the async client that it runs.
 
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:
@@ -37,25 +33,19 @@ class HaloClient:
     ('complete', 'Nice to meet you')
     """
 
-    def __init__(self, api_key: str | Secret | None = None, **settings: Any) -> None:
-        self.aio = AsyncHaloClient(api_key, **settings)
-
     @property
-    def base_url(self) -> str:
-        """Where requests go."""
-        return self.aio.base_url
-
-    @property
-    def source(self) -> str:
-        """Who answers, if not Halo: ``demo agent``, ``replay of FILE``, …; empty for Halo."""
-        return self.aio.source
+    def aio(self) -> AsyncHaloClient:
+        """An async client with the same settings and connections."""
+        made = AsyncHaloClient.__new__(AsyncHaloClient)
+        made.__dict__ = self.__dict__
+        return made
 
     def stream(self, message: str, **fields: Unpack[RequestFields]) -> ReplyStream:
         """Send `message`; the result is a context manager that iterates the events.
 
         See `AsyncHaloClient.stream` for arguments and errors.
         """
-        return ReplyStream(self.aio, self.aio.prepare(message, **fields))
+        return ReplyStream(self, self.prepare(message, **fields))
 
     def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` and return the streamed reply once it has ended. See `stream`."""
@@ -64,37 +54,18 @@ class HaloClient:
 
     def chat(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` to the endpoint that answers in one piece. See `AsyncHaloClient.chat`."""
-        with self.chat_stream(message, **fields) as stream:
+        with ReplyStream(self, self.prepare(message, **fields), path="/chat") as stream:
             return stream.to_end()
-
-    def chat_stream(self, message: str, **fields: Unpack[RequestFields]) -> ReplyStream:
-        """As `stream`, from the endpoint that answers in one piece: its text is one event."""
-        return ReplyStream(self.aio, self.aio.prepare(message, **fields), path="/chat")
-
-    def prepare(self, message: str, **fields: Unpack[RequestFields]) -> Request:
-        """Check a request without sending it. Raises as `stream` does at once."""
-        return self.aio.prepare(message, **fields)
-
-    def dry_run(self, request: Request, path: str = "/chat/stream") -> dict[str, JSON]:
-        """The exact request as JSON, its secrets as 'set'; nothing is sent."""
-        return self.aio.dry_run(request, path)
-
-    def debug(self) -> dict[str, JSON]:
-        """One snapshot of the client's state that can be shared: secrets are 'set' or 'unset'."""
-        return self.aio.debug()
 
     def close(self) -> None:
         """Close the connections. The client can be used again; it opens new ones."""
-        wait(spawn(self.aio.aclose()))
+        wait(spawn(self.aclose()))
 
     def __enter__(self) -> HaloClient:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r}, api_key set)"
 
 
 class ReplyStream:
@@ -103,39 +74,20 @@ class ReplyStream:
     Leaving it early closes the connection and keeps the text received so far.
 
     Attributes:
-        exchange, request, reply, state, may_have_arrived, attended: see `AsyncReplyStream`.
+        exchange: the `AsyncReplyStream` that it runs.
+        request, reply: as there.
         inbox: where the thread that reads this waits; `user_token` callables are called there.
     """
 
     def __init__(
-        self,
-        client: AsyncHaloClient,
-        request: Request,
-        path: str = "/chat/stream",
-        inbox: Inbox | None = None,
+        self, client: Client, request: Request, path: str = "/chat/stream", inbox: Inbox | None = None
     ) -> None:
         self.inbox = inbox or Inbox()
-        self.exchange = AsyncReplyStream(client.endpoint, request, self.inbox.call, path)
-        self.request, self.reply = self.exchange.request, self.exchange.reply
+        self.exchange = AsyncReplyStream(client, request, self.inbox.call, path)
+        self.request, self.reply = request, self.exchange.reply
         self._events = Pulled(self._run(), self.inbox)
         self._gives_events = True
         self._opened = False
-
-    @property
-    def state(self) -> str:
-        return self.exchange.state
-
-    @property
-    def may_have_arrived(self) -> bool:
-        return self.exchange.may_have_arrived
-
-    @property
-    def attended(self) -> bool:
-        return self.exchange.attended
-
-    @attended.setter
-    def attended(self, attended: bool) -> None:
-        self.exchange.attended = attended
 
     def open(self, *, events: bool = True) -> None:
         """Start sending, without waiting for an answer. Entering does it too, and waits.

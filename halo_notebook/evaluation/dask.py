@@ -231,8 +231,8 @@ def check_use(cluster: object, clients: Mapping[str, AsyncHaloClient], concurren
             "was sent; lower it."
         )
     for name, client in clients.items():
-        if client.endpoint.transport is not None or client.endpoint.record is not None:
-            what = "record" if client.endpoint.transport is None else "transport"
+        if client.transport is not None or client.record is not None:
+            what = "record" if client.transport is None else "transport"
             raise InvalidRequest(
                 f"Configuration {name!r} has a client with a {what} of its own, which cannot go to another "
                 f"process. Nothing was sent; leave the {what} out, or leave out on=."
@@ -353,7 +353,7 @@ class ClusterSender:
         refused = None
         while True:
             try:
-                token = await client.endpoint.user_token(request, refused=refused)
+                token = await client.user_token_for(request, refused=refused)
             except HaloError as error:
                 outcome.fail(error)
                 return

@@ -29,7 +29,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from ..client.aio import AsyncHaloClient, AsyncReplyStream
+from ..client.aio import AsyncHaloClient
 from ..client.failures import MAY_HAVE_ARRIVED
 from ..client.request import RequestFields
 from ..client.settings import setting
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
     from tenacity import RetryCallState
 
+    from ..client.exchange import AsyncReplyStream
     from ..reply import Reply
     from ..stream import JSON
 
@@ -229,8 +230,8 @@ class _Agent:
                 await _read(stream)
             except BaseException as error:
                 refused = isinstance(error, HaloError) and error.arrived == "refused"
-                self.has_been_reached |= refused or stream.may_have_arrived
-                if stream.may_have_arrived:
+                self.has_been_reached |= refused or stream.reply.may_have_arrived
+                if stream.reply.may_have_arrived:
                     _failed.set(messages)
                 elif newest.session_id:
                     self._turns[newest.session_id] = newest.turn - 1

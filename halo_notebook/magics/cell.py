@@ -63,7 +63,7 @@ def follow(
     unwatch = reply.watchers.add(lambda _: inbox.wake())
     try:
         stream.open(events=False)
-        screen.begin(stream.state)
+        screen.begin(reply.state)
         dirty = started = False
         while not stream.ended:
             inbox.wait(pacer.wait_s() if dirty else math.inf)
@@ -72,7 +72,7 @@ def follow(
             first_text = not started and reply.first_text_s is not None
             if first_text or pacer.wait_s() == 0:
                 started = started or first_text
-                screen.paint(stream.state)
+                screen.paint(reply.state)
                 dirty = False
                 inbox.run(when_shown)
     except KeyboardInterrupt:
@@ -97,12 +97,12 @@ def _stopped(stream: ReplyStream) -> HaloError:
     else:
         left = (
             "the message had left, so the agent may still act on it"
-            if stream.may_have_arrived
+            if reply.may_have_arrived
             else "the message had not been sent"
         )
         message = (
             f"Stopped{after}. {what_is_kept(reply)}; {left}. The next message continues the conversation."
         )
     error = ReplyStopped(message)
-    error.reply, error.arrived = reply, "maybe" if stream.may_have_arrived else "no"
+    error.reply, error.arrived = reply, "maybe" if reply.may_have_arrived else "no"
     return error

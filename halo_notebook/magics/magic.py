@@ -237,7 +237,7 @@ class HaloMagics(Magics):
                 if in_notebook(self.shell)
                 else TerminalScreen(reply)
             )
-            stream.attended = True
+            stream.exchange.attended = True
             ask_for_step = partial(self._ask_for_step, reply)
             follow(stream, screen, pacer, when_shown=ask_for_step, source=source, session=session.name)
 

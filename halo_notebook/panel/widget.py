@@ -33,6 +33,7 @@ from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Bool, List, TraitError, Unicode, validate
 
+from ..client.sync import HaloClient
 from ..concurrency.loop import post, spawn
 from ..concurrency.usercode import UserCodeError, call
 from ..display.text import one_line
@@ -46,7 +47,6 @@ from .state import Callback, Message, PanelState
 
 if TYPE_CHECKING:
     from ..client.request import RequestFields
-    from ..client.sync import HaloClient
     from ..reply import ActionEvent, Reply
     from ..session import Session
 
@@ -120,7 +120,7 @@ class ChatPanel(anywidget.AnyWidget):
             raise UsageError("session must be a name, such as 'default'. Nothing was shown.")
         if isinstance(suggestions, str):
             raise UsageError("suggestions must be a list of messages. Nothing was shown; put it in [ ].")
-        if client is not None and not hasattr(client, "chat_stream"):
+        if client is not None and not isinstance(client, HaloClient):
             raise UsageError(f"client must be a HaloClient, not {type(client).__name__}. Nothing was shown.")
         connection, register = kernel_state(get_ipython())
         state = PanelState(session, register, connection, client, self._send_to_page, self.set_trait)

@@ -128,15 +128,15 @@ def test_an_interrupt_knows_whether_the_message_left() -> None:
         agent.faults.append("503 retry-after 30")
         stream = HaloClient(KEY, base_url=agent.url).stream("Hello")
         stream.open()
-        while "trying again" not in stream.state:
+        while "trying again" not in stream.reply.state:
             assert stream.next_event(0.05) is None
-        assert not stream.may_have_arrived
+        assert not stream.reply.may_have_arrived
         stream.stop()
         stream = HaloClient(KEY, base_url=agent.url).stream("/fault stall first")
         stream.open()
-        while "waiting" not in stream.state:
+        while "waiting" not in stream.reply.state:
             assert stream.next_event(0.05) is None
-        assert stream.may_have_arrived
+        assert stream.reply.may_have_arrived
         stream.stop()
         assert stream.reply.status == "stopped"
 
@@ -163,7 +163,7 @@ def test_a_message_that_another_transport_has_may_have_arrived() -> None:
         with pytest.raises(errors.ReplyInterrupted):
             async with stream:
                 pass
-        assert stream.may_have_arrived
+        assert stream.reply.may_have_arrived
         spoken = AsyncHaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", transport=Speaks())
         assert (await spoken.ask("one")).text == "hi"
 

@@ -87,8 +87,7 @@ def test_secrets_appear_nowhere(agent: DemoAgent, caplog: pytest.LogCaptureFixtu
         shown = [
             repr(client),
             repr(vars(client)),
-            repr(vars(client.aio.endpoint)),
-            repr(client.aio.settings),
+            repr(client.settings),
             repr(stream.request),
             repr(vars(stream.exchange)),
             json.dumps(client.debug()),

@@ -7,9 +7,9 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
@@ -21,9 +21,7 @@ from halo_notebook.demo import DEMO_KEY, DemoAgent
 
 from ..harness.faults import FAULTS, Fault
 
-if TYPE_CHECKING:
-    from halo_notebook.client.aio import AsyncReplyStream
-
+Serve: TypeAlias = Callable[[socket.socket], object]
 
 TRANSPORTS: dict[str, Callable[[str], Any]] = {
     "network": lambda url: None,
@@ -31,18 +29,22 @@ TRANSPORTS: dict[str, Callable[[str], Any]] = {
     "the caller's httpx": lambda url: httpx.AsyncHTTPTransport(trust_env=False),
 }
 over_each = pytest.mark.parametrize("via", TRANSPORTS)
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+HI = OK % 2 + b"hi"
+
+
+def over(url: str, via: str = "aiohttp", **settings: Any) -> AsyncHaloClient:
+    """A client that sends by that transport."""
+    return AsyncHaloClient(DEMO_KEY, base_url=url, transport=TRANSPORTS[via](url), **settings)
 
 
 def asked(
-    url: str, via: str = "aiohttp", images: Sequence[str] | None = None, **settings: Any
+    url: str, via: str = "aiohttp", images: list[str] | None = None, **settings: Any
 ) -> tuple[Reply, errors.HaloError | None]:
     """What came of one message over a transport, and the error that it ended with."""
 
     async def ask() -> tuple[Reply, errors.HaloError | None]:
-        settings.setdefault("silence_timeout_s", 1)
-        async with AsyncHaloClient(
-            DEMO_KEY, base_url=url, transport=TRANSPORTS[via](url), max_retries=0, **settings
-        ) as client:
+        async with over(url, via, max_retries=0, **({"silence_timeout_s": 1} | settings)) as client:
             stream = client.stream("Hello", images=images)
             try:
                 async with stream:
@@ -54,8 +56,15 @@ def asked(
     return asyncio.run(ask())
 
 
+def not_connected(url: str, via: str, **settings: Any) -> str:
+    """The error's line, when a message could certainly not be sent."""
+    reply, error = asked(url, via, **settings)
+    assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
+    return str(error)
+
+
 @contextmanager
-def server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
+def server(serve: Serve) -> Iterator[str]:
     """A server that does with each connection what `serve` does, one after the other; its base URL."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -79,10 +88,12 @@ def server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
 
 
 def received(connection: socket.socket) -> bytes:
-    """One request, read to its end."""
+    """The head of one request, which is read to its end; empty when the other side has left."""
     data = b""
     while b"\r\n\r\n" not in data:
-        data += connection.recv(65536)
+        if not (more := connection.recv(65536)):
+            return b""
+        data += more
     head, _, body = data.partition(b"\r\n\r\n")
     length = next(
         int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
@@ -90,6 +101,29 @@ def received(connection: socket.socket) -> bytes:
     while len(body) < length:
         body += connection.recv(65536)
     return head
+
+
+def answers(*parts: bytes, then: Serve = lambda _: None) -> Serve:
+    """Reads a request, sends these parts of an answer, 0.1 s between them, and does `then`."""
+
+    def serve(connection: socket.socket) -> None:
+        received(connection)
+        for number, part in enumerate(parts):
+            time.sleep(0.1 if number else 0)
+            connection.sendall(part)
+        then(connection)
+
+    return serve
+
+
+def resets(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def is_left(connection: socket.socket) -> bool:
+    """Wait until the other side leaves."""
+    connection.settimeout(10)
+    return connection.recv(1) == b""
 
 
 @pytest.mark.parametrize("via", ["aiohttp", "the caller's httpx"])  # the network: test_errors_are_one_line
@@ -122,43 +156,31 @@ def test_text_arrives_in_chunks(via: str, agent: DemoAgent) -> None:
 @over_each
 def test_without_a_connection_nothing_was_sent(via: str) -> None:
     """Refused, not found, or too slow: each is known as not having arrived."""
-    reply, error = asked("http://127.0.0.1:1/api/sdk", via)
-    assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
-    reply, error = asked("https://halo.invalid/api/sdk", via)
-    assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
+    not_connected("http://127.0.0.1:1/api/sdk", via)
+    not_connected("https://halo.invalid/api/sdk", via)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         held = [socket.socket() for _ in range(4)]
         for each in held:  # the queue of those who wait to be accepted is full
             each.setblocking(False)
             each.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}/api/sdk"
-        reply, error = asked(url, via, connect_timeout_s=0.2)
+        assert "within 0.2 s" in not_connected(url, via, connect_timeout_s=0.2)
         for each in held:
             each.close()
-    assert isinstance(error, errors.ConnectionFailed) and "within 0.2 s" in str(error)
-    assert not reply.may_have_arrived
 
 
+@pytest.mark.parametrize(
+    "serve",
+    [answers(), answers(then=resets), answers(b"NOT HTTP AT ALL\r\n\r\n")],
+    ids=["closes", "resets", "babbles"],
+)
 @over_each
-def test_a_server_that_closes_may_have_the_message(via: str) -> None:
-    """Closed before an answer, reset, or with an answer that is no HTTP: none is taken for 'not sent'."""
-
-    def closes(connection: socket.socket) -> None:
-        received(connection)
-
-    def resets(connection: socket.socket) -> None:
-        received(connection)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-
-    def babbles(connection: socket.socket) -> None:
-        received(connection)
-        connection.sendall(b"NOT HTTP AT ALL\r\n\r\n")
-
-    for serve in (closes, resets, babbles):
-        with server(serve) as url:
-            reply, error = asked(url, via)
-        assert type(error) is errors.ReplyInterrupted, (serve, error)
-        assert reply.may_have_arrived
+def test_a_server_that_closes_may_have_the_message(via: str, serve: Serve) -> None:
+    """Closed before an answer, reset, or with an answer that is not HTTP: none is taken for 'not sent'."""
+    with server(serve) as url:
+        reply, error = asked(url, via)
+    assert type(error) is errors.ReplyInterrupted, error
+    assert reply.may_have_arrived
 
 
 def test_message_is_not_resent_after_server_closed_idle_connection() -> None:
@@ -167,62 +189,42 @@ def test_message_is_not_resent_after_server_closed_idle_connection() -> None:
 
     def serve(connection: socket.socket) -> None:
         requests.append(received(connection))
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi")
+        connection.sendall(HI)
         requests.append(received(connection))  # and closes without a word
 
-    async def ask_twice(url: str) -> tuple[Reply, Reply]:
-        async with AsyncHaloClient(DEMO_KEY, base_url=url, transport=AiohttpTransport(url)) as client:
-            first = await client.ask("one")
+    async def ask_twice(url: str) -> None:
+        async with over(url) as client:
+            assert (await client.ask("one")).text == "hi"
             stream = client.stream("two")
             with pytest.raises(errors.ReplyInterrupted, match="not sent again automatically"):
                 async with stream:
                     pass
-            return first, stream.reply
-
-    with server(serve) as url:
-        first, second = asyncio.run(ask_twice(url))
-    assert first.text == "hi"
-    assert second.may_have_arrived and second.status == "failed"
-    assert len(requests) == 2
-
-
-def test_an_idle_connection_is_not_reused() -> None:
-    """After `REUSED_WITHIN_S` a server may be closing it."""
-    connections = 0
-
-    def serve(connection: socket.socket) -> None:
-        nonlocal connections
-        connections += 1
-        received(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi")
-        while connection.recv(65536):  # until the other side leaves
-            pass
-
-    async def ask_twice(url: str) -> None:
-        async with AsyncHaloClient(DEMO_KEY, base_url=url, transport=AiohttpTransport(url)) as client:
-            await client.ask("one")
-            await asyncio.sleep(REUSED_WITHIN_S + 0.3)
-            assert (await client.ask("two")).text == "hi"
+            assert stream.reply.may_have_arrived and stream.reply.status == "failed"
 
     with server(serve) as url:
         asyncio.run(ask_twice(url))
-    assert connections == 2
+    assert len(requests) == 2
 
 
-def test_connections_are_reused(agent: DemoAgent) -> None:
-    """Message after message goes by the one that is there, which spares a handshake each."""
+def test_a_connection_is_reused_but_not_after_it_was_idle() -> None:
+    """Reusing one spares a handshake; after `REUSED_WITHIN_S` the server may be closing it."""
+    requests: list[int] = []  # of each connection
 
-    async def ask() -> None:
-        transport = AiohttpTransport(agent.url)
-        async with AsyncHaloClient(DEMO_KEY, base_url=agent.url, transport=transport) as client:
-            for number in range(5):
-                assert (await client.ask(f"message {number}")).status == "complete"
-            assert transport._session is not None and transport._session.connector is not None
-            connector: Any = transport._session.connector
-            assert sum(len(kept) for kept in connector._conns.values()) == 1
+    def serve(connection: socket.socket) -> None:
+        requests.append(0)
+        while received(connection):
+            requests[-1] += 1
+            connection.sendall(HI)
 
-    asyncio.run(ask())
-    assert len(agent.requests) == 5
+    async def ask(url: str) -> None:
+        async with over(url) as client:
+            for pause_s in (0, 0, REUSED_WITHIN_S + 0.3):
+                await asyncio.sleep(pause_s)
+                assert (await client.ask("Hello")).text == "hi"
+
+    with server(serve) as url:
+        asyncio.run(ask(url))
+    assert requests == [2, 1]
 
 
 @pytest.mark.parametrize("via", ["network", "aiohttp"])
@@ -234,12 +236,9 @@ def test_a_proxy_is_used_except_for_this_machine(
     for name in names:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert asked(agent.url, via)[1] is None
-    reply, error = asked("https://halo.invalid/api/sdk", via)
-    assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
-    proxied = str(error)
+    proxied = not_connected("https://halo.invalid/api/sdk", via)
     monkeypatch.setenv("NO_PROXY", "localhost, ::1/128, .invalid")
-    reply, error = asked("https://halo.invalid/api/sdk", via)
-    assert isinstance(error, errors.ConnectionFailed) and str(error) != proxied
+    assert not_connected("https://halo.invalid/api/sdk", via) != proxied
     assert proxy_for("https://halo.invalid/api/sdk") is None
 
 
@@ -254,10 +253,10 @@ def test_a_proxy_gets_its_password_and_no_error_shows_it(via: str, monkeypatch: 
 
     with server(serve) as url:
         monkeypatch.setenv("ALL_PROXY", url.replace("//", "//user:p4ssword@").removesuffix("/api/sdk"))
-        _, error = asked("https://halo.invalid/api/sdk", via)
-    assert isinstance(error, errors.ConnectionFailed) and "by the proxy: 502 Bad Gateway" in str(error)
+        line = not_connected("https://halo.invalid/api/sdk", via)
+    assert "by the proxy: 502 Bad Gateway" in line and "p4ssword" not in line
     assert b"CONNECT halo.invalid:443" in asked_for[0] and b"Proxy-Authorization: Basic " in asked_for[0]
-    assert "p4ssword" not in str(error) and b"Bearer" not in asked_for[0]
+    assert b"Bearer" not in asked_for[0]
 
 
 def test_a_proxy_that_cannot_be_used_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,51 +268,33 @@ def test_a_proxy_that_cannot_be_used_is_not_passed_by(monkeypatch: pytest.Monkey
 
 
 def test_a_reply_that_is_left_closes_its_connection() -> None:
-    """The server notices, and need not go on."""
+    """The server notices, and need not continue."""
     left = threading.Event()
 
-    def serve(connection: socket.socket) -> None:
-        received(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\nfirst")
-        connection.settimeout(10)
-        if connection.recv(1) == b"":
+    def notices(connection: socket.socket) -> None:
+        if is_left(connection):
             left.set()
 
     async def leave(url: str) -> None:
-        async with AsyncHaloClient(DEMO_KEY, base_url=url, transport=AiohttpTransport(url)) as client:
+        async with over(url) as client:
             async with client.stream("one") as events:
                 async for _ in events:
                     break
             assert events.reply.status == "stopped" and events.reply.text == "first"
             assert await asyncio.to_thread(left.wait, 10)
 
-    with server(serve) as url:
+    with server(answers(OK % 99 + b"first", then=notices)) as url:
         asyncio.run(leave(url))
 
 
 @over_each
 def test_a_silence_is_measured_from_the_last_chunk(via: str) -> None:
     """An answer that takes longer than a silence may last is read to its end; one that stops is not."""
-    pause = threading.Event()
-
-    def serve(connection: socket.socket) -> None:
-        received(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n")
-        for letter in b"piecemeal":
-            connection.sendall(bytes([letter]))
-            pause.wait(0.1)
-
-    def stops(connection: socket.socket) -> None:
-        received(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\npiece")
-        while connection.recv(65536):  # until the other side leaves
-            pass
-
-    with server(serve) as url:
+    with server(answers(OK % 9, *(bytes([letter]) for letter in b"piecemeal"))) as url:
         reply, error = asked(url, via, silence_timeout_s=0.5)
     assert error is None and reply.text == "piecemeal"
     assert reply.elapsed_s is not None and reply.elapsed_s > 0.5
-    with server(stops) as url:
+    with server(answers(OK % 9 + b"piece", then=is_left)) as url:
         reply, error = asked(url, via, silence_timeout_s=0.5)
     assert isinstance(error, errors.ReplyTimeout) and "silent for 0.5 s" in str(error)
     assert reply.text == "piece" and reply.may_have_arrived
@@ -323,40 +304,26 @@ def test_a_silence_is_measured_from_the_last_chunk(via: str) -> None:
 @pytest.mark.parametrize("fault", [None, "drip"], ids=["before its head", "in its midst"])
 def test_a_busy_loop_is_not_taken_for_a_silent_agent(fault: str | None, agent: DemoAgent) -> None:
     """A check may compute for long on the notebook's own loop; what came meanwhile is there when it ends."""
-    if fault:
-        agent.faults.append(fault)
+    agent.faults.extend([fault] if fault else [])
 
     async def ask() -> Reply:
-        transport = AiohttpTransport(agent.url)
-        async with AsyncHaloClient(
-            DEMO_KEY, base_url=agent.url, transport=transport, silence_timeout_s=0.3
-        ) as client:
-            stream = client.stream("Hello")
-            asking = asyncio.ensure_future(read(stream))
-            while not (stream.reply.text if fault else stream.may_have_arrived):  # noqa: ASYNC110
+        async with over(agent.url, silence_timeout_s=0.3) as client:
+            asking = asyncio.ensure_future(client.ask("Hello"))
+            while not (client.last and (client.last.text if fault else client.last.may_have_arrived)):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             time.sleep(0.6)  # noqa: ASYNC251  # which is what it is about
             return await asking
-
-    async def read(stream: AsyncReplyStream) -> Reply:
-        async with stream:
-            return await stream.to_end()
 
     assert asyncio.run(ask()).status == "complete"
 
 
 @over_each
 def test_a_server_that_reads_nothing_times_out(via: str) -> None:
-    """A server that reads nothing holds up no turn for ever; of the message a part may have arrived."""
+    """It holds up no turn for ever; a part of the message may have arrived."""
     never = threading.Event()
-
-    def serve(connection: socket.socket) -> None:
-        never.wait(20)
-
-    with server(serve) as url:
-        reply, error = asked(
-            url, via, silence_timeout_s=0.5, images=["data:image/png;base64," + 16_000_000 * "A"]
-        )
+    with server(lambda _: never.wait(20)) as url:
+        image = "data:image/png;base64," + 16_000_000 * "A"
+        reply, error = asked(url, via, images=[image], silence_timeout_s=0.5)
         never.set()
     assert isinstance(error, errors.ReplyTimeout), error
     assert reply.may_have_arrived
@@ -365,20 +332,11 @@ def test_a_server_that_reads_nothing_times_out(via: str) -> None:
 @over_each
 def test_an_unrequested_compression_is_undone(via: str) -> None:
     """It is undone over every transport; what cannot be undone is an error."""
+    deflated = OK.replace(b"Type: text/plain", b"Encoding: deflate")
     whole = zlib.compress("grüße".encode())
-    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n"
-
-    def serve(connection: socket.socket) -> None:
-        received(connection)
-        connection.sendall(head % len(whole) + whole)
-
-    def babbles(connection: socket.socket) -> None:
-        received(connection)
-        connection.sendall(head % 5 + b"plain")
-
-    with server(serve) as url:
+    with server(answers(deflated % len(whole) + whole)) as url:
         reply, error = asked(url, via)
     assert error is None and reply.text == "grüße"
-    with server(babbles) as url:
-        reply, error = asked(url, via)
+    with server(answers(deflated % 5 + b"plain")) as url:
+        _, error = asked(url, via)
     assert isinstance(error, errors.ReplyUnreadable) and "compression" in str(error)

@@ -44,11 +44,11 @@ def test_each_conversation_has_its_own_session(agent: DemoAgent, client: HaloCli
     "settings", [{"api_key": "ab_live_other"}, {"agent_id": "agent_b"}, {"user_id": "u_2"}], ids=str
 )
 def test_replies_of_different_agents_and_users_are_not_mixed(
-    settings: dict[str, str], agent: DemoAgent, run: Run, kept: Path
+    settings: dict[str, Any], agent: DemoAgent, run: Run, kept: Path
 ) -> None:
     """A stored reply of one is never taken for the other's, in whatever order they are given."""
 
-    def client(**settings: str) -> HaloClient:
+    def client(**settings: Any) -> HaloClient:
         return HaloClient(
             **{"api_key": DEMO_KEY, "agent_id": "agent_a", "user_id": "u_1", **settings}, base_url=agent.url
         )

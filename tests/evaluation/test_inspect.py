@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from halo_notebook import errors
-from halo_notebook.client.aio import AsyncReplyStream
+from halo_notebook.client.exchange import AsyncReplyStream
 
 from .agents import about, assistant, generated, message, say, user
 

@@ -29,7 +29,7 @@ class Watched:
     def __init__(self, replay: Replay, message: str, **settings: Any) -> None:
         self.replay = replay
         self.stream: ReplyStream = HaloClient(transport=replay, **settings).stream(message)
-        self.stream.attended = True
+        self.stream.exchange.attended = True
         self._changed = threading.Event()
         self.stream.reply.watchers.add(lambda _: self._changed.set())
         self.stream.open()
@@ -48,7 +48,7 @@ class Watched:
     def wait(self) -> None:
         """Until it waits for a step, or has ended."""
         while not self.replay.waits(self.stream.reply) and self.stream.reply.status == "streaming":
-            assert self._changed.wait(10), self.stream.state
+            assert self._changed.wait(10), self.stream.reply.state
             self._changed.clear()
 
     def end(self) -> None:
@@ -80,7 +80,7 @@ def test_a_step_is_a_paragraph_or_an_action(path: Path) -> None:
         seen.append((turn.text, len(turn.stream.reply.actions)))
         if turn.stream.reply.status != "streaming":
             break
-        assert turn.stream.state == WAITS
+        assert turn.stream.reply.state == WAITS
         assert replay.step() == 1
     turn.end()
     assert seen == [
