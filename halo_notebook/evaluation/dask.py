@@ -4,20 +4,19 @@
   a lost answer or a lost scheduler it may have arrived, and is not sent again.
 - What was received is reported, also when the run is stopped. What only a lost worker knew is lost.
 - Nothing waits for a worker forever.
-- Key and user token go to the workers in `_Sealed`, made in one place; they are in no repr, log, task, error
-  or answer. The scheduler passes it on without opening it.
+- Key and user token go to the workers in `_Sealed`: they are in no repr, log, task, error or answer.
 
-Turns are not Dask tasks, which are for work that may be done twice: Dask repeats a task when its worker dies,
-moves it, delays it while a worker's threads are busy, and keeps its arguments, such as the key, on the
-scheduler. A turn is a `Client.run` on one worker, which nothing repeats. There is one task per worker,
-which does nothing and uses no thread: without it an adaptive cluster would close the workers as idle.
+Turns are not Dask tasks: Dask repeats a task when its worker dies, moves it, delays it while a worker's
+threads are busy, and keeps its arguments, such as the key, on the scheduler. A turn is a `Client.run` on one
+worker, which nothing repeats. One task per worker does nothing and uses no thread: without it an adaptive
+cluster would close the workers as idle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
+import importlib
 import json
 import sys
 import threading
@@ -25,7 +24,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 from ..client.aio import AsyncHaloClient
@@ -42,26 +41,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_CONCURRENCY = 400
-"""A running turn holds a connection from the scheduler to its worker, and Dask opens at most 512 of them."""
-WAIT_FOR_WORKER_S = 60.0
-"""How long a cluster may be without workers before the run ends: they may be starting."""
-LEASE_S = 300.0
-"""If a worker hears nothing from the run for this long, it drops everything it holds for that run."""
-STOP_WAIT_S = 2.0
-"""How long the end of a run waits for what the workers have received."""
+MAX_CONCURRENCY = 400  # a turn holds a connection from the scheduler to its worker; Dask opens at most 512
+WAIT_FOR_WORKER_S = 60.0  # a cluster may be so long without workers, which may be starting
+LEASE_S = 300.0  # a worker that hears nothing from a run for so long drops what it holds for that run
+STOP_WAIT_S = 2.0  # the end of a run waits so long for what the workers have received
 _LOOK_EVERY_S = 1.0
 _RENEW_EVERY_S = 60.0
-_OPEN_WAIT_S = 10.0
 _CALL_WAIT_S = 60.0
+_OPEN_WAIT_S = 10.0
 _SETTINGS = ("base_url", "connect_timeout_s", "silence_timeout_s", "max_record_bytes")
 
 
 class _Sealed:
     """A turn on its way to a worker, with key and token: a repr or a log shows nothing of it.
 
-    Dask can log each message, as bytes; the key cannot be read in compressed ones. This does not protect
-    against somebody who listens on the network: for that a cluster has TLS.
+    Dask can log each message as bytes; compression hides the key there. Against listeners there is TLS.
     """
 
     def __init__(self, content: JSON) -> None:
@@ -87,31 +81,23 @@ def seal(client: AsyncHaloClient, token: str | None, config: str, body: JSON, tr
 class WorkerSender:
     """What one run has in a worker's process: its clients, and the streams that run.
 
-    All of it is on the I/O thread, however many threads the worker has, so any number of streams run side by
-    side, and Dask's own loop and tasks do not wait for them.
+    All of it is on the I/O thread, so any number of streams run side by side, and Dask waits for none.
     """
 
     def __init__(self, run: str) -> None:
         self.token = uuid4().hex  # identifies this process, also when another is started in its place
         self.ended = threading.Event()
         self.tickets: set[str] = set()  # of the turns that were started here
+        self.heard_at = time.monotonic()
         self._run = run
-        self._heard_at = time.monotonic()
         self._streams: set[asyncio.Task[Any]] = set()
         self._clients: dict[str, AsyncHaloClient] = {}
-        self._lag: Lag | None = None
-        self._watching: asyncio.Task[None] | None = None
-
-    async def renew(self) -> None:
-        """The run is still there."""
-        self._heard_at = time.monotonic()
-        if self._watching is None:
-            self._lag = Lag()
-            self._watching = asyncio.create_task(self._watch())
+        self._lag = Lag()
+        self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         """End everything when the process that runs the evaluation is gone."""
-        while (left_s := self._heard_at + LEASE_S - time.monotonic()) > 0:  # noqa: ASYNC110
+        while (left_s := self.heard_at + LEASE_S - time.monotonic()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left_s)
         await self.aclose()
 
@@ -120,7 +106,7 @@ class WorkerSender:
         if self.ended.is_set() or ticket in self.tickets:
             return None
         self.tickets.add(ticket)
-        self._heard_at = time.monotonic()
+        self.heard_at = time.monotonic()
         turn, outcome = sealed.opened(), Outcome()
         stream = asyncio.current_task()
         assert stream is not None, "coroutines run in tasks"
@@ -156,9 +142,9 @@ class WorkerSender:
         for client in self._clients.values():
             await client.aclose()
         self._clients.clear()
-        if self._watching is not None and self._watching is not asyncio.current_task():
+        if self._watching is not asyncio.current_task():
             self._watching.cancel()
-        return self._lag.end() if self._lag is not None else None
+        return self._lag.end()
 
 
 senders: dict[str, WorkerSender] = {}
@@ -170,17 +156,26 @@ def _version() -> str:
     return str(sys.modules[__name__.partition(".")[0]].__version__)
 
 
-async def installed() -> dict[str, Any]:
-    """What a worker has of what is needed."""
-    missing = [name for name in ("aiohttp",) if importlib.util.find_spec(name) is None]
-    return {"version": _version(), "missing": missing}
+async def installed() -> str:
+    """A worker's version of the package; raises ImportError if it lacks what sending needs."""
+    importlib.import_module("aiohttp")
+    return _version()
 
 
-async def open_sender(run: str) -> dict[str, Any]:
-    """Have a sender for that run in this process, and renew its lease."""
-    sender = senders.setdefault(run, WorkerSender(run))
-    await asyncio.wrap_future(spawn(sender.renew()))
-    return {**await installed(), "token": sender.token}
+async def open_sender(run: str, version: str) -> str | None:
+    """Have a sender for that run in this process, or renew its lease; returns its token.
+
+    Returns None if the package has another version.
+    """
+    if await installed() != version:
+        return None
+
+    async def opened() -> str:
+        sender = senders.get(run) or senders.setdefault(run, WorkerSender(run))
+        sender.heard_at = time.monotonic()
+        return sender.token
+
+    return await asyncio.wrap_future(spawn(opened()))
 
 
 async def send_turn(run: str, token: str, ticket: str, sealed: _Sealed) -> dict[str, Any] | None:
@@ -215,14 +210,13 @@ def check_use(cluster: object, clients: Mapping[str, AsyncHaloClient], concurren
     check_installed("An evaluation on a Dask cluster", "dask", "distributed")
     from distributed import Client
 
+    wrong = ""
     if not isinstance(cluster, Client):
         wrong = f"on must be a distributed.Client, not {type(cluster).__name__}"
     elif cluster.asynchronous:
         wrong = "The Dask client is asynchronous (aevaluate takes a synchronous one too)"
     elif cluster.status != "running":
         wrong = f"The Dask client is not connected (it is {cluster.status})"
-    else:
-        wrong = ""
     if wrong:
         raise UsageError(f"{wrong}. Nothing was sent; give a synchronous, connected Client(cluster).")
     if concurrency > MAX_CONCURRENCY:
@@ -266,9 +260,7 @@ def _unfit(answer: Any) -> str:
     """Why a worker that gave this answer cannot send; empty when it can."""
     if isinstance(answer, Exception):
         return f"cannot use halo_notebook ({_why(answer)})"
-    if answer["version"] != _version():
-        return f"has halo_notebook {answer['version']} and not {_version()}"
-    return f"lacks {', '.join(answer['missing'])}" if answer["missing"] else ""
+    return "" if answer == _version() else f"has halo_notebook {answer} and not {_version()}"
 
 
 def _why(error: Exception) -> str:
@@ -276,13 +268,12 @@ def _why(error: Exception) -> str:
 
 
 async def _on_cluster(cluster: Client, call: Callable[[], Awaitable[T]]) -> T:
-    """Await the result of a method of Dask's client, on that client's own loop: there it does not block."""
+    """Call a method of Dask's client on that client's own loop, where it does not block."""
 
     async def called() -> T:
         return await call()
 
-    coroutine = called()
-    loop: Any = cluster.loop
+    coroutine, loop = called(), cast("Any", cluster.loop)
     try:
         future = asyncio.run_coroutine_threadsafe(coroutine, loop.asyncio_loop)
     except RuntimeError:  # the loop is closed
@@ -309,7 +300,6 @@ class _Worker:
     held: Future[None]  # its task
     renewed_at: float
     busy: int = 0
-    given: int = 0
 
 
 class ClusterSender:
@@ -321,7 +311,6 @@ class ClusterSender:
         self._run = uuid4().hex
         self._workers: dict[str, _Worker] = {}  # by address
         self._changed = asyncio.Event()  # set when there are workers, or never will be
-        self._opening: dict[str, asyncio.Task[None]] = {}
         self._calls: dict[asyncio.Task[dict[str, Any]], str] = {}  # the turns that run, and where
         self._watching = asyncio.create_task(self._watch())
         self._stopping: asyncio.Task[float | None] | None = None
@@ -357,7 +346,7 @@ class ClusterSender:
             except HaloError as error:
                 outcome.fail(error)
                 return
-            worker = min(self._workers.values(), key=lambda each: (each.busy, each.given), default=None)
+            worker = min(self._workers.values(), key=lambda each: each.busy, default=None)
             if worker is None:
                 outcome.again_s = 0.0
                 return
@@ -376,7 +365,6 @@ class ClusterSender:
         )
         self._calls[call] = worker.address
         worker.busy += 1
-        worker.given += 1
         try:
             await asyncio.wait([call])
         except asyncio.CancelledError:
@@ -419,57 +407,42 @@ class ClusterSender:
             for call, address in self._calls.items():
                 if address not in present:
                     call.cancel()
-            for address in present - self._opening.keys():
-                worker = self._workers.get(address)
-                if worker is None or worker.renewed_at + _RENEW_EVERY_S < time.monotonic():
-                    self._opening[address] = asyncio.create_task(self._open(address))
-            if not self._workers and self._opening:
-                # All of them before the first turn, or the first one would get all turns.
-                await asyncio.wait(list(self._opening.values()), timeout=_OPEN_WAIT_S)
+            # All of them before the first turn, or the first one would get all turns.
+            await asyncio.gather(*map(self._open, present))
             if self._workers or self._is_closed():
                 self._changed.set()
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _addresses(self) -> set[str]:
         """The workers that are present; none when nobody can say."""
-        if self._is_closed():  # and its loop with it
-            return set()
-        try:
-            async with asyncio.timeout(_CALL_WAIT_S):
-                return set(await _on_cluster(self._cluster, self._cluster.nthreads))
-        except Exception:  # noqa: BLE001  # whatever Dask raises
-            return set()
+        if not self._is_closed():  # and its loop with it
+            with contextlib.suppress(Exception):  # whatever Dask raises
+                async with asyncio.timeout(_CALL_WAIT_S):
+                    return set(await _on_cluster(self._cluster, self._cluster.nthreads))
+        return set()
 
     async def _open(self, address: str) -> None:
-        """Have a sender there, or renew its lease."""
-        try:
-            async with asyncio.timeout(_CALL_WAIT_S):
-                answer: Any = (await _run_on(self._cluster, [address], open_sender, self._run)).get(address)
-                if _unfit(answer):
-                    return  # it is tried again
-                known = self._workers.get(address)
-                if known is not None and known.token == answer["token"]:
-                    known.renewed_at = time.monotonic()
-                    return
-                held = await self._hold(address, answer["token"])
+        """Have a sender there, or renew its lease when it is time. What fails is tried again."""
+        known = self._workers.get(address)
+        if known is not None and known.renewed_at + _RENEW_EVERY_S > time.monotonic():
+            return
+        with contextlib.suppress(Exception):  # whatever Dask raises
+            async with asyncio.timeout(_OPEN_WAIT_S):
+                answers = await _run_on(self._cluster, [address], open_sender, self._run, _version())
+            token = answers[address]
+            if known is not None and known.token == token:
+                known.renewed_at = time.monotonic()
+            elif isinstance(token, str):
                 if known is not None:
                     self._drop(address)  # another process is in its place
-                self._workers[address] = _Worker(address, answer["token"], held, time.monotonic())
-        except Exception:  # noqa: BLE001  # whatever Dask raises; it is tried again
-            return
-        finally:
-            del self._opening[address]
+                self._workers[address] = _Worker(address, token, self._hold(address, token), time.monotonic())
 
-    async def _hold(self, address: str, token: str) -> Future[None]:
+    def _hold(self, address: str, token: str) -> Future[None]:
         """Keep the worker from being closed as idle, until the returned future is released."""
-
-        async def submitted() -> Future[None]:
-            # Done there and only there, once.
-            place: dict[str, Any] = {"workers": [address], "allow_other_workers": False, "retries": 0}
-            key = f"halo-evaluation-{uuid4().hex}"
-            return self._cluster.submit(hold_worker, self._run, token, key=key, pure=False, **place)
-
-        return await _on_cluster(self._cluster, submitted)
+        # Done there and only there, once.
+        place: dict[str, Any] = {"workers": [address], "allow_other_workers": False, "retries": 0}
+        key = f"halo-evaluation-{uuid4().hex}"
+        return self._cluster.submit(hold_worker, self._run, token, key=key, pure=False, **place)
 
     def _stop(self) -> asyncio.Task[float | None]:
         """Have all workers stop, once."""
@@ -479,13 +452,10 @@ class ClusterSender:
 
     async def _close_senders(self) -> float | None:
         self._watching.cancel()
-        for opening in self._opening.values():
-            opening.cancel()
-        addresses = list(self._workers.keys() | self._opening.keys() | set(self._calls.values()))
         lags: list[float] = []
         with contextlib.suppress(Exception):  # whatever Dask raises: a lease ends in any case
             async with asyncio.timeout(STOP_WAIT_S):
-                answers = await _run_on(self._cluster, addresses, close_sender, self._run)
+                answers = await _run_on(self._cluster, None, close_sender, self._run)
                 lags = [lag for lag in answers.values() if isinstance(lag, float)]
         for address in list(self._workers):
             self._drop(address)

@@ -1,9 +1,9 @@
 """A Halo agent as a model of inspect_ai: `model="halo/<agent id>"`.
 
 - A list of messages is a conversation. Its first `generate` starts a session, which the assistant's message
-  names under ``metadata["halo"]``; a later `generate` whose messages contain that one continues the session
-  and sends only what came after. Messages that belong to no session are sent as `conversation_history`. A
-  session that has continued elsewhere is refused: it knows more than the messages say.
+  names under ``metadata["halo"]``; a later `generate` with that message continues the session and sends only
+  what came after. Messages that belong to no session are sent as `conversation_history`. A session that has
+  continued elsewhere is refused: it knows more than the messages say.
 - What cannot be sent as it is meant (a system message, tools, audio) is an error, and nothing is sent; a
   setting that Halo does not know (temperature) is ignored, with a warning.
 - A message that may have arrived is not sent again, whatever inspect makes of the error. inspect retries
@@ -46,16 +46,10 @@ if TYPE_CHECKING:
     from ..reply import Reply
     from ..stream import JSON
 
-DEFAULT_AGENT = "default"
-"""In ``halo/default``: the agent of HALO_AGENT_ID, or the one that Halo chooses."""
-
-STREAMS_PER_CLIENT = 10
-"""More open streams on one of httpx's clients distort the times that it measures."""
-
+DEFAULT_AGENT = "default"  # the agent of HALO_AGENT_ID, or the one that Halo chooses
+STREAMS_PER_CLIENT = 10  # more open streams on one of httpx's clients distort the times that it measures
 METADATA_KEY = "halo"
-
-MAX_LOGGED_NESTING = 100
-"""What is nested deeper is logged as JSON text: inspect cannot write a log of about 250 levels."""
+MAX_LOGGED_NESTING = 100  # deeper values are logged as JSON text: inspect cannot write about 250 levels
 
 _CLIENT_SETTINGS = ("user_id", "user_token", "connect_timeout_s", "silence_timeout_s", "max_record_bytes")
 _AGENT_ID = "name the agent in the model, as halo/<agent id>."
