@@ -55,11 +55,7 @@ def follow(
             shown by then.
     """
     reply, inbox = stream.reply, stream.inbox
-
-    def finish() -> None:
-        stream.stop()
-        screen.finish(status_words(reply, **about))
-
+    interrupted = False
     unwatch = reply.watchers.add(lambda _: inbox.wake())
     try:
         stream.open(events=False)
@@ -76,15 +72,12 @@ def follow(
                 dirty = False
                 inbox.run(when_shown)
     except KeyboardInterrupt:
-        finish()
-        raise _stopped(stream) from None
-    except BaseException:
-        finish()
-        raise
+        interrupted = True
     finally:
+        stream.stop()
+        screen.finish(status_words(reply, **about))
         unwatch()
-    finish()
-    if reply.status == "stopped" or inbox.stopped:  # a panel's Stop ends it, too
+    if interrupted or reply.status == "stopped" or inbox.stopped:  # a panel's Stop ends it, too
         raise _stopped(stream)
     return reply
 

@@ -1,7 +1,6 @@
 """The line commands: `%halo sessions`, `%halo replay FILE` and the others, one function for each.
 
-Each function takes the magics and the text after the command's name. `COMMANDS` lists them in the
-order in which `%halo help` shows them.
+`COMMANDS` lists them in the order in which `%halo help` shows them.
 """
 
 from __future__ import annotations
@@ -9,13 +8,14 @@ from __future__ import annotations
 import getpass  # by its module: a kernel replaces the function while a cell runs
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from inspect import signature
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.display import display
 
 from ..client.settings import checked_base_url, setting
+from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import ConfigError, UsageError
 from .options import did_you_mean, option_names, words
@@ -50,11 +50,9 @@ class CommandContext(Protocol):
 
     def client(self) -> HaloClient:
         """The client for the current settings."""
-        ...
 
     def send(self, prompt: str, line: str) -> None:
         """Send a message and show its reply."""
-        ...
 
 
 def run_command(magics: CommandContext, line: str) -> None:
@@ -65,17 +63,27 @@ def run_command(magics: CommandContext, line: str) -> None:
     """
     name, rest = [*line.split(maxsplit=1), "", ""][:2]
     name, rest = name.lower(), rest.strip()
-    if name in ("-h", "--help"):
-        name = "help"
+    name = "help" if name in ("-h", "--help") else name
     if not name:
         where(magics)
-    elif name in COMMANDS:
-        COMMANDS[name].run(magics, rest)
-    else:
+        return
+    if name not in COMMANDS:
         raise UsageError(
             f"%halo has no command {name!r}. Nothing was sent; "
             + did_you_mean(name, list(COMMANDS), f"the commands are {', '.join(COMMANDS)}.")
         )
+    run = COMMANDS[name].run
+    try:
+        given = [rest] if name == "ask" else words(rest)
+    except ValueError as error:
+        raise _wrong_usage(name, f"{error}. ") from None
+    try:
+        signature(run).bind(magics, *given)
+    except TypeError:
+        raise _wrong_usage(name) from None
+    if name != "ask" and not all(word.strip() for word in given):
+        raise _wrong_usage(name)
+    run(magics, *given)
 
 
 def where(magics: CommandContext) -> None:
@@ -98,16 +106,15 @@ def where(magics: CommandContext) -> None:
     )
 
 
-def _ask(magics: CommandContext, rest: str) -> None:
-    word = rest.split(maxsplit=1)[0] if rest else ""
+def _ask(magics: CommandContext, text: str) -> None:
+    word = text.split(maxsplit=1)[0] if text else ""
     names = option_names(magics.parser)
     if word.partition("=")[0] in names or (re.match(r"-[a-z]", word) and word[:2] in names):
         raise UsageError("%halo ask takes no options. Nothing was sent; use them with %%halo.")
-    magics.send(rest, "")
+    magics.send(text, "")
 
 
-def _panel(magics: CommandContext, rest: str) -> None:
-    name = _at_most_one("panel", rest)
+def _panel(magics: CommandContext, name: str | None = None) -> None:
     if not in_notebook(magics.shell):
         raise UsageError("A panel needs a notebook. Nothing was changed; %halo ask works here.")
     from ..panel.widget import ChatPanel  # heavy: needed for a panel only
@@ -115,8 +122,7 @@ def _panel(magics: CommandContext, rest: str) -> None:
     display(ChatPanel(magics.sessions.current.name if name is None else name))
 
 
-def _sessions(magics: CommandContext, rest: str) -> None:
-    _no_arguments("sessions", rest)
+def _sessions(magics: CommandContext) -> None:
     rows = [("", "name", "session id", "agent", "turns")]
     for name in magics.sessions:
         session = magics.sessions[name]
@@ -128,8 +134,7 @@ def _sessions(magics: CommandContext, rest: str) -> None:
         print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _new(magics: CommandContext, rest: str) -> None:
-    name = _at_most_one("new", rest)
+def _new(magics: CommandContext, name: str | None = None) -> None:
     before = {each: magics.sessions[each] for each in magics.sessions}
     session = magics.sessions.new(name)
     magics.sessions.use(session.name)
@@ -138,25 +143,22 @@ def _new(magics: CommandContext, rest: str) -> None:
     print(f"Session {session.name!r} starts a new conversation.{kept}")
 
 
-def _use(magics: CommandContext, rest: str) -> None:
-    session = magics.sessions.use(_arguments("use", rest, 1, 1)[0])
+def _use(magics: CommandContext, name: str) -> None:
+    session = magics.sessions.use(name)
     conversation = _shown(session.session_id) or "a new conversation"
     print(f"Turns now go to session {session.name!r} ({conversation}).")
 
 
-def _resume(magics: CommandContext, rest: str) -> None:
-    session_id, *name = _arguments("resume", rest, 1, 2)
-    client = magics.client()
-    session = magics.sessions.resume(session_id, *name, target=client.base_url)
+def _resume(magics: CommandContext, session_id: str, name: str | None = None) -> None:
+    session = magics.sessions.resume(session_id, name, target=magics.client().base_url)
     magics.sessions.use(session.name)
     print(f"Session {session.name!r} continues {_shown(session_id)}.")
 
 
-def _history(magics: CommandContext, rest: str) -> None:
+def _history(magics: CommandContext, name: str | None = None) -> None:
     from ..display.bundles import reply_bundle, turn_bundle  # heavy
     from ..display.wording import status_words
 
-    name = _at_most_one("history", rest)
     session = magics.sessions.current if name is None else magics.sessions[name]
     if not session.turns:
         print(f"Session {session.name!r} has no turns yet.")
@@ -167,14 +169,12 @@ def _history(magics: CommandContext, rest: str) -> None:
         show(magics.shell, bundle, {"halo": session.about(reply, source=turn.source)})
 
 
-def _export(magics: CommandContext, rest: str) -> None:
-    file, *name = _arguments("export", rest, 1, 2)
-    session = magics.sessions[name[0]] if name else magics.sessions.current
+def _export(magics: CommandContext, file: str, name: str | None = None) -> None:
+    session = magics.sessions.current if name is None else magics.sessions[name]
     print(f"Wrote {session.export(file)}.")
 
 
-def _connect(magics: CommandContext, rest: str) -> None:
-    url = _at_most_one("connect", rest)
+def _connect(magics: CommandContext, url: str | None = None) -> None:
     base_url = checked_base_url(url) if url is not None else magics.base_url
     if setting("api_key") is None:
         magics.api_key = _typed_key()
@@ -199,8 +199,8 @@ def _typed_key() -> str:
     return key
 
 
-def _demo(magics: CommandContext, rest: str) -> None:
-    match rest.lower():
+def _demo(magics: CommandContext, what: str) -> None:
+    match what.lower():
         case "start":
             magics.connection.demo_wanted = magics.demo_announced = True
             magics.connection.stop_replay()
@@ -213,8 +213,7 @@ def _demo(magics: CommandContext, rest: str) -> None:
             raise _wrong_usage("demo")
 
 
-def _record(magics: CommandContext, rest: str) -> None:
-    file = _arguments("record", rest, 1, 1)[0]
+def _record(magics: CommandContext, file: str) -> None:
     recorder = magics.connection.recorder
     if file.lower() == "stop":
         if recorder is None:
@@ -227,8 +226,7 @@ def _record(magics: CommandContext, rest: str) -> None:
         print(f"Recording to {recorder.path.name!r}{after}. %halo record stop ends it.")
 
 
-def _replay(magics: CommandContext, rest: str) -> None:
-    given = _arguments("replay", rest, 1, 2)
+def _replay(magics: CommandContext, *given: str) -> None:
     paces = [word.removeprefix("--") for word in given if word in ("--fast", "--step")]
     files = [word for word in given if not word.startswith("--")]
     if len(files) != 1 or len(paces) + 1 != len(given):
@@ -247,8 +245,7 @@ def _replay(magics: CommandContext, rest: str) -> None:
     print(f"{recording} answers from now on, {_PACES[replay.pace]}. %halo replay stop ends it.")
 
 
-def _step(magics: CommandContext, rest: str) -> None:
-    _no_arguments("step", rest)
+def _step(magics: CommandContext) -> None:
     replay = magics.connection.replay
     if replay is None or replay.pace != "step":
         raise UsageError("No replay runs step by step. Nothing was changed; run %halo replay FILE --step.")
@@ -256,8 +253,7 @@ def _step(magics: CommandContext, rest: str) -> None:
         print("No turn waits for a step just now.")
 
 
-def _status(magics: CommandContext, rest: str) -> None:
-    _no_arguments("status", rest)
+def _status(magics: CommandContext) -> None:
     sessions = magics.sessions
     state: dict[str, JSON] = {"current_session": sessions.current.name}
     state["sessions"] = {name: sessions[name].summary() for name in sessions}
@@ -274,25 +270,21 @@ def _status(magics: CommandContext, rest: str) -> None:
             "error": recorder.error,
         }
     if (replay := magics.connection.replay) is not None:
-        state["replay"] = {
-            "file": str(replay.path),
-            "exchanges": len(replay.exchanges),
-            "pace": replay.pace,
-        }
+        file, exchanges = str(replay.path), len(replay.exchanges)
+        state["replay"] = {"file": file, "exchanges": exchanges, "pace": replay.pace}
     show_json(magics.shell, state, "halo status")
 
 
-def _help(magics: CommandContext, rest: str) -> None:
+def _help(magics: CommandContext, *_: str) -> None:
     print(magics.help_text)
 
 
-@dataclass(frozen=True)
-class Command:
-    """A line command: its form in `%halo help`, what it does, and the function that does it."""
+class Command(NamedTuple):
+    """A line command: its form in `%halo help`, what it does, and its function, which takes its words."""
 
     form: str
     meaning: str
-    run: Callable[[CommandContext, str], None]
+    run: Callable[..., None]
 
 
 COMMANDS = {
@@ -325,27 +317,8 @@ def commands_help() -> str:
     return "\n".join(["line commands:", *shown])
 
 
-def _arguments(command: str, rest: str, least: int, most: int) -> list[str]:
-    try:
-        given = words(rest)
-    except ValueError as error:
-        raise _wrong_usage(command, f"{error}. ") from None
-    if not least <= len(given) <= most or not all(word.strip() for word in given):
-        raise _wrong_usage(command)
-    return given
-
-
 def _wrong_usage(command: str, why: str = "") -> UsageError:
     return UsageError(f"{why}Usage: %halo {COMMANDS[command].form}. Nothing was changed.")
-
-
-def _at_most_one(command: str, rest: str) -> str | None:
-    given = _arguments(command, rest, 0, 1)
-    return given[0] if given else None
-
-
-def _no_arguments(command: str, rest: str) -> None:
-    _arguments(command, rest, 0, 0)
 
 
 def _recorded(recorder: Recorder) -> str:
@@ -356,6 +329,4 @@ def _recorded(recorder: Recorder) -> str:
 
 def _shown(text: str | None) -> str:
     """A name or id as it may be printed: ids come from the server."""
-    from ..display.text import one_line
-
     return one_line(text or "", 60)

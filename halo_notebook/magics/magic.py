@@ -32,7 +32,6 @@ from .template import expand
 if TYPE_CHECKING:
     import argparse
     from contextlib import AbstractContextManager
-    from types import CodeType
 
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
@@ -75,6 +74,8 @@ class _AskLine(EscapedCommand):
 
 
 _CONTEXT_HELP = "variable to send as context: an entry {label, value}, a value, or a DataFrame; repeatable"
+_VARIABLES = {"fields": "custom_fields", "history": "conversation_history", "behavior": "behavior_context"}
+"""The options that name a variable, and the fields that its value is sent in."""
 _IMAGE_HELP = "image to send: a file, a URL, or a variable that holds one; repeatable"
 
 
@@ -153,9 +154,9 @@ class HaloMagics(Magics):
     @magic_arguments()
     @argument("-s", "--session", metavar="NAME", action=Once, help="session to continue; created if new")
     @argument("--new", action="store_true", help="start a new conversation in that session")
-    @argument("-a", "--agent", metavar="ID", action=Once, help="agent that answers")
-    @argument("-u", "--user", metavar="ID", action=Once, help="user id to send")
-    @argument("--company", metavar="ID", action=Once, help="company id to send")
+    @argument("-a", "--agent", dest="agent_id", metavar="ID", action=Once, help="agent that answers")
+    @argument("-u", "--user", dest="user_id", metavar="ID", action=Once, help="user id to send")
+    @argument("--company", dest="company_id", metavar="ID", action=Once, help="company id to send")
     @argument("-m", "--mode", metavar="MODE", action=Once, help="chat, voice, video or livehelp")
     @argument("-c", "--context", metavar="VAR", action="append", help=_CONTEXT_HELP)
     @argument("-f", "--fields", metavar="VAR", action=Once, help="variable (a dict) sent as custom fields")
@@ -185,7 +186,8 @@ class HaloMagics(Magics):
         options = read_options(self.parser, line)
         message = prompt.strip("\n")
         if not options.raw:
-            message = expand(message, self._value)
+            spaces = self.shell.user_global_ns, self.shell.user_ns
+            message = expand(message, lambda code: eval(code, *spaces))  # noqa: S307
         fields = self._fields(options)
         client = self.client(options.timeout)
         recorder = self.connection.recorder
@@ -242,17 +244,8 @@ class HaloMagics(Magics):
             follow(stream, screen, pacer, when_shown=ask_for_step, source=source, session=session.name)
 
     def _fields(self, options: argparse.Namespace) -> Any:
-        fields: dict[str, Any] = {
-            "agent_id": options.agent,
-            "user_id": options.user,
-            "company_id": options.company,
-            "mode": options.mode,
-        }
-        for option, name in (
-            ("fields", "custom_fields"),
-            ("history", "conversation_history"),
-            ("behavior", "behavior_context"),
-        ):
+        fields = {name: getattr(options, name) for name in ("agent_id", "user_id", "company_id", "mode")}
+        for option, name in _VARIABLES.items():
             if (variable := getattr(options, option)) is not None:
                 fields[name] = self._variable(variable, f"--{option}")
         if options.context:
@@ -260,10 +253,6 @@ class HaloMagics(Magics):
         if options.image:
             fields["images"] = [image_url(self._image(word)) for word in options.image]
         return fields
-
-    def _value(self, code: CodeType) -> Any:
-        """The value of an expression in the notebook, which may be awaitable."""
-        return eval(code, self.shell.user_global_ns, self.shell.user_ns)  # noqa: S307
 
     def _variable(self, name: str, option: str) -> Any:
         try:
@@ -285,17 +274,14 @@ class HaloMagics(Magics):
         """The client for the current settings."""
         client = self.connection.client(timeout_s)
         if self.connection.uses_demo:
-            self._announce_demo()
+            if not self.demo_announced and self.connection.demo_wanted is None:
+                show_line(
+                    self.shell,
+                    "No HALO_API_KEY is set, so the demo agent answers: scripted, on this machine. "
+                    "%halo connect asks for a key.",
+                )
+            self.demo_announced = True
         return client
-
-    def _announce_demo(self) -> None:
-        if not self.demo_announced and self.connection.demo_wanted is None:
-            show_line(
-                self.shell,
-                "No HALO_API_KEY is set, so the demo agent answers: scripted, on this machine. "
-                "%halo connect asks for a key.",
-            )
-        self.demo_announced = True
 
     def _ask_for_step(self, reply: Reply) -> None:
         """Ask for Enter when the replay that answers this cell has paused at a step."""

@@ -8,19 +8,17 @@ closing pair after which it compiles.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import CodeType
 from typing import Any
 
 from ..concurrency import usercode
+from ..display.text import one_line
 from ..errors import UsageError
 
 
 def expand(prompt: str, evaluate: Callable[[CodeType], Any]) -> str:
     """Return `prompt` with each `{{ expression }}` replaced by its value as text.
-
-    Args:
-        prompt: the text as typed.
-        evaluate: returns the value of compiled code.
 
     Raises:
         UsageError: when a name is unknown or an expression fails; the message quotes it.
@@ -32,38 +30,33 @@ def expand(prompt: str, evaluate: Callable[[CodeType], Any]) -> str:
     at = 0
     while (start := prompt.find("{{", at)) >= 0:
         found = _expression(prompt, start)
+        end = start + 2
         if found is None:
-            parts.append(prompt[at : start + 2])
-            at = start + 2
-            continue
-        source, code, end = found
-        parts += [prompt[at:start], _value(source, code, evaluate)]
+            parts.append(prompt[at:end])
+        else:
+            source, code, end = found
+            parts += [prompt[at:start], _value(source, code, evaluate)]
         at = end
-    parts.append(prompt[at:])
-    return "".join(parts)
+    return "".join([*parts, prompt[at:]])
 
 
 def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
     """The expression that starts at `start`: its source, code and end; None if there is none."""
-    problem: Exception | None = None
     first = end = prompt.find("}}", start)
     while end >= 0:
         source = prompt[start + 2 : end].strip()
         if not source and end == first:
             return None
-        try:
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
             return source, compile(source, "<prompt>", "eval"), end + 2
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            problem = problem or error
         end = prompt.find("}}", end + 1)
         if end - start > 2_000:  # too long for an expression, and each attempt compiles it again
             break
-    if problem is None:
+    if first < 0:
         return None
-    source = prompt[start + 2 : first].strip()
     raise UsageError(
-        f"{{{{ {_shown(source)} }}}} is not a Python expression. Nothing was sent; fix it, or use --raw to "
-        "send braces as typed."
+        f"{_quoted(prompt[start + 2 : first])} is not a Python expression. Nothing was sent; fix it, or use "
+        "--raw to send braces as typed."
     )
 
 
@@ -75,16 +68,14 @@ def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> 
         name = getattr(error, "name", None)
         if isinstance(error, NameError) and name in code.co_names:
             raise UsageError(
-                f"There is no {name!r} in this notebook, but the prompt uses it in "
-                f"{{{{ {_shown(source)} }}}}. Nothing was sent; define it, or use --raw to send braces as "
-                "typed."
+                f"There is no {name!r} in this notebook, but the prompt uses it in {_quoted(source)}. "
+                "Nothing was sent; define it, or use --raw to send braces as typed."
             ) from None
         raise UsageError(
-            f"{{{{ {_shown(source)} }}}} raised {type(error).__name__}: {_shown(str(error), 200)}. "
-            "Nothing was sent; fix the expression."
+            f"{_quoted(source)} raised {type(error).__name__}: {one_line(str(error))}. Nothing was sent; fix "
+            "the expression."
         ) from None
 
 
-def _shown(text: str, limit: int = 60) -> str:
-    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+def _quoted(source: str) -> str:
+    return f"{{{{ {one_line(source, 60)} }}}}"
