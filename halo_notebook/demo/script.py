@@ -6,6 +6,7 @@ none are documented. It does not know how replies are sent.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import secrets
@@ -252,79 +253,43 @@ remember as a real one does. Try one of these:
 """
 
 
-# A chapter of the long answer: title | team, what the team looks at | what for, and our advice.
+# A chapter of the long answer: title | team, and below it what the team looks at | what for.
 _CHAPTERS = """\
 Start with one question | product team
 the question itself | what they will do differently tomorrow
-Analytics goes wrong long before the first event is sent. Teams list everything that could be measured, wire
-it all up, and drown. A better start is a single question whose answer would change a decision, written down
-where all can read it, with a date on which it will be answered.
 
 Name events well | engineering team
 the list of event names | which actions of a user are worth a name
-A name outlives the person who chose it. Use a noun and a verb in the past tense, keep to lower case, and
-never put a value into the name: the plan belongs in a property, not in an event called after it. Review names
-like code, since renaming them later splits every chart in two.
 
 Decide what a user is | data team
 the count of distinct users | whether two visits were made by one person
-Somebody reads your site on a phone, signs up on a laptop and comes back at work. That is one user or three,
-depending on how identities are joined. Choose one rule, apply it at the moment of sign-up, and accept that
-visits before it stay anonymous.
 
 Measure activation | growth team
 the activation rate | how many newcomers reach the point where the product helps them
-Activation is the first moment at which a newcomer gets what they came for: a first chart shared, a first
-invoice sent. It should happen within days, and it should predict who stays. If it does neither, you have
-picked a step that is easy to count and not the one that matters.
 
 Read a funnel from the end | design team
 the largest drop in the funnel | where people give up
-Most people read funnels from the top, where the numbers are large. The steps near the end hold those who
-wanted your product most, so a loss there is the dearest. Begin with the last step, fix what is broken, and
-walk upwards only when nothing more can be gained.
 
 Look at cohorts, not averages | leadership
 retention by sign-up week | whether newer customers stay longer than older ones
-An average mixes people who came yesterday with those who have been here for years, so it moves for reasons
-that have nothing to do with the product. Group customers by the week in which they came, draw a line for
-each, and see whether the lines flatten higher than before.
 
 Segment with restraint | marketing team
 the few segments that behave differently | who gets value and who does not
-With enough segments something always looks striking. Decide in advance which three you believe in, such as
-company size, channel and role, and leave the rest alone. A difference that you did not expect is a question
-for the next quarter, not a finding for this one.
 
 Run honest experiments | experimentation group
 the difference between two variants | whether a change caused what followed it
-An experiment needs a size, a length and one measure, all fixed before it starts. Stopping as soon as the
-result looks good finds effects that are not there. When traffic is too thin for a test, say so, ship the
-change on judgement, and watch what happens.
 
 Keep the data clean | platform team
 the share of events that fail validation | how far the numbers can be trusted
-Bad data rarely announces itself. A release renames a property, a bot signs up four hundred times, a clock in
-a test device runs a year ahead. Check events against their plan as they arrive, count what fails, and let
-someone be woken when that count jumps.
 
 Respect privacy | legal and security team
 the list of fields that can identify a person | what they could not explain to a customer
-Collect less than you are allowed to. Leave out names, free text and precise places unless a decision depends
-on them, delete raw events on a schedule, and write down who may look. Trust is slow to earn, and no chart is
-worth losing it.
 
 Share what you learn | whole company
 the short note that goes out on Monday | what the rest of the company should know
-A dashboard that nobody opens is a cost. Send a note instead: one chart, three sentences, one decision. Say
-what surprised you and what you still do not know. People who read such a note each week begin to ask better
-questions, which is the point of the exercise.
 
 Prune every quarter | owner of the tracking plan
 the list of events and dashboards without readers | what can be switched off
-Plans only grow unless someone cuts them. Once a quarter list the events that no chart has used and the
-dashboards that no one has opened, announce the date of their end, and remove them. What is left is easier to
-find, cheaper to keep and more likely to be right.
 """
 _PRACTICES = """\
 In practice the {team} looks at {subject} once a week and asks {question}. Half an hour is enough when the
@@ -366,27 +331,23 @@ once its effect shows.
 """
 
 
-def _paragraphs(texts: str) -> list[str]:
-    return [" ".join(text.splitlines()) for text in texts.strip().split("\n\n")]
-
-
 def _long_answer(request: dict[str, JSON], session: Conversation) -> str:
-    chapters = _CHAPTERS.strip().split("\n\n")
-    practices, warnings, checks = map(_paragraphs, (_PRACTICES, _WARNINGS, _CHECKS))
+    chapters = [chapter.splitlines() for chapter in _CHAPTERS.strip().split("\n\n")]
+    practices, warnings, checks = (
+        itertools.cycle(" ".join(text.splitlines()) for text in texts.strip().split("\n\n"))
+        for texts in (_PRACTICES, _WARNINGS, _CHECKS)
+    )
     answer = (
         "# A field guide to product analytics\n\n"
         f"You asked for a long answer, so here are {len(chapters)} short chapters. Each says what to do, "
         "how it looks in practice, and what tends to go wrong.\n\n"
     )
-    for number, chapter in enumerate(chapters):
-        heading, focus, *advice = chapter.splitlines()
+    for number, (heading, focus) in enumerate(chapters, start=1):
         title, team = heading.split(" | ")
         subject, question = focus.split(" | ")
-        practice, warning, check = (
-            texts[number % len(texts)].format(subject=subject, question=question, team=team)
-            for texts in (practices, warnings, checks)
-        )
-        answer += f"## {number + 1}. {title}\n\n{' '.join(advice)}\n\n{practice}\n\n{warning} {check}\n\n"
+        advice = f"{next(practices)}\n\n{next(practices)}\n\n{next(warnings)} {next(checks)}"
+        answer += f"## {number}. {title}\n\n"
+        answer += advice.format(subject=subject, question=question, team=team) + "\n\n"
     return answer + (
         "## In short\n\nAsk one question, name things well, count people with care, read from the end, and "
         "tell others what you found. Everything else is detail, and detail can be looked up.\n"

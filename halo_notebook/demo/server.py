@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
 from itertools import chain
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h11
 
@@ -209,64 +209,54 @@ class _ServerThread:
             reader, writer = await asyncio.open_connection(sock=client)
             try:
                 http = h11.Connection(h11.SERVER)
-                while await self._serve_request(http, reader, writer):
-                    pass
+                reusable = True
+                while reusable and (answer := await self._next_answer(http, reader)) is not None:
+                    reusable = await _deliver(answer, http, reader, writer)
                 writer.close()
                 await writer.wait_closed()
             finally:
                 writer.transport.abort()
 
-    async def _serve_request(
-        self, http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
-        """Answer one request; return whether the connection can be used for another."""
+    async def _next_answer(self, http: h11.Connection, reader: asyncio.StreamReader) -> Answer | None:
+        """Wait for the next request, and return what to send for it; None if the client has left."""
+        method, target, headers, body = "", "", dict[str, str](), bytearray()
         try:
-            request = await _receive(http, reader)
+            while True:
+                match http.next_event():
+                    case h11.NEED_DATA:
+                        http.receive_data(await reader.read(65536))
+                    case h11.Request() as request:
+                        method, target = request.method.decode(), request.target.decode("latin-1")
+                        headers = {
+                            name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
+                        }
+                    case h11.Data(data=data):
+                        body += data
+                    case h11.EndOfMessage():
+                        return self._answer(method, target, headers, bytes(body))
+                    case _:
+                        return None
         except h11.RemoteProtocolError as error:
-            answer = error_answer(error.error_status_hint, f"This is not an HTTP/1.1 request: {error}")
-        else:
-            if request is None:
-                return False
-            answer = self._answer(*request)
-            if request[0] == "HEAD":
-                answer = replace(answer, steps=())
-        return await _deliver(answer, http, reader, writer)
-
-
-async def _receive(
-    http: h11.Connection, reader: asyncio.StreamReader
-) -> tuple[str, str, dict[str, str], bytes] | None:
-    """Wait for the next request: method, target, headers and body; None if the client has left."""
-    method, target, headers, body = "", "", dict[str, str](), bytearray()
-    while True:
-        match http.next_event():
-            case h11.NEED_DATA:
-                http.receive_data(await reader.read(65536))
-            case h11.Request() as request:
-                method, target = request.method.decode(), request.target.decode("latin-1")
-                headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
-            case h11.Data(data=data):
-                body += data
-            case h11.EndOfMessage():
-                return method, target, headers, bytes(body)
-            case _:
-                return None
+            return error_answer(error.error_status_hint, f"This is not an HTTP/1.1 request: {error}")
 
 
 async def _deliver(
     answer: Answer, http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> bool:
-    """Send an answer; return whether the connection can be used again. Raise OSError if the client leaves."""
+    """Send an answer; return whether the connection can be used again.
+
+    If the client leaves, or sends something although its answer has not ended, this task is cancelled.
+    """
     loop = asyncio.get_running_loop()
     due = loop.time() + answer.after_s
-    departure = loop.create_task(_departure(reader))
+    watching = loop.create_task(_cancel_on_departure(reader, asyncio.current_task()))
 
     async def send(event: h11.Event) -> None:
         writer.write(http.send(event) or b"")
         await writer.drain()
 
     try:
-        await _pause(departure, until=due)
+        await asyncio.sleep(answer.after_s)
         if answer.status is not None:
             reason = HTTPStatus(answer.status).phrase.encode()
             await send(h11.Response(status_code=answer.status, headers=list(answer.headers), reason=reason))
@@ -276,7 +266,7 @@ async def _deliver(
                         due += step  # on a schedule, so that delays do not add up
                     else:
                         await send(h11.Data(data=step_bytes(step)))
-                    await _pause(departure, until=due)
+                    await asyncio.sleep(due - loop.time())  # also lets the other connections run
             except OSError:
                 raise
             except Exception as error:  # noqa: BLE001 - a caller's `reply` may fail in any way
@@ -285,31 +275,21 @@ async def _deliver(
             if answer.ending == "end":
                 await send(h11.EndOfMessage())
         if answer.ending == "silence":
-            await _pause(departure, until=None)
+            await asyncio.Event().wait()
     finally:
-        departure.cancel()
-        await asyncio.wait({departure})
+        watching.cancel()
+        await asyncio.wait({watching})
     if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
         return False
     http.start_next_cycle()
     return True
 
 
-async def _departure(reader: asyncio.StreamReader) -> None:
-    """Return when the client leaves, or sends something although its answer has not ended."""
+async def _cancel_on_departure(reader: asyncio.StreamReader, task: asyncio.Task[Any] | None) -> None:
     with suppress(OSError):
         await reader.read(1)
-
-
-async def _pause(departure: asyncio.Task[None], *, until: float | None) -> None:
-    """Wait until a time on the loop's clock, or for ever; raise if the client leaves."""
-    delay = None if until is None else until - asyncio.get_running_loop().time()
-    if delay is not None and delay <= 0:
-        await asyncio.sleep(0)  # let the other connections run
-    else:
-        await asyncio.wait({departure}, timeout=delay)
-    if departure.done():
-        raise ConnectionResetError("the client left")
+    if task is not None:
+        task.cancel()
 
 
 _SHORTEST_CHUNK, _LONGEST_CHUNK = 6, 28

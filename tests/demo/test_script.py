@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from halo_notebook.demo import cut_awkwardly
 from halo_notebook.demo.faults import FAULTS
+from halo_notebook.demo.server import cut_awkwardly
 from halo_notebook.stream import Action, ActionSummary, MalformedRecord, encode
 
 from .over_http import EVENT_TRACKING, actions_of, ask, events_of, raw_chunks, text_of
