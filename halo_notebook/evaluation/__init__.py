@@ -26,23 +26,11 @@ __all__ = [
     "read_cases",
 ]
 
-_MODULES = {
-    "cases": ("Case", "CaseTurn", "read_cases"),
-    "intervals": (
-        *("Comparison", "Interval", "TimeComparison"),
-        *("compare_passes", "compare_times", "pass_rate"),
-    ),
-    "result": ("Evaluation",),
-    "run": ("aevaluate", "evaluate"),
-}
-
 
 def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f".{module}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    modules = {"Evaluation": "result", "aevaluate": "run", "evaluate": "run"}
+    cases = ("Case", "CaseTurn", "read_cases")
+    module = modules.get(name, "cases" if name in cases else "intervals")
+    return getattr(importlib.import_module(f".{module}", __name__), name)

@@ -31,7 +31,7 @@ SKIPPED, NOT_RUN = "skipped", "not run"
 
 @dataclass(slots=True)
 class TurnState:
-    """What is held in memory of a turn that has been sent."""
+    """What is held in memory of a turn."""
 
     status: str
     at: int | None = None  # the byte of the file at which its line begins, once it has ended
@@ -39,6 +39,17 @@ class TurnState:
     elapsed_s: float | None = None
     agent_id: str | None = None
     scores: dict[str, Score] = field(default_factory=dict)
+
+    def passes(self, check: str) -> bool | None:
+        """Whether it passes a check; None where nothing can be said, and while it was not started.
+
+        An incomplete turn does not pass, unless the check has nothing to say about it in any case.
+        """
+        score = self.scores.get(check)
+        if self.status == COMPLETE:
+            return score.passed if score else None
+        says_nothing = score is not None and score.passed is None and not isinstance(score, NoVerdict)
+        return None if says_nothing or self.status == NOT_RUN else False
 
 
 class RunState:
@@ -82,20 +93,15 @@ class RunState:
                     if number == 0:
                         # The conversation starts, or starts again: what became of an earlier one is past.
                         for turn in turns.values():
-                            self._tally.subtract(passes(turn.status, each) for each in turn.scores.values())
+                            self._tally.subtract(map(turn.passes, turn.scores))
                         turns.clear()
                     turns[number] = TurnState(INTERRUPTED)  # until it is known to have ended in another way
                 case "refused":
                     turns.pop(number, None)
                 case "turn":
-                    reply = line.get("reply") or {}
-                    turns[number] = TurnState(
-                        str(line.get("status")),
-                        at,
-                        reply.get("first_text_s"),
-                        reply.get("elapsed_s"),
-                        reply.get("agent_id"),
-                    )
+                    reply: dict[str, Any] = line.get("reply") or {}
+                    figures = {name: reply.get(name) for name in ("first_text_s", "elapsed_s", "agent_id")}
+                    turns[number] = TurnState(str(line.get("status")), at, **figures)
 
     def set_scores(self, key: str, number: int, scores: dict[str, Score]) -> None:
         """Keep what the checks found about a turn's reply."""
@@ -103,7 +109,7 @@ class RunState:
             turn = self._turns.get(key, {}).get(number)
             if turn is not None:
                 turn.scores = scores
-                self._tally.update(passes(turn.status, score) for score in scores.values())
+                self._tally.update(map(turn.passes, scores))
 
     def rescore(self) -> None:
         """Apply the checks to every reply in the file, in place of what was found before."""
@@ -117,29 +123,20 @@ class RunState:
 
     # --- What is known ---
 
-    def turn(self, conversation: Conversation, number: int) -> TurnState | None:
-        """A turn that has been sent, by its number from 0."""
-        return self._turns.get(conversation.key, {}).get(number)
-
     def turns(self, conversation: Conversation) -> list[TurnState]:
-        """Those of a conversation that have been sent, in order."""
-        return list(self._turns.get(conversation.key, {}).values())
-
-    def status(self, conversation: Conversation, number: int) -> str:
-        """What became of a turn."""
-        turns = self._turns.get(conversation.key, {})
-        if number in turns:
-            return turns[number].status
-        before = [turns[earlier].status if earlier in turns else NOT_RUN for earlier in range(number)]
-        return SKIPPED if any(status not in (COMPLETE, NOT_RUN) for status in before) else NOT_RUN
+        """The turns of a conversation in order, sent or not."""
+        sent = self._turns.get(conversation.key, {})
+        found: list[TurnState] = []
+        for number in range(len(conversation.case.turns)):
+            goes_on = not found or found[-1].status in (COMPLETE, NOT_RUN)
+            found.append(sent.get(number) or TurnState(NOT_RUN if goes_on else SKIPPED))
+        return found
 
     def first_incomplete(self, conversation: Conversation) -> tuple[str, int]:
         """The status of the first turn that is not complete, and its number; else ``complete``."""
-        for number in range(len(conversation.case.turns)):
-            status = self.status(conversation, number)
-            if status != COMPLETE:
-                return status, number
-        return COMPLETE, len(conversation.case.turns)
+        turns = self.turns(conversation)
+        incomplete = ((turn.status, number) for number, turn in enumerate(turns) if turn.status != COMPLETE)
+        return next(incomplete, (COMPLETE, len(turns)))
 
     def outcome(self, conversation: Conversation) -> str:
         """What has become of a conversation so far."""
@@ -150,8 +147,7 @@ class RunState:
     def unfinished(self, *, interrupted: bool = False) -> list[Conversation]:
         """Conversations still to run: not started, or ended by a message that certainly was not taken.
 
-        One with a turn that may have reached the agent is among them only with `interrupted`, and a
-        complete one never is.
+        With `interrupted` also those with a turn that may have reached the agent; never a complete one.
         """
         found = []
         for conversation in self.conversations.values():
@@ -173,8 +169,8 @@ class RunState:
 
     def lines(self, conversation: Conversation, file: BinaryIO) -> list[dict[str, Any] | None]:
         """The line of each turn of a conversation, None for one without, from the open file."""
-        turns = (self.turn(conversation, number) for number in range(len(conversation.case.turns)))
-        return [None if turn is None or turn.at is None else line_at(file, turn.at) for turn in turns]
+        places = (turn.at for turn in self.turns(conversation))
+        return [None if at is None else line_at(file, at) for at in places]
 
     def replies(self) -> Iterator[tuple[str, int, Reply, JSON]]:
         """The key, number, reply and expectation of each turn that has ended, in the file's order."""
@@ -190,17 +186,3 @@ class RunState:
             for at, key, number in places:
                 expect = self.conversations[key].case.expected(number)
                 yield key, number, reply_from(line_at(file, at)["reply"]), expect
-
-
-def passes(status: str, score: Score | None) -> bool | None:
-    """Whether a turn passes a check; None where nothing can be said.
-
-    An incomplete turn does not pass, unless the check has nothing to say about it in any case; a turn
-    that was not started has no result yet.
-    """
-    if status == NOT_RUN:
-        return None
-    says_nothing = score is not None and score.passed is None and not isinstance(score, NoVerdict)
-    if status != COMPLETE:
-        return None if says_nothing else False
-    return score.passed if score else None

@@ -16,7 +16,7 @@ from ..errors import InvalidRequest
 from .intervals import pass_rate, quantiles
 from .judging import NoVerdict
 from .sender import COMPLETE, FAILED, INTERRUPTED
-from .state import NOT_RUN, SKIPPED, passes
+from .state import NOT_RUN, SKIPPED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,31 +46,25 @@ def conversation_rows(
 ) -> list[dict[str, Any]]:
     """The rows of a conversation, of which the file has these lines."""
     rows = []
-    for number, (sent, line) in enumerate(zip(conversation.case.turns, lines, strict=True)):
+    turns = zip(conversation.case.turns, state.turns(conversation), lines, strict=True)
+    for number, (sent, turn, line) in enumerate(turns, 1):
         reply = line["reply"] if line else {}
-        status, turn = state.status(conversation, number), state.turn(conversation, number)
         row: dict[str, Any] = {
             "case": conversation.case.id,
             "config": conversation.config,
             "repeat": conversation.repeat,
-            "turn": number + 1,
+            "turn": number,
             "tags": list(conversation.case.tags),
-            "status": status,
+            "status": turn.status,
             "message": sent.message,
-            "text": reply.get("text"),
-            "actions": reply.get("actions"),
-            "session_id": reply.get("session_id"),
-            "agent_id": reply.get("agent_id"),
-            "first_text_s": reply.get("first_text_s"),
-            "elapsed_s": reply.get("elapsed_s"),
+            **{name: reply.get(name) for name in ("text", "actions", "session_id", "agent_id", *TIMES)},
             "queue_wait_s": line.get("queue_wait_s") if line else None,
             "retries": reply.get("retries"),
             "error": reply.get("error") or None,
         }
         for name in state.checks:
-            score = turn.scores.get(name) if turn else None
-            row[name] = passes(status, score)
-            row[f"{name} note"] = score.note if score else ""
+            row[name] = turn.passes(name)
+            row[f"{name} note"] = turn.scores[name].note if name in turn.scores else ""
         rows.append(row)
     return rows
 
@@ -90,7 +84,8 @@ def worst_rows(state: RunState, count: int) -> pd.DataFrame:
     """For each of the worst cases its worst row, see `Evaluation.worst`."""
     import pandas as pd
 
-    worst: dict[str, tuple[tuple[bool, int, float], dict[str, Any]]] = {}
+    columns = ["row", "case", "config", "repeat", "turn", "why", "text", "elapsed_s"]
+    worst: dict[str, tuple[tuple[bool, int, float], list[Any]]] = {}
     bad: Counter[str] = Counter()
     rows: Counter[str] = Counter()
     for number, row in enumerate(read_rows(state)):
@@ -102,18 +97,10 @@ def worst_rows(state: RunState, count: int) -> pd.DataFrame:
         failed = sum(row[name] is False for name in state.checks)
         rank = (row["status"] != COMPLETE, failed, row["elapsed_s"] or 0.0)
         if case not in worst or rank > worst[case][0]:
-            worst[case] = (
-                rank,
-                {
-                    "row": number,
-                    **{name: row[name] for name in ("case", "config", "repeat", "turn")},
-                    "why": reason or "among the slowest",
-                    "text": one_line(row["text"] or "", 120),
-                    "elapsed_s": row["elapsed_s"],
-                },
-            )
+            text, reason = one_line(row["text"] or "", 120), reason or "among the slowest"
+            shown = {**row, "row": number, "why": reason, "text": text}
+            worst[case] = rank, [shown[name] for name in columns]
     chosen = [row for _, row in heapq.nlargest(count, worst.values(), key=lambda ranked: ranked[0])]
-    columns = ["row", "case", "config", "repeat", "turn", "why", "text", "elapsed_s"]
     frame = pd.DataFrame(chosen, columns=columns).set_index("row")
     frame.insert(4, "bad", [f"{bad[case]} of {rows[case]}" for case in frame["case"]])
     return frame
@@ -137,17 +124,12 @@ def passes_by_case(
         raise InvalidRequest(f"No check named {check!r}. Checks: {', '.join(state.checks) or 'none'}.")
     result: dict[str, dict[str, list[bool | None]]] = {name: {} for name in state.sources}
     for conversation in state.tagged(tag):
-        by_case = result[conversation.config]
-        if state.outcome(conversation) == NOT_RUN:
-            by_case.setdefault(conversation.case.id, []).append(None)
-            continue
-        found = []
-        for number in range(len(conversation.case.turns)):
-            turn = state.turn(conversation, number)
-            found.append(passes(state.status(conversation, number), turn.scores.get(check) if turn else None))
+        found = [turn.passes(check) for turn in state.turns(conversation)]
         judged = [each for each in found if each is not None]
-        if judged:
-            by_case.setdefault(conversation.case.id, []).append(all(judged))
+        not_started = state.outcome(conversation) == NOT_RUN
+        if judged or not_started:
+            held = result[conversation.config].setdefault(conversation.case.id, [])
+            held.append(None if not_started else all(judged))
     return result
 
 
@@ -157,7 +139,7 @@ def times_by_case(state: RunState, name: str, tag: str | None = None) -> dict[st
     for conversation in state.tagged(tag):
         held = result[conversation.config].setdefault(conversation.case.id, [])
         for turn in state.turns(conversation):
-            value = turn.first_text_s if name == "first_text_s" else turn.elapsed_s
+            value: float | None = getattr(turn, name)
             if turn.status == COMPLETE and value is not None:
                 held.append(value)
     return result
@@ -181,9 +163,7 @@ def summary_frame(state: RunState, *, by_tag: bool) -> pd.DataFrame:
 
 def _summary_row(state: RunState, config: str, tag: str | None) -> dict[str, Any]:
     conversations = [each for each in state.tagged(tag) if each.config == config]
-    counts = Counter(
-        state.status(each, number) for each in conversations for number in range(len(each.case.turns))
-    )
+    counts = Counter(turn.status for each in conversations for turn in state.turns(each))
     row: dict[str, Any] = {
         "cases": len({each.case.id for each in conversations}),
         "turns": counts.total(),

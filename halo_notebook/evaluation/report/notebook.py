@@ -14,7 +14,7 @@ from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
 from ...display.wording import counted
 from ..intervals import TimeComparison
-from ..tables import TIMES, headline, notes, summary_frame, worst_rows
+from ..tables import ALL_TAGS, TIMES, headline, notes, summary_frame, worst_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +31,13 @@ _RATE = "text-align:left;vertical-align:top;padding:4px 10px;white-space:nowrap"
 def overview(state: RunState) -> str:
     """What a cell shows: the outcomes, the notes, a row per configuration, the worst cases."""
     tagged = summary_frame(state, by_tag=True)
-    has_tags = len(tagged) > len(state.sources)
-    summary = summary_frame(state, by_tag=False) if has_tags else tagged.droplevel("tag")
+    summary = tagged.xs(ALL_TAGS, level="tag")
     parts = [
         f"<p><strong>{escape(headline(state))}</strong></p>",
         *(f"<p>⚠ {escape(one_line(note, 500))}</p>" for note in notes(state)),
         _table(*_summary_cells(summary)),
     ]
-    if has_tags:
+    if len(tagged) > len(summary):
         table = _table(*_summary_cells(tagged))
         parts.append(f"<details><summary>By tag</summary>{table}</details>")
     parts.append(_worst(state))
