@@ -1,8 +1,7 @@
 """What an evaluation sends: cases, each a conversation of one or more turns.
 
 - Whatever form cases come in, each becomes one `Case`, or the error names the case and what is wrong.
-- A case's key is a digest of its content: the messages and the fields that go with them. Its id, its place
-  and its expectation can change without its being sent again.
+- A case's key is a digest of its messages and the fields that go with them, not of its id or expectation.
 """
 
 from __future__ import annotations
@@ -25,22 +24,16 @@ if TYPE_CHECKING:
     from ..stream import JSON
 
 CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
-"""Cases as a user has them, see `read_cases`."""
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _FIELDS = tuple(name for name in RequestFields.__annotations__ if name != "session_id")
-_TURN_KEYS = ("message", "expect", *_FIELDS)
-_CASE_KEYS = ("id", "turns", "expect", "tags")
 
 
 @dataclass(frozen=True, slots=True)
 class CaseTurn:
-    """One message of a case.
+    """One message of a case, with the request fields that go with it (see `RequestFields`).
 
-    Attributes:
-        message: what is sent.
-        expect: what checks get as expected; any JSON, None for nothing.
-        fields: request fields that go with this message, see `RequestFields`.
+    `expect` is what checks of its reply get as expected: any JSON, None for nothing.
     """
 
     message: str
@@ -50,13 +43,9 @@ class CaseTurn:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A conversation to have with an agent.
+    """A conversation to have with an agent: its turns, in order, in one session.
 
-    Attributes:
-        id: its name in tables.
-        turns: the messages, in order, in one session.
-        expect: what checks of the last reply get as expected; any JSON, None for nothing.
-        tags: for grouping.
+    `id` is its name in tables, and `tags` group it. `expect` is for the last reply, see `CaseTurn`.
     """
 
     id: str
@@ -98,10 +87,9 @@ def read_cases(source: CaseSource) -> list[Case]:
             dict or a `Case`; a pandas DataFrame with a row per case; or the path of a file, ``.jsonl``
             with one such item per line or ``.csv`` with a row per case.
 
-            A dict is a case of one turn, ``{message, expect, id, tags}`` with request fields (see
-            `RequestFields`) beside them, or of several, ``{turns, expect, id, tags}``, in which a
-            turn is a message or ``{message, expect}`` with request fields. Columns are named like
-            these keys; in a CSV, `tags` are separated by ``;`` and `turns` is a JSON list.
+            A dict is ``{message, expect, id, tags}`` with request fields beside them, or ``{turns, expect,
+            id, tags}``, in which a turn is a message or ``{message, expect}`` with request fields. Columns
+            are named like these keys; in a CSV, `tags` are separated by ``;`` and `turns` is a JSON list.
 
     Raises:
         InvalidRequest: naming the case, before anything is sent.
@@ -121,18 +109,18 @@ def read_cases(source: CaseSource) -> list[Case]:
         raise InvalidRequest(
             f"The cases are {type(source).__name__}. Nothing was sent; give a list or a file."
         )
-    cases = [_case(item, number) for number, item in enumerate(items, 1)]
+    cases: dict[str, Case] = {}
+    for number, item in enumerate(items, 1):
+        case = _case(item, number)
+        if case.id in cases:
+            both = f"{list(cases).index(case.id) + 1} and {number}"
+            raise InvalidRequest(
+                f"Cases {both} have the same id {case.id!r}. Nothing was sent; give each its own."
+            )
+        cases[case.id] = case
     if not cases:
         raise InvalidRequest("There are no cases. Nothing was sent; give some.")
-    seen: dict[str, int] = {}
-    for number, case in enumerate(cases, 1):
-        if case.id in seen:
-            raise InvalidRequest(
-                f"Cases {seen[case.id]} and {number} have the same id {case.id!r}. Nothing was sent; "
-                "give each its own."
-            )
-        seen[case.id] = number
-    return cases
+    return list(cases.values())
 
 
 def _from_file(path: Path) -> Iterator[Any]:
@@ -150,8 +138,8 @@ def _from_file(path: Path) -> Iterator[Any]:
             ".csv file, or a list of messages."
         ) from None
     if path.suffix.lower() == ".csv":
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        yield from _from_rows([{key: value or None for key, value in row.items()} for row in rows])
+        table = csv.DictReader(io.StringIO(text, newline=""))
+        yield from _from_rows({key: value or None for key, value in row.items()} for row in table)
         return
     # Not splitlines, which parts at characters that JSON may hold.
     for number, line in enumerate(text.split("\n"), 1):
@@ -190,20 +178,17 @@ def _case(item: Any, number: int) -> Case:
             "or a dict."
         )
     given: dict[str, Any] = dict(item)
-    turns: Any = given.get("turns")
     case_id = str(given.pop("id", number))
     name = f"Case {case_id!r}"
     of_a_turn = {key: given.pop(key) for key in ("message", *RequestFields.__annotations__) if key in given}
+    if "turns" in given and of_a_turn:
+        both = f"turns and {', '.join(of_a_turn)}"
+        raise InvalidRequest(f"{name} has {both}. Nothing was sent; put what goes with a turn into it.")
     if "turns" in given:
-        if of_a_turn:
-            raise InvalidRequest(
-                f"{name} has turns and {', '.join(of_a_turn)}. Nothing was sent; put what goes with a turn "
-                "into it."
-            )
-        _check_keys(given, _CASE_KEYS, name)
+        _check_keys(given, ("id", "turns", "expect", "tags"), name)
     else:
         _check_keys(given, ("id", "message", "turns", "expect", "tags", *_FIELDS), name)
-        turns = [of_a_turn] if of_a_turn else None
+    turns: Any = given.get("turns", [of_a_turn] if of_a_turn else None)
     if isinstance(turns, (str, Mapping)):
         turns = [turns]
     if not isinstance(turns, Sequence) or not turns:
@@ -227,7 +212,7 @@ def _turn(turn: Any, name: str) -> CaseTurn:
         raise InvalidRequest(
             f"{name}: a case has a session of its own. Nothing was sent; leave session_id out."
         )
-    _check_keys(given, _TURN_KEYS, name)
+    _check_keys(given, ("message", "expect", *_FIELDS), name)
     message, expect = given.pop("message", None), given.pop("expect", None)
     try:
         checked_request(message, given, {})

@@ -1,8 +1,4 @@
-"""What an evaluation will send: everything that it was given, checked before anything is sent.
-
-A conversation's key is a digest of what is sent, and to whom: an edited case is sent again, and a
-renamed one is not.
-"""
+"""What an evaluation will send: everything that it was given, checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from numbers import Integral
 from pathlib import Path
@@ -35,16 +30,11 @@ if TYPE_CHECKING:
 Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
 
 
-@dataclass(frozen=True)
-class Target:
-    """A configuration: the client that messages go to, and the fields that go with each."""
-
-    client: AsyncHaloClient
-    fields: dict[str, Any]
-
-
 class Plan:
-    """What an evaluation will send, and how fast; raises as `evaluate` does."""
+    """What an evaluation will send, and how fast; raises as `evaluate` does.
+
+    Of each configuration it has the client in `clients`, and in `fields` what goes with each message.
+    """
 
     def __init__(  # noqa: PLR0917  # what `evaluate` and `aevaluate` were given, in their order
         self,
@@ -67,12 +57,12 @@ class Plan:
                 "fields or clients."
             )
         named = {str(name): config for name, config in (configs or {"default": None}).items()}
-        self.targets = {name: _target(name, config) for name, config in named.items()}
-        self.clients = {name: target.client for name, target in self.targets.items()}
-        for target in self.targets.values():
-            for case in self.cases:
-                for turn in case.turns:
-                    target.client.prepare(turn.message, **{**target.fields, **turn.fields})
+        self.clients: dict[str, AsyncHaloClient] = {}
+        self.fields: dict[str, dict[str, Any]] = {}
+        for name, config in named.items():
+            client, fields = self.clients[name], self.fields[name] = _target(name, config)
+            for turn in (turn for case in self.cases for turn in case.turns):
+                client.prepare(turn.message, **{**fields, **turn.fields})
         self.checks = named_checks(checks)
 
     def conversations(self) -> list[Conversation]:
@@ -81,8 +71,8 @@ class Plan:
         made = []
         case_keys = [case.content_key for case in self.cases]
         target_keys = {
-            name: digest([target.client.identity, plain_json(target.fields, f"configuration {name!r}")])
-            for name, target in self.targets.items()
+            name: digest([self.clients[name].identity, plain_json(fields, f"configuration {name!r}")])
+            for name, fields in self.fields.items()
         }
         for repeat in range(1, self.repeats + 1):
             for case, case_key in zip(self.cases, case_keys, strict=True):
@@ -93,7 +83,7 @@ class Plan:
         return made
 
 
-def _target(name: str, config: Config) -> Target:
+def _target(name: str, config: Config) -> tuple[AsyncHaloClient, dict[str, Any]]:
     fields = dict(config) if isinstance(config, Mapping) else {"client": config}
     for own in ("message", "session_id"):
         if own in fields:
@@ -109,7 +99,7 @@ def _target(name: str, config: Config) -> Target:
             f"Configuration {name!r} {has} {type(client).__name__}. Nothing was sent; give request fields or "
             "a HaloClient."
         )
-    return Target(client.aio if isinstance(client, HaloClient) else client, fields)
+    return client.aio if isinstance(client, HaloClient) else client, fields
 
 
 def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:

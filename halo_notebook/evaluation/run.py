@@ -237,7 +237,7 @@ class _Run:
 
     async def _converse(self, conversation: Conversation) -> None:
         session_id: str | None = None
-        fields = self._plan.targets[conversation.config].fields
+        fields = self._plan.fields[conversation.config]
         for number, turn in enumerate(conversation.case.turns):
             # Polled: waking this for each reply would cost more than the polling, which is rare.
             while self._given - self._judged >= MAX_UNJUDGED:  # noqa: ASYNC110

@@ -100,7 +100,8 @@ class RunState:
                     turns.pop(number, None)
                 case "turn":
                     reply: dict[str, Any] = line.get("reply") or {}
-                    figures = {name: reply.get(name) for name in ("first_text_s", "elapsed_s", "agent_id")}
+                    names = ("first_text_s", "elapsed_s", "agent_id")
+                    figures: dict[str, Any] = {name: reply.get(name) for name in names}
                     turns[number] = TurnState(str(line.get("status")), at, **figures)
 
     def set_scores(self, key: str, number: int, scores: dict[str, Score]) -> None:
