@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+# With it, writing waits for the disk. A second call to sync would have to wait once more for the interpreter,
+# behind what computes: milliseconds, where a disk takes a fifth of one.
 _SYNCED = getattr(os, "O_DSYNC", 0)
-"""With it, writing waits for the disk. A second call to sync would have to wait once more for the
-interpreter, behind what computes: milliseconds, where a disk takes a fifth of one."""
 _BEGINNING = b'{"kind":"run"'
 _Line: TypeAlias = "tuple[bytes, asyncio.Future[None] | None]"
 
@@ -37,14 +37,9 @@ _Line: TypeAlias = "tuple[bytes, asyncio.Future[None] | None]"
 class Journal:
     """Adds lines to a file, on a thread of its own; those that wait are synced together.
 
-    Lines are added from one thread at a time, confirmed ones on one loop.
-
-    Args:
-        path: created if it does not exist.
-
-    Raises:
-        UsageError: when it is not an evaluation's file or cannot be written, or when another evaluation
-            is writing it.
+    Lines are added from one thread at a time, confirmed ones on one loop. The file is created if it does not
+    exist. Raises `UsageError` when it is not an evaluation's file, cannot be written, or is being written by
+    another evaluation.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,21 +76,18 @@ class Journal:
         self._thread = threading.Thread(target=self._write_all, name="halo-journal", daemon=True)
         self._thread.start()
 
-    def append(self, line: dict[str, JSON]) -> int:
+    def append(self, line: dict[str, JSON], on_disk: asyncio.Future[None] | None = None) -> int:
         """Add a line, and return the byte at which it begins. If it cannot be written, `close` raises."""
-        return self._add(line, None)
-
-    async def confirmed(self, line: dict[str, JSON]) -> None:
-        """Add a line and wait until it is on the disk. Raises `UsageError` when it cannot be written."""
-        on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._add(line, on_disk)
-        await on_disk
-
-    def _add(self, line: dict[str, JSON], on_disk: asyncio.Future[None] | None) -> int:
         text = _as_json(line).encode("utf-8", "replace") + b"\n"
         begins, self._end = self._end, self._end + len(text)
         self._waiting.put((text, on_disk))
         return begins
+
+    async def confirmed(self, line: dict[str, JSON]) -> None:
+        """Add a line and wait until it is on the disk. Raises `UsageError` when it cannot be written."""
+        on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.append(line, on_disk)
+        await on_disk
 
     def close(self) -> None:
         """Wait until every line is on the disk. Raises `UsageError` when one could not be written."""
@@ -107,12 +99,11 @@ class Journal:
             raise self._error
 
     def _write_all(self) -> None:
-        ended = False
-        while not ended:
+        batch: list[_Line | None] = []
+        while None not in batch:
             batch = [self._waiting.get()]
             while not self._waiting.empty():
                 batch.append(self._waiting.get())
-            ended = None in batch
             lines = [each for each in batch if each is not None]
             if self._error is None:
                 # Nothing is written after a failure: it would end the line that is cut short.
@@ -159,12 +150,10 @@ def located_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         at = 0
         for raw in file:
             begins, at = at, at + len(raw)
-            try:
+            with contextlib.suppress(ValueError):  # cut short by a crash
                 line = json.loads(raw)
-            except ValueError:
-                continue  # cut short by a crash
-            if isinstance(line, dict) and raw.endswith(b"\n"):
-                yield begins, line
+                if isinstance(line, dict) and raw.endswith(b"\n"):
+                    yield begins, line
 
 
 def line_at(file: BinaryIO, at: int) -> dict[str, Any]:

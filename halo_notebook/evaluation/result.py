@@ -37,9 +37,9 @@ class Comparisons(dict[str, "Comparison | TimeComparison"]):
 class Evaluation:
     """What came of sending many cases to an agent; `evaluate` returns it.
 
-    A cell shows its summary. Replies are read from the file at `path` when they are needed, so it
-    holds no text in memory. A turn that failed, was interrupted or was never sent is a row too, and
-    stays in every denominator. Nothing here sends a message.
+    A cell shows its summary. Replies are read from the file at `path` when they are needed; no text is held
+    in memory. A turn that failed, was interrupted or was never sent is a row too, and stays in every
+    denominator. Nothing here sends a message.
     """
 
     def __init__(self, state: RunState) -> None:
@@ -58,10 +58,7 @@ class Evaluation:
     # --- Turn by turn ---
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row per case × configuration × repeat × turn, sent or not, as plain values.
-
-        They are read from the file one by one; what you do not keep takes no memory.
-        """
+        """A row per case × configuration × repeat × turn, sent or not, read from the file one by one."""
         return tables.read_rows(self._state)
 
     @property
@@ -88,11 +85,7 @@ class Evaluation:
         return tables.worst_rows(self._state, count)
 
     def conversation(self, row: int) -> list[tuple[str, Reply]]:
-        """The turns of that row's conversation that were completed: message and reply.
-
-        Args:
-            row: a row's number in `df`.
-        """
+        """The message and reply of each completed turn of the conversation of that row of `df`."""
         of_rows = [each for each in self._state.conversations.values() for _ in each.case.turns]
         try:
             chosen = of_rows[row]
@@ -122,8 +115,7 @@ class Evaluation:
     def summary(self, *, by_tag: bool = False) -> pd.DataFrame:
         """A row per configuration: how its turns ended, each check's pass rate with its interval, times.
 
-        Args:
-            by_tag: a row per configuration and tag; a case with two tags counts in both.
+        With `by_tag` a row per configuration and tag; a case with two tags counts in both.
         """
         return tables.summary_frame(self._state, by_tag=by_tag)
 
@@ -131,20 +123,14 @@ class Evaluation:
         """Configuration → case → passes, one per repeat, of the turns that the check judged.
 
         A conversation passes when each of its judged turns does. An incomplete one does not pass, and
-        one that was not started has None.
-
-        Args:
-            check: its name.
-            tag: only for the cases with this tag.
+        one that was not started has None. With `tag` only the cases with this tag.
         """
         return tables.passes_by_case(self._state, check, tag)
 
     def times(self, name: str, tag: str | None = None) -> dict[str, dict[str, list[float]]]:
         """Configuration → case → seconds, of the complete turns; an empty list for a case without.
 
-        Args:
-            name: ``first_text_s`` or ``elapsed_s``.
-            tag: only for the cases with this tag.
+        `name` is ``first_text_s`` or ``elapsed_s``. With `tag` only the cases with this tag.
         """
         return tables.times_by_case(self._state, name, tag)
 
@@ -173,14 +159,7 @@ class Evaluation:
         return tables.notes(self._state)
 
     def rescore(self, checks: Checks | None = None) -> Evaluation:
-        """Apply checks to the stored replies, in place of the earlier verdicts; no message is sent.
-
-        Args:
-            checks: None for the ones that it has.
-
-        Returns:
-            itself.
-        """
+        """Apply checks (None: its own) to the stored replies in place of earlier verdicts; returns itself."""
         if checks is not None:
             self._state.checks = named_checks(checks)
         self._state.rescore()

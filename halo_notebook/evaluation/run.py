@@ -1,14 +1,11 @@
 """Sends many cases to an agent: each a conversation, kept as it goes, judged as it comes.
 
-- Each case × configuration × repeat is a conversation with a fresh session. Its turns run in
-  order; conversations run side by side.
-- A turn is in the file before it is sent, and again, with its reply, when it has ended. A stored
-  turn is not sent again by a later run.
-- A message that may have reached the agent is not sent again automatically. It is recorded as
-  interrupted, and a later run leaves it so unless told otherwise. Only what certainly did not arrive
-  is sent again, and then all conversations slow down together.
-- Times are the agent's: they count from when the message is written. The time that a conversation
-  waited for its turn to send is stored beside them.
+- Each case × configuration × repeat is a conversation with a fresh session. Its turns run in order;
+  conversations run side by side.
+- A turn is in the file before it is sent, and again, with its reply, when it has ended.
+- A message that may have reached the agent is recorded as interrupted, and sent again only on demand.
+  What certainly did not arrive is sent again, and then all conversations slow down together.
+- Times are the agent's: they count from when the message is written, not from when it could be.
 """
 
 from __future__ import annotations
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from ..reply import Reply
     from ..stream import JSON
     from .cases import CaseSource, Conversation
-    from .journal import Journal
     from .state import RunState
 
 MAX_UNJUDGED = 100
@@ -79,13 +75,9 @@ def evaluate(
             ``"interrupted"`` sends that again too, in fresh sessions: choose it when a message that
             arrives twice does no harm. False refuses a file that holds something.
         progress: whether to show progress.
-        on: a synchronous `distributed.Client`: its cluster's workers send the messages and read the
-            replies (`halo-notebook[dask]`, installed there too). Everything else stays in this process:
-            the shared rate limit, the checks, and the file, which can be resumed with or without a
-            cluster. Key and user token go to the workers: use TLS on more than one machine.
-
-    Returns:
-        an `Evaluation`.
+        on: a synchronous `distributed.Client`: its cluster's workers, which need `halo-notebook[dask]`, send
+            the messages and read the replies. Everything else stays in this process. Key and user token go
+            to the workers: use TLS on more than one machine.
 
     Raises:
         InvalidRequest: naming the case, check or configuration that makes no sense.
@@ -102,13 +94,10 @@ def evaluate(
     >>> [row["status"] for row in result.rows()], result.passed("contains")
     (['complete', 'complete'], {'demo': {'1': [True]}})
     """
-    plan = Plan(cases, checks, configs, repeats, concurrency, rate_limit)
+    run = _Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit), on)
     if on is not None:
-        check_use(on, plan.clients, plan.concurrency)
         wait(spawn(check_workers(on)))
-    state, journal = open_run(plan, path, resume=resume)
-    run = _Run(plan, state, journal, on=on, interrupted=resume == "interrupted")
-    with contextlib.closing(journal), run.progress(shown=progress), InterruptInbox() as inbox:
+    with run.opened(path, resume=resume, progress=progress) as state, InterruptInbox() as inbox:
         turns = Pulled(run.ended(), inbox)
         try:
             inbox.run(state.rescore)
@@ -137,13 +126,10 @@ async def aevaluate(
     on: DaskClient | None = None,
 ) -> Evaluation:
     """As `evaluate`, on the caller's own loop: async checks may hold objects that belong to it."""
-    plan = Plan(cases, checks, configs, repeats, concurrency, rate_limit)
+    run = _Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit), on)
     if on is not None:
-        check_use(on, plan.clients, plan.concurrency)
         await check_workers(on)
-    state, journal = open_run(plan, path, resume=resume)
-    run = _Run(plan, state, journal, on=on, interrupted=resume == "interrupted")
-    with contextlib.closing(journal), run.progress(shown=progress):
+    with run.opened(path, resume=resume, progress=progress) as state:
         for key, number, reply, expect in state.replies() if state.checks else ():
             state.set_scores(key, number, await ajudged(state.checks, reply, expect))
         async with contextlib.aclosing(run.ended()) as turns:
@@ -166,20 +152,28 @@ class _Ended:
 class _Run:
     """The conversations to run, a number of them at a time; `on` a cluster, or in this process."""
 
-    def __init__(
-        self, plan: Plan, state: RunState, journal: Journal, *, on: DaskClient | None, interrupted: bool
-    ) -> None:
+    def __init__(self, plan: Plan, on: DaskClient | None) -> None:
+        if on is not None:
+            check_use(on, plan.clients, plan.concurrency)
         self._plan = plan
-        self._state = state
-        self._journal = journal
         self._on = on
-        self._todo = deque(state.unfinished(interrupted=interrupted))
         self._pace = Pace(plan.rate_limit)
         self._sender: LocalSender | ClusterSender
         self._ended: asyncio.Queue[_Ended | None] = asyncio.Queue()
-        self._bar: Any = None
         self._given = 0  # replies to be judged, and how many of them have been, by another thread
         self._judged = 0
+
+    @contextlib.contextmanager
+    def opened(self, path: str | Path | None, *, resume: bool | str, progress: bool) -> Iterator[RunState]:
+        """Hold the file open and show a bar of turns, with passes and failures counted."""
+        from tqdm.auto import tqdm
+
+        self._state, self._journal = open_run(self._plan, path, resume=resume)
+        with contextlib.closing(self._journal):
+            self._todo = deque(self._state.unfinished(interrupted=resume == "interrupted"))
+            total = sum(len(each.case.turns) for each in self._todo)
+            with tqdm(total=total, unit="turn", disable=not progress) as self._bar:
+                yield self._state
 
     async def ended(self) -> AsyncGenerator[_Ended, None]:
         """Run the conversations on the running loop; yields each turn that has ended, to be judged."""
@@ -193,32 +187,16 @@ class _Run:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
-    @contextlib.contextmanager
-    def progress(self, *, shown: bool) -> Iterator[None]:
-        """Show a bar of turns, with passes and failures counted."""
-        if shown:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=sum(len(each.case.turns) for each in self._todo), unit="turn")
-        try:
-            yield
-        finally:
-            if self._bar is not None:
-                self._bar.close()
-
     def take(self, ended: _Ended, scores: dict[str, Score]) -> None:
         """Keep what the checks found about a turn."""
         self._state.set_scores(ended.key, ended.turn, scores)
         self._judged += 1
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._state.tally(), refresh=False)
-            self._bar.update(ended.settles)
+        self._bar.set_postfix_str(self._state.tally(), refresh=False)
+        self._bar.update(ended.settles)
 
     async def _run(self) -> None:
-        plan = self._plan
-        self._sender = (
-            LocalSender(plan.clients) if self._on is None else ClusterSender(self._on, plan.clients)
-        )
+        plan, on = self._plan, self._on
+        self._sender = LocalSender(plan.clients) if on is None else ClusterSender(on, plan.clients)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(plan.concurrency, len(self._todo))):
