@@ -24,9 +24,23 @@ def token(exp: float | None) -> str:
     return f"eyJhbGciOiJIUzI1NiJ9.{middle}.c2lnbmF0dXJl"
 
 
+def in_turn(*answers: httpx.Response | Exception) -> tuple[HaloClient, list[httpx.Request]]:
+    """A client that gets each of these once and the last one ever after, and the requests it has sent."""
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        given = answers[min(len(sent), len(answers)) - 1]
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    return HaloClient(KEY, transport=httpx.MockTransport(answer)), sent
+
+
 def answering(*args: Any, **kwargs: Any) -> HaloClient:
-    """A client that gets this `httpx.Response` for each request."""
-    return HaloClient(KEY, transport=httpx.MockTransport(lambda request: httpx.Response(*args, **kwargs)))
+    """A client that gets this `httpx.Response` for its request."""
+    return in_turn(httpx.Response(*args, **kwargs))[0]
 
 
 @contextmanager

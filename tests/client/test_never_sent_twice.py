@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
-from halo_notebook import AsyncHaloClient, HaloClient, errors
-from halo_notebook.demo import DEMO_KEY, DemoAgent
+from halo_notebook import HaloClient, errors
+from halo_notebook.demo import DemoAgent
 
-from .clients import KEY
+from .clients import KEY, in_turn
 
 
 def test_a_refused_connection_is_retried_and_then_reported() -> None:
@@ -56,44 +54,20 @@ def test_a_429_that_passes_is_not_an_error(client: HaloClient, agent: DemoAgent)
     assert len(agent.requests) == 2
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "soon",
-        "-1",
-        "",
-        "1e3",
-        "9" * 30,
-        "Mon, 32 Foo 2020 00:00:00 GMT",
-        "Mon, 99999999999999999999 Jan 2020 00:00:00 GMT",
-        "Mon, 01 Jan 2024 00:00:00 +99999999999999",
-    ],
-)
-def test_a_503_with_an_unreadable_retry_after_is_not_retried(value: str) -> None:
-    """Only a time that can be read is a promise that the message was not taken."""
-    sent = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        sent.append(request)
-        return httpx.Response(503, headers={"Retry-After": value})
-
-    with pytest.raises(errors.ServerError):
-        HaloClient(KEY, transport=httpx.MockTransport(answer)).ask("Hello")
-    assert len(sent) == 1
-
-
 def test_retry_after_may_be_a_date() -> None:
     """An HTTP date in the past means at once."""
-    answers = iter([httpx.Response(503, headers={"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}), None])
+    put_off = httpx.Response(503, headers={"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"})
+    client, sent = in_turn(put_off, httpx.Response(200, text="Hi"))
+    assert client.ask("Hello").text == "Hi"
+    assert len(sent) == 2
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        return next(answers) or httpx.Response(200, text="Hi")
 
-    assert HaloClient(KEY, transport=httpx.MockTransport(answer)).ask("Hello").text == "Hi"
+UNREADABLE = ["soon", "-1", "", "1e3", "9" * 30, "Mon, 32 Foo 2020 00:00:00 GMT"]
+UNREADABLE += ["Mon, 99999999999999999999 Jan 2020 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +99999999999999"]
 
 
 @pytest.mark.parametrize(
-    ("raised", "expected", "sent"),
+    ("outcome", "expected", "times"),
     [
         (httpx.ConnectTimeout("t"), errors.ConnectionFailed, 3),
         (httpx.ConnectError("c"), errors.ConnectionFailed, 3),
@@ -103,68 +77,31 @@ def test_retry_after_may_be_a_date() -> None:
         (httpx.WriteError("w"), errors.ReplyInterrupted, 1),
         (httpx.RemoteProtocolError("r"), errors.ReplyInterrupted, 1),
         (RuntimeError("a transport of the caller's own"), errors.ReplyInterrupted, 1),
+        # Only a time that can be read is a promise that the message was not taken.
+        *((httpx.Response(503, headers={"Retry-After": at}), errors.ServerError, 1) for at in UNREADABLE),
     ],
-    ids=lambda value: getattr(type(value), "__name__", str(value)),
+    ids=lambda value: str(getattr(value, "headers", {}).get("retry-after", type(value).__name__)),
 )
 def test_a_message_that_may_have_arrived_is_sent_once(
-    raised: Exception, expected: type[errors.HaloError], sent: int
+    outcome: httpx.Response | Exception, expected: type[errors.HaloError], times: int
 ) -> None:
     """Only an exchange that ended before the message could leave is tried again."""
-    count = 0
-
-    def fail(request: httpx.Request) -> httpx.Response:
-        nonlocal count
-        count += 1
-        raise raised
-
-    with pytest.raises(expected):
-        HaloClient(KEY, transport=httpx.MockTransport(fail)).ask("Hello")
-    assert count == sent
+    client, sent = in_turn(outcome)
+    with pytest.raises(expected) as caught:
+        client.ask("Hello")
+    assert len(sent) == times
+    assert sent[0].extensions["timeout"]["connect"] == 10
+    assert caught.value.reply is not None and caught.value.reply.may_have_arrived is (times == 1)
 
 
-def test_an_interrupt_knows_whether_the_message_left() -> None:
-    """Not while a refused message waits for its next try, nor before a connection is there."""
-    with DemoAgent(first_byte_s=0) as agent:
-        agent.faults.append("503 retry-after 30")
-        stream = HaloClient(KEY, base_url=agent.url).stream("Hello")
+def test_an_interrupt_knows_whether_the_message_left(client: HaloClient, agent: DemoAgent) -> None:
+    """It has not while a refused message waits for its next try."""
+    agent.faults.append("503 retry-after 30")
+    for state, left in (("trying again", False), ("waiting", True)):
+        stream = client.stream("/fault stall first")
         stream.open()
-        while "trying again" not in stream.reply.state:
+        while state not in stream.reply.state:
             assert stream.next_event(0.05) is None
-        assert not stream.reply.may_have_arrived
-        stream.stop()
-        stream = HaloClient(KEY, base_url=agent.url).stream("/fault stall first")
-        stream.open()
-        while "waiting" not in stream.reply.state:
-            assert stream.next_event(0.05) is None
-        assert stream.reply.may_have_arrived
+        assert stream.reply.may_have_arrived is left
         stream.stop()
         assert stream.reply.status == "stopped"
-
-
-def test_a_message_that_another_transport_has_may_have_arrived() -> None:
-    """With any other than the network's own and this one, a failure may have been after the sending."""
-
-    class Silent(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            raise httpx.ReadError("gone")
-
-    class Body(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            yield b"hi"
-
-    class Speaks(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            assert request.extensions["timeout"]["connect"] == 10
-            return httpx.Response(200, stream=Body())
-
-    async def ask() -> None:
-        client = AsyncHaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", transport=Silent())
-        stream = client.stream("one")
-        with pytest.raises(errors.ReplyInterrupted):
-            async with stream:
-                pass
-        assert stream.reply.may_have_arrived
-        spoken = AsyncHaloClient(DEMO_KEY, base_url="http://127.0.0.1:1", transport=Speaks())
-        assert (await spoken.ask("one")).text == "hi"
-
-    asyncio.run(ask())

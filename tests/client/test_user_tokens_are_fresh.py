@@ -16,11 +16,17 @@ from halo_notebook.demo import DemoAgent, sign_user_token
 
 from .clients import KEY, SECRET, token
 
+SIGNED = sign_user_token(SECRET, "u_1")
+
 
 @pytest.fixture
 def strict_agent() -> Iterator[DemoAgent]:
     with DemoAgent(first_byte_s=0, chunk_s=0, identity_secret=SECRET) as running:
         yield running
+
+
+def client_of(agent: DemoAgent, user_token: Any) -> HaloClient:
+    return HaloClient(KEY, base_url=agent.url, user_id="u_1", user_token=user_token)
 
 
 def test_a_callable_is_called_when_there_is_no_token(
@@ -33,36 +39,25 @@ def test_a_callable_is_called_when_there_is_no_token(
         asked.append(threading.get_ident())
         return sign_user_token(SECRET, "u_1", expires_in_s=3600 if len(asked) > 1 else 60)
 
-    client = HaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=fresh)
-    assert client.ask("Hello").status == "complete"
-    assert client.ask("Hello").status == "complete"
+    client = client_of(strict_agent, fresh)
+    assert [client.ask("Hello").status for _ in range(2)] == ["complete"] * 2
     assert asked == [threading.get_ident()], "on the caller's thread, once"
     later = time.time() + 61
     monkeypatch.setattr(time, "time", lambda: later)
-    assert client.ask("Hello").status == "complete"
-    assert client.ask("Hello").status == "complete"
+    assert [client.ask("Hello").status for _ in range(2)] == ["complete"] * 2
     assert len(asked) == 2
     assert len(strict_agent.requests) == 4, "an expired token is not sent"
 
 
 def test_a_callable_is_called_once_after_a_403(strict_agent: DemoAgent) -> None:
     """A refused token is replaced once; a second refusal is the error."""
-    tokens = iter([sign_user_token("another secret", "u_1"), sign_user_token(SECRET, "u_1")])
-    client = HaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=lambda: next(tokens))
-    assert client.ask("Hello").status == "complete"
+    wrong = sign_user_token("another secret", "u_1")
+    tokens = iter([wrong, SIGNED, wrong, wrong])
+    assert client_of(strict_agent, lambda: next(tokens)).ask("Hello").status == "complete"
     assert len(strict_agent.requests) == 2
-
-    asked = []
-
-    def wrong() -> str:
-        asked.append(1)
-        return sign_user_token("another secret", "u_1")
-
-    strict_agent.requests.clear()
-    client = HaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=wrong)
     with pytest.raises(errors.IdentityError):
-        client.ask("Hello")
-    assert (len(strict_agent.requests), len(asked)) == (2, 2)
+        client_of(strict_agent, lambda: next(tokens)).ask("Hello")
+    assert (len(strict_agent.requests), list(tokens)) == (4, [])
 
 
 def test_an_async_callable_works_from_sync_code(strict_agent: DemoAgent) -> None:
@@ -70,38 +65,35 @@ def test_an_async_callable_works_from_sync_code(strict_agent: DemoAgent) -> None
 
     async def fresh() -> str:
         await asyncio.sleep(0.01)
-        return sign_user_token(SECRET, "u_1")
+        return SIGNED
 
-    client = HaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=fresh)
-    assert client.ask("Hello").status == "complete"
+    assert client_of(strict_agent, fresh).ask("Hello").status == "complete"
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.anyio
-async def test_a_callable_works_from_async_code(kind: str) -> None:
+async def test_a_callable_works_from_async_code(kind: str, strict_agent: DemoAgent) -> None:
     """Many turns at once ask it once; a blocking one does not hold up the loop."""
     asked = []
 
     def fresh() -> str:
         asked.append(threading.get_ident())
-        return sign_user_token(SECRET, "u_1")
+        return SIGNED
 
     async def fresh_async() -> str:
         return fresh()
 
-    with DemoAgent(first_byte_s=0, chunk_s=0, identity_secret=SECRET) as agent:
-        source = fresh if kind == "sync" else fresh_async
-        async with AsyncHaloClient(KEY, base_url=agent.url, user_id="u_1", user_token=source) as client:
-            replies = await asyncio.gather(*(client.ask("Hello") for _ in range(5)))
-        assert [reply.status for reply in replies] == ["complete"] * 5
-        assert len(asked) == 1
-        assert (asked[0] == threading.get_ident()) is (kind == "async")
+    source = fresh if kind == "sync" else fresh_async
+    async with client_of(strict_agent, source).aio as client:
+        replies = await asyncio.gather(*(client.ask("Hello") for _ in range(5)))
+    assert [reply.status for reply in replies] == ["complete"] * 5
+    assert len(asked) == 1
+    assert (asked[0] == threading.get_ident()) is (kind == "async")
 
 
 def test_one_client_works_in_threads_with_loops_of_their_own(strict_agent: DemoAgent) -> None:
     """A token callable is asked under a lock that belongs to each loop."""
-    fresh = sign_user_token(SECRET, "u_1")
-    client = AsyncHaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=lambda: fresh)
+    client = AsyncHaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=lambda: SIGNED)
 
     async def several() -> list[str]:
         return [reply.status for reply in await asyncio.gather(*(client.ask("Hello") for _ in range(3)))]
@@ -113,9 +105,8 @@ def test_one_client_works_in_threads_with_loops_of_their_own(strict_agent: DemoA
 
 def test_an_expired_token_is_not_sent(strict_agent: DemoAgent) -> None:
     """A string cannot be made fresh, so the line asks for another."""
-    client = HaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=token(time.time() - 1))
     with pytest.raises(errors.ConfigError, match=r"has expired\. Nothing was sent"):
-        client.ask("Hello")
+        client_of(strict_agent, token(time.time() - 1)).ask("Hello")
     assert not strict_agent.requests
 
 
@@ -141,16 +132,15 @@ def test_a_callable_that_fails_is_named_without_its_secrets(
             raise answer
         return answer
 
-    client = HaloClient(KEY, base_url=strict_agent.url, user_id="u_1", user_token=fresh)
     with pytest.raises(errors.ConfigError, match=words) as caught:
-        client.ask("Hello")
+        client_of(strict_agent, fresh).ask("Hello")
     assert SECRET not in str(caught.value)
     assert not strict_agent.requests
 
 
 def test_each_callable_gives_its_own_users_token(agent: DemoAgent) -> None:
     """What one returned is not sent for another's user."""
-    client = HaloClient(KEY, base_url=agent.url)
+    client = client_of(agent, None)
     client.ask("Hello", user_id="u_1", user_token=lambda: "token-1")
     client.ask("Hello", user_id="u_2", user_token=lambda: "token-2")
     assert [request.body["user_token"] for request in agent.requests] == ["token-1", "token-2"]
@@ -158,14 +148,13 @@ def test_each_callable_gives_its_own_users_token(agent: DemoAgent) -> None:
 
 def test_two_open_streams_of_one_thread_both_get_a_token(agent: DemoAgent) -> None:
     """Neither waits for the thread that is busy with the other."""
-    client = HaloClient(KEY, base_url=agent.url, user_id="u_1", user_token=lambda: "token")
+    client = client_of(agent, lambda: "token")
     first, second = client.stream("Hello"), client.stream("Hello")
     first.open()
     second.open()
     for stream in (second, first):
-        with stream as events:
-            list(events)
-        assert stream.reply.status == "complete"
+        with stream:
+            assert stream.to_end().status == "complete"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +162,5 @@ def test_two_open_streams_of_one_thread_both_get_a_token(agent: DemoAgent) -> No
 )
 def test_a_token_that_cannot_be_read_is_sent(text: str, agent: DemoAgent) -> None:
     """Only a token that is known to have expired is held back."""
-    client = HaloClient(KEY, base_url=agent.url, user_id="u_1", user_token=text)
-    assert client.ask("Hello").status == "complete"
+    assert client_of(agent, text).ask("Hello").status == "complete"
     assert agent.requests[-1].body["user_token"] == text
