@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.display import Image
 
 from halo_notebook import HaloClient, errors
 from halo_notebook.client.request import MAX_MESSAGE_CHARS, context_entry, image_url
@@ -93,36 +94,17 @@ def test_limits_are_met_exactly(client: HaloClient) -> None:
     assert client.ask("é" * MAX_MESSAGE_CHARS, **fields).status == "complete"
 
 
+FRAME = pd.DataFrame({"n": [1, None], "day": pd.to_datetime(["2026-01-02", None])})
+ROWS = [{"n": 1, "day": "2026-01-02T00:00:00"}, {"n": None, "day": None}]
+PLANS = pd.DataFrame({"plan": ["a", "b", "a"], "x": [1, 2, 3]})
+SMALL, MANY = 4.2e-12, 0.12345678901234567
+
+
 def test_a_dataframe_becomes_a_list_of_its_rows() -> None:
-    """Missing values become null and dates ISO text."""
-    frame = pd.DataFrame({"n": [1, None], "day": pd.to_datetime(["2026-01-02", None])})
-    entry = context_entry("orders", frame)
-    assert entry["label"] == "orders" and entry["type"] == "list"
-    rows: Any = entry["value"]
-    assert rows[0]["n"] == 1 and rows[0]["day"].startswith("2026-01-02")
-    assert rows[1] == {"n": None, "day": None}
-    nested = context_entry("k", {"label": "Orders", "value": frame})
-    assert nested["value"] == rows
+    """On its own it is an entry with that type; in an entry it is the value."""
+    assert context_entry("orders", FRAME) == {"label": "orders", "type": "list", "value": ROWS}
+    assert context_entry("k", {"label": "Orders", "value": FRAME}) == {"label": "Orders", "value": ROWS}
     assert context_entry("s", pd.Series([1, 2])) == {"label": "s", "value": [1, 2]}
-    assert context_entry("n", frame["n"].max())["value"] == 1
-
-
-def test_numbers_from_pandas_and_numpy_are_exact() -> None:
-    """A p-value is not rounded to zero, and neither is a total."""
-    small, many = 4.2e-12, 0.12345678901234567
-    frame = pd.DataFrame({"p": [small, many], "i": [2**60, 1]})
-    assert context_entry("k", frame)["value"] == [{"p": small, "i": 2**60}, {"p": many, "i": 1}]
-    assert context_entry("k", np.array([[small], [many]]))["value"] == [[small], [many]]
-    assert context_entry("k", pd.Series([small], index=["a"]))["value"] == {"a": small}
-
-
-def test_a_named_index_is_sent() -> None:
-    """A group's name is a column of its row; bare row numbers are left out."""
-    frame = pd.DataFrame({"plan": ["a", "b", "a"], "x": [1, 2, 3]})
-    grouped = context_entry("k", frame.groupby("plan").sum())["value"]
-    assert grouped == [{"plan": "a", "x": 4}, {"plan": "b", "x": 2}]
-    assert context_entry("k", frame[frame.x > 1])["value"] == [{"plan": "b", "x": 2}, {"plan": "a", "x": 3}]
-    assert context_entry("k", frame.x.describe().to_frame())["value"][0] == {"index": "count", "x": 3.0}  # type: ignore[index]
 
 
 @dataclass
@@ -149,7 +131,20 @@ class Size(Enum):
         ({1: "a", (1, 2): "b"}, {"1": "a", "(1, 2)": "b"}),
         (range(3), [0, 1, 2]),
         (Path("a"), "a"),
+        (FRAME["n"].max(), 1),
+        # A p-value is not rounded to zero, and neither is a total.
+        (
+            pd.DataFrame({"p": [SMALL, MANY], "i": [2**60, 1]}),
+            [{"p": SMALL, "i": 2**60}, {"p": MANY, "i": 1}],
+        ),
+        (np.array([[SMALL], [MANY]]), [[SMALL], [MANY]]),
+        (pd.Series([SMALL], index=["a"]), {"a": SMALL}),
+        # A group's name is a column of its row; bare row numbers are left out.
+        (PLANS.groupby("plan").sum(), [{"plan": "a", "x": 4}, {"plan": "b", "x": 2}]),
+        (PLANS[PLANS.x > 1], [{"plan": "b", "x": 2}, {"plan": "a", "x": 3}]),
+        (PLANS.x.describe().to_frame()[:1], [{"index": "count", "x": 3.0}]),
     ],
+    ids=str,
 )
 def test_values_of_a_notebook_have_a_json_form(value: Any, plain: Any) -> None:
     """What people keep in notebooks is sent as what it says."""
@@ -179,21 +174,14 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 
 def test_images_become_data_urls(tmp_path: Any) -> None:
     """Files, bytes and what a notebook shows as a PNG; no other file is sent by mistake."""
-    picture = tmp_path / "a.png"
+    picture, key = tmp_path / "a.png", tmp_path / "id_rsa"
     picture.write_bytes(PNG)
+    key.write_text("private")
     url = "data:image/png;base64," + base64.b64encode(PNG).decode()
-    assert image_url(picture) == image_url(PNG) == url
+    assert image_url(picture) == image_url(PNG) == image_url(Image(PNG)) == url
     assert image_url("https://example.com/a") == "https://example.com/a"
-
-    class Shown:
-        def _repr_png_(self) -> bytes:
-            return PNG
-
-    assert image_url(Shown()) == url
     assert image_url(b"\xff\xd8\xff\xe0").startswith("data:image/jpeg")
     assert image_url(b"RIFF0000WEBPVP8 ").startswith("data:image/webp")
-    key = tmp_path / "id_rsa"
-    key.write_text("private")
     for value in (key, b"private", object(), "not a url"):
         with pytest.raises(errors.InvalidRequest, match="is not an image"):
             image_url(value)

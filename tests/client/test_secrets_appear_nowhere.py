@@ -6,27 +6,31 @@ import copy
 import json
 import logging
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from halo_notebook import HaloClient, errors
 from halo_notebook.client.secrets import checked_key
-from halo_notebook.demo import DemoAgent
-from halo_notebook.stream import TextDelta
 
 from .clients import KEY, SECRET, answering, token
+
+if TYPE_CHECKING:
+    from halo_notebook.demo import DemoAgent
 
 
 def test_settings_come_from_the_argument_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """An argument goes before the environment's variable."""
-    monkeypatch.setenv("HALO_API_KEY", KEY)
-    monkeypatch.setenv("HALO_BASE_URL", "https://halo.example.com/api/")
-    monkeypatch.setenv("HALO_USER_ID", "u_env")
-    monkeypatch.setenv("HALO_USER_TOKEN", token(None))
-    assert HaloClient().debug()["base_url"] == "https://halo.example.com/api"
-    assert HaloClient().debug()["user_id"] == "u_env"
-    assert HaloClient().debug()["user_token"] == "set"
+    environment = {
+        "API_KEY": KEY,
+        "BASE_URL": "https://x.com/api/",
+        "USER_ID": "u_env",
+        "USER_TOKEN": "a.b.c",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(f"HALO_{name}", value)
+    state = HaloClient().debug()
+    assert (state["base_url"], state["user_id"], state["user_token"]) == ("https://x.com/api", "u_env", "set")
     assert HaloClient(base_url="http://localhost:1", user_id="u_arg").debug()["user_id"] == "u_arg"
 
 
@@ -75,28 +79,13 @@ def test_secrets_appear_nowhere(agent: DemoAgent, caplog: pytest.LogCaptureFixtu
     """Not in a repr, a snapshot, a dry run, a reply, an error, a header of ours or a log."""
     user_token = token(None)
     caplog.set_level(logging.DEBUG)
-
-    def echo(_: Any) -> list[Any]:
-        return [TextDelta("ok")]
-
-    with DemoAgent(reply=echo, first_byte_s=0) as server:
-        client = HaloClient(KEY, base_url=server.url, user_token=user_token, user_id="u_1")
-        stream = client.stream("Hello")
-        with stream:
-            list(stream)
-        shown = [
-            repr(client),
-            repr(vars(client)),
-            repr(client.settings),
-            repr(stream.request),
-            repr(vars(stream.exchange)),
-            json.dumps(client.debug()),
-            json.dumps(client.dry_run(client.prepare("Hello"))),
-            json.dumps(stream.reply.to_dict()),
-            caplog.text,
-        ]
-        assert server.requests[-1].body["user_token"] == user_token
-    for text in shown:
+    client = HaloClient(KEY, base_url=agent.url, user_token=user_token, user_id="u_1")
+    with client.stream("Hello") as stream:
+        stream.to_end()
+    assert agent.requests[-1].body["user_token"] == user_token
+    values = [client, vars(client), client.settings, stream.request, vars(stream.exchange)]
+    written = [client.debug(), client.dry_run(client.prepare("Hello")), stream.reply.to_dict()]
+    for text in [*map(repr, values), *map(json.dumps, written), caplog.text]:
         assert KEY not in text and user_token not in text, text
 
 
@@ -131,10 +120,9 @@ def test_a_secret_cannot_be_pickled() -> None:
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
-def test_a_blank_token_is_none(blank: str, agent: DemoAgent) -> None:
+def test_a_blank_token_is_none(blank: str, client: HaloClient, agent: DemoAgent) -> None:
     """Clearing a setting is not setting it to nothing."""
-    client = HaloClient(KEY, base_url=agent.url, user_token=blank)
-    assert client.debug()["user_token"] == "unset"
+    assert HaloClient(KEY, user_token=blank).debug()["user_token"] == "unset"
     client.ask("Hello", user_token=blank)
     assert "user_token" not in agent.requests[-1].body
 
