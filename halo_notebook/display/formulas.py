@@ -1,4 +1,4 @@
-r"""Which formulas of a reply a page may typeset.
+r"""How formulas are found in Markdown, so that prices stay prices, and which of them a page may typeset.
 
 JupyterLab 4.6 typesets with MathJax 3, all its packages and 'require', behind its Safe
 extension; nbconvert's export with MathJax 2.7 and Safe. That is not enough here:
@@ -10,8 +10,7 @@ extension; nbconvert's export with MathJax 2.7 and Safe. That is not enough here
 - \require loads packages, \class and \cssId reach the page's style sheet, \hspace, \raise or
   \\[-100em] paint over what stands beside the reply.
 
-So a formula that uses anything that is not listed here is shown as code. The module also holds
-the rules with which the Markdown parser finds formulas, so that prices stay prices.
+So a formula that uses anything that is not listed here is shown as code.
 """
 
 from __future__ import annotations
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
 NO_FORMULAS: Final = "mathjax_ignore tex2jax_ignore"
 """The classes that keep JupyterLab's and nbconvert's typesetting away from what is not a formula."""
 
-_TEX_COMMANDS = frozenset(
-    re.findall(
-        r"\S+",
-        """
+_COMMANDS: Final = """
     alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa varkappa lambda mu nu xi
     omicron pi varpi rho varrho sigma varsigma tau upsilon phi varphi chi psi omega digamma
     Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega
@@ -72,19 +68,14 @@ _TEX_COMMANDS = frozenset(
     dotsi dotsm dotso colon phantom hphantom vphantom smash strut mathstrut boxed cancel bcancel xcancel
     mathop mathbin mathrel mathord mathopen mathclose mathpunct mathinner nonumber notag tag hline cr
     begin end
-    """,
-    )
-)
-_TEX_ENVIRONMENTS = frozenset(
-    re.findall(
-        r"\S+",
-        """
+"""
+_ENVIRONMENTS: Final = """
     equation equation* align align* aligned alignat alignat* alignedat gather gather* gathered multline
     multline* split cases dcases rcases matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array
     subarray
-    """,
-    )
-)
+"""
+_TEX_COMMANDS = frozenset(_COMMANDS.split())
+_TEX_ENVIRONMENTS = frozenset(_ENVIRONMENTS.split())
 MAX_FORMULA_CHARS = 5_000
 MAX_FORMULAS = 500
 _MAX_TEX_DEPTH = 50  # MathJax reads groups, roots and the like recursively
@@ -122,9 +113,7 @@ def is_ordinary_tex(tex: str) -> bool:
             controls += 1
         if not 0 <= depth <= _MAX_TEX_DEPTH or controls > _MAX_TEX_CONTROLS:
             return False
-    if depth:
-        return False
-    if any(name not in _TEX_ENVIRONMENTS for name in _TEX_ENVIRONMENT.findall(tex)):
+    if depth or not _TEX_ENVIRONMENTS.issuperset(_TEX_ENVIRONMENT.findall(tex)):
         return False
     return not any(pattern.search(tex) for pattern in (_TEX_COLUMNS, _TEX_PAIRS, _TEX_LINE_GAP))
 
@@ -142,7 +131,7 @@ def math_inline(state: StateInline, silent: bool) -> bool:
     start = at + len(opening)
     limit = start + MAX_FORMULA_CHARS + len(closing)
     end = text.find(closing, start, limit)
-    while end > 0 and _is_escaped(text, end, start):
+    while end > 0 and _is_escaped(text[start:end]):
         end = text.find(closing, end + len(closing), limit)
     if end <= start:
         return False
@@ -151,26 +140,21 @@ def math_inline(state: StateInline, silent: bool) -> bool:
         return False
     if not silent:
         token = state.push("math_inline", "", 0)
-        token.content = tex
-        token.markup = opening
-        token.info = closing
+        token.content, token.markup, token.info = tex, opening, closing
     state.pos = end + len(closing)
     return True
 
 
-def _is_escaped(text: str, at: int, start: int) -> bool:
-    backslashes = 0
-    while at - backslashes > start and text[at - backslashes - 1] == "\\":
-        backslashes += 1
-    return backslashes % 2 == 1
+def _is_escaped(before: str) -> bool:
+    """Whether an odd number of backslashes ends `before`."""
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
 def _is_dollar_formula(text: str, at: int, tex: str, end: int) -> bool:
     """Whether $…$ is a formula, rather than two prices or two shell variables."""
     if tex[0].isspace() or tex[-1].isspace() or "\n\n" in tex:
         return False
-    before = text[at - 1 : at]
-    after = text[end + 1 : end + 2]
+    before, after = text[at - 1 : at], text[end + 1 : end + 2]
     if before.isalnum() or after.isalnum() or after == "$":
         return False
     # '$5 and US$': a number and words are not a formula.
@@ -206,9 +190,7 @@ def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) 
         state.line = at + 1
         token = state.push("math_block", "", 0)
         token.block = True
-        token.content = tex
-        token.markup = opening
-        token.info = closing
+        token.content, token.markup, token.info = tex, opening, closing
         token.map = [start_line, state.line]
     return True
 

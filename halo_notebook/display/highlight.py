@@ -11,7 +11,6 @@ from typing import Final
 from pygments import lex
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Literal, Number, String
-from pygments.util import ClassNotFound
 
 MAX_HIGHLIGHTED_CHARS = 10_000
 # Some of the hundreds of lexers in Pygments take time that grows fast with the text.
@@ -40,10 +39,7 @@ def highlighted(code: str, language: str) -> str:
     """
     if language not in _LANGUAGES or len(code) > MAX_HIGHLIGHTED_CHARS:
         return escape(code)
-    try:
-        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-    except ClassNotFound:  # in another version of Pygments
-        return escape(code)
+    lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     pieces: list[tuple[str, str]] = []
     for kind, text in lex(code, lexer):
         # `in` is how a token type says that it is a kind of another; its stubs know a plain tuple's.

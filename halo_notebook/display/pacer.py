@@ -1,8 +1,7 @@
 """When the next message about a reply may go out.
 
-Repainting is expensive: the page renders each frame, and the Jupyter server drops messages that
-come too fast, the last ones first. So there are at most 20 frames a second, fewer as a frame gets
-larger or slower, within a fixed share of the time and of the bytes.
+The page renders each frame, and the Jupyter server drops messages that come too fast, the last ones first.
+So there are at most 20 frames a second, fewer as a frame gets larger or slower to make.
 """
 
 from __future__ import annotations

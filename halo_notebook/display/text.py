@@ -1,8 +1,8 @@
 """Untrusted text as plain text: without control characters, on one line, within a size.
 
-All of an agent's text that is shown goes through here, for terminals and for HTML. Control characters
-are dropped, and so are characters that reorder text (U+202A–202E, U+2066–2069): they can make code
-or an address look different from what it is, and right-to-left text does not need them.
+All of an agent's text that is shown goes through here, for terminals and for HTML. Characters that reorder
+text (U+202A–202E, U+2066–2069) are dropped, too: they can make code or an address look different from what it
+is, and right-to-left text does not need them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ _PLAIN: Final[dict[int, str | None]] = {
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
     **dict.fromkeys([0x2028, 0x2029], "\n"),
 }
-
-
 # Most texts have none of them, and finding that out is faster than translating.
 _NOT_PLAIN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{REORDERING}]")
 
@@ -32,9 +30,8 @@ _NOT_PLAIN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{
 def terminal_text(text: str) -> str:
     r"""Return `text` without what a terminal would act on.
 
-    All control characters except newline and tab are dropped (also ESC, the 8-bit C1 characters and
-    the carriage return), and so are the characters that reorder text. The separators U+2028 and
-    U+2029 become newlines, a lone surrogate becomes U+FFFD. The rest of an escape sequence stays visible.
+    Control characters except newline and tab are dropped (also ESC, C1 and the carriage return), and so are
+    those that reorder text. U+2028 and U+2029 become newlines, a lone surrogate becomes U+FFFD.
 
     >>> terminal_text("\x1b[31mred\x1b[0m\r\n")
     '[31mred[0m\n'
@@ -43,9 +40,7 @@ def terminal_text(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 200) -> str:
-    """Return `text` as one line of at most `limit` characters, for labels and error details.
-
-    White space is collapsed, control characters are dropped, and a cut is marked with ``…``.
+    """Return `text` as one plain line of at most `limit` characters, with ``…`` where it is cut.
 
     >>> one_line("not  found:\\n the page", limit=14)
     'not found: th…'
@@ -65,15 +60,12 @@ def plain(text: str) -> str:
 def bounded(text: str, max_bytes: int) -> str:
     """Return `text`, or its beginning and its end with a note between them if it is too large.
 
-    Args:
-        text: any text.
-        max_bytes: the most that the result may take as JSON-encoded UTF-8, without the note.
+    Without the note, the result takes at most `max_bytes` as JSON-encoded UTF-8.
     """
     if 6 * len(text) <= max_bytes or wire_size(text) <= max_bytes:
         return text
     part = max_bytes // 8  # a character takes up to four bytes
-    hidden = len(text) - 2 * part
-    return f"{text[:part]}\n\n{hidden_note(hidden)}\n\n{text[-part:]}"
+    return f"{text[:part]}\n\n{hidden_note(len(text) - 2 * part)}\n\n{text[-part:]}"
 
 
 def hidden_note(hidden: int) -> str:

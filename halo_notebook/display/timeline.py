@@ -1,12 +1,9 @@
 """A reply that grows → blocks of its text and actions in the order in which they arrived.
 
-A timeline only grows. It consists of final items, the open block, and the actions that wait until that
-block ends. An action stands where it arrived, but it never splits a list, a table, a fence or a
-paragraph: it waits for the end of that block. The items are therefore the same whether a reply is
-followed while it arrives or read at once after its end. Nothing final is moved or changed, with one
-exception after the end: see `Timeline.resolved`.
-
-How and when the items are painted is not known here.
+A timeline only grows: it has final items, the open block, and the actions that wait until that block ends.
+An action stands where it arrived, but it never splits a list, a table, a fence or a paragraph. The items are
+therefore the same whether a reply is followed while it arrives or read at once after its end. Nothing final
+is moved or changed, with one exception after the end: see `Timeline.resolved`.
 """
 
 from __future__ import annotations
@@ -25,18 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ShownAction:
-    """An action in a timeline.
+    """An action in a timeline, which arrived at `position` in `BlockRenderer.text`."""
 
-    Attributes:
-        number: its position among the reply's actions, from 1.
-        payload: opaque JSON.
-        at_s: seconds from when the request was written.
-        position: where it arrived in `BlockRenderer.text`.
-    """
-
-    number: int
+    number: int  # among the reply's actions, from 1
     payload: JSON
-    at_s: float
+    at_s: float  # from when the request was written
     position: int
 
 
@@ -54,18 +44,15 @@ class Section:
 
 def sections(items: Sequence[Item], end: int) -> list[Section]:
     """Divide `items`, whose text ends at `end`, after each run of actions."""
-    divided: list[Section] = []
+    divided = [Section([], [], end)]
     for item in items:
         if isinstance(item, ShownAction):
-            if not divided:
-                divided.append(Section([], [], end))
             divided[-1].actions.append(item)
-        elif divided and not divided[-1].actions:
-            divided[-1].blocks.append(item)
-        else:
-            if divided:
-                divided[-1].end = item.begin
-            divided.append(Section([item], [], end))
+            continue
+        if divided[-1].actions:
+            divided[-1].end = item.begin
+            divided.append(Section([], [], end))
+        divided[-1].blocks.append(item)
     return divided
 
 
@@ -102,13 +89,13 @@ class Timeline:
         """Add what has been received since the last call."""
         # The text first: then every action that was received before a part of it is among the events.
         text, self._part = self.reply.text_since(self._part)
-        start, shown = self._chars, 0
+        shown = 0
         for event in self.reply.action_events[self._number :]:
-            upto = event.offset - start
+            upto = event.offset - self._chars
             if upto > len(text):
                 break  # received after the text was read
             self.text.append(text[shown:upto])
-            shown = max(shown, upto)
+            shown = upto
             self._wait(event.payload, event.at_s)
         self.text.append(text[shown:])
         self._chars += len(text)

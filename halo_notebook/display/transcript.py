@@ -14,22 +14,12 @@ if TYPE_CHECKING:
 
 
 def turn_markdown(number: int, message: str, reply: Reply, rating: str = "", note: str = "") -> str:
-    """A message and its reply as Markdown, with a heading; the actions are JSON blocks.
+    """A message and its reply so far as Markdown, with a heading; the actions are JSON blocks.
 
-    Args:
-        number: the turn's, from 1.
-        message: what was asked.
-        reply: the reply as far as it has been received.
-        rating: what a person thought of it, in a word; empty for none.
-        note: why.
+    A `rating` is a person's word for the reply, and `note` says why; both may be empty.
     """
-    parts = [
-        f"## Turn {number}",
-        "**You**",
-        _closed(message),
-        "**Agent**",
-        _closed(reply.text) or "*(no text)*",
-    ]
+    text = _closed(reply.text) or "*(no text)*"
+    parts = [f"## Turn {number}", "**You**", _closed(message), "**Agent**", text]
     for payload in reply.actions:
         text = json.dumps(payload, indent=2, ensure_ascii=False)
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))

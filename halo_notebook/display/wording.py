@@ -11,10 +11,7 @@ if TYPE_CHECKING:
 def status_words(reply: Reply, *, source: str = "", session: str | None = None) -> list[str]:
     """What the status line says about a reply, piece by piece.
 
-    Args:
-        reply: the reply.
-        source: who answered if it was not Halo: ``demo agent``, ``replay of FILE``.
-        session: the session's name.
+    If it was not Halo that answered, `source` says who did: ``demo agent``, ``replay of FILE``.
     """
     words = [source] if source else []
     # The prefix keeps an id from looking like one of our own words, such as 'failed'.
