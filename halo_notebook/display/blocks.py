@@ -1,11 +1,8 @@
 """Markdown text that grows → safe HTML, block by block.
 
 A block is finished when no further text can change it: it is rendered once and stays as it is. The text
-after the finished blocks is the open block; a frame parses only that, at most `MAX_OPEN_CHARS`. All
-blocks together stay small enough to be shown: of a longer text they contain the beginning, a note,
-and the end.
-
-Nothing here displays anything, reads a clock or does I/O.
+after the finished blocks is the open block; a frame parses only that, at most `MAX_OPEN_CHARS`. Of a text
+that is too long to be shown, the blocks contain the beginning, a note, and the end.
 """
 
 from __future__ import annotations
@@ -38,12 +35,7 @@ _BEGUN_BY_THEIR_LINE = {
 
 @dataclass(frozen=True, slots=True)
 class FinishedBlock:
-    """A block of text that will not change.
-
-    Attributes:
-        html: safe HTML.
-        begin: where the block begins in `BlockRenderer.text`.
-    """
+    """A block of text that will not change: safe HTML, and where it begins in `BlockRenderer.text`."""
 
     html: str
     begin: int
@@ -67,9 +59,9 @@ def _finished_count(text: str, blocks: list[Block]) -> int:
     """How many of the blocks no further text can change.
 
     A block is finished when a blank line or its own last line ends it, or when the next block starts on a
-    complete line: half a line, '#' or '2', may still continue the paragraph or the list before. Without
-    a blank line between them, the text before may be the start of a formula or of a link definition,
-    so there the blocks have to be of kinds that begin or end with one line.
+    complete line: half a line, '#' or '2', may still continue the block before. Without a blank line between
+    them, the blocks have to be of kinds that begin or end with one line: the text before may be the start of
+    a formula or of a link definition.
     """
     if blocks and text.endswith("\n"):
         last = blocks[-1]
@@ -101,11 +93,8 @@ class BlockRenderer:
     """Markdown text that grows → finished blocks of safe HTML, and the open one.
 
     The blocks do not depend on how the text is divided into pieces, as long as no block had to be cut. For
-    one thread at a time.
-
-    Args:
-        images: whether remote images are shown; otherwise each becomes a link with its text.
-        references: link definitions that are known from the start.
+    one thread at a time. Unless `images`, a remote image becomes a link; `references` are known link
+    definitions.
 
     >>> text = BlockRenderer()
     >>> text.append("# Hello\\nHello *wor")
@@ -182,16 +171,15 @@ class BlockRenderer:
 
     def resolved(self) -> list[str]:
         """The HTML of the finished blocks after the end, with links that were defined after their use."""
+        again = BlockRenderer(images=self._images, references=self._references)
         if self._references:
-            again = BlockRenderer(images=self._images, references=self._references)
             again.append(self.text)
             again.end()
-            if len(again.finished) == len(self._finished):
-                return [block.html for block in again.finished]
-        return [block.html for block in self._finished]
+        same = len(again.finished) == len(self._finished)
+        return [block.html for block in (again.finished if same else self._finished)]
 
     def _read(self) -> None:
-        """Parse the text received since the last call, and finish the blocks that can be finished."""
+        """Parse the new text, and finish the blocks that can be finished."""
         if not self._unread:
             return
         text = self._tail + "".join(self._unread)
@@ -210,9 +198,7 @@ class BlockRenderer:
     def _finish_blocks(self, text: str, *, must: bool) -> int:
         """Finish blocks at the start of `text`, and return how many characters they took.
 
-        Args:
-            text: the text after the finished blocks, or the start of it.
-            must: whether to take at least one block, cut if necessary, since more text is known.
+        If it `must` be, at least one block is taken, cut if necessary: more text is known.
         """
         dense = text.rfind("\n") + 1 if _is_too_dense(text) else 0
         if dense:

@@ -1,9 +1,8 @@
 """What goes into a cell: text, actions and status lines as MIME bundles.
 
-Each bundle has `text/html` that is safe in every front end, and `text/plain` for terminals; an
-action adds `application/json`, which JupyterLab shows as its own tree. Styles are inline, few and
-plain, and colours are those of the page. So a notebook reads well in light and dark themes, when
-it is reopened untrusted, and where style elements are dropped.
+Each bundle has `text/html` that is safe in every front end, and `text/plain` for terminals; an action adds
+`application/json`, which JupyterLab shows as its own tree. Styles are inline and plain, and colours are those
+of the page: a notebook reads well in light and dark themes, and when it is reopened untrusted.
 """
 
 from __future__ import annotations

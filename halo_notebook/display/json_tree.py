@@ -1,7 +1,7 @@
 """JSON pruned to what can be shown, and then written: as HTML, as text, or as a copy for a front end.
 
-`prune` decides what is shown, and the writers only write. A note stands in place of what is left out. If
-the result is too large for a message, the payload is pruned further and written again.
+A note stands in place of what is left out. If the result is too large for a message, the payload is pruned
+further and written again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from .formulas import NO_FORMULAS
 from .text import MAX_PLAIN_BYTES, REORDERING, one_line
+from .wording import counted
 
 if TYPE_CHECKING:
     from ..stream import JSON
@@ -42,10 +43,7 @@ class CutString:
 
 @dataclass(slots=True)
 class Branch:
-    """A list or an object: how many values it has, and the first of them with their keys.
-
-    If the tree is too deep here, none of them is shown.
-    """
+    """A list or an object: how many values it has, and the first of them with their keys."""
 
     is_object: bool
     count: int
@@ -55,8 +53,7 @@ class Branch:
     @property
     def size(self) -> str:
         """The number of values, in words."""
-        unit = "key" if self.is_object else "item"
-        return f"{'{}' if self.is_object else '[]'} {self.count:,} {unit}{'' if self.count == 1 else 's'}"
+        return f"{{}} {counted(self.count, 'key')}" if self.is_object else f"[] {counted(self.count, 'item')}"
 
     @property
     def rest(self) -> str:
@@ -118,15 +115,7 @@ def _fitting(
 
 
 def json_html(payload: JSON, label: str = "root", limits: Limits = Limits()) -> str:
-    """Return `payload` as a tree that opens and closes without script.
-
-    It is for front ends without a JSON view of their own.
-
-    Args:
-        payload: any JSON.
-        label: the name of the root, shown on one line.
-        limits: how much is shown.
-    """
+    """Return `payload` as a tree that opens and closes without script; `label` names its root."""
 
     def write(pruned: Pruned) -> str:
         return (
@@ -153,17 +142,7 @@ def _html(name: str, node: Pruned, *, attributes: str = "") -> str:
 
 
 def json_text(payload: JSON, limits: Limits = _TEXT_LIMITS) -> str:
-    r"""Return `payload` as indented JSON for a terminal, with notes on what is left out.
-
-    >>> print(json_text({"type": "highlight", "boxes": [1, 2]}))
-    {
-      "type": "highlight",
-      "boxes": [
-        1,
-        2
-      ]
-    }
-    """
+    """Return `payload` as indented JSON for a terminal, with notes on what is left out."""
     return _fitting(_text, payload, limits, MAX_PLAIN_BYTES) or "… too large to show"
 
 
@@ -185,14 +164,9 @@ def _text(node: Pruned, indent: str = "") -> str:
 def json_display(payload: JSON, *, max_bytes: int = 500_000) -> JSON:
     """Return a copy of `payload` for an ``application/json`` output.
 
-    Integers beyond ±(2**53 - 1) become strings, since a browser would round them. Control and
-    reordering characters become visible escapes, in keys and in strings; the key
-    ``__proto__``, which a front end would lose, is put in quotes. Values deeper than `MAX_DISPLAY_DEPTH`
-    or beyond `max_bytes` are left out, with a note in their place.
-
-    Args:
-        payload: any JSON; it is not changed.
-        max_bytes: the maximum size of the copy as JSON in UTF-8.
+    Integers beyond ±(2**53 - 1) become strings, since a browser would round them. Control and reordering
+    characters become visible escapes; the key ``__proto__``, which a front end would lose, is put in quotes.
+    The copy has at most `max_bytes` as JSON in UTF-8.
     """
     limits = Limits(max_bytes // 3, MAX_DISPLAY_DEPTH, max_bytes)
     # In a list, since None is a copy too.
@@ -286,19 +260,11 @@ def _marked(found: re.Match[str]) -> str:
 
 
 def payload_label(payload: JSON, index: int) -> str:
-    """Return a short label for an action, one line of at most 80 characters.
-
-    Args:
-        payload: the action's JSON; its `type`, otherwise its `name`, is shown if it is a string.
-        index: the number to show.
+    """Return a short label for an action: its number and its `type`, otherwise its `name`.
 
     >>> payload_label({"type": "highlight"}, 1)
     'action 1: highlight'
-    >>> payload_label([1, 2], 2)
-    'action 2'
     """
-    kind = ""
-    if isinstance(payload, dict):
-        names = (payload.get("type"), payload.get("name"))
-        kind = next((line for name in names if isinstance(name, str) and (line := one_line(name, 60))), "")
+    names = (payload.get("type"), payload.get("name")) if isinstance(payload, dict) else ()
+    kind = next((line for name in names if isinstance(name, str) and (line := one_line(name, 60))), "")
     return f"action {index}: {kind}" if kind else f"action {index}"

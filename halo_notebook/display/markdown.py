@@ -1,8 +1,7 @@
 r"""One block of untrusted Markdown → safe HTML.
 
-Anyone who can write into what an agent reads can write into a reply, and a front end runs the
-scripts in the HTML of a cell that was just run. So text becomes HTML here, once, for every front
-end. What is guaranteed for any input:
+Anyone who can write into what an agent reads can write into a reply, and a front end runs the scripts in the
+HTML of a cell that was just run. What is guaranteed for any input:
 
 - Only the tags, attributes, classes, styles and URL schemes listed in `CLEANER_SETTINGS` come out.
   Markdown is parsed with raw HTML off, and the result still goes through a sanitiser. The author
@@ -136,9 +135,8 @@ def _formula_html(token: Token, env: EnvType) -> str:
     env["formulas"] = env.get("formulas", 0) + 1
     if env["formulas"] > MAX_FORMULAS or not is_ordinary_tex(token.content):
         return ""
-    return (
-        f'<span class="mathjax_process tex2jax_process">{escape(_formula_source(token), quote=False)}</span>'
-    )
+    source = escape(_formula_source(token), quote=False)
+    return f'<span class="mathjax_process tex2jax_process">{source}</span>'
 
 
 def _bounded_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
@@ -241,16 +239,14 @@ def _read_inline(token: Token, tokens: list[Token], index: int, env: dict[str, A
         and (task := _TASK.match(token.content))
     ):
         token.content = ("☐ " if task[1] == " " else "☑ ") + token.content[task.end() :]
-    children: list[Token] = []
     if len(token.content) > 2_000 and len(_SPECIAL.findall(token.content)) * 4 > len(token.content):
         # This is not prose, and parsing 32 KB of '![' takes most of a second.
-        children.append(Token("text", "", 0, content=token.content))
+        token.children = [Token("text", "", 0, content=token.content)]
     else:
-        MARKDOWN.inline.parse(token.content, MARKDOWN, env, children)
-        token.children = children
+        token.children = []
+        MARKDOWN.inline.parse(token.content, MARKDOWN, env, token.children)
         text_join(StateCore("", MARKDOWN, env, [token]))
-        children = token.children
-    token.children = list(_linked(children, images=images))
+    token.children = list(_linked(token.children, images=images))
 
 
 def _linked(children: list[Token], *, images: bool) -> Iterator[Token]:
@@ -282,26 +278,18 @@ def _image(token: Token, *, inside_link: bool, images: bool) -> Iterator[Token]:
         yield token
         return
     text = Token("text", "", 0, content=f"image: {alt.strip() or source}")
-    if inside_link:
-        yield text
-    else:
-        yield from _link(source, text)
+    yield from [text] if inside_link else _link(source, text)
 
 
-def _link(url: str, text: Token) -> Iterator[Token]:
-    yield Token("link_open", "a", 1, attrs={"href": url})
-    yield text
-    yield Token("link_close", "a", -1)
+def _link(url: str, text: Token) -> list[Token]:
+    return [Token("link_open", "a", 1, attrs={"href": url}), text, Token("link_close", "a", -1)]
 
 
 def _text_with_links(text: str) -> Iterator[Token]:
     at = 0
     for found in _BARE_URL.finditer(text):
         url = found.group().rstrip(".,:;!?*_~")
-        while url.endswith((")", "]")):
-            opening = "(" if url.endswith(")") else "["
-            if url.count(url[-1]) <= url.count(opening):
-                break
+        while url.count(url[-1]) > url.count({")": "(", "]": "["}.get(url[-1], url[-1])):
             url = url[:-1].rstrip(".,:;!?*_~")
         address = MARKDOWN.normalizeLink(url)
         if not MARKDOWN.validateLink(address):
