@@ -10,16 +10,13 @@ if TYPE_CHECKING:
 
 LOAD = "%load_ext halo_notebook"
 SEED = "How do I set up event tracking?"
-
-
-def fast_demo() -> str:
-    """Code that replaces the demo agent that starts automatically with one without pauses."""
-    return (
-        "from halo_notebook.demo import DemoAgent\n"
-        "magics = get_ipython().magics_manager.registry['HaloMagics']\n"
-        "magics.connection.demo = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
-        "magics.demo_announced = True"
-    )
+LOAD_FAST = f"""{LOAD}
+from halo_notebook.demo import DemoAgent
+magics = get_ipython().magics_manager.registry['HaloMagics']
+magics.connection.demo = DemoAgent(first_byte_s=0, chunk_s=0).start()
+magics.demo_announced = True
+"""
+"""Loads the extension with a demo agent that makes no pauses."""
 
 
 def evaluated(kernel: Kernel, expression: str) -> Any:

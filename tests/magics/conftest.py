@@ -1,4 +1,4 @@
-"""A kernel with the magic, shared by the tests of a file."""
+"""Kernels with the magic, and the demo agent at full speed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..harness.cells import LOAD, fast_demo
+from ..harness.cells import LOAD_FAST
 from ..harness.kernels import Kernel
+
+
+@pytest.fixture
+def fresh(kernel: Kernel) -> Kernel:
+    """A kernel of the test's own."""
+    assert kernel.run(LOAD_FAST).status == "ok"
+    return kernel
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Kernel]:
-    """One kernel for the tests that leave nothing behind, with the demo agent at full speed."""
+    """One kernel for the tests that leave nothing behind."""
     with Kernel() as running:
-        assert running.run(f"{LOAD}\n{fast_demo()}").status == "ok"
+        assert running.run(LOAD_FAST).status == "ok"
         yield running

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..harness.cells import LOAD, evaluated, fast_demo, html, plain
+from ..harness.cells import evaluated, html, plain
 
 if TYPE_CHECKING:
     from ..harness.kernels import Kernel
@@ -16,34 +16,32 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 
-def test_where_things_stand(kernel: Kernel) -> None:
+def test_where_things_stand(fresh: Kernel) -> None:
     """`%halo` alone: target, agent, session."""
-    kernel.run(f"{LOAD}\n{fast_demo()}")
-    before = kernel.run("%halo").stdout
+    before = fresh.run("%halo").stdout
     assert "demo agent, http://127.0.0.1:" in before
     assert "not named yet" in before and "no id yet, 0 turns" in before
-    kernel.run("%halo ask Hello")
-    after = kernel.run("%halo").stdout
+    fresh.run("%halo ask Hello")
+    after = fresh.run("%halo").stdout
     assert "agent    agent_demo" in after and "sess_" in after and "1 turn\n" in after
 
 
-def test_sessions_can_be_named_listed_and_resumed(kernel: Kernel) -> None:
+def test_sessions_can_be_named_listed_and_resumed(fresh: Kernel) -> None:
     """Each conversation remembers its own; an id picks one up again."""
-    kernel.run(f"{LOAD}\n{fast_demo()}")
-    kernel.run("%%halo -s work\nMy name is Zelda")
-    session_id = evaluated(kernel, "_halo.session_id")
-    assert "Zelda" not in plain(kernel.run("%halo ask What is my name?"))
-    assert "session 'work'" in kernel.run("%halo use work").stdout
-    assert "Zelda" in plain(kernel.run("%halo ask What is my name?"))
-    listed = kernel.run("%halo sessions").stdout.splitlines()
+    fresh.run("%%halo -s work\nMy name is Zelda")
+    session_id = evaluated(fresh, "_halo.session_id")
+    assert "Zelda" not in plain(fresh.run("%halo ask What is my name?"))
+    assert "session 'work'" in fresh.run("%halo use work").stdout
+    assert "Zelda" in plain(fresh.run("%halo ask What is my name?"))
+    listed = fresh.run("%halo sessions").stdout.splitlines()
     assert [line.split()[:2] for line in listed[2:]] == [["*", "work"]]
     assert session_id in listed[2] and listed[2].endswith("2")
-    assert "new conversation" in kernel.run("%halo new").stdout
-    assert "Zelda" not in plain(kernel.run("%halo ask What is my name?"))
-    assert "work-1" in kernel.run("%halo sessions").stdout
-    kernel.run(f"%halo resume {session_id} again")
-    assert "Zelda" in plain(kernel.run("%halo ask What is my name?"))
-    assert "Zelda" not in plain(kernel.run("%%halo --new -s again\nWhat is my name?"))
+    assert "new conversation" in fresh.run("%halo new").stdout
+    assert "Zelda" not in plain(fresh.run("%halo ask What is my name?"))
+    assert "work-1" in fresh.run("%halo sessions").stdout
+    fresh.run(f"%halo resume {session_id} again")
+    assert "Zelda" in plain(fresh.run("%halo ask What is my name?"))
+    assert "Zelda" not in plain(fresh.run("%%halo --new -s again\nWhat is my name?"))
 
 
 def test_history_shows_the_turns(shared: Kernel) -> None:
@@ -54,9 +52,8 @@ def test_history_shows_the_turns(shared: Kernel) -> None:
     assert len(result.displays) == 2
     assert "&lt;b&gt;Zelda&lt;/b&gt;" in html(result) and "<b>" not in html(result)
     assert "create_ticket" in html(result)
-    assert all(
-        "demo agent · agent agent_demo · session hist" in data["text/plain"] for data in result.displays
-    )
+    status = "demo agent · agent agent_demo · session hist"
+    assert all(status in data["text/plain"] for data in result.displays)
     assert "no turns yet" in shared.run("%halo new empty\n%halo history").stdout
 
 
@@ -71,29 +68,20 @@ def test_export_writes_the_conversation(shared: Kernel, tmp_path: Path) -> None:
     assert data["turns"][0]["request"]["message"] == "My name is Zelda"
 
 
-def test_help_says_it_all(kernel: Kernel) -> None:
+def test_help_says_it_all(shared: Kernel) -> None:
     """Every option and every command, from `%halo help` and from `%%halo?`."""
-    kernel.run(LOAD)
-    text = kernel.run("%halo help").stdout
-    for words in (
-        "--session",
-        "--dry-run",
-        "--image",
-        "%halo resume ID",
-        "%halo demo start|stop",
-        "{{ expression }}",
-    ):
+    text = shared.run("%halo help").stdout
+    for words in ("--session", "--dry-run", "--image", "resume ID", "demo start|stop", "{{ expression }}"):
         assert words in text
-    assert kernel.run("print(get_ipython().find_cell_magic('halo').__doc__)").stdout.strip() == text.strip()
+    assert shared.run("print(get_ipython().find_cell_magic('halo').__doc__)").stdout.strip() == text.strip()
 
 
-def test_the_demo_agent_can_be_stopped_and_started(kernel: Kernel) -> None:
+def test_the_demo_agent_can_be_stopped_and_started(fresh: Kernel) -> None:
     """Stopped, a turn asks for a key in one line; started, it answers again."""
-    kernel.run(f"{LOAD}\n{fast_demo()}")
-    assert kernel.run("%halo ask Hello").status == "ok"
-    assert "stopped" in kernel.run("%halo demo stop").stdout
-    failed = kernel.run("%halo ask Hello")
+    assert fresh.run("%halo ask Hello").status == "ok"
+    assert "stopped" in fresh.run("%halo demo stop").stdout
+    failed = fresh.run("%halo ask Hello")
     assert failed.ename == "ConfigError" and "HALO_API_KEY" in failed.evalue
-    assert "none: There is no API key" in kernel.run("%halo").stdout
-    assert "127.0.0.1" in kernel.run("%halo demo start").stdout
-    assert kernel.run("%halo ask Hello").status == "ok"
+    assert "none: There is no API key" in fresh.run("%halo").stdout
+    assert "127.0.0.1" in fresh.run("%halo demo start").stdout
+    assert fresh.run("%halo ask Hello").status == "ok"

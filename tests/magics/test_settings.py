@@ -6,7 +6,7 @@ import pytest
 
 from halo_notebook.demo import DEMO_KEY, DemoAgent, sign_user_token
 
-from ..harness.cells import LOAD, evaluated, fast_demo, plain, sent
+from ..harness.cells import LOAD, evaluated, plain, sent
 from ..harness.kernels import Kernel
 
 pytestmark = pytest.mark.kernel
@@ -15,20 +15,14 @@ pytestmark = pytest.mark.kernel
 def test_status_shows_no_secret(kernel: Kernel) -> None:
     """Settings, sessions and the client's state, with secrets as 'set'; `%config` likewise."""
     key, token = "ab_live_very_private", "aaa.bbb.ccc"
-    kernel.run(LOAD)
     kernel.run(
-        f"%config HaloMagics.api_key = {key!r}\n%config HaloMagics.user_token = {token!r}\n"
-        "%config HaloMagics.base_url = 'http://127.0.0.1:9'"
+        f"{LOAD}\n%config HaloMagics.api_key = {key!r}\n%config HaloMagics.user_token = {token!r}\n"
+        "%config HaloMagics.base_url = 'http://127.0.0.1:9'\n"
+        "m = get_ipython().magics_manager.registry['HaloMagics']"
     )
-    outputs = [
-        kernel.run(code) for code in ("%halo status", "%config HaloMagics", "%config HaloMagics.api_key")
-    ]
-    outputs.append(
-        kernel.run(
-            "m = get_ipython().magics_manager.registry['HaloMagics']\n"
-            "print(vars(m), m.trait_values(), m.config)"
-        )
-    )
+    printed = "print(vars(m), m.trait_values(), m.config)"
+    codes = ("%halo status", "%config HaloMagics", "%config HaloMagics.api_key", printed)
+    outputs = [kernel.run(code) for code in codes]
     assert all(result.status == "ok" for result in outputs), outputs
     shown = str([result.outputs for result in outputs])
     assert key not in shown and token not in shown
@@ -44,14 +38,10 @@ def test_secrets_of_the_environment_stay_hidden() -> None:
         environment = {"HALO_API_KEY": key, "HALO_USER_TOKEN": token, "HALO_BASE_URL": agent.url}
         with Kernel(env=environment) as kernel:
             kernel.run(f"{LOAD}\n%xmode Verbose")
-            outputs = [
-                kernel.run("%halo ask Hello"),
-                kernel.run("print(vars(get_ipython().find_magic('halo').__self__))"),
-                kernel.run("%halo status"),
-                kernel.run("%halo ask /error 401"),
-                kernel.run("%config HaloMagics.user_token = 5"),
-                kernel.run("%%halo --timeout -1\nHello"),
-            ]
+            printed = "print(vars(get_ipython().find_magic('halo').__self__))"
+            codes = ("%halo ask Hello", printed, "%halo status", "%halo ask /error 401")
+            wrong = ("%config HaloMagics.user_token = 5", "%%halo --timeout -1\nHello")
+            outputs = [kernel.run(code) for code in codes + wrong]
     shown = str([(result.outputs, result.traceback) for result in outputs])
     assert agent.requests[0].body["user_token"] == token
     assert key not in shown and token not in shown
@@ -77,8 +67,10 @@ def test_connect_uses_the_key_from_the_environment() -> None:
 
 
 def test_connect_asks_for_the_key(kernel: Kernel) -> None:
-    """By way of the front end, also when the extension was loaded before; a blank answer changes nothing."""
+    """By way of the front end, in one line where that cannot ask; a blank answer changes nothing."""
     kernel.run(f"{LOAD}\nimport getpass")
+    failed = kernel.run("%halo connect")
+    assert failed.ename == "ConfigError" and "cannot ask for one" in failed.evalue
     # In the cell itself: the kernel puts its own function there as each cell begins.
     typed = "getpass.getpass = lambda prompt: {!r}\n"
     assert "No key was given. Nothing was changed" in kernel.run(typed.format(" ") + "%halo connect").evalue
@@ -88,29 +80,18 @@ def test_connect_asks_for_the_key(kernel: Kernel) -> None:
     assert "ab_live_typed" not in str(connected.outputs)
 
 
-def test_connect_without_a_key_where_nothing_can_ask(kernel: Kernel) -> None:
-    """A front end without input gets one line."""
-    kernel.run(LOAD)
-    result = kernel.run("%halo connect")
-    assert result.ename == "ConfigError"
-    assert "cannot ask for one" in result.evalue
-
-
-def test_loading_again_keeps_the_sessions(kernel: Kernel) -> None:
+def test_loading_again_keeps_the_sessions(fresh: Kernel) -> None:
     """`%reload_ext` is harmless; unloading stops the demo agent and takes the magics away."""
-    kernel.run(f"{LOAD}\n{fast_demo()}")
-    kernel.run("%halo ask Hello")
-    kernel.run(LOAD)
-    assert "1 turn" in kernel.run("%halo").stdout
-    assert kernel.run("%reload_ext halo_notebook").status == "ok"
-    assert "1 turn" in kernel.run("%halo").stdout
-    assert kernel.run("import importlib, halo_notebook.magics.magic as m; importlib.reload(m)").status == "ok"
-    assert kernel.run("%reload_ext halo_notebook").status == "ok"
-    assert kernel.run("%halo ask Is it?").status == "ok"
-    assert kernel.run("%unload_ext halo_notebook").status == "ok"
-    assert "not found" in kernel.run("%halo").stderr
-    assert kernel.run(LOAD).status == "ok"
-    assert "2 turns" in kernel.run("%halo").stdout, "kept on the shell"
+    fresh.run("%halo ask Hello")
+    for again in (LOAD, "%reload_ext halo_notebook"):
+        assert fresh.run(again).status == "ok"
+        assert "1 turn" in fresh.run("%halo").stdout
+    reload = "import importlib, halo_notebook.magics.magic as m; importlib.reload(m)"
+    for code in (reload, "%reload_ext halo_notebook", "%halo ask Is it?", "%unload_ext halo_notebook"):
+        assert fresh.run(code).status == "ok", code
+    assert "not found" in fresh.run("%halo").stderr
+    assert fresh.run(LOAD).status == "ok"
+    assert "2 turns" in fresh.run("%halo").stdout, "kept on the shell"
 
 
 def test_a_client_takes_the_magics_settings(kernel: Kernel) -> None:
@@ -125,10 +106,10 @@ def test_a_client_takes_the_magics_settings(kernel: Kernel) -> None:
     assert evaluated(kernel, "HaloClient('ab_live_x', user_id='u_arg').debug()['user_id']") == "u_arg"
 
 
-def test_a_method_may_give_the_token(kernel: Kernel) -> None:
+def test_a_method_may_give_the_token(fresh: Kernel) -> None:
     """The one of that very object, not of a copy."""
-    kernel.run(
-        f"{LOAD}\n{fast_demo()}\nimport threading\n"
+    fresh.run(
+        "import threading\n"
         "class Signer:\n"
         "    lock, asked = threading.Lock(), 0\n"
         "    def token(self):\n"
@@ -136,10 +117,10 @@ def test_a_method_may_give_the_token(kernel: Kernel) -> None:
         "        return 'aaa.bbb.ccc'\n"
         "signer = Signer()"
     )
-    assert kernel.run("%config HaloMagics.user_token = signer.token").stderr == ""
-    assert kernel.run("%halo ask Hello").status == "ok"
-    assert sent(kernel)["user_token"] == "aaa.bbb.ccc"
-    assert evaluated(kernel, "signer.asked") == 1
+    assert fresh.run("%config HaloMagics.user_token = signer.token").stderr == ""
+    assert fresh.run("%halo ask Hello").status == "ok"
+    assert sent(fresh)["user_token"] == "aaa.bbb.ccc"
+    assert evaluated(fresh, "signer.asked") == 1
 
 
 def test_a_conversation_is_resumed_after_a_restart(kernel: Kernel) -> None:
@@ -156,25 +137,21 @@ def test_a_conversation_is_resumed_after_a_restart(kernel: Kernel) -> None:
         assert "Zelda" in plain(kernel.run("%halo ask What is my name?"))
 
 
-def test_an_async_token_runs_on_the_kernels_own_loop(kernel: Kernel) -> None:
-    """It may hold objects of that loop; the cells behind it all run, and asyncio is patched only then."""
+def test_an_async_token_runs_on_the_kernels_own_loop(fresh: Kernel) -> None:
+    """It may hold objects of that loop; the cells behind it all run."""
     secret = "ha_secret_for_this_test"
-    signed = sign_user_token(secret, "u_1")
-    kernel.run(
-        f"{LOAD}\n"
-        "import asyncio, sys\n"
-        "from halo_notebook.demo import DemoAgent, DEMO_KEY\n"
+    fresh.run(
+        "import asyncio\n"
         f"agent = DemoAgent(first_byte_s=0, chunk_s=0, identity_secret={secret!r}).start()\n"
-        "magics = get_ipython().magics_manager.registry['HaloMagics']\n"
-        "magics.base_url, magics.api_key, magics.user_id = agent.url, DEMO_KEY, 'u_1'\n"
+        f"magics.base_url, magics.api_key, magics.user_id = agent.url, {DEMO_KEY!r}, 'u_1'\n"
         "kernel_loop = asyncio.get_event_loop()\n"
         "seen = []\n"
         "async def fresh():\n"
         "    await asyncio.sleep(0.01)\n"
         "    seen.append(asyncio.get_running_loop() is kernel_loop)\n"
-        f"    return {signed!r}\n"
+        f"    return {sign_user_token(secret, 'u_1')!r}\n"
+        "magics.user_token = fresh"
     )
-    kernel.run("magics.user_token = fresh")
-    results = kernel.run_all(["%%halo\nHello", "%%halo\nMarkdown", "print(seen)"])
+    results = fresh.run_all(["%%halo\nHello", "%%halo\nMarkdown", "print(seen)"])
     assert [result.status for result in results] == ["ok"] * 3, results[0].traceback
     assert results[2].stdout == "[True]\n"
