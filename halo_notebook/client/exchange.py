@@ -158,10 +158,10 @@ class AsyncReplyStream:
             finally:
                 # A broken stream may still hold something that was received.
                 rest = self._taken_in(parser.close())
-            if whole is not None:
-                self._take_fields(whole.content)
+            failure = self._failure(incoming, whole)
             yield rest
-            self._check_kind(incoming, whole)
+            if failure is not None:
+                raise failure
         except BaseException as error:
             self.end(error)
             raise
@@ -176,27 +176,25 @@ class AsyncReplyStream:
                 self.reply.add(event, at_s)
         return events
 
-    def _take_fields(self, content: dict[str, JSON] | None) -> None:
-        if content is not None:
-            self.reply.raw = content
-            self.reply.session_id = _checked_id(content.get("session_id")) or self.reply.session_id
-            self.reply.agent_id = _checked_id(content.get("agent_id")) or self.reply.agent_id
-
-    def _check_kind(self, incoming: Incoming, whole: _WholeAnswer | None) -> None:
-        """Raise when an answer that has ended cannot be a reply."""
+    def _failure(self, incoming: Incoming, whole: _WholeAnswer | None) -> ReplyUnreadable | None:
+        """Why an answer that has ended cannot be a reply, or None. Takes the fields of one in one piece."""
+        reply = self.reply
+        declared = _header(incoming, "content-type")
         if whole is not None:
             if whole.content is None:
-                raise ReplyUnreadable(
+                return ReplyUnreadable(
                     f"The answer is not a JSON object. Its text and the session are kept. {MAY_HAVE_ARRIVED}."
                 )
-            return
-        declared = _header(incoming, "content-type")
-        if declared is not None and not declared.lower().startswith("text/plain"):
-            raise ReplyUnreadable(
+            reply.raw = whole.content
+            reply.session_id = _checked_id(whole.content.get("session_id")) or reply.session_id
+            reply.agent_id = _checked_id(whole.content.get("agent_id")) or reply.agent_id
+        elif declared is not None and not declared.lower().startswith("text/plain"):
+            return ReplyUnreadable(
                 f"The answer is declared as {shown(declared, 60, self.secrets)}, not as the text/plain of "
                 "a reply, so it may not be the agent's. Its text and the session are kept; check "
                 f"HALO_BASE_URL. {MAY_HAVE_ARRIVED}."
             )
+        return None
 
     def end(self, error: BaseException | None, *, complete: bool = False) -> None:
         """Note on the reply why it has ended; only the first reason counts."""

@@ -45,30 +45,20 @@ class DemoTransport:
         await asyncio.sleep(answer.after_s)
         if answer.status is None:
             await _end(answer, outgoing)
-        return _Incoming(answer.status, answer, outgoing)
 
-    async def aclose(self) -> None:
-        """There is nothing to close."""
+        async def chunks() -> AsyncIterator[bytes]:
+            clock = asyncio.get_running_loop().time
+            due = clock()
+            for step in answer.steps:
+                if isinstance(step, (int, float)):
+                    due += step
+                    await asyncio.sleep(max(0.0, due - clock()))
+                else:
+                    yield step_bytes(step)
+            if answer.ending != "end":
+                await _end(answer, outgoing)
 
-
-class _Incoming:
-    def __init__(self, status: int, answer: Answer, outgoing: Outgoing) -> None:
-        self.status = status
-        self.headers = {name.lower(): value for name, value in answer.headers}
-        self._answer = answer
-        self._outgoing = outgoing
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        clock = asyncio.get_running_loop().time
-        due = clock()
-        for step in self._answer.steps:
-            if isinstance(step, (int, float)):
-                due += step
-                await asyncio.sleep(max(0.0, due - clock()))
-            else:
-                yield step_bytes(step)
-        if self._answer.ending != "end":
-            await _end(self._answer, self._outgoing)
+        return Incoming(answer.status, {name.lower(): value for name, value in answer.headers}, chunks)
 
     async def aclose(self) -> None:
         """There is nothing to close."""

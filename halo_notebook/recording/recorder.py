@@ -27,7 +27,8 @@ from .format import FORMAT, HEADERS, Chunks, RecordedExchange, read_recording
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..client.transports.protocol import Incoming, Turn
+    from ..client.exchange import AsyncReplyStream
+    from ..client.transports.protocol import Incoming
 
 _SHORTEST_MASKED = 8
 """A cut reply may end with this many characters of a secret: ``ab_live_`` is not secret."""
@@ -83,7 +84,7 @@ class Recorder:
         # Unlike a Path's own method, this raises for no name.
         return self.path == Path(os.path.expanduser(path)).absolute() and self.path.exists()  # noqa: PTH111
 
-    def begin(self, turn: Turn) -> Passing:
+    def begin(self, turn: AsyncReplyStream) -> Passing:
         """Keep the exchange that begins; see `Tap`."""
         self._secrets |= {secret.reveal() for secret in turn.secrets}
         return Passing(self, turn)
@@ -137,7 +138,7 @@ class Recorder:
 class Passing:
     """An exchange while it passes; it is kept when it has ended."""
 
-    def __init__(self, recorder: Recorder, turn: Turn) -> None:
+    def __init__(self, recorder: Recorder, turn: AsyncReplyStream) -> None:
         self._recorder = recorder
         self._turn = turn
         self._at = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from urllib.parse import quote, urlsplit
 
-from ..client.transports.protocol import BrokeOff, Clock, NotConnected, Silent, Unreadable
+from ..client.transports.protocol import BrokeOff, Clock, Incoming, NotConnected, Silent, Unreadable
 from ..display.wording import counted
 from ..errors import ReplyInterrupted, UsageError
 from ..stream import JSON, decode_json
@@ -28,7 +28,8 @@ from .format import Chunks, RecordedExchange, part, read_recording
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from ..client.transports.protocol import Incoming, Outgoing
+    from ..client.exchange import AsyncReplyStream
+    from ..client.transports.protocol import Outgoing
     from ..reply import Reply
 
 REPLAY_HOST = "https://replay.invalid"
@@ -229,10 +230,8 @@ class Play(Clock):
 
     def __init__(self, replay: Replay, exchange: RecordedExchange, outgoing: Outgoing) -> None:
         super().__init__()
-        self.status = exchange.status or 0
-        self.headers = {name.lower(): value for name, value in exchange.headers.items()}
         self._outgoing = outgoing
-        self._turn = outgoing.turn
+        self._turn: AsyncReplyStream | None = outgoing.turn
         self._replay = replay
         self._exchange = exchange
         self._at_s = 0.0
@@ -263,9 +262,10 @@ class Play(Clock):
             await self._until(exchange.ended_at_s)
             raise self._end()
         await self._until(exchange.head_at_s)
-        return self
+        headers = {name.lower(): value for name, value in exchange.headers.items()}
+        return Incoming(exchange.status, headers, self._chunks)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def _chunks(self) -> AsyncIterator[bytes]:
         exchange = self._exchange
         by_steps = self._replay.pace == "step" and self._turn is not None and self._turn.attended
         ends = _step_ends(exchange) if by_steps else []
@@ -278,9 +278,6 @@ class Play(Clock):
         await self._until(exchange.ended_at_s)
         if exchange.how == "broken" or exchange.was_cut_short:
             raise self._end()
-
-    async def aclose(self) -> None:
-        """There is nothing to close."""
 
     def _end(self) -> Exception:
         exchange = self._exchange

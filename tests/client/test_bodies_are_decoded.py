@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from halo_notebook.client.transports.body import MAX_PIECE_BYTES, decoded
-from halo_notebook.client.transports.protocol import BrokeOff, Unreadable
+from halo_notebook.client.transports.protocol import BrokeOff, Incoming, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,26 +20,19 @@ _RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
 RAW_DEFLATE = _RAW.compress(TEXT) + _RAW.flush()
 
 
-class Body:
-    """An answer whose body arrives in chunks of `size` bytes."""
+def body(coding: str, data: bytes, size: int = 100) -> AsyncIterator[bytes]:
+    """The decoded body of an answer, which arrives in chunks of `size` bytes."""
 
-    status = 200
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(data), size):
+            yield data[at : at + size]
 
-    def __init__(self, coding: str, data: bytes, size: int) -> None:
-        self.headers = {"content-encoding": coding}
-        self._chunks = [data[at : at + size] for at in range(0, len(data), size)]
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
-
-    async def aclose(self) -> None:
-        pass
+    return decoded(Incoming(200, {"content-encoding": coding}, chunks))
 
 
 def pieces(coding: str, data: bytes, size: int = 100) -> list[bytes]:
     async def read() -> list[bytes]:
-        return [piece async for piece in decoded(Body(coding, data, size))]
+        return [piece async for piece in body(coding, data, size)]
 
     return asyncio.run(read())
 
@@ -86,7 +79,7 @@ def test_a_body_without_its_end_broke_off() -> None:
 
     async def read() -> None:
         nonlocal received
-        async for piece in decoded(Body("gzip", data, 10)):
+        async for piece in body("gzip", data, 10):
             received += piece
 
     with pytest.raises(BrokeOff):

@@ -20,7 +20,7 @@ from .environment import certificates, proxy_for
 from .protocol import BrokeOff, Incoming, NotConnected, Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
 
 REUSED_WITHIN_S = 2.0
 _TO_READ_S = 0.05
@@ -73,7 +73,24 @@ class AiohttpTransport:
                 raise _mapped(error, outgoing) from error
             raise
         silence.too_long = answer.close
-        return _Incoming(answer, silence, outgoing)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            silence.broken()
+            try:
+                async for chunk in answer.content.iter_any():
+                    silence.broken()
+                    yield chunk
+            except Exception as error:
+                cause = TimeoutError("silence") if silence.was_too_long else error
+                raise _mapped(cause, outgoing) from error
+            finally:
+                silence.end()
+
+        async def close() -> None:
+            silence.end()
+            answer.close()  # one that was read to its end has given its connection back by then
+
+        return Incoming(answer.status, answer.headers, chunks, close)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -112,33 +129,6 @@ class _Message(aiohttp.Payload):
             raise
         self._silence.broken()
         self._outgoing.has_left()
-
-
-class _Incoming:
-    def __init__(self, answer: aiohttp.ClientResponse, silence: _Silence, outgoing: Outgoing) -> None:
-        self.status: int = answer.status
-        self.headers: Mapping[str, str] = answer.headers
-        self._answer = answer
-        self._silence = silence
-        self._outgoing = outgoing
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        silence = self._silence
-        silence.broken()
-        try:
-            async for chunk in self._answer.content.iter_any():
-                silence.broken()
-                yield chunk
-        except Exception as error:
-            cause = TimeoutError("silence") if silence.was_too_long else error
-            raise _mapped(cause, self._outgoing) from error
-        finally:
-            silence.end()
-
-    async def aclose(self) -> None:
-        self._silence.end()
-        # An answer that was read to its end has given its connection back by then.
-        self._answer.close()
 
 
 class _Silence:

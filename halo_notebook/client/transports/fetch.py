@@ -25,7 +25,7 @@ from ...errors import ConfigError
 from .protocol import BrokeOff, Incoming, Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
 _SENT = ("authorization", "content-type")
 """The browser sets the others itself, and a header that it does not know needs the service's permission."""
@@ -63,34 +63,24 @@ class FetchTransport:
         except BaseException:
             aborter.abort()
             raise
-        if answer.type == "opaqueredirect":  # the browser says neither which one nor where it leads
-            return _Incoming(302, {}, None, aborter, outgoing)
         headers = {name.lower(): value for name, value in answer.headers if name.lower() not in _UNDONE}
-        return _Incoming(answer.status, headers, answer.body, aborter, outgoing)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            if not answer.body:
+                return
+            reader = answer.body.getReader()
+            while not (part := await _within(reader.read(), outgoing)).done:
+                yield part.value.to_bytes()
+
+        async def close() -> None:
+            aborter.abort()
+
+        # Of a redirect, the browser says neither which one it is nor where it leads.
+        status = 302 if answer.type == "opaqueredirect" else answer.status
+        return Incoming(status, headers, chunks, close)
 
     async def aclose(self) -> None:
         """There is nothing to close."""
-
-
-class _Incoming:
-    def __init__(
-        self, status: int, headers: Mapping[str, str], body: Any, aborter: Any, outgoing: Outgoing
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = body
-        self._aborter = aborter
-        self._outgoing = outgoing
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        if self._body is None:
-            return
-        reader = self._body.getReader()
-        while not (part := await _within(reader.read(), self._outgoing)).done:
-            yield part.value.to_bytes()
-
-    async def aclose(self) -> None:
-        self._aborter.abort()
 
 
 async def _within(promise: Any, outgoing: Outgoing) -> Any:

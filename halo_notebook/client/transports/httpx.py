@@ -69,31 +69,22 @@ class HttpxTransport:
             extensions={"timeout": timeout, "trace": trace},
         )
         try:
-            return _Incoming(await self._inner.handle_async_request(request), outgoing)
+            response = await self._inner.handle_async_request(request)
         except Exception as error:
             raise mapped(error, outgoing, left=left) from error
+        stream = cast("httpx.AsyncByteStream", response.stream)  # not by the response, which decodes
+
+        async def chunks() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in stream:
+                    yield chunk
+            except Exception as error:
+                raise mapped(error, outgoing) from error
+
+        return Incoming(response.status_code, response.headers, chunks, stream.aclose)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-
-class _Incoming:
-    def __init__(self, response: httpx.Response, outgoing: Outgoing) -> None:
-        self.status = response.status_code
-        self.headers = response.headers
-        # Not through the response, which decodes.
-        self._stream = cast("httpx.AsyncByteStream", response.stream)
-        self._outgoing = outgoing
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._stream:
-                yield chunk
-        except Exception as error:
-            raise mapped(error, self._outgoing) from error
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 def mapped(error: Exception, outgoing: Outgoing, *, left: bool = True) -> Exception:

@@ -11,14 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-
-    from ...reply import Reply
-    from ..request import Request
-    from ..secrets import Secret
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 
 class TransportError(Exception):
@@ -60,20 +56,6 @@ class Clock:
         await asyncio.sleep(seconds)
 
 
-class Turn(Protocol):
-    """The turn that a request belongs to, for a replay and for a tap; see `Exchange`."""
-
-    request: Request
-    reply: Reply
-    path: str
-    tries: int
-    source: str
-    secrets: list[Secret]
-    state: str
-    attended: bool
-    clock: Clock
-
-
 @dataclass(frozen=True)
 class Outgoing:
     """A POST request.
@@ -83,7 +65,7 @@ class Outgoing:
         silence_s: seconds to wait for the first byte and between chunks.
         leaves: called just before the first byte may leave.
         has_left: called when all bytes have left.
-        turn: for a replay.
+        turn: the `AsyncReplyStream`, for a replay.
     """
 
     url: str
@@ -93,31 +75,31 @@ class Outgoing:
     silence_s: float
     leaves: Callable[[], object] = lambda: None
     has_left: Callable[[], object] = lambda: None
-    turn: Turn | None = None
+    turn: Any = None
 
     def silent(self) -> Silent:
         """The error when nothing has arrived for `silence_s`."""
         return Silent(f"silent for {self.silence_s:g} s")
 
 
-class Incoming(Protocol):
-    """An answer, from the moment that its head has arrived."""
+async def _nothing_to_close() -> None:
+    pass
 
-    @property
-    def status(self) -> int: ...
 
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Their names are in lower case."""
-        ...
+@dataclass(frozen=True)
+class Incoming:
+    """An answer, from the moment that its head has arrived.
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Its body as it arrives, as it was encoded."""
-        ...
+    Attributes:
+        headers: their names are in lower case.
+        chunks: gives its body as it arrives, as it was encoded.
+        aclose: closes it, whether or not it was read to its end.
+    """
 
-    async def aclose(self) -> None:
-        """Close it, whether or not it was read to its end."""
-        ...
+    status: int
+    headers: Mapping[str, str]
+    chunks: Callable[[], AsyncIterator[bytes]]
+    aclose: Callable[[], Awaitable[object]] = _nothing_to_close
 
 
 @runtime_checkable
@@ -148,6 +130,6 @@ class Passing(Protocol):
 class Tap(Protocol):
     """Keeps what passes between a client and its agent, as a `Recorder` does, and changes nothing in it."""
 
-    def begin(self, turn: Turn) -> Passing:
-        """A request of that turn is about to be sent."""
+    def begin(self, turn: Any) -> Passing:
+        """A request of that turn, an `AsyncReplyStream`, is about to be sent."""
         ...
