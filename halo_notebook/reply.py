@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -141,14 +142,11 @@ class Reply:
     @property
     def summary_only(self) -> list[JSON]:
         """The payloads of the summary that were not received on their own."""
-        seen: dict[str, int] = {}
-        for event in self.action_events:
-            key = _canonical(event.payload)
-            seen[key] = seen.get(key, 0) + 1
+        seen = Counter(_canonical(event.payload) for event in self.action_events)
         rest = []
         for payload in self.summary or []:
             key = _canonical(payload)
-            if seen.get(key, 0):
+            if seen[key]:
                 seen[key] -= 1
             else:
                 rest.append(payload)

@@ -111,8 +111,8 @@ class AsyncReplyStream:
             self.end(error)
             raise
         sent_id = self.request.body.get("session_id")
-        self.reply.session_id = _checked_id(_header(incoming, "x-session-id") or sent_id)
-        self.reply.agent_id = _checked_id(_header(incoming, "x-agent-id"))
+        self.reply.session_id = _checked_id(incoming.headers.get("x-session-id") or sent_id)
+        self.reply.agent_id = _checked_id(incoming.headers.get("x-agent-id"))
         self.state = "waiting for the agent"
         return self
 
@@ -179,7 +179,7 @@ class AsyncReplyStream:
     def _failure(self, incoming: Incoming, whole: _WholeAnswer | None) -> ReplyUnreadable | None:
         """Why an answer that has ended cannot be a reply, or None. Takes the fields of one in one piece."""
         reply = self.reply
-        declared = _header(incoming, "content-type")
+        declared = incoming.headers.get("content-type", "")
         if whole is not None:
             if whole.content is None:
                 return ReplyUnreadable(
@@ -188,7 +188,7 @@ class AsyncReplyStream:
             reply.raw = whole.content
             reply.session_id = _checked_id(whole.content.get("session_id")) or reply.session_id
             reply.agent_id = _checked_id(whole.content.get("agent_id")) or reply.agent_id
-        elif declared is not None and not declared.lower().startswith("text/plain"):
+        elif declared and not declared.lower().startswith("text/plain"):
             return ReplyUnreadable(
                 f"The answer is declared as {shown(declared, 60, self.secrets)}, not as the text/plain of "
                 "a reply, so it may not be the agent's. Its text and the session are kept; check "
@@ -282,9 +282,13 @@ class AsyncReplyStream:
         self.clock = Clock()
         self.state = "waiting for the agent"
 
-    def _chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
-        chunks = decoded(incoming)
-        return chunks if self._passing is None else _tapped(chunks, self._passing)
+    async def _chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
+        async for chunk in decoded(incoming):
+            if self._passing is not None:
+                self._passing.chunk(chunk)
+            yield chunk
+        if self._passing is not None:
+            self._passing.end(None)
 
     async def _error_body(self, incoming: Incoming) -> bytes:
         """The start of an error's body, as far as it can be read."""
@@ -319,13 +323,6 @@ class AsyncReplyStream:
             raise transport_error(error, self.reply, host, self.secrets) from error
 
 
-async def _tapped(chunks: AsyncIterator[bytes], passing: Passing) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        passing.chunk(chunk)
-        yield chunk
-    passing.end(None)
-
-
 class _WholeAnswer:
     """Reads an answer that comes in one piece, with the methods of a `StreamParser`.
 
@@ -351,11 +348,6 @@ class _WholeAnswer:
                 said = (content.get(name) for name in _TEXT_FIELDS)
                 text = next((each for each in said if isinstance(each, str)), "")
         return [TextDelta(text)] if text else []
-
-
-def _header(incoming: Incoming, name: str) -> str | None:
-    """A header's value, or None when it is missing or empty."""
-    return incoming.headers.get(name) or None
 
 
 def _checked_id(value: JSON) -> str | None:

@@ -58,11 +58,8 @@ _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
 def retry_wait_s(error: HaloError, retries: int, *, first_s: float, longest_s: float) -> float | None:
     """Seconds to wait before the message is sent again; None when it must not be.
 
-    Args:
-        error: why it was not taken.
-        retries: how often it has been sent again already.
-        first_s: the wait before the first retry, if the server names none; it doubles each time.
-        longest_s: the longest wait; if the server asks for more, the message is not sent again.
+    Where the server asks for no time, it is `first_s` and doubles with each of the `retries` so far. If the
+    server asks for more than `longest_s`, the message is not sent again.
     """
     if error.again_s is None or error.again_s > longest_s:
         return None

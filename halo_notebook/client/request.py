@@ -15,12 +15,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 from uuid import UUID
 
 from ..errors import InvalidRequest
-from .secrets import checked_token
+from .secrets import Secret, checked_token
 
 if TYPE_CHECKING:
     from ..stream import JSON
@@ -196,27 +197,25 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
     """
     known = RequestFields.__annotations__
     for name in fields:
-        if name in known:
-            continue
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
-        raise InvalidRequest(f"There is no field {name!r}. Nothing was sent; {hint}")
-    given = {name: value for name, value in fields.items() if value is not None}
+        if name not in known:
+            raise _unknown("field", name, known, "the fields are")
     if not isinstance(message, str) or not message.strip():
         raise _invalid("The message is empty", "write one")
     _check_length("The message", len(message), MAX_MESSAGE_CHARS)
-
+    given = {name: value for name, value in (*defaults.items(), *fields.items()) if value is not None}
     token = given.pop("user_token", None)
     if isinstance(token, str):
-        token = checked_token(token) if token.strip() else None
-    elif token is not None and not callable(token):
+        token = checked_token(token) if token.strip() else defaults.get("user_token")
+    elif not (token is None or isinstance(token, Secret) or callable(token)):
         raise _invalid("user_token must be a string or a callable")
-    body: dict[str, JSON] = {"message": message}
-    default_token = defaults.get("user_token")
-    given = {**{name: v for name, v in defaults.items() if v is not None and name != "user_token"}, **given}
-    for name, value in given.items():
-        body[name] = _FIELD_CHECKS[name](name, value)
-    return Request(body, token if token is not None else default_token)
+    checked = {name: _FIELD_CHECKS[name](name, value) for name, value in given.items()}
+    return Request({"message": message, **checked}, token)
+
+
+def _unknown(what: str, name: Any, known: Iterable[str], the_known_are: str) -> InvalidRequest:
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"{the_known_are} {', '.join(known)}."
+    return InvalidRequest(f"There is no {what} {name!r}. Nothing was sent; {hint}")
 
 
 def _check_length(what: str, length: int, limit: int, unit: str = "characters") -> None:
@@ -224,19 +223,18 @@ def _check_length(what: str, length: int, limit: int, unit: str = "characters") 
         raise _invalid(f"{what} has {length:,} {unit}; the API takes {limit:,}", "shorten it")
 
 
-def _string(name: str, value: Any) -> JSON:
+def _string(name: str, value: Any, limit: int | None = None) -> JSON:
     if not isinstance(value, str):
         raise _invalid(f"{name} must be a string, not {type(value).__name__}")
     if not value:
         raise _invalid(f"{name} is empty", "give one, or leave it out")
+    _check_length(name, len(value), limit or len(value))
     return value
 
 
 def _mode(name: str, value: Any) -> JSON:
     if value not in MODES:
-        close = difflib.get_close_matches(str(value), MODES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(MODES)}."
-        raise InvalidRequest(f"There is no mode {value!r}. Nothing was sent; {hint}")
+        raise _unknown(name, value, MODES, "use one of")
     return str(value)
 
 
@@ -272,12 +270,6 @@ def _history(name: str, value: Any) -> JSON:
                 "fix that item",
             )
     return plain_json(list(value), name)
-
-
-def _behavior(name: str, value: Any) -> JSON:
-    text = _string(name, value)
-    _check_length(name, len(str(text)), MAX_BEHAVIOR_CHARS)
-    return text
 
 
 _IMAGE_STARTS = {
@@ -345,7 +337,7 @@ _FIELD_CHECKS: dict[str, Callable[[str, Any], JSON]] = {
     "context": _context,
     "custom_fields": _custom_fields,
     "conversation_history": _history,
-    "behavior_context": _behavior,
+    "behavior_context": partial(_string, limit=MAX_BEHAVIOR_CHARS),
     "agent_id": _string,
     "images": _images,
 }

@@ -41,12 +41,7 @@ class UserTokens:
     async def get(
         self, source: TokenSource, call: CallUser = call_in_thread, refused: Secret | None = None
     ) -> Secret:
-        """Return the token to send.
-
-        Args:
-            source: the token, or the callable that returns one.
-            call: calls that callable.
-            refused: the token that the server has just refused, which is not returned again.
+        """Return the token to send; `call` calls a callable, and `refused` is the token to replace.
 
         Raises:
             ConfigError: when the token has expired, or when the callable returns none.
@@ -60,16 +55,13 @@ class UserTokens:
             return source
         # Many turns may find it expired at the same time; one of them requests another. There is no lock
         # where the callable runs on the thread that reads the turn, which may be busy with another turn.
-        lock = self._lock() if call is call_in_thread else contextlib.nullcontext()
-        async with lock:
+        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with lock if call is call_in_thread else contextlib.nullcontext():
             token = self._last[1] if self._last and self._last[0] == source else None
             if token is None or token == refused or _has_expired(token):
                 token = await _fresh_token(source, call)
                 self._last = (source, token)
             return token
-
-    def _lock(self) -> asyncio.Lock:
-        return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUser) -> Secret:
@@ -77,23 +69,17 @@ async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUse
         value = await call(source)
     except UserCodeError as raised:
         # Its text is left out, here and in tracebacks: code that signs tokens may put a secret in it.
-        name = type(raised.error).__name__
-        raise ConfigError(
-            f"The user_token callable raised {name}. The message was not taken; "
-            "fix the callable and run again."
-        ) from None
+        raise _not_taken(f"raised {type(raised.error).__name__}") from None
     if not isinstance(value, str) or not value.strip():
-        raise ConfigError(
-            f"The user_token callable returned {type(value).__name__} instead of a token. "
-            "The message was not taken; fix the callable and run again."
-        )
+        raise _not_taken(f"returned {type(value).__name__} instead of a token")
     token = checked_token(value)
     if _has_expired(token):
-        raise ConfigError(
-            "The user_token callable returned a token that has expired. The message was not taken; "
-            "let it return a fresh one and run again."
-        )
+        raise _not_taken("returned a token that has expired", "let it return a fresh one")
     return token
+
+
+def _not_taken(did: str, todo: str = "fix the callable") -> ConfigError:
+    return ConfigError(f"The user_token callable {did}. The message was not taken; {todo} and run again.")
 
 
 def _has_expired(token: Secret) -> bool:
