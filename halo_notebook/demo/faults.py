@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ..stream import JSON, Action, ActionSummary
-from .protocol import BASE_PATH, DOCS_URL, Answer, Ending, Step, chat_answer, error_answer, stream_answer
+from .protocol import BASE_PATH, Answer, Ending, Step, chat_answer, error_answer, stream_answer
 
 _Fault: TypeAlias = Callable[[str, str], Answer]
 """Takes the ids of the session and the agent that a reply is sent under."""
@@ -27,7 +27,6 @@ _ACTIONS: list[JSON] = [
 ]
 _PAGE = b"<!doctype html><title>Sign in</title><p>This reply is a page of HTML, not a stream.</p>"
 _MOVED = f"{BASE_PATH}/moved/chat/stream"
-
 _STATUSES = {
     400: "Bad request",
     401: "Missing or invalid API key",
@@ -42,7 +41,7 @@ _STATUSES = {
     504: "The agent took too long",
 }
 _FAULTS: dict[str, _Fault] = {
-    "redirect": _always(error_answer(307, f"Asked for: moved to {_MOVED}", headers=(("Location", _MOVED),))),
+    "redirect": _always(error_answer(307, f"Asked for: moved to {_MOVED}", (("Location", _MOVED),))),
     "cut text": _streamed(b"This reply will be cut in the middle of a sen", ending="cut"),
     "cut record": _streamed(
         b"This reply will be cut inside a record. ", b'\x1e__ACTION__{"type": "hi', ending="cut"
@@ -81,19 +80,13 @@ def fault_answer(asked: str, session_id: str, agent_id: str) -> Answer:
     name = " ".join(asked.lower().split())
     if fault := _FAULTS.get(name):
         return fault(session_id, agent_id)
-    if found := re.fullmatch(r"(\d{3})( retry-after( \d{1,6})?)?", name):
-        status, retry = int(found[1]), found[2] is not None
-        if status in _STATUSES and (not retry or status in (429, 503)):
-            return _status_answer(
-                status, name, (("Retry-After", (found[3] or "1").strip()),) if retry else ()
-            )
-    return error_answer(400, f"There is no fault '{name}'. The faults are: {', '.join(FAULTS)}.")
-
-
-def _status_answer(status: int, name: str, headers: tuple[tuple[str, str], ...]) -> Answer:
+    found = re.fullmatch(r"(\d{3})|(429|503) retry-after ?(\d{0,6})", name)
+    status = int(found[1] or found[2]) if found else 0
+    if found is None or status not in _STATUSES:
+        return error_answer(400, f"There is no fault '{name}'. The faults are: {', '.join(FAULTS)}.")
     error = f"{_STATUSES[status]} (the fault '{name}' was asked for)."
     if status == 502:
         # A bad gateway is reported by a proxy, which knows nothing of the API's JSON.
         page = f"<html><title>502 Bad Gateway</title><h1>{error}</h1></html>\n".encode()
         return Answer(status, (("Content-Type", "text/html"), ("Content-Length", str(len(page)))), (page,))
-    return error_answer(status, error, headers=headers, docs_url=DOCS_URL if status in (401, 403) else None)
+    return error_answer(status, error, (("Retry-After", found[3] or "1"),) if found[2] else ())

@@ -24,8 +24,6 @@ CHAT_PATH = f"{BASE_PATH}/chat"
 
 DEMO_KEY = "ab_live_demo"
 """The key for the demo agent, which accepts any key that starts with ``ab_``."""
-DEMO_AGENT_ID = "agent_demo"
-DOCS_URL = "https://docs.example.com/demo-agent"
 
 Step: TypeAlias = TextDelta | Action | ActionSummary | bytes | float
 """One step of a reply: an event or bytes, sent as one chunk, or a pause in seconds."""
@@ -62,11 +60,9 @@ class Answer:
 class Refusal(Exception):
     """A request that gets an error as its answer."""
 
-    def __init__(
-        self, status: int, error: str, *, headers: Headers = (), docs_url: str | None = None
-    ) -> None:
+    def __init__(self, status: int, error: str, headers: Headers = ()) -> None:
         super().__init__(error)
-        self.answer = error_answer(status, error, headers=headers, docs_url=docs_url)
+        self.answer = error_answer(status, error, headers)
 
 
 def step_bytes(step: Step) -> bytes:
@@ -80,57 +76,45 @@ def step_bytes(step: Step) -> bytes:
             raise TypeError(f"a step must be an event, bytes or a pause, not {type(step).__name__}")
 
 
-def stream_answer(
-    steps: Iterable[Step], session_id: str, agent_id: str, ending: Ending = "end", after_s: float = 0.0
-) -> Answer:
+def stream_answer(steps: Iterable[Step], session_id: str, agent_id: str, ending: Ending = "end") -> Answer:
     """Return a reply to ``POST /chat/stream``."""
     headers = (
         ("Content-Type", "text/plain; charset=utf-8"),
         ("X-Session-Id", session_id),
         ("X-Agent-Id", agent_id),
     )
-    return Answer(200, headers, steps, ending, after_s)
+    return Answer(200, headers, steps, ending)
 
 
-def chat_answer(steps: Iterable[Step], session_id: str, agent_id: str, after_s: float = 0.0) -> Answer:
+def chat_answer(steps: Iterable[Step], session_id: str, agent_id: str) -> Answer:
     """Return the same reply to ``POST /chat``: its text as one JSON object, without pauses."""
     parser = StreamParser()
     events = parser.feed(b"".join(step_bytes(step) for step in steps if not isinstance(step, (int, float))))
     text = "".join(event.text for event in events + parser.close() if isinstance(event, TextDelta))
-    body: JSON = {"response": text, "session_id": session_id, "agent_id": agent_id}
-    return json_answer(200, body, after_s=after_s)
+    return _json_answer(200, {"response": text, "session_id": session_id, "agent_id": agent_id})
 
 
-def json_answer(status: int, body: JSON, headers: Headers = (), after_s: float = 0.0) -> Answer:
+def error_answer(status: int, error: str, headers: Headers = ()) -> Answer:
+    docs: dict[str, JSON] = (
+        {"docs_url": "https://docs.example.com/demo-agent"} if status in (401, 403) else {}
+    )
+    return _json_answer(status, {"error": error, **docs}, headers)
+
+
+def _json_answer(status: int, body: JSON, headers: Headers = ()) -> Answer:
     data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
     framing = (("Content-Type", "application/json"), ("Content-Length", str(len(data))))
-    return Answer(status, framing + headers, (data,), after_s=after_s)
-
-
-def error_answer(status: int, error: str, *, headers: Headers = (), docs_url: str | None = None) -> Answer:
-    body: dict[str, JSON] = {"error": error}
-    if docs_url is not None:
-        body["docs_url"] = docs_url
-    return json_answer(status, body, headers)
+    return Answer(status, framing + headers, (data,))
 
 
 def check_key(authorization: str) -> None:
     """Raise a 401 unless the header contains a widget key."""
     if not re.fullmatch(r"bearer +ab_\S+", authorization, re.IGNORECASE):
-        error = "Missing or invalid API key. Send 'Authorization: Bearer ab_live_…'."
-        raise Refusal(401, error, docs_url=DOCS_URL)
-
-
-def read_json(body: bytes) -> tuple[JSON, bool]:
-    """Return the JSON of a request's body, and whether it is JSON."""
-    try:
-        return decode_json(body.decode()), True
-    except ValueError:
-        return None, False
+        raise Refusal(401, "Missing or invalid API key. Send 'Authorization: Bearer ab_live_…'.")
 
 
 def requested_agent_id(request: dict[str, JSON]) -> str:
-    return str(request.get("agent_id", DEMO_AGENT_ID))
+    return str(request.get("agent_id", "agent_demo"))
 
 
 def check_request(body: JSON) -> dict[str, JSON]:
@@ -194,11 +178,12 @@ def sign_token(secret: str, header: JSON, claims: JSON) -> str:
 def verify_identity(secret: str, request: dict[str, JSON]) -> None:
     """Raise a 403 unless the request is anonymous or its token is valid for its user."""
     user_id = request.get("user_id", "anonymous")
-    token = request.get("user_token")
-    if user_id != "anonymous" and not isinstance(token, str):
-        raise Refusal(403, "Identity verification is on: user_token is required.", docs_url=DOCS_URL)
-    if user_id != "anonymous" and not _is_valid(str(token), secret, user_id):
-        raise Refusal(403, "Identity verification failed: user_token is not valid.", docs_url=DOCS_URL)
+    if user_id == "anonymous":
+        return
+    if "user_token" not in request:
+        raise Refusal(403, "Identity verification is on: user_token is required.")
+    if not _is_valid(str(request["user_token"]), secret, user_id):
+        raise Refusal(403, "Identity verification failed: user_token is not valid.")
 
 
 def _is_valid(token: str, secret: str, user_id: JSON) -> bool:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import h11
 
+from ..stream import JSON, decode_json
 from . import protocol
 from .faults import fault_answer
 from .protocol import Answer, DemoRequest, Refusal, Step, error_answer, requested_agent_id, step_bytes
@@ -33,8 +34,6 @@ from .script import Conversation, new_session_id, scripted_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from ..stream import JSON
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +113,10 @@ class DemoAgent:
         `target` is path and query; the names of `headers` are in lower case.
         """
         path = target.partition("?")[0]  # urlsplit raises ValueError for some targets
-        value, is_json = protocol.read_json(body)
+        try:
+            value, is_json = decode_json(body.decode()), True
+        except ValueError:
+            value, is_json = None, False
         key = headers.get("authorization")
         kept = headers if key is None else headers | {"authorization": "set"}
         self.requests.append(DemoRequest(method, path, kept, value))
@@ -122,7 +124,7 @@ class DemoAgent:
             if path not in (protocol.STREAM_PATH, protocol.CHAT_PATH):
                 raise Refusal(404, f"There is nothing at {path}.")
             if method != "POST":
-                raise Refusal(405, f"{path} accepts POST only.", headers=(("Allow", "POST"),))
+                raise Refusal(405, f"{path} accepts POST only.", (("Allow", "POST"),))
             with suppress(IndexError):  # not `if self.faults`: another thread may clear them in between
                 return self._reply_to(path, value if isinstance(value, dict) else {}, self.faults.popleft())
             protocol.check_key(key or "")
