@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
 
 from .cells import cell_burst, cell_paced, first_text
 from .evaluation import eval_first_text, eval_throughput
@@ -16,18 +15,15 @@ from .loading import load
 from .panel import panel_paced, panel_page
 from .parsing import parser_bulk, parser_records, parser_tiny
 
-BENCHMARKS: dict[str, Callable[[], Sequence[Figure]]] = {
-    "load": load,
-    "parser-bulk": parser_bulk,
-    "parser-tiny": parser_tiny,
-    "parser-records": parser_records,
-    "cell-paced": cell_paced,
-    "cell-burst": cell_burst,
-    "first-text": first_text,
-    "panel-paced": panel_paced,
-    "panel-page": panel_page,
-    "eval-throughput": eval_throughput,
-    "eval-first-text": eval_first_text,
+BENCHMARKS = {
+    measure.__name__.replace("_", "-"): measure
+    for measures in (
+        (load, parser_bulk, parser_tiny, parser_records),
+        (cell_paced, cell_burst, first_text),
+        (panel_paced, panel_page),
+        (eval_throughput, eval_first_text),
+    )
+    for measure in measures
 }
 
 
@@ -48,7 +44,8 @@ def main() -> int:
         print(f"{name} …", end=" ", file=sys.stderr, flush=True)
         figures += BENCHMARKS[name]()
         print(f"{time.monotonic() - at:.0f} s", file=sys.stderr)
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {_load()}")
+    # A load above the number of cores: others were at work too.
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(
         f"{time.monotonic() - began:.0f} s in all; medians of n; a ratio is the median of the turns' ratios"
     )
@@ -57,13 +54,6 @@ def main() -> int:
     missed = [figure.name for figure in figures if figure.met is False]
     print(f"\n{len(missed)} of {sum(figure.met is not None for figure in figures)} bounds missed")
     return 1 if missed and options.strict else 0
-
-
-def _load() -> str:
-    try:
-        return f"{os.getloadavg()[0]:.1f}"  # above the cores' number, others were at work too
-    except (AttributeError, OSError):
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.stream import JSON, Action, TextDelta
@@ -66,7 +65,7 @@ _PRINT_EACH_CHUNK = """\
 def cell_paced() -> list[Figure]:
     """A reply at an agent's pace: what is published for it, and how far behind its end."""
 
-    def measured(cell: CellResult) -> tuple[int, float, float]:
+    def measured(cell: CellResult) -> tuple[float, ...]:
         shown = _displays(cell.messages)
         return len(shown), sum(map(size_of, shown)) / 1e6, _ms(cell, LAST_WORD, agent.last_at)
 
@@ -78,136 +77,86 @@ def cell_paced() -> list[Figure]:
             ],
             TURNS,
         )
+    columns = (
+        ("displays", "", Bound(80)),
+        ("published", "MB", Bound(0.8)),
+        ("last text after the end", "ms", None),
+    )
     what = f"cell paced, {CHUNKS:,} chunks in {STREAM_S:g} s"
-    against = "Markdown update per chunk"
-    messages, sizes, late = (list(values) for values in zip(*ours, strict=True))
-    naive_messages, naive_sizes, naive_late = (list(values) for values in zip(*naive, strict=True))
-    return [
-        compared(f"{what}: displays", messages, "", naive_messages, against, bound=Bound(80)),
-        compared(f"{what}: published", sizes, "MB", naive_sizes, against, bound=Bound(0.8)),
-        compared(f"{what}: last text after the end", late, "ms", naive_late, against),
-    ]
+    return compared(what, columns, ours, naive, "Markdown update per chunk")
 
 
 def cell_burst() -> list[Figure]:
     """A reply, then actions, as fast as they come: nothing lost, and no flood of messages."""
+
+    def measured(cell: CellResult) -> tuple[float, ...]:
+        return _busiest_second(cell.messages), sum(map(size_of, _displays(cell.messages))) / 1e6
+
+    columns = (("messages in the busiest 1 s", "", Bound(25)), ("published", "MB", None))
+    figures, cells = [], {}
     with Agent() as agent, _KernelWithMagic(agent) as kernel:
-        texts, naive_texts = in_turns(
-            [
-                lambda: kernel.ask("burst"),
-                lambda: kernel.ask_naively("burst", _MARKDOWN_EACH_CHUNK),
-            ],
-            TURNS,
-        )
-        actions, naive_actions = in_turns(
-            [
-                lambda: kernel.ask("actions"),
-                lambda: kernel.ask_naively("actions", _JSON_EACH_ACTION),
-            ],
-            TURNS,
-        )
+        for message, what, body, against in (
+            ("burst", f"{CHUNKS:,} chunks", _MARKDOWN_EACH_CHUNK, "Markdown update per chunk"),
+            ("actions", f"{ACTIONS:,} actions", _JSON_EACH_ACTION, "JSON display per action"),
+        ):
+            cells[message], naive = in_turns(
+                [partial(kernel.ask, message), partial(kernel.ask_naively, message, body)], TURNS
+            )
+            figures += compared(
+                f"cell burst, {what}", columns, map(measured, cells[message]), map(measured, naive), against
+            )
         mixed = [kernel.ask("both") for _ in range(TURNS)]
-    figures = []
-    for what, ours, naive, against in (
-        (f"cell burst, {CHUNKS:,} chunks", texts, naive_texts, "Markdown update per chunk"),
-        (f"cell burst, {ACTIONS:,} actions", actions, naive_actions, "JSON display per action"),
-    ):
-        figures += [
-            compared(
-                f"{what}: messages in the busiest 1 s",
-                [_busiest_second(cell.messages) for cell in ours],
-                "",
-                [_busiest_second(cell.messages) for cell in naive],
-                against,
-                bound=Bound(25),
-            ),
-            compared(
-                f"{what}: published",
-                [sum(map(size_of, _displays(cell.messages))) / 1e6 for cell in ours],
-                "MB",
-                [sum(map(size_of, _displays(cell.messages))) / 1e6 for cell in naive],
-                against,
-            ),
-        ]
-    busiest = [_busiest_second(cell.messages) for cell in mixed]
     what = f"cell, {MIXED_STEPS:,} texts and actions in {MIXED_S:g} s"
-    figures.append(
-        Figure(
-            f"{what}: messages in the busiest 1 s",
-            statistics.median(busiest),
-            "",
-            len(busiest),
-            bound=Bound(25),
-        )
-    )
+    busiest = [_busiest_second(cell.messages) for cell in mixed]
+    figures.append(Figure(f"{what}: messages in the busiest 1 s", "", busiest, bound=Bound(25)))
+    actions = cells["actions"]
     for name, counts in (
-        ("cell burst, chunks: words lost", [_words_lost(cell, reply_text()) for cell in texts]),
+        ("cell burst, chunks: words lost", [_words_lost(cell, reply_text()) for cell in cells["burst"]]),
         ("cell burst, actions: not shown exactly once", [_actions_amiss(cell, ACTIONS) for cell in actions]),
         (f"{what}: not shown exactly once", [_actions_amiss(cell, MIXED_STEPS) for cell in mixed]),
     ):
-        # The worst, not the median: one loss is one too many.
-        figures.append(Figure(name, max(counts), "", len(counts), bound=Bound(0)))
-    outputs = statistics.median(len(_payload_outputs(cell)) for cell in actions)
-    figures.append(Figure("cell burst, actions: outputs that show them", outputs, "", len(actions)))
-    return figures
+        figures.append(Figure(name, "", counts, bound=Bound(0), worst=True))
+    outputs = [len(_payload_outputs(cell)) for cell in actions]
+    return [*figures, Figure("cell burst, actions: outputs that show them", "", outputs)]
 
 
 def first_text() -> list[Figure]:
     """From the first byte's being sent to the first message that holds it."""
 
-    def first_ms(cell: CellResult) -> float:
-        return _ms(cell, FIRST_WORD, agent.first_at)
+    def with_magic(kernel: _KernelWithMagic) -> float:
+        return _ms(kernel.ask("first"), FIRST_WORD, agent.first_at)
 
-    def cold(*, naively: bool) -> float:
+    def with_print(kernel: _KernelWithMagic) -> float:
+        return _ms(kernel.ask_naively("first", _PRINT_EACH_CHUNK), FIRST_WORD, agent.first_at)
+
+    def cold(measure: Callable[[_KernelWithMagic], float]) -> float:
         with _KernelWithMagic(agent) as kernel:
-            return first_ms(
-                kernel.ask_naively("first", _PRINT_EACH_CHUNK) if naively else kernel.ask("first")
-            )
+            return measure(kernel)
 
+    measures = (with_magic, with_print)
     with Agent() as agent:
         with _KernelWithMagic(agent) as kernel:
-            kernel.ask("first")
-            kernel.ask_naively("first", _PRINT_EACH_CHUNK)
-            warm, warm_print = in_turns(
-                [
-                    lambda: first_ms(kernel.ask("first")),
-                    lambda: first_ms(kernel.ask_naively("first", _PRINT_EACH_CHUNK)),
-                ],
-                FIRST_TEXT_TURNS,
-            )
-        first, first_print = in_turns([lambda: cold(naively=False), lambda: cold(naively=True)], COLD_KERNELS)
-    against = "print of httpx's first chunk"
+            for measure in measures:
+                measure(kernel)
+            warm = in_turns([partial(measure, kernel) for measure in measures], FIRST_TEXT_TURNS)
+        first = in_turns([partial(cold, measure) for measure in measures], COLD_KERNELS)
     return [
-        compared("first text: warm, a later turn", warm, "ms", warm_print, against, bound=Bound(30)),
-        compared(
-            "first text: cold, the kernel's first turn", first, "ms", first_print, against, bound=Bound(30)
-        ),
+        Figure(f"first text: {what}", "ms", ours, printed, "print of httpx's first chunk", Bound(30))
+        for what, (ours, printed) in (("warm, a later turn", warm), ("cold, the kernel's first turn", first))
     ]
 
 
 # --- The agent and the kernel ---------------------------------------------------------------
 
 
-class Agent:
+class Agent(DemoAgent):
     """A demo agent whose reply the message names; it notes when it sends its first and last chunk."""
 
     def __init__(self) -> None:
+        super().__init__(reply=self._timed_steps, first_byte_s=0)
         self.first_at = self.last_at = 0.0
-        self._server = DemoAgent(reply=self._reply, first_byte_s=0)
 
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._server.stop()
-
-    @property
-    def url(self) -> str:
-        """The agent's base URL."""
-        return self._server.url
-
-    def _reply(self, body: dict[str, JSON]) -> Iterator[Step]:
+    def _timed_steps(self, body: dict[str, JSON]) -> Iterator[Step]:
         # The first step is asked for before the answer's head is sent, so it is not the text.
         yield 0.0
         self.first_at = 0.0
@@ -259,34 +208,29 @@ def reply_text() -> str:
     return whole + "x" * (size - len(end) - len(whole)) + end
 
 
-class _KernelWithMagic:
+class _KernelWithMagic(Kernel):
     """A fresh kernel that has the package loaded and knows the agent."""
 
     def __init__(self, agent: Agent) -> None:
-        self._url = agent.url
-        self._kernel = Kernel(env={"HALO_API_KEY": DEMO_KEY, "HALO_BASE_URL": agent.url, **WITH_BYTE_CODE})
-
-    def __enter__(self) -> Self:
-        self._run("%load_ext halo_notebook")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._kernel.stop()
+        super().__init__(env={"HALO_API_KEY": DEMO_KEY, "HALO_BASE_URL": agent.url, **WITH_BYTE_CODE})
+        self._url = f"{agent.url}/chat/stream"
+        run(self, "%load_ext halo_notebook")
 
     def ask(self, message: str) -> CellResult:
         """As a user does."""
-        return self._run(f"%%halo --new\n{message}")
+        return run(self, f"%%halo --new\n{message}")
 
     def ask_naively(self, message: str, body: str) -> CellResult:
         """With httpx and IPython alone; `body` reads the response."""
-        url = f"{self._url}/chat/stream"
-        return self._run(_REQUEST.format(url=url, message=message, key=DEMO_KEY, body=body))
+        return run(self, _REQUEST.format(url=self._url, message=message, key=DEMO_KEY, body=body))
 
-    def _run(self, code: str) -> CellResult:
-        result = self._kernel.run(code, timeout=120)
-        if result.status != "ok":
-            raise RuntimeError(f"the cell failed: {result.ename}: {result.evalue}")
-        return result
+
+def run(kernel: Kernel, code: str) -> CellResult:
+    """Run a cell, which must not fail."""
+    result = kernel.run(code, timeout=120)
+    if result.status != "ok":
+        raise RuntimeError(f"the cell failed: {result.ename}: {result.evalue}")
+    return result
 
 
 # --- What the messages say --------------------------------------------------------------------

@@ -6,8 +6,6 @@ interpreter with what answers.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from .figures import WITH_BYTE_CODE, Bound, Figure, compared, in_turns
+from .figures import Bound, Figure, in_turns, printed_by
 
 CASES = 10_000
 FEW = 1_000
@@ -77,7 +75,7 @@ assert len(first_texts) == count
 first_texts.sort()
 print(json.dumps({{
     "a second": count / took,
-    "p95": first_texts[int(0.95 * count)],
+    "p95 ms": 1000 * first_texts[int(0.95 * count)],
     "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
 }}))
 """
@@ -86,25 +84,20 @@ print(json.dumps({{
 def eval_throughput() -> list[Figure]:
     """10,000 cases, judged and kept on the disk, against a bare loop that posts the same requests."""
     with _agent(0, 0) as url:
-        run = partial(_measured, url=url, cases=CASES, concurrency=32)
-        ours, bare = in_turns([partial(run, _OURS), partial(run, _BARE)], MANY_TURNS)
-        few = [_measured(_OURS, url=url, cases=FEW, concurrency=32) for _ in range(MANY_TURNS)]
+        ours, bare = in_turns([partial(_run, each, url, CASES, 32) for each in (_OURS, _BARE)], MANY_TURNS)
+        few = [_run(_OURS, url, FEW, 32) for _ in range(MANY_TURNS)]
+    against = "an aiohttp loop with the same requests"
+    bound = Bound(0.7, of_ratio=True, at_least=True)
+    name = f"{CASES:,} cases"
     return [
-        compared(
-            f"evaluate: {CASES:,} cases",
-            [each["a second"] for each in ours],
-            "/s",
-            [each["a second"] for each in bare],
-            "an aiohttp loop with the same requests",
-            bound=Bound(0.7, of_ratio=True, at_least=True),
-        ),
-        compared(
-            f"evaluate: memory at {CASES:,} cases",
-            [each["MB"] for each in ours],
+        Figure(f"evaluate: {name}", "/s", _each(ours, "a second"), _each(bare, "a second"), against, bound),
+        Figure(
+            f"evaluate: memory at {name}",
             "MB",
-            [each["MB"] for each in few],
+            _each(ours, "MB"),
+            _each(few, "MB"),
             f"{FEW:,} cases",
-            bound=Bound(1.5, of_ratio=True),
+            Bound(1.5, of_ratio=True),
         ),
     ]
 
@@ -112,26 +105,30 @@ def eval_throughput() -> list[Figure]:
 def eval_first_text() -> list[Figure]:
     """The time to the first text that 100 streams at once report, against the true one."""
     with _agent(FIRST_BYTE_S, 0.03) as url:
-        run = partial(_measured, url=url, cases=10 * STREAMS, concurrency=STREAMS)
-        ours, bare = in_turns([partial(run, _OURS), partial(run, _BARE)], TURNS)
+        run = [partial(_run, each, url, 10 * STREAMS, STREAMS) for each in (_OURS, _BARE)]
+        ours, bare = in_turns(run, TURNS)
     true_ms = [1000 * FIRST_BYTE_S] * TURNS
     return [
-        compared(
-            f"evaluate: p95 of the first text, {STREAMS} streams",
-            [1000 * each["p95"] for each in ours],
+        Figure(
+            f"{what}: p95 of the first text, {STREAMS} streams",
             "ms",
+            _each(runs, "p95 ms"),
             true_ms,
             "what the agent waits",
-            bound=Bound(1.3, of_ratio=True),
-        ),
-        compared(
-            f"aiohttp: p95 of the first text, {STREAMS} streams",
-            [1000 * each["p95"] for each in bare],
-            "ms",
-            true_ms,
-            "what the agent waits",
-        ),
+            bound,
+        )
+        for what, runs, bound in (("evaluate", ours, Bound(1.3, of_ratio=True)), ("aiohttp", bare, None))
     ]
+
+
+def _run(program: str, url: str, cases: int, concurrency: int) -> dict[str, float]:
+    """What one run of the program found: messages a second, p95 of the first text, peak memory in MB."""
+    found: dict[str, float] = printed_by(_RUN.format(program=program), url, cases, concurrency)
+    return found
+
+
+def _each(runs: list[dict[str, float]], what: str) -> list[float]:
+    return [run[what] for run in runs]
 
 
 @contextmanager
@@ -148,16 +145,3 @@ def _agent(first_byte_s: float, chunk_s: float) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _measured(program: str, *, url: str, cases: int, concurrency: int) -> dict[str, float]:
-    """What one run of the program found: messages a second, p95 of the first text in s, peak memory in MB."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN.format(program=program), url, str(cases), str(concurrency)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, **WITH_BYTE_CODE},
-    )
-    measured: dict[str, float] = json.loads(done.stdout)
-    return measured

@@ -7,10 +7,14 @@ the turns' own ratios, so it need not be the quotient of the two figures printed
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -27,10 +31,6 @@ class Bound:
     of_ratio: bool = False
     at_least: bool = False
 
-    def holds(self, value: float) -> bool:
-        """Whether `value` is within it."""
-        return value >= self.limit if self.at_least else value <= self.limit
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -38,23 +38,33 @@ class Figure:
 
     Attributes:
         name: what was measured.
-        value: the median; the worst where it counts what was lost.
-        unit: of value and baseline.
-        n: how many times it was measured.
-        baseline: the machine's own figure, from the same run; None when there is none.
+        unit: of values and baselines.
+        values: one for each turn; their median is shown.
+        baselines: the machine's own figures, from the same turns; empty when there are none.
         against: what the baseline is.
-        ratio: value to baseline.
         bound: what is aimed at; None for a figure that only informs.
+        worst: whether the largest value is shown instead, as for what was lost: one loss is one too many.
     """
 
     name: str
-    value: float
     unit: str
-    n: int
-    baseline: float | None = None
+    values: Sequence[float]
+    baselines: Sequence[float] = ()
     against: str = ""
-    ratio: float | None = None
     bound: Bound | None = None
+    worst: bool = False
+
+    @property
+    def value(self) -> float:
+        """What is shown of the values."""
+        return max(self.values) if self.worst else statistics.median(self.values)
+
+    @property
+    def ratio(self) -> float | None:
+        """Value to baseline; None without a baseline, or if all are 0."""
+        pairs = zip(self.values, self.baselines, strict=False)
+        ratios = [value / baseline for value, baseline in pairs if baseline]
+        return statistics.median(ratios) if ratios else None
 
     @property
     def met(self) -> bool | None:
@@ -62,7 +72,9 @@ class Figure:
         if self.bound is None:
             return None
         value = self.ratio if self.bound.of_ratio else self.value
-        return value is not None and self.bound.holds(value)
+        if value is None:
+            return False
+        return value >= self.bound.limit if self.bound.at_least else value <= self.bound.limit
 
 
 def in_turns(measures: Sequence[Callable[[], T]], n: int) -> list[list[T]]:
@@ -72,63 +84,57 @@ def in_turns(measures: Sequence[Callable[[], T]], n: int) -> list[list[T]]:
 
 
 def compared(
-    name: str,
-    values: Sequence[float],
-    unit: str,
-    baselines: Sequence[float],
+    what: str,
+    columns: Iterable[tuple[str, str, Bound | None]],
+    ours: Iterable[Iterable[float]],
+    baselines: Iterable[Iterable[float]],
     against: str,
-    *,
-    bound: Bound | None = None,
-) -> Figure:
-    """The figure of values and baselines that were taken in turns."""
-    ratios = [value / baseline for value, baseline in zip(values, baselines, strict=True) if baseline]
-    return Figure(
-        name,
-        statistics.median(values),
-        unit,
-        len(values),
-        statistics.median(baselines),
-        against,
-        statistics.median(ratios) if ratios else None,
-        bound,
-    )
+) -> list[Figure]:
+    """A figure for each column (name, unit, bound) of what was measured in each turn."""
+    by_column = zip(columns, zip(*ours, strict=True), zip(*baselines, strict=True), strict=True)
+    return [
+        Figure(f"{what}: {name}", unit, values, their_values, against, bound)
+        for (name, unit, bound), values, their_values in by_column
+    ]
+
+
+def printed_by(program: str, *arguments: object) -> Any:
+    """Run a Python program in a process of its own; the JSON that it prints on its last line."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ | WITH_BYTE_CODE)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def table(figures: Sequence[Figure]) -> str:
     """The figures as lines of text, their bounds marked `ok` or `MISSED`."""
     head = ("figure", "measured", "baseline", "ratio", "bound", "", "n", "baseline is")
     rows = [head, *map(_row, figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    left = (0, 4, 5, 7)
-    lines = [
-        "  ".join(
-            word.ljust(width) if column in left else word.rjust(width)
-            for column, (word, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    aligned = ["<" if column in (0, 4, 5, 7) else ">" for column in range(len(head))]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(aligned, widths, strict=True))
+    return "\n".join(form.format(*row).rstrip() for row in rows)
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
     bound = figure.bound
-    shown_bound = ""
-    if bound is not None:
-        sign = "≥" if bound.at_least else "≤"
-        shown_bound = f"{sign} {_shown(bound.limit)} {'×' if bound.of_ratio else figure.unit}".rstrip()
     return (
         figure.name,
-        f"{_shown(figure.value)} {figure.unit}".rstrip(),
-        "" if figure.baseline is None else f"{_shown(figure.baseline)} {figure.unit}".rstrip(),
-        "" if figure.ratio is None else f"{_shown(figure.ratio)} ×",
-        shown_bound,
+        _shown(figure.value, figure.unit),
+        _shown(statistics.median(figure.baselines), figure.unit) if figure.baselines else "",
+        "" if figure.ratio is None else _shown(figure.ratio, "×"),
+        f"{'≥' if bound.at_least else '≤'} {_shown(bound.limit, '×' if bound.of_ratio else figure.unit)}"
+        if bound
+        else "",
         {None: "", True: "ok", False: "MISSED"}[figure.met],
-        str(figure.n),
+        str(len(figure.values)),
         figure.against,
     )
 
 
-def _shown(value: float) -> str:
+def _shown(value: float, unit: str) -> str:
     if value == int(value) and abs(value) < 1e9:
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
+        shown = f"{int(value):,}"
+    else:
+        shown = f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{shown} {unit}".rstrip()

@@ -2,80 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from functools import partial
 
-from .figures import WITH_BYTE_CODE, Bound, Figure, compared, in_turns
+from .figures import Bound, Figure, in_turns, printed_by
 
 TURNS = 5
 
 _SHELL = "from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell.instance()"
 _KERNEL = f"{_SHELL}; import ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell"
 _LOAD = "shell.run_line_magic('load_ext', 'halo_notebook')"
+_IMPORT = "import halo_notebook"
 _HTTPX = "import httpx"
 _TIMED = """
 import time
 {before}
 at = time.perf_counter()
 {timed}
-print(time.perf_counter() - at)
+print((time.perf_counter() - at) * 1000)
 """
 
 
 def load() -> list[Figure]:
     """`%load_ext` and a bare import, each in an interpreter of its own, against httpx's import."""
-    programs = {
-        (before, timed): _TIMED.format(before=before, timed=timed)
-        for before, timed in (
-            (_SHELL, _LOAD),
-            (_SHELL, _HTTPX),
-            (_KERNEL, _LOAD),
-            (_KERNEL, _HTTPX),
-            ("", "import halo_notebook"),
-            ("", _HTTPX),
-        )
-    }
-    for program in programs.values():  # once unmeasured: byte code is written, files get into the cache
-        _run(program)
-    measures = [partial(_run, program) for program in programs.values()]
-    times = dict(zip(programs, in_turns(measures, TURNS), strict=True))
-    bound = Bound(1.5, of_ratio=True)
-    loaded, alone = times[_SHELL, _LOAD], times["", _HTTPX]
+    cases = [(before, timed) for before in (_SHELL, _KERNEL) for timed in (_LOAD, _HTTPX)]
+    cases += [("", _IMPORT), ("", _HTTPX)]
+    measures = [partial(printed_by, _TIMED.format(before=before, timed=timed)) for before, timed in cases]
+    for measure in measures:  # once unmeasured: byte code is written, files get into the cache
+        measure()
+    times: dict[tuple[str, str], list[float]] = dict(zip(cases, in_turns(measures, TURNS), strict=True))
+    limit = Bound(1.5, of_ratio=True)
     return [
-        compared(
-            "load: %load_ext, IPython there",
-            loaded,
-            "ms",
-            times[_SHELL, _HTTPX],
-            "import httpx, IPython there",
-            bound=bound,
-        ),
-        compared("load: %load_ext, IPython there", loaded, "ms", alone, "import httpx, nothing there"),
-        # A kernel has imported asyncio before, which IPython alone has not.
-        compared(
-            "load: %load_ext, ipykernel there",
-            times[_KERNEL, _LOAD],
-            "ms",
-            times[_KERNEL, _HTTPX],
-            "import httpx, ipykernel there",
-            bound=bound,
-        ),
-        compared(
-            "load: import halo_notebook",
-            times["", "import halo_notebook"],
-            "ms",
-            alone,
-            "import httpx, nothing there",
-        ),
+        Figure(f"load: {what}", "ms", times[ours], times[httpx], f"import httpx, {there} there", bound)
+        for what, ours, httpx, there, bound in (
+            ("%load_ext, IPython there", (_SHELL, _LOAD), (_SHELL, _HTTPX), "IPython", limit),
+            ("%load_ext, IPython there", (_SHELL, _LOAD), ("", _HTTPX), "nothing", None),
+            # A kernel has imported asyncio before, which IPython alone has not.
+            ("%load_ext, ipykernel there", (_KERNEL, _LOAD), (_KERNEL, _HTTPX), "ipykernel", limit),
+            ("import halo_notebook", ("", _IMPORT), ("", _HTTPX), "nothing", None),
+        )
     ]
-
-
-def _run(program: str) -> float:
-    """The milliseconds that the program prints, which it gives in seconds."""
-    env = {**os.environ, **WITH_BYTE_CODE}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env
-    )
-    return float(done.stdout.split()[-1]) * 1000

@@ -14,7 +14,7 @@ from halo_notebook.demo import DEMO_KEY
 from tests.harness.kernels import Kernel, Message
 from tests.harness.lab import Lab, LabPage
 
-from .cells import CHUNKS, STREAM_S, Agent, size_of
+from .cells import CHUNKS, STREAM_S, Agent, run, size_of
 from .figures import WITH_BYTE_CODE, Bound, Figure, compared, in_turns
 
 TURNS = 3
@@ -43,39 +43,21 @@ time.sleep(0.3)
 def panel_paced() -> list[Figure]:
     """A reply at an agent's pace: what goes to the page, against a widget's text set per chunk."""
     with Agent() as agent, Kernel(env=WITH_BYTE_CODE) as kernel:
-        _run(kernel, _SET_UP.format(key=DEMO_KEY, url=agent.url))
+        run(kernel, _SET_UP.format(key=DEMO_KEY, url=agent.url))
         ours, naive = in_turns([lambda: _wire(kernel, _OURS), lambda: _wire(kernel, _NAIVE)], TURNS)
+    columns = (
+        ("messages", "", Bound(100)),
+        ("deltas", "KB", Bound(150)),
+        ("the whole at the end", "KB", None),
+    )
     what = f"panel paced, {CHUNKS:,} chunks in {STREAM_S:g} s"
-    against = "ipywidgets.HTML.value per chunk"
-    figures = []
-    for name, index, unit, bound in (
-        ("messages", 0, "", Bound(100)),
-        ("deltas", 1, "KB", Bound(150)),
-        ("the whole at the end", 2, "KB", None),
-    ):
-        figures.append(
-            compared(
-                f"{what}: {name}",
-                [each[index] for each in ours],
-                unit,
-                [each[index] for each in naive],
-                against,
-                bound=bound,
-            )
-        )
-    return figures
-
-
-def _run(kernel: Kernel, code: str) -> None:
-    result = kernel.run(code, timeout=120)
-    if result.status != "ok":
-        raise RuntimeError(f"the cell failed: {result.ename}: {result.evalue}")
+    return compared(what, columns, ours, naive, "ipywidgets.HTML.value per chunk")
 
 
 def _wire(kernel: Kernel, code: str) -> tuple[int, float, float]:
     """Every message of a turn; the kilobytes while it arrives, and those of its whole at the end."""
     began = time.monotonic()
-    _run(kernel, code)
+    run(kernel, code)
     messages = [message for message in kernel.messages if message.at >= began]
     last = [message for message in messages if _is_whole(message)]
     whole = sum(map(size_of, last))
@@ -143,11 +125,10 @@ def panel_page() -> list[Figure]:
         few, many = (_in_a_conversation_of(lab, count) for count in (FEW, MANY))
     what = f"panel, {MANY} turns"
     against = f"the same with {FEW} turns"
+    own_words = f"{what}: Enter to one's own words on the page"
     return [
-        compared(
-            f"{what}: Enter to one's own words on the page", many[0], "ms", few[0], against, bound=Bound(100)
-        ),
-        compared(f"{what}: longest frame of a reply", many[1], "ms", few[1], against, bound=Bound(200)),
+        Figure(own_words, "ms", many[0], few[0], against, Bound(100)),
+        Figure(f"{what}: longest frame of a reply", "ms", many[1], few[1], against, Bound(200)),
     ]
 
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from halo_notebook.stream import Action, StreamParser, TextDelta, encode
 
-from .figures import Bound, Figure, compared, in_turns
+from .figures import Bound, Figure, in_turns
 
 BULK_BYTES = 100_000_000
 BULK_CHUNK_BYTES = 64 * 1024
@@ -28,64 +28,48 @@ _MIXED = "Świeża odpowiedź: café and naïve stay as they are, 12 € too, �
 
 def parser_bulk() -> list[Figure]:
     """Large chunks of plain text."""
-    figures = []
-    for kind, text in _texts().items():
-        chunks = _chunks(text, BULK_BYTES, BULK_CHUNK_BYTES)
-        name = f"parser bulk: {BULK_CHUNK_BYTES // 1024} KiB chunks, {kind}"
-        figures += _speeds(name, chunks, Bound(0.5, of_ratio=True, at_least=True))
-    return figures
+    name = f"parser bulk: {BULK_CHUNK_BYTES // 1024} KiB chunks"
+    return _speeds(name, BULK_BYTES, BULK_CHUNK_BYTES, Bound(0.5, of_ratio=True, at_least=True))
 
 
 def parser_tiny() -> list[Figure]:
     """A million chunks of a few characters, as agents send them."""
-    figures = []
-    for kind, text in _texts().items():
-        chunks = _chunks(text, TINY_CHUNKS * TINY_CHUNK_BYTES, TINY_CHUNK_BYTES)
-        name = f"parser tiny: {len(chunks):,} × {TINY_CHUNK_BYTES} bytes, {kind}"
-        figures += _speeds(name, chunks, Bound(0.25, of_ratio=True, at_least=True))
-    return figures
+    name = f"parser tiny: {TINY_CHUNKS:,} × {TINY_CHUNK_BYTES} bytes"
+    bound = Bound(0.25, of_ratio=True, at_least=True)
+    return _speeds(name, TINY_CHUNKS * TINY_CHUNK_BYTES, TINY_CHUNK_BYTES, bound)
 
 
 def parser_records() -> list[Figure]:
     """Many records cost as much for each byte as few."""
     figures = []
+    bound = Bound(1.5, of_ratio=True)
     for how, chunk_bytes in (("1 KiB chunks", 1024), ("byte by byte", 1)):
         # As many bytes in each: the shorter streams are read as often as makes up for it.
         few, more, most = in_turns(
             [partial(_records_ns, count, 20_000 // count, chunk_bytes) for count in (200, 2_000, 20_000)],
             TURNS,
         )
-        figures += [
-            compared(
-                f"parser records: {count:,}, {how}",
-                values,
-                "ns/byte",
-                few,
-                "a stream of 200",
-                bound=Bound(1.5, of_ratio=True),
-            )
-            for count, values in ((2_000, more), (20_000, most))
-        ]
+        for count, values in ((2_000, more), (20_000, most)):
+            name = f"parser records: {count:,}, {how}"
+            figures.append(Figure(name, "ns/byte", values, few, "a stream of 200", bound))
     return figures
 
 
-def _texts() -> dict[str, bytes]:
-    return {"ASCII": _ASCII.encode(), "mixed scripts": _MIXED.encode()}
+def _cut(data: bytes, chunk_bytes: int) -> list[bytes]:
+    return [data[at : at + chunk_bytes] for at in range(0, len(data), chunk_bytes)]
 
 
-def _chunks(text: bytes, size: int, chunk_bytes: int) -> list[bytes]:
-    data = (text * (size // len(text) + 1))[:size]
-    return [data[at : at + chunk_bytes] for at in range(0, size, chunk_bytes)]
-
-
-def _speeds(name: str, chunks: Sequence[bytes], bound: Bound) -> list[Figure]:
-    measures = [partial(measure, chunks) for measure in (_parse_s, _decode_s, _decode_each_s)]
-    size = sum(map(len, chunks)) / 1e6
-    fed, decoded, decoded_each = ([size / s for s in seconds] for seconds in in_turns(measures, TURNS))
-    return [
-        compared(name, fed, "MB/s", decoded, "incremental UTF-8 decoder", bound=bound),
-        compared(name, fed, "MB/s", decoded_each, "bytes.decode of each"),
-    ]
+def _speeds(name: str, size: int, chunk_bytes: int, bound: Bound) -> list[Figure]:
+    figures = []
+    for kind, text in (("ASCII", _ASCII.encode()), ("mixed scripts", _MIXED.encode())):
+        chunks = _cut((text * (size // len(text) + 1))[:size], chunk_bytes)
+        measures = [partial(measure, chunks) for measure in (_parse_s, _decode_s, _decode_each_s)]
+        fed, decoded, each = ([size / 1e6 / s for s in seconds] for seconds in in_turns(measures, TURNS))
+        figures += [
+            Figure(f"{name}, {kind}", "MB/s", fed, decoded, "incremental UTF-8 decoder", bound),
+            Figure(f"{name}, {kind}", "MB/s", fed, each, "bytes.decode of each"),
+        ]
+    return figures
 
 
 def _parse_s(chunks: Sequence[bytes]) -> float:
@@ -119,6 +103,6 @@ def _records_ns(count: int, times: int, chunk_bytes: int) -> float:
         encode(Action({"type": "open", "tab": number % 10})) + encode(TextDelta("Next: "))
         for number in range(count)
     )
-    chunks = [data[at : at + chunk_bytes] for at in range(0, len(data), chunk_bytes)]
+    chunks = _cut(data, chunk_bytes)
     seconds = sum(_parse_s(chunks) for _ in itertools.repeat(None, times))
     return seconds * 1e9 / (len(data) * times)
