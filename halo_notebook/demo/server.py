@@ -303,7 +303,7 @@ def cut_awkwardly(data: bytes) -> tuple[bytes, ...]:
     """Cut a reply into chunks of a few words, at the places that a careless reader handles worst.
 
     A cut inside a character is preferred to one inside a tag, that to one inside a record's JSON, and that to
-    any other. Every tag is cut. The same bytes are always cut in the same way.
+    any other, so every tag among ASCII is cut. The same bytes are always cut in the same way.
     """
     awkwardness = bytearray(len(data))
     for record in _RECORD.finditer(data):

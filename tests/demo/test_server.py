@@ -44,26 +44,23 @@ def serving_threads() -> list[threading.Thread]:
 
 
 def test_start_and_stop_can_be_repeated() -> None:
-    """Starting twice makes one server, stopping twice does nothing, and a stopped agent can start again."""
+    """Starting twice makes one server, stopping twice does nothing, and a stopped agent can start again.
+
+    Before the first start there is no URL; after the stop it is the same, and nothing listens there.
+    """
     agent = DemoAgent(first_byte_s=0, chunk_s=0)
+    with pytest.raises(RuntimeError, match="call start"):
+        _ = agent.url
     agent.stop()
     for _ in range(3):
         assert agent.start() is agent.start()
         assert len(serving_threads()) == 1
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/api/sdk", agent.url)
         with connect(agent) as http:
             assert ask(http, "hi").status_code == 200
         agent.stop()
         agent.stop()
         assert not serving_threads()
-
-
-def test_url_is_on_loopback_and_outlives_the_server() -> None:
-    """Before the start there is no URL; after the stop it is the same, and nothing listens there."""
-    agent = DemoAgent()
-    with pytest.raises(RuntimeError, match="call start"):
-        _ = agent.url
-    with agent:
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/api/sdk", agent.url)
     with connect(agent) as http, pytest.raises(httpx.ConnectError):
         ask(http, "hi")
 
@@ -109,21 +106,20 @@ def test_a_hundred_replies_stream_at_once() -> None:
         await ready.wait()
         began = time.perf_counter()
         writer.write(raw_request("Open a ticket"))
-        head = await reader.read(100)
+        assert (await reader.read(100)).startswith(b"HTTP/1.1 200")
         first = time.perf_counter() - began
-        assert head.startswith(b"HTTP/1.1 200")
         await reader.readuntil(b"\r\n0\r\n\r\n")
         writer.close()
         return first
 
     async def all_at_once(port: int) -> list[float]:
         ready = asyncio.Barrier(100)
-        return sorted(await asyncio.gather(*(time_to_first_byte(port, ready) for _ in range(100))))
+        return await asyncio.gather(*(time_to_first_byte(port, ready) for _ in range(100)))
 
     with DemoAgent(first_byte_s=first_byte_s, chunk_s=0.002) as agent:
         firsts = asyncio.run(all_at_once(httpx.URL(agent.url).port or 0))
         assert len(agent.requests) == 100
-    assert firsts[0] >= first_byte_s
+    assert min(firsts) >= first_byte_s
     # Half a second of slack, since the hundred clients share the machine and this process.
     assert statistics.median(firsts) < first_byte_s + 0.5
 
@@ -186,15 +182,8 @@ def endless(request: dict[str, JSON]) -> Iterator[Step]:
         yield 0.001
 
 
-def open_connections(agent: DemoAgent) -> int:
-    """How many connections the agent still serves: the tasks of its loop except the first."""
-    thread = agent._server
-    assert thread is not None
-
-    async def count() -> int:
-        return len(asyncio.all_tasks()) - 2  # without the server's own task and this one
-
-    return asyncio.run_coroutine_threadsafe(count(), thread._loop).result(10)
+async def open_connections() -> int:
+    return len(asyncio.all_tasks()) - 2  # without the server's own task and this one
 
 
 def test_clients_may_leave_at_any_time(caplog: pytest.LogCaptureFixture) -> None:
@@ -217,10 +206,11 @@ def test_clients_may_leave_at_any_time(caplog: pytest.LogCaptureFixture) -> None
             http.stream("POST", "/chat/stream", json={"message": "hi"}) as response,
         ):
             next(response.iter_raw())
+        assert agent._server is not None
         deadline = time.monotonic() + 10
-        while (left := open_connections(agent)) and time.monotonic() < deadline:
+        while asyncio.run_coroutine_threadsafe(open_connections(), agent._server._loop).result(10):
+            assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert left == 0
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -255,8 +245,7 @@ def test_stop_closes_connections_that_are_being_accepted(monkeypatch: pytest.Mon
 
     for _ in range(60):
         agent = DemoAgent().start()
-        port = httpx.URL(agent.url).port
-        assert port is not None
+        port = httpx.URL(agent.url).port or 0
         threads = [threading.Thread(target=connect_to, args=(port,)) for _ in range(3)]
         for thread in threads:
             thread.start()
