@@ -75,7 +75,8 @@ BAD_FIELDS: list[dict[str, JSON]] = [
     {"session_id": "a\nb"},  # not for a header
     {"session_id": ""},
 ]
-BAD_BODIES: list[JSON] = [["hi"], {}, *({"message": "hi"} | fields for fields in BAD_FIELDS)]
+HI: dict[str, JSON] = {"message": "hi"}
+BAD_BODIES: list[JSON] = [["hi"], {}, *(HI | fields for fields in BAD_FIELDS)]
 
 
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda body: repr(body)[:50])

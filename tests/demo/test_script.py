@@ -118,7 +118,7 @@ def test_replies_are_cut_at_awkward_places(http: httpx.Client) -> None:
 
 
 def test_cuts_are_the_same_each_time() -> None:
-    """The same bytes are cut in the same way, nothing is lost, and a tag among ASCII is cut wherever it is."""
+    """The same bytes are cut in the same way, nothing is lost, and a tag among ASCII is cut."""
     replies = [b"", b"x", "é".encode(), "日本語".encode() * 50, encode(Action({"é": "€" * 99}))]
     replies += [
         b"x" * length + record + b"y" * length
