@@ -1,49 +1,88 @@
-"""What a result says: every turn counts, every rate has an interval, and judging again sends nothing."""
+"""What a result says and shows: every turn counts, every rate has an interval, and nothing is sent again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from halo_notebook import errors
+from halo_notebook import Action, HaloClient, Reply, TextDelta, errors
 from halo_notebook.checks import action, contains
+from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
+from halo_notebook.evaluation import Evaluation
+from halo_notebook.evaluation.state import RunState
 
-from .agents import messages
+from ..harness.contrast import CONTRASTS
+from ..harness.hostile import PAYLOADS, TEXTS
+from ..harness.pages import ARTEFACTS, BrowserPage
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from halo_notebook.stream import JSON
 
-    from halo_notebook import HaloClient, Reply
-    from halo_notebook.demo import DemoAgent
-
+    from ..harness.lab import LabPage
     from .conftest import Run
 
+CASES: list[Any] = [
+    {"id": "memory", "turns": ["My name is Ada", "What is my name?"], "expect": "Ada", "tags": ["memory"]},
+    {"id": "ticket", "turns": ["Open a ticket"], "expect": "ticket", "tags": ["actions", "support"]},
+    {"id": "<b>bold</b>", "turns": ["Say <i>hi</i>"], "expect": "nothing of it", "tags": ["support"]},
+]
 
-def test_the_summary_drops_nothing(agent: DemoAgent, client: HaloClient, run: Run) -> None:
-    """Each configuration's turns by how they ended, its pass rate with an interval, times, agents."""
+
+@pytest.fixture
+def result(agent: DemoAgent, client: HaloClient, run: Run) -> Evaluation:
+    """Two configurations, one of them with a conversation that was cut off."""
     agent.faults.append("cut text")
-    configs = {"a": client, "b": {"client": client, "mode": "voice"}}
-    result = run(messages(8), [contains("said")], configs=configs, concurrency=1)
+    checks = {"contains": contains(), "acts": action("create_ticket")}
+    configs = {"chat": client, "voice": {"client": client, "mode": "voice"}}
+    return run(CASES, checks, configs=configs, repeats=2, concurrency=1)
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+# --- What it says -----------------------------------------------------------------------
+
+
+def test_the_summary_drops_nothing(result: Evaluation) -> None:
+    """Each configuration's turns by how they ended, its pass rate with an interval, times, agents."""
     summary = result.summary()
-    assert list(summary["turns"]) == [8, 8]
-    assert list(summary["complete"] + summary["interrupted"]) == [8, 8]
-    assert list(summary["interrupted"]) == [1, 0]
-    rate = summary["contains(said)"]["a"]
-    assert rate.n == 8 and rate.low <= rate.estimate <= rate.high
-    assert summary["agents"]["b"] == "agent_demo (on this machine)"
-    assert summary["elapsed_s p95"]["b"] >= summary["elapsed_s p50"]["b"] > 0
-    assert len(result.df) == 16
-    assert len(result.failures()) == len(result.df) - sum(result.df["contains(said)"])
-    comparison = result.compare("a", "b")
-    assert set(comparison) == {"contains(said)", "first_text_s", "elapsed_s"}
-    lines = repr(comparison).split("\n")
-    assert len(lines) == 3
-    assert lines[0].startswith("contains(said)  ") and "8 cases" in lines[0]
+    figures = summary[["cases", "turns", "complete", "interrupted", "not asked"]]
+    assert figures.loc["chat"].tolist() == [3, 8, 6, 1, 1]
+    assert figures.loc["voice"].tolist() == [3, 8, 8, 0, 0]
+    rate = summary["contains"]["chat"]
+    assert rate.n == 3 and rate.low <= rate.estimate <= rate.high
+    assert summary["agents"]["voice"] == "agent_demo (on this machine)"
+    assert summary["elapsed_s p95"]["voice"] >= summary["elapsed_s p50"]["voice"] > 0
+    assert len(result.df) == len(list(result.rows())) == 16
+    failed = result.failures()
+    assert len(failed) == 12 and set(failed["case"]) == {"memory", "<b>bold</b>"}
+
+
+def test_tags_group_the_summary(result: Evaluation) -> None:
+    """A case with two tags counts in both; all tags together come first."""
+    voice = result.summary(by_tag=True).loc["voice"]
+    assert list(voice.index) == ["(all)", "memory", "actions", "support"]
+    assert (list(voice["cases"]), list(voice["turns"])) == ([3, 1, 1, 2], [8, 4, 2, 4])
+    assert voice["contains"]["support"].estimate == 0.5
+    assert result.passed("contains", tag="memory")["voice"] == {"memory": [True, True]}
+
+
+def test_a_comparison_has_a_line_for_each_check_and_time(result: Evaluation) -> None:
+    """With its note; in a cell, median and p95 have rows of their own."""
+    compared = result.compare("chat", "voice")
+    assert list(compared) == ["contains", "acts", "first_text_s", "elapsed_s"]
+    lines = repr(compared).split("\n")
+    assert len(lines) == 4 and re.match(r"contains +[+-]\d+ points .* 3 cases \(too few cases\)$", lines[0])
+    shown = text_of(compared._repr_html_())
+    assert re.search(r"contains [+-]\d+ points \[.*?\], p = 1, 3 cases too few cases", shown)
+    assert "first text, median" in shown and "whole reply, p95" in shown
     with pytest.raises(errors.InvalidRequest, match="No configuration named 'c'"):
-        result.compare("a", "c")
-    html = result._repr_html_()
-    assert "16 conversations" in html and "was interrupted after its message may have been sent" in html
+        result.compare("chat", "c")
 
 
 def test_a_check_without_a_verdict_has_none_for_a_cut_reply_either(agent: DemoAgent, run: Run) -> None:
@@ -65,8 +104,8 @@ def test_a_check_that_raises_neither_passes_nor_fails(run: Run) -> None:
     checks: dict[str, Any] = {"breaks": breaks, "leaves": leaves, "odd": lambda reply: "yes"}
     result = run(["one"], checks)
     row = next(result.rows())
-    assert row["breaks"] is None and row["breaks note"] == "KeyError: 'nope'"
-    assert row["leaves"] is None and row["leaves note"] == "SystemExit: 3"
+    assert (row["breaks"], row["breaks note"]) == (None, "KeyError: 'nope'")
+    assert (row["leaves"], row["leaves note"]) == (None, "SystemExit: 3")
     assert row["odd"] is None and "a bool, a number from 0 to 1 or a Score" in row["odd note"]
     assert result.passed("breaks") == {"demo": {}}
     why = "Check 'breaks' failed on 1 turn (first error: KeyError: 'nope'); these are left out of its rate."
@@ -105,13 +144,192 @@ def test_two_agents_under_one_configuration_get_a_note(run: Run, kept: Path) -> 
 
 def test_a_conversation_is_shown_as_in_a_cell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Message and reply of each turn, as safe HTML."""
-    shown: list[dict[str, str]] = []
-
-    def publish(data: dict[str, str]) -> None:
-        shown.append(data)
-
-    monkeypatch.setattr("IPython.display.publish_display_data", publish)
+    shown: list[str] = []
+    monkeypatch.setattr("IPython.display.publish_display_data", lambda data: shown.append(data["text/html"]))
     run(["other", ["My name is <Ada>", "Open a ticket"]]).show(1)
     assert len(shown) == 2
-    assert "My name is &lt;Ada&gt;" in shown[0]["text/html"]
-    assert "create_ticket" in shown[1]["text/html"]
+    assert "My name is &lt;Ada&gt;" in shown[0]
+    assert "create_ticket" in shown[1]
+
+
+# --- What it shows ----------------------------------------------------------------------
+
+
+def test_a_cell_shows_rates_times_agents_and_the_worst_cases(result: Evaluation) -> None:
+    """Each rate with its interval, and the notes."""
+    shown = text_of(result._repr_html_())
+    for words in (
+        "12 conversations: 11 complete, 1 interrupted",
+        "⚠ 1 conversation was interrupted after its message may have been sent",
+        "agent_demo",
+        "interrupted: The connection broke off before the reply had ended",
+        "&lt;b&gt;bold&lt;/b&gt;",
+        "failed contains (without &#x27;nothing of it&#x27;)",
+        "By tag",
+    ):
+        assert words in shown
+    assert re.search(r"chat 3 1 1 \d+% \[\d+–>?\d+%\]", shown)
+    assert re.search(r"\d\.\d\d s · \d\.\d\d s", shown)
+    assert "nan" not in shown.lower().split()
+
+
+def test_the_worst_come_first(result: Evaluation) -> None:
+    """Incomplete cases, then those that failed the most, then the slowest; each case once."""
+    worst = result.worst()
+    assert list(worst["case"]) == ["memory", "<b>bold</b>", "ticket"]
+    assert worst["why"].iloc[0].startswith("interrupted: The connection broke off")
+    assert worst[["bad", "why"]].iloc[1:].to_numpy().tolist() == [
+        ["4 of 4", "failed contains (without 'nothing of it'), acts (0 other actions)"],
+        ["0 of 4", "among the slowest"],
+    ]
+    rows = list(result.rows())
+    for number, row in worst.iterrows():
+        assert (rows[number]["case"], rows[number]["turn"]) == (row["case"], row["turn"])
+    assert len(result.worst(1)) == 1
+    said = [message for message, _ in result.conversation(worst.index[1])]
+    assert said == ["Say <i>hi</i>"]
+    with pytest.raises(errors.InvalidRequest, match="There is no row 999; there are 16, from 0"):
+        result.conversation(999)
+
+
+def test_a_plot_shows_without_network_or_script(result: Evaluation) -> None:
+    """It is a picture, with every configuration and check; its chart can be changed."""
+    plot = result.plot()
+    assert plot._repr_png_().startswith(b"\x89PNG")
+    svg = plot.svg()
+    for words in ("contains", "acts", "chat", "voice", "first text", "whole reply"):
+        assert f">{words}<" in svg
+    assert plot.chart.to_dict()["hconcat"]
+    empty = Evaluation(RunState(result.path, [], {}, {"chat": ""}))
+    with pytest.raises(errors.UsageError, match="nothing to plot"):
+        empty.plot()
+
+
+def test_the_file_is_self_contained(result: Evaluation, tmp_path: Path) -> None:
+    """It has every conversation with its verdicts, the table and the picture, and no script."""
+    path = result.to_html(tmp_path / "for a colleague.html")
+    html = path.read_text(encoding="utf-8")
+    assert html.count('<details class="conversation">') == 12
+    assert "Nice to meet you" in html and "create_ticket" in html and "This reply will be cut" in html
+    assert "✗ interrupted: The connection broke off before the reply had ended" in html
+    assert "&lt;b&gt;bold&lt;/b&gt;" in html and "<b>bold</b>" not in html and DEMO_KEY not in html
+    assert not re.search(r"<script|\son\w+=|src=\"(?!data:)|<link|@import|url\(", html)
+    assert "default-src 'none'" in html
+    assert list(tmp_path.iterdir()) == [path]  # and no part of a page beside it
+    with pytest.raises(errors.UsageError, match="could not be written"):
+        result.to_html(tmp_path / "nowhere" / "x.html")
+
+
+def test_an_evaluation_without_replies_shows_too(agent: DemoAgent, run: Run, tmp_path: Path) -> None:
+    """It has no checks, and no reply came."""
+    agent.faults.append("401")
+    result = run(["one"])
+    shown = text_of(result._repr_html_())
+    assert "1 conversation: 1 failed" in shown
+    assert "failed: Halo refused the key (401: " in shown
+    assert "✗ failed: Halo refused the key" in result.to_html(tmp_path / "x.html").read_text()
+
+
+def hostile_reply(request: dict[str, JSON]) -> Iterator[Step]:
+    name = str(request["message"])
+    yield TextDelta(TEXTS.get(name, name))
+    yield from [Action(payload) for payload in [PAYLOADS.get(name)] if payload is not None]
+
+
+@pytest.mark.browser
+def test_a_hostile_agent_does_nothing_in_the_file(run: Run, tmp_path: Path) -> None:
+    """Of all hostile samples, opened in a browser, none runs and none loads anything."""
+    with DemoAgent(first_byte_s=0, reply=hostile_reply) as agent:
+        configs = {"<script>alert(1)</script>": HaloClient(DEMO_KEY, base_url=agent.url)}
+        names = list(dict.fromkeys([*TEXTS, *PAYLOADS]))
+        cases = [{"id": f"<img src=x onerror=alert(1)>{name}", "turns": [name]} for name in names]
+        checks = {"<img src=x onerror=alert(1)>": contains("zzz")}
+        result = run(cases, checks, configs=configs)
+    path = result.to_html(tmp_path / "page.html")
+    with BrowserPage() as browser:
+        asked: list[str] = []
+        browser.page.on("request", lambda request: asked.append(request.url))
+        browser.page.goto(path.as_uri())
+        browser.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        browser.page.wait_for_timeout(500)
+        assert browser.page.evaluate("[window.__halo_pwned, document.scripts.length]") == [None, 0]
+        assert browser.browser_dialogs == [] and browser.page_errors == []
+        assert browser.console_errors == []  # a refused load would be here
+        assert browser.page.locator("details.conversation").count() == len(names)
+        assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 320])
+def test_the_file_reads_well(
+    result: Evaluation, tmp_path: Path, scheme: Literal["light", "dark"], width: int
+) -> None:
+    """In light and dark, on a narrow screen too: axe-core finds nothing, and the page is not too wide."""
+    path = result.to_html(tmp_path / "page.html")
+    with BrowserPage(size=(width, 900)) as browser:
+        browser.page.emulate_media(color_scheme=scheme)
+        browser.page.goto(path.as_uri())
+        for number in (0, 4):
+            conversation = browser.page.locator("details.conversation").nth(number)
+            conversation.evaluate("each => { each.open = true; }")
+        assert browser.axe("body") == []
+        assert browser.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert browser.page.locator("img").evaluate("each => each.naturalWidth") > 100
+        ARTEFACTS.mkdir(exist_ok=True)
+        browser.page.screenshot(path=ARTEFACTS / f"evaluation-file-{scheme}-{width}.png", full_page=True)
+
+
+CELL = """\
+from halo_notebook import DemoAgent, HaloClient, evaluate
+from halo_notebook.checks import action, contains
+from halo_notebook.demo import DEMO_KEY
+agent = DemoAgent(first_byte_s=0.05, chunk_s=0.005).start()
+agent.faults.append("cut text")
+client = HaloClient(DEMO_KEY, base_url=agent.url)
+result = evaluate(
+    [
+        {"id": "memory", "turns": ["I am Ada", "What is my name?"], "expect": "Ada", "tags": ["memory"]},
+        {"id": "<img src=x onerror=alert(1)>", "turns": ["Hello"], "expect": "nothing of it"},
+        *[{"id": f"help {number}", "turns": ["How do I set up event tracking?"]} for number in range(8)],
+    ],
+    {"contains": contains(), "links": action("link")},
+    configs={"chat": client, "voice": {"client": client, "mode": "voice"}},
+    repeats=2,
+)
+result"""
+
+
+@pytest.mark.browser
+def test_a_notebook_shows_it(lab: LabPage) -> None:
+    """The progress bar, the table, the plot and a conversation: visible, in light and dark, and safe."""
+    lab.open_notebook([CELL, "result.plot()", "result.show(int(result.worst().index[1]))"])
+    lab.run_all()
+    lab.wait_for_text(0, "40 conversations: 39 complete, 1 interrupted")
+    shown = lab.cell_text(0).replace("\u2007", " ")
+    for words in (
+        "44/44",  # the bar, at its end
+        " passed, ",
+        "1 conversation was interrupted after its message may have been sent",
+        "agent_demo",
+        "<img src=x onerror=alert(1)>",
+    ):
+        assert words in shown
+    output = lab.cell_output(0).locator(".halo-evaluation")
+    output.locator("summary", has_text="By tag").click()
+    assert output.locator("table").nth(1).is_visible()
+    picture = lab.cell_output(1).locator("img")
+    assert picture.evaluate("each => each.naturalWidth") > 400
+    lab.wait_for_text(2, "Hello")
+    try:
+        for theme in ("JupyterLab Light", "JupyterLab Dark"):
+            lab.set_theme(theme)
+            scheme = theme.rpartition(" ")[2].lower()
+            lab.screenshot(f"evaluation-{scheme}", cell=0)
+            contrasts = lab.page.evaluate(CONTRASTS, ".halo-evaluation")
+            assert len(contrasts) >= 3
+            assert {name: round(ratio, 2) for name, ratio in contrasts.items() if ratio < 4.5} == {}
+            lab.screenshot(f"evaluation-plot-{scheme}", cell=1)
+    finally:
+        lab.set_theme("JupyterLab Light")
+    assert lab.browser_dialogs == [] and lab.page_errors == []

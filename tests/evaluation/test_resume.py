@@ -36,27 +36,22 @@ def test_stored_turns_are_not_sent_again(agent: DemoAgent, run: Run, kept: Path)
     assert result.passed("contains") == {"demo": {"renamed": [False]}}
 
 
-def test_a_message_refused_until_the_end_is_sent_by_the_next_run(
-    agent: DemoAgent, run: Run, kept: Path
+@pytest.mark.parametrize(
+    ("faults", "why"),
+    [(["401"], "refused the key"), (["503 retry-after 0"] * 6, "503")],
+    ids=["refused key", "no capacity"],
+)
+def test_a_refused_message_is_sent_by_the_next_run(
+    faults: list[str], why: str, agent: DemoAgent, run: Run, kept: Path
 ) -> None:
-    """A 503 that says when to come back was not taken, as a 429 was not."""
-    agent.faults.extend(["503 retry-after 0"] * 6)
-    first = run(["one"], path=kept)
-    assert states(first) == ["failed"]
-    assert first.notes() == []
+    """Nothing was taken, so nothing can be sent twice; a 503 that says when to come back is like a 429."""
+    agent.faults.extend(faults)
+    first = run(["one"], [ok], path=kept)
+    [row] = first.rows()
+    assert row["status"] == "failed" and why in row["error"]
+    assert first.passed("ok") == {"demo": {"1": [False]}} and first.notes() == []
     assert states(run(["one"], path=kept)) == ["complete"]
-    assert len(agent.requests) == 7
-
-
-def test_a_refused_key_is_tried_again_by_the_next_run(agent: DemoAgent, run: Run, kept: Path) -> None:
-    """Nothing was taken, so nothing can be sent twice."""
-    agent.faults.extend(["401", "401"])
-    first = run(["one", "two"], [ok], path=kept)
-    assert states(first) == ["failed", "failed"]
-    assert first.passed("ok") == {"demo": {"1": [False], "2": [False]}}
-    assert "refused the key" in next(first.rows())["error"]
-    assert states(run(["one", "two"], path=kept)) == ["complete", "complete"]
-    assert len(agent.requests) == 4
+    assert len(agent.requests) == len(faults) + 1
 
 
 def test_a_conversation_refused_at_a_later_turn_is_not_restarted(
@@ -164,26 +159,8 @@ def test_an_interrupt_returns_what_there_is(run: Run, kept: Path) -> None:
         assert len(set(sent(agent))) == len(sent(agent)) >= 56
 
 
-def test_a_turn_that_was_not_started_has_no_result_yet(run: Run) -> None:
-    """A stopped run says how many cases it covers; a case that was not sent has not failed."""
-
-    def stops(reply: Reply) -> bool:
-        if reply.text:
-            raise KeyboardInterrupt
-        return False
-
-    result = run(messages(400), [stops], concurrency=1)
-    assert states(result).count("not run") > 300
-    result.rescore([ok])
-    rate = result.summary()["ok"]["demo"]
-    done = states(result).count("complete") + states(result).count("interrupted")
-    assert rate.n == 400 - rate.empty == done
-    assert f"{rate.n} of 400 cases" in str(rate)
-    assert len(result.failures()) == states(result).count("interrupted")
-
-
-def test_turns_that_an_interrupt_left_unjudged_are_counted(run: Run) -> None:
-    """A check that was stopped has not judged: the result says of how many turns, and can judge them."""
+def test_turns_that_an_interrupt_left_are_counted(run: Run) -> None:
+    """Those that were not judged, and the cases that were not sent, which have not failed."""
     stopped: list[bool] = []
 
     def stops(reply: Reply) -> bool:
@@ -192,9 +169,12 @@ def test_turns_that_an_interrupt_left_unjudged_are_counted(run: Run) -> None:
             raise KeyboardInterrupt
         return True
 
-    result = run(["one", "two"], [stops], concurrency=1)
-    assert result.interrupted
+    result = run(messages(400), [stops], concurrency=1)
+    assert result.interrupted and states(result).count("not run") > 300
     assert "Check 'stops' has not judged 1 turn yet; rescore() does." in result.notes()
-    result.rescore()
-    done = [row for row in result.rows() if row["status"] == "complete"]
-    assert done and all(row["stops"] for row in done)
+    done, cut = states(result).count("complete"), states(result).count("interrupted")
+    passed = [row["stops"] for row in result.rescore().rows()]
+    assert passed.count(True) == done > 0 and passed.count(False) == cut == len(result.failures())
+    rate = result.summary()["stops"]["demo"]
+    assert rate.n == 400 - rate.empty == done + cut
+    assert f"{rate.n} of 400 cases" in str(rate)
