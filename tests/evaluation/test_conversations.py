@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halo_notebook import HaloClient, errors
+from halo_notebook import Action, HaloClient, TextDelta, errors
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation import evaluate
@@ -136,15 +136,8 @@ def test_a_missing_package_is_named_at_once(
     assert sent(agent) == []
 
 
-def test_a_reply_that_holds_a_secret_shows_stars(agent: DemoAgent, run: Run, kept: Path) -> None:
+def test_a_reply_that_holds_a_secret_shows_stars(run: Run, kept: Path) -> None:
     """Key and user token are not in the file, the rows or the page, even if the agent repeats them."""
-    from halo_notebook import Action, TextDelta
-
-    def configs(url: str) -> dict[str, HaloClient]:
-        return {"demo": HaloClient("ab_live_confidential", base_url=url, user_token="a.b.confidential")}
-
-    result = run(["What do you know about me?"], configs=configs(agent.url), path=kept)
-    assert "confidential" not in kept.read_text() + repr(result)
 
     def repeats_them(request: dict[str, Any]) -> Any:
         yield TextDelta("I know ab_live_confidential and ")
@@ -152,9 +145,10 @@ def test_a_reply_that_holds_a_secret_shows_stars(agent: DemoAgent, run: Run, kep
         yield TextDelta("dential.")
         yield Action({"a.b.confidential": ["ab_live_confidential"]})
 
-    with DemoAgent(first_byte_s=0, reply=repeats_them) as telling:
-        told = run(["one"], configs=configs(telling.url), path=kept)
+    with DemoAgent(first_byte_s=0, reply=repeats_them) as agent:
+        client = HaloClient("ab_live_confidential", base_url=agent.url, user_token="a.b.confidential")
+        told = run(["one"], configs={"demo": client}, path=kept)
     assert states(told) == ["complete"]
-    assert "confidential" not in kept.read_text() + str(list(told.rows()))
+    assert "confidential" not in kept.read_text() + repr(told) + str(list(told.rows()))
     page = told.to_html(kept.with_name("page.html")).read_text()
     assert "confidential" not in page and "I know ********************" in page

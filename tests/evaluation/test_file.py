@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import resource
 import subprocess
@@ -41,18 +42,12 @@ def test_without_a_path_the_file_is_deleted_with_the_result(run: Run) -> None:
 
 def test_a_second_writer_is_refused(run: Run, kept: Path) -> None:
     """In this process, and in another."""
-    journal = Journal(kept)
-    try:
+    code = f"from halo_notebook.evaluation.journal import *; Journal(Path({str(kept)!r}))"
+    with contextlib.closing(Journal(kept)):
         with pytest.raises(errors.UsageError, match="Another evaluation is writing"):
             run(["one"], path=kept)
-        code = (
-            "import pathlib\nfrom halo_notebook.evaluation.journal import Journal\n"
-            f"Journal(pathlib.Path({str(kept)!r}))"
-        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "Another evaluation is writing" in done.stderr
-    finally:
-        journal.close()
     assert len(run(["one"], path=kept)) == 1
     with pytest.raises(errors.InvalidRequest, match="holds an evaluation"):
         run(["one"], path=kept, resume=False)
@@ -62,19 +57,13 @@ def test_a_second_writer_is_refused(run: Run, kept: Path) -> None:
     "content", ["my dear diary\n", '{"cells": [', "no newline", "\n", '{"kind":"turn"}\n']
 )
 def test_a_file_of_another_kind_is_not_touched(content: str, run: Run, kept: Path) -> None:
-    """Such as a notebook whose path was given by mistake."""
+    """Such as a notebook whose path was given by mistake, or a device, whose reading may never end."""
     kept.write_text(content)
-    with pytest.raises(errors.UsageError, match="is not an evaluation file"):
-        run(["one"], path=kept)
+    for path in (kept, "/dev/full", "/dev/null", "."):
+        with pytest.raises(errors.UsageError, match="is not an evaluation file"):
+            run(["one"], path=path)
     assert kept.read_text() == content
     assert list(kept.parent.iterdir()) == [kept]
-
-
-@pytest.mark.parametrize("path", ["/dev/full", "/dev/null", "."])
-def test_a_path_that_is_not_a_file_is_refused(path: str, run: Run) -> None:
-    """Reading a device may never end."""
-    with pytest.raises(errors.UsageError, match="is not an evaluation file"):
-        run(["one"], path=path)
 
 
 def test_a_file_whose_first_line_is_incomplete_can_be_used(run: Run, kept: Path) -> None:
@@ -85,15 +74,13 @@ def test_a_file_whose_first_line_is_incomplete_can_be_used(run: Run, kept: Path)
 
 def test_a_line_cut_short_by_a_crash_is_skipped(kept: Path) -> None:
     """The lines after it are still read, from where they begin."""
-    journal = Journal(kept)
-    journal.append({"kind": "run"})
-    journal.close()
+    with contextlib.closing(Journal(kept)) as journal:
+        journal.append({"kind": "run"})
     with kept.open("ab") as file:
         file.write(b'{"kind": "tor')
-    journal = Journal(kept)
-    begin = [journal.append({"kind": "zwölf", "number": number}) for number in range(100)]
-    journal.close()
-    written = [{"kind": "zwölf", "number": number} for number in range(100)]
+    written: list[dict[str, JSON]] = [{"kind": "zwölf", "number": number} for number in range(100)]
+    with contextlib.closing(Journal(kept)) as journal:
+        begin = [journal.append(line) for line in written]
     assert list(located_lines(kept)) == [(0, {"kind": "run"}), *zip(begin, written, strict=True)]
     with kept.open("rb") as file:
         assert [line_at(file, at) for at in begin] == written

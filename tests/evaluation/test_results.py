@@ -85,13 +85,6 @@ def test_a_comparison_has_a_line_for_each_check_and_time(result: Evaluation) -> 
         result.compare("chat", "c")
 
 
-def test_a_check_without_a_verdict_has_none_for_a_cut_reply_either(agent: DemoAgent, run: Run) -> None:
-    """Its cases are those that it has something to say about, however they ended."""
-    agent.faults.append("cut text")
-    cases = ["cut", {"id": "b", "turns": ["My name is Ada"], "expect": "Ada"}]
-    assert run(cases, [contains()], concurrency=1).passed("contains") == {"demo": {"b": [True]}}
-
-
 def test_a_check_that_raises_neither_passes_nor_fails(run: Run) -> None:
     """The result says how often it failed to judge, and how; the run continues, whatever it raises."""
 
@@ -112,24 +105,22 @@ def test_a_check_that_raises_neither_passes_nor_fails(run: Run) -> None:
     assert why in result.notes()
 
 
-def test_a_cut_reply_counts_as_failed_in_the_progress_bar(
-    agent: DemoAgent, run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Even if its text would have passed: the bar says what the table will say."""
+def test_a_cut_reply_passes_no_check(agent: DemoAgent, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Even if its text would have; one with nothing to say has no verdict. The progress bar says the same."""
     agent.faults.append("cut text")
-    result = run(["one"], [contains("This reply")], progress=True)
+    result = run(["one"], [contains("This reply"), contains()], progress=True)
     assert "1/1" in (bar := capsys.readouterr().err) and "0 passed, 1 failed" in bar
     assert result.passed("contains(This reply)") == {"demo": {"1": [False]}}
+    assert result.passed("contains") == {"demo": {}}
 
 
-def test_rescoring_sends_nothing(agent: DemoAgent, run: Run, kept: Path) -> None:
+def test_rescoring_sends_nothing(agent: DemoAgent, run: Run) -> None:
     """The replies are on the disk, with their actions and times."""
-    result = run(["Open a ticket"], [contains("ticket")], path=kept)
-    count = len(agent.requests)
+    result = run(["Open a ticket"], [contains("ticket")])
     result.rescore({"acted": action("create_ticket"), "slow": lambda reply: reply.elapsed_s > 100})
     assert result.passed("acted") == {"demo": {"1": [True]}}
     assert result.passed("slow") == {"demo": {"1": [False]}}
-    assert len(agent.requests) == count
+    assert len(agent.requests) == 1
     with pytest.raises(errors.InvalidRequest, match=r"No check named 'contains.*Checks: acted, slow\."):
         result.passed("contains(ticket)")
 
@@ -260,24 +251,23 @@ def test_a_hostile_agent_does_nothing_in_the_file(run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 320])
-def test_the_file_reads_well(
-    result: Evaluation, tmp_path: Path, scheme: Literal["light", "dark"], width: int
-) -> None:
+def test_the_file_reads_well(result: Evaluation, tmp_path: Path, width: int) -> None:
     """In light and dark, on a narrow screen too: axe-core finds nothing, and the page is not too wide."""
     path = result.to_html(tmp_path / "page.html")
+    ARTEFACTS.mkdir(exist_ok=True)
+    schemes: list[Literal["light", "dark"]] = ["light", "dark"]
     with BrowserPage(size=(width, 900)) as browser:
-        browser.page.emulate_media(color_scheme=scheme)
         browser.page.goto(path.as_uri())
         for number in (0, 4):
             conversation = browser.page.locator("details.conversation").nth(number)
             conversation.evaluate("each => { each.open = true; }")
-        assert browser.axe("body") == []
+        for scheme in schemes:
+            browser.page.emulate_media(color_scheme=scheme)
+            assert browser.axe("body") == []
+            browser.page.screenshot(path=ARTEFACTS / f"evaluation-file-{scheme}-{width}.png", full_page=True)
         assert browser.page.evaluate("document.documentElement.scrollWidth") <= width
         assert browser.page.locator("img").evaluate("each => each.naturalWidth") > 100
-        ARTEFACTS.mkdir(exist_ok=True)
-        browser.page.screenshot(path=ARTEFACTS / f"evaluation-file-{scheme}-{width}.png", full_page=True)
 
 
 CELL = """\
