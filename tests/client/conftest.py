@@ -1,18 +1,8 @@
-"""No settings from outside, a client of the demo agent, and asyncio for async tests."""
+"""No settings from outside, and asyncio for async tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import pytest
-
-from halo_notebook import HaloClient
-
-from .clients import KEY
-
-if TYPE_CHECKING:
-    from halo_notebook.demo import DemoAgent
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +14,3 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def client(agent: DemoAgent) -> Iterator[HaloClient]:
-    with HaloClient(KEY, base_url=agent.url, silence_timeout_s=1) as connected:
-        yield connected

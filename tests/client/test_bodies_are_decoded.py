@@ -20,21 +20,20 @@ _RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
 RAW_DEFLATE = _RAW.compress(TEXT) + _RAW.flush()
 
 
-def body(coding: str, data: bytes, size: int = 100) -> AsyncIterator[bytes]:
-    """The decoded body of an answer, which arrives in chunks of `size` bytes."""
+def pieces(coding: str, data: bytes, size: int = 100, received: list[bytes] | None = None) -> list[bytes]:
+    """The pieces of the decoded body of an answer, which arrives in chunks of `size` bytes."""
+    made = [] if received is None else received
 
     async def chunks() -> AsyncIterator[bytes]:
         for at in range(0, len(data), size):
             yield data[at : at + size]
 
-    return decoded(Incoming(200, {"content-encoding": coding}, chunks))
+    async def read() -> None:
+        async for piece in decoded(Incoming(200, {"content-encoding": coding}, chunks)):
+            made.append(piece)
 
-
-def pieces(coding: str, data: bytes, size: int = 100) -> list[bytes]:
-    async def read() -> list[bytes]:
-        return [piece async for piece in body(coding, data, size)]
-
-    return asyncio.run(read())
+    asyncio.run(read())
+    return made
 
 
 @pytest.mark.parametrize("size", [2, 7, 10_000])
@@ -74,17 +73,10 @@ def test_what_cannot_be_undone_is_an_error(coding: str, data: bytes) -> None:
 
 def test_a_body_without_its_end_broke_off() -> None:
     """What arrived of it is given first."""
-    data = gzip.compress(TEXT)[:-9]
-    received = b""
-
-    async def read() -> None:
-        nonlocal received
-        async for piece in body("gzip", data, 10):
-            received += piece
-
+    received: list[bytes] = []
     with pytest.raises(BrokeOff):
-        asyncio.run(read())
-    assert received and TEXT.startswith(received)
+        pieces("gzip", gzip.compress(TEXT)[:-9], 10, received)
+    assert received and TEXT.startswith(b"".join(received))
 
 
 def test_a_bomb_comes_in_bounded_pieces() -> None:

@@ -60,6 +60,7 @@ def not_connected(url: str, via: str, **settings: Any) -> str:
     """The error's line, when a message could certainly not be sent."""
     reply, error = asked(url, via, **settings)
     assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
+    assert "The message was not sent" in str(error)
     return str(error)
 
 
@@ -156,7 +157,7 @@ def test_text_arrives_in_chunks(via: str, agent: DemoAgent) -> None:
 @over_each
 def test_without_a_connection_nothing_was_sent(via: str) -> None:
     """Refused, not found, or too slow: each is known as not having arrived."""
-    not_connected("http://127.0.0.1:1/api/sdk", via)
+    assert "127.0.0.1:1" in not_connected("http://127.0.0.1:1/api/sdk", via)
     not_connected("https://halo.invalid/api/sdk", via)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         held = [socket.socket() for _ in range(4)]
@@ -259,11 +260,25 @@ def test_a_proxy_gets_its_password_and_no_error_shows_it(via: str, monkeypatch: 
     assert b"Bearer" not in asked_for[0]
 
 
-def test_a_proxy_that_cannot_be_used_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message does not go around it; the line names no password."""
-    monkeypatch.setenv("ALL_PROXY", "socks5://user:p4ssword@127.0.0.1:9")
-    _, error = asked("https://halo.invalid/api/sdk")
-    assert isinstance(error, errors.ConfigError) and "socks5:// is not supported" in str(error)
+@pytest.mark.parametrize(
+    ("via", "name", "value"),
+    [
+        ("network", "ALL_PROXY", "foo://127.0.0.1"),
+        ("network", "ALL_PROXY", "http://[::1"),
+        ("network", "ALL_PROXY", "http://127.0.0.1:port"),
+        ("aiohttp", "ALL_PROXY", "socks5://user:p4ssword@127.0.0.1:9"),
+        ("network", "SSL_CERT_FILE", "/nonexistent/certificates"),
+    ],
+)
+def test_a_network_that_cannot_be_set_up_is_one_line(
+    via: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message does not go around a proxy that cannot be used; the line names no password."""
+    monkeypatch.setenv(name, value)
+    reply, error = asked("https://halo.invalid/api/sdk", via)
+    assert isinstance(error, errors.ConfigError) and "network could not be set up" in str(error)
+    assert reply.status == "failed"
+    assert ("socks5:// is not supported" in str(error)) is (via == "aiohttp")
     assert "p4ssword" not in str(error)
 
 
