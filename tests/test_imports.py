@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import halo_notebook
 from halo_notebook.evaluation import inspect_ai as inspect_provider
 
@@ -14,23 +16,8 @@ PACKAGE = Path(halo_notebook.__file__).parent
 
 # A file may import from its own folder, and from the layers before its own, wherever in the file
 # the import stands and also when it is for the type checker only.
-LAYERS = [
-    "stream",
-    "reply",
-    "errors",
-    "concurrency",
-    "display",
-    "client",
-    "recording",
-    "session",
-    "demo",
-    "kernel",
-    "checks",
-    "evaluation",
-    "panel",
-    "magics",
-    "__init__",
-]
+LAYERS = ["stream", "reply", "errors", "concurrency", "display", "client", "recording", "session", "demo"]
+LAYERS += ["kernel", "checks", "evaluation", "panel", "magics", "__init__"]
 # A reply can show itself: it imports what shows it when it is asked to.
 UPWARDS = {("reply", "display")}
 # The parser stands alone, and the demo agent shares only the wire format with the rest.
@@ -142,10 +129,13 @@ def is_private(name: str) -> bool:
 
 def test_files_and_classes_stay_small() -> None:
     """A file has one job; a class that outgrows its file's job is divided."""
-    large = []
-    for file in project_files():
-        if (lines := len(file.read_text(encoding="utf-8").splitlines())) > MAX_FILE_LINES:
-            large += [f"{file}: {lines} lines"]
+    large = [
+        f"{file}: {lines} lines"
+        for folder in (PACKAGE, Path(__file__).parent)
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in (".py", ".js", ".mjs", ".css") and "node_modules" not in file.parts
+        if (lines := len(file.read_text(encoding="utf-8").splitlines())) > MAX_FILE_LINES
+    ]
     for module, tree in TREES.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
@@ -154,15 +144,6 @@ def test_files_and_classes_stay_small() -> None:
                 if lines > MAX_CLASS_LINES or methods > MAX_CLASS_METHODS:
                     large.append(f"{module}.{node.name}: {lines} lines, {methods} methods")
     assert large == []
-
-
-def project_files() -> list[Path]:
-    return [
-        file
-        for folder in (PACKAGE, Path(__file__).parent)
-        for file in sorted(folder.rglob("*"))
-        if file.suffix in (".py", ".js", ".mjs", ".css") and "node_modules" not in file.parts
-    ]
 
 
 def test_the_package_has_few_entries() -> None:
@@ -177,52 +158,44 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    """Neither the network nor widgets nor rendering, before they are used."""
-    heavy = {
-        "httpx",
-        "ipywidgets",
-        "anywidget",
-        "pandas",
-        "markdown_it",
-        "nh3",
-        "IPython",
-        "asyncio",
-        "nest_asyncio2",
-    }
-    assert not loaded_by("import halo_notebook") & heavy
+# Neither the network nor widgets nor rendering is loaded before it is used.
+LOAD_EXTENSION = (
+    "from IPython.core.interactiveshell import InteractiveShell\n"
+    "InteractiveShell.instance().run_line_magic('load_ext', 'halo_notebook')"
+)
+HEAVY = "httpx ipywidgets anywidget pandas markdown_it nh3 nest_asyncio2"
 
 
-def test_loading_the_extension_loads_nothing_heavy() -> None:
-    """The kernel has IPython and asyncio; the rest waits for the first message."""
-    code = (
-        "from IPython.core.interactiveshell import InteractiveShell\n"
-        "InteractiveShell.instance().run_line_magic('load_ext', 'halo_notebook')"
-    )
-    heavy = {"httpx", "ipywidgets", "anywidget", "pandas", "markdown_it", "nh3", "nest_asyncio2"}
-    assert not loaded_by(code) & heavy
-
-
-def test_plain_text_and_words_load_no_markdown() -> None:
-    """An error message or a count costs nothing of what renders a reply."""
-    loaded = loaded_by(
-        "import halo_notebook.display, halo_notebook.display.text, halo_notebook.display.wording"
-    )
-    assert not loaded & {"markdown_it", "nh3", "pygments"}
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import halo_notebook", f"{HEAVY} IPython asyncio"),
+        # The kernel has IPython and asyncio; the rest waits for the first message.
+        (LOAD_EXTENSION, HEAVY),
+        # An error message or a count costs nothing of what renders a reply.
+        (
+            "import halo_notebook.display, halo_notebook.display.text, halo_notebook.display.wording",
+            "markdown_it nh3 pygments",
+        ),
+        # Whoever has not installed that extra can import every module.
+        ("import halo_notebook.evaluation.inspect_ai", "inspect_ai httpx"),
+        # Dask is loaded with a cluster, NumPy, SciPy and pandas with the first figure.
+        (
+            "import halo_notebook.evaluation.run, halo_notebook.evaluation.dask",
+            "distributed dask numpy scipy pandas",
+        ),
+    ],
+)
+def test_importing_loads_nothing_heavy(code: str, heavy: str) -> None:
+    """What is heavy is loaded when it is used."""
+    assert not loaded_by(code) & set(heavy.split())
 
 
 def test_the_inspect_provider_loads_inspect_when_it_is_asked_for() -> None:
-    """Whoever has not installed that extra can import every module; a wrong name is none of it."""
-    assert not {"inspect_ai", "httpx"} & loaded_by("import halo_notebook.evaluation.inspect_ai")
+    """A wrong name is none of it."""
     code = "from halo_notebook.evaluation import inspect_ai as provider; provider.halo"
     assert "inspect_ai" in loaded_by(code)
     assert not hasattr(inspect_provider, "nothing_of_that_name")
-
-
-def test_evaluating_loads_nothing_heavy() -> None:
-    """Dask is loaded with a cluster, NumPy, SciPy and pandas with the first figure."""
-    heavy = {"distributed", "dask", "numpy", "scipy", "pandas"}
-    assert not heavy & loaded_by("import halo_notebook.evaluation.run, halo_notebook.evaluation.dask")
 
 
 def test_every_public_name_is_there() -> None:

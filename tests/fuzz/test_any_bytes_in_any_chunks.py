@@ -1,25 +1,26 @@
-# The invariant: for any bytes, cut anywhere, what `StreamParser` has returned so far, with adjacent texts
-# joined, is what a plain scan of all bytes so far finds: the text without the pattern
-# \x1E__ACTIONS?__…\x1E, and the records in their places. It holds back only what may still become a tag or
-# a character, and the open record, of which it keeps at most `max_record_bytes`. After `close` nothing is
-# held back, and the parser is as new. No input raises.
-"""Checks the stream parser against a plain scan: `python -m tests.fuzz.fuzz_stream --seconds 60`.
+"""The stream parser keeps its invariant for any bytes, cut anywhere.
 
-Add a failing input to `SEEDS` once it is understood.
+The invariant: what `StreamParser` has returned so far, with adjacent texts joined, is what a plain scan of
+all bytes so far finds: the text without the pattern \\x1E__ACTIONS?__…\\x1E, and the records in their places.
+It holds back only what may still become a tag or a character, and the open record, of which it keeps at most
+`max_record_bytes`. After `close` nothing is held back, and the parser is as new. No input raises.
+
+To search longer: `FUZZ_EXAMPLES=100000 python -m pytest tests/fuzz --timeout=0`. Add a failing input to
+`SEEDS` once it is understood.
 """
 
 from __future__ import annotations
 
-import argparse
 import codecs
 import itertools
 import json
 import math
+import os
 import re
-import time
 from collections.abc import Iterator
 from typing import NoReturn
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -110,11 +111,11 @@ def _compare(events: list[Event], expected: list[Event], stream: bytes) -> None:
 
 def _joined(events: list[Event]) -> list[Event]:
     joined: list[Event] = []
-    for is_text, run in itertools.groupby(events, lambda event: isinstance(event, TextDelta)):
-        if is_text:
-            joined.append(TextDelta("".join(event.text for event in run if isinstance(event, TextDelta))))
+    for event in events:
+        if joined and isinstance(event, TextDelta) and isinstance(joined[-1], TextDelta):
+            joined[-1] = TextDelta(joined[-1].text + event.text)
         else:
-            joined += run
+            joined.append(event)
     return joined
 
 
@@ -124,18 +125,13 @@ def _joined(events: list[Event]) -> list[Event]:
 def _scan(data: bytes, max_record_bytes: int, *, ended: bool) -> list[Event]:
     """The events in `data`; unless it has `ended`, those that later bytes cannot change."""
     events: list[Event] = []
-
-    def add_text(text: str) -> None:
-        if text:
-            events.append(TextDelta(text))
-
     text_from = at = 0
     while (at := data.find(SEPARATOR, at)) >= 0:
         tag = next((tag for tag in (ACTION, SUMMARY) if data[at : at + len(tag)] == tag), None)
         if tag is None:
             at += 1
             continue
-        add_text(data[text_from:at].decode("utf-8", "replace"))
+        events.append(TextDelta(data[text_from:at].decode("utf-8", "replace")))
         start = at + len(tag)
         stop = data.find(SEPARATOR, start)
         raw = data[start:] if stop < 0 else data[start:stop]
@@ -145,12 +141,10 @@ def _scan(data: bytes, max_record_bytes: int, *, ended: bool) -> list[Event]:
             events.append(_record(raw.decode("utf-8", "replace"), summary=tag == SUMMARY))
         elif ended:
             events.append(MalformedRecord(raw.decode("utf-8", "replace"), "truncated"))
-        if stop < 0:
-            return events
-        text_from = at = stop + 1
+        text_from = at = stop + 1 if stop >= 0 else len(data)
     rest = data[text_from:]
-    add_text(rest.decode("utf-8", "replace") if ended else _surely_text(rest))
-    return events
+    events.append(TextDelta(rest.decode("utf-8", "replace") if ended else _surely_text(rest)))
+    return [event for event in events if event != TextDelta("")]
 
 
 def _surely_text(rest: bytes) -> str:
@@ -198,7 +192,7 @@ def _finite(digits: str) -> float:
 def _sendable(value: JSON) -> JSON:
     """`value` with U+FFFD for each lone surrogate in its strings."""
     if isinstance(value, str):
-        return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in value)
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
     return [_sendable(item) for item in value] if isinstance(value, list) else value
 
 
@@ -226,35 +220,41 @@ _pieces = st.one_of(
     ),
     st.text('\\ud8DcC0f3/"bn', max_size=16).map(lambda text: ACTION + f'"{text}"'.encode() + SEPARATOR),
 )
-inputs = st.builds(
+_inputs = st.builds(
     lambda limit, sizes, stream: bytes([limit, len(sizes), *sizes]) + stream,
     st.integers(0, 255),
     st.lists(st.integers(0, 9), max_size=7),
     st.lists(_pieces, max_size=14).map(b"".join),
 )
-"""Inputs for `check` that look like streams."""
 
 
-def main() -> None:
-    """Fuzz for a time, or until an input fails, which is then printed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.fuzz_stream", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10, metavar="N", help="10 by default")
-    end = time.monotonic() + parser.parse_args().seconds
-    checked = 0
-
-    @settings(max_examples=500, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(inputs)
-    def check_many(data: bytes) -> None:
-        nonlocal checked
-        checked += 1
-        check(data)
-
-    for seed in SEEDS:
-        check(seed)
-    while time.monotonic() < end:
-        check_many()
-    print(f"The invariant held for {len(SEEDS)} seeds and {checked:,} inputs from hypothesis.")
+@pytest.mark.parametrize("data", SEEDS, ids=range(len(SEEDS)))
+def test_the_invariant_holds_for_the_seeds(data: bytes) -> None:
+    """Each seed gives what a plain scan of it finds, however it is cut."""
+    check(data)
 
 
-if __name__ == "__main__":
-    main()
+@settings(
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(_inputs)
+def test_the_invariant_holds_for_generated_inputs(data: bytes) -> None:
+    """So does what hypothesis generates."""
+    check(data)
+
+
+def test_a_broken_parser_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parser that loses one held byte fails the check."""
+    feed = StreamParser.feed
+
+    def forgetful(self: StreamParser, data: bytes) -> object:
+        events = feed(self, data)
+        self._held = self._held[1:]
+        return events
+
+    monkeypatch.setattr(StreamParser, "feed", forgetful)
+    with pytest.raises(AssertionError, match="is not"):
+        check(b"\xff\x01\x01" + "żółw".encode())
