@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -41,17 +41,15 @@ WORDS = [f"word-{number}" for number in range(1, 2001)]
 def reply(request):
     match request["message"]:
         case "wait for the file":
-            yield b"A finished paragraph.\\n\\n"
+            yield b"A seat costs from $5 to $10.\\n\\n"
             yield Action({"type": "create_ticket", "ticket": {"id": 7}})
-            yield b"**The first half** is here, "
+            yield b"**A square** is $x^2$, "
             while not os.path.exists("go-on"):
                 yield 0.02
             yield b"and the *second half* too."
         case "stall":
             yield b"The text **before** the stop."
             yield 600.0
-        case "prices":
-            yield b"A seat costs from $5 to $10.\\n\\nA square is $x^2$."
         case "2,000 words":
             for word in WORDS[:-1]:
                 yield f"{word} ".encode()
@@ -77,21 +75,17 @@ CELLS = {
     "stream": "%%halo\nwait for the file",
     "stop": "%%halo\nstall",
     "after stop": "%%halo\nhello again",
-    "prices": "%%halo\nprices",
     "long": "%%halo\n2,000 words",
 }
 AT = {name: index for index, name in enumerate(CELLS)}
 
 MAX_PAUSE = """
-() => {
-  window.longestPause = 0;
-  let last = performance.now();
-  window.heartbeat = setInterval(() => {
-    const now = performance.now();
-    window.longestPause = Math.max(window.longestPause, now - last);
-    last = now;
-  }, 20);
-}
+window.longestPause = 0;
+let last = performance.now();
+window.heartbeat = setInterval(() => {
+  window.longestPause = Math.max(window.longestPause, performance.now() - last);
+  last = performance.now();
+}, 20);
 """
 
 
@@ -118,59 +112,46 @@ class TestReplies:
     def test_text_is_shown_before_the_stream_ends(self, replies: LabPage) -> None:
         """While the agent holds back the second half, the first can be read in a cell that still runs.
 
-        The action stands where it arrived, and what is selected above it stays selected.
+        The action stands where it arrived, and what is selected above it stays selected. MathJax takes what
+        is a formula, and nothing between two dollar signs that is none.
         """
         cell = AT["stream"]
         replies.start_cell(cell)
-        replies.wait_for_text(cell, "The first half is here,")
+        replies.wait_for_text(cell, "A square is")
         assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() == "[*]:"
         assert "second half" not in replies.cell_text(cell)
-        replies.screenshot("browser-streaming", cell=cell)
         output = replies.cell_output(cell)
         output.locator(".halo-reply p").first.select_text()
 
         (replies.lab.root / "go-on").touch()
-        replies.wait_for_text(cell, "The first half is here, and the second half too.")
+        replies.wait_for_text(cell, "and the second half too.")
         replies.wait_for_text(cell, "total")
         replies.kernel_idle()
-        assert [reply.inner_html() for reply in output.locator(".halo-reply").all()] == [
-            "<p>A finished paragraph.</p>\n",
-            "<p><strong>The first half</strong> is here, and the <em>second half</em> too.</p>\n",
-        ]
+        prices, square = output.locator(".halo-reply p").all()
+        square.locator("mjx-container").wait_for()
+        assert prices.inner_html() == "A seat costs from $5 to $10."
+        assert "$" not in square.inner_text()
         shown = output.inner_text()
-        assert shown.index("finished") < shown.index("create_ticket") < shown.index("first half")
-        assert replies.page.evaluate("String(getSelection())").strip() == "A finished paragraph."
-        assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() != "[*]:"
+        assert shown.index("A seat") < shown.index("create_ticket") < shown.index("A square")
+        assert replies.page.evaluate("String(getSelection())").strip() == "A seat costs from $5 to $10."
+        space = square.locator("xpath=..").evaluate("reply => getComputedStyle(reply).marginTop")
+        assert space == "8px", "below the action"
 
     def test_actions_are_trees_and_the_status_line_names_the_demo_agent(self, replies: LabPage) -> None:
         """JupyterLab's own tree opens on a click; a demo agent's reply cannot be taken for one of Halo's."""
         output = replies.cell_output(AT["tracking"])
-        trees = output.locator(TREES)
-        assert trees.count() == 2
-        assert "action 1: highlight" in trees.nth(0).inner_text()
-        assert "action 2: navigate" in trees.nth(1).inner_text()
+        first, second = output.locator(TREES).all()
+        assert "action 1: highlight" in first.inner_text()
+        assert "action 2: navigate" in second.inner_text()
         assert output.inner_text().count('"highlight"') == 1
 
-        assert "2px solid" not in trees.nth(0).inner_text()
-        trees.nth(0).get_by_text("style", exact=True).click()
-        trees.nth(0).get_by_text('"2px solid"').wait_for()
+        assert "2px solid" not in first.inner_text()
+        first.get_by_text("style", exact=True).click()
+        first.get_by_text('"2px solid"').wait_for()
 
-        status = output.locator(".halo-status", has_text="total")
-        assert status.count() == 1
-        assert status.inner_text().startswith("demo agent · agent agent_demo · session default · first text ")
-        assert status.inner_text().endswith(" · 2 actions")
-        assert status.is_visible()
-
-    def test_prices_stay_prices_and_formulas_are_typeset(self, replies: LabPage) -> None:
-        """MathJax takes what is a formula, and nothing between two dollar signs that is none."""
-        cell = AT["prices"]
-        replies.run_cell(cell)
-        prices, square = replies.cell_output(cell).locator(".halo-reply p").all()
-        square.locator("mjx-container").wait_for()
-        assert prices.locator("mjx-container").count() == 0
-        assert prices.inner_text() == "A seat costs from $5 to $10."
-        assert "$" not in square.inner_text()
-        assert square.locator("mjx-container").count() == 1
+        status = output.locator(".halo-status", has_text="total").inner_text()
+        assert status.startswith("demo agent · agent agent_demo · session default · first text ")
+        assert status.endswith(" · 2 actions")
 
     def test_a_reply_that_breaks_off_fails_its_cell(self, replies: LabPage) -> None:
         """The text stays, with 'failed' beside it and one line that says why; Run All went no further."""
@@ -178,27 +159,19 @@ class TestReplies:
         assert output.locator(".halo-reply").inner_text() == "This reply will be cut in the middle of a sen"
         assert output.locator(".halo-status").get_by_text("failed", exact=True).is_visible()
         error = output.locator('[data-mime-type="application/vnd.jupyter.stderr"]').inner_text().strip()
-        assert error.startswith("ReplyInterrupted: ")
-        assert "\n" not in error
-        assert "Traceback" not in output.inner_text()
+        assert error.startswith("ReplyInterrupted: ") and "\n" not in error
         assert replies.cell_text(AT["after fail"]) == ""
-        replies.screenshot("browser-failed", cell=AT["fail"])
 
     def test_the_stop_button_keeps_the_text_received_so_far(self, replies: LabPage) -> None:
         """The cell ends at once, says 'stopped' under its text, and the next cell gets its reply."""
-        cell = AT["stop"]
-        replies.start_cell(cell)
-        replies.wait_for_text(cell, "The text before the stop.")
+        replies.start_cell(AT["stop"])
+        replies.wait_for_text(AT["stop"], "The text before the stop.")
         replies.interrupt()
-        replies.wait_for_text(cell, "ReplyStopped: ")
+        replies.wait_for_text(AT["stop"], "ReplyStopped: ")
         replies.kernel_idle()
-        output = replies.cell_output(cell)
+        output = replies.cell_output(AT["stop"])
         assert output.locator(".halo-reply").inner_text() == "The text before the stop."
         assert output.locator(".halo-status").get_by_text("stopped", exact=True).is_visible()
-        assert "Traceback" not in output.inner_text()
-        assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() != "[*]:"
-        replies.screenshot("browser-stopped", cell=cell)
-
         replies.run_cell(AT["after stop"])
         replies.wait_for_text(AT["after stop"], "You said: hello again")
 
@@ -226,8 +199,6 @@ class TestReplies:
             replies.page.evaluate(
                 "document.querySelectorAll('.halo-json details').forEach(node => { node.open = true; })"
             )
-            for name in ("tracking", "markdown", "history"):
-                replies.screenshot(f"browser-{name}-{theme.lower()}", cell=AT[name])
             contrasts = replies.page.evaluate(CONTRASTS, ".halo-reply, .halo-status, .halo-json")
         finally:
             replies.set_theme("JupyterLab Light")
@@ -245,22 +216,13 @@ class TestReplies:
         assert output.locator(".jp-mod-trusted").count() == 0
         assert "Error" not in output.inner_text()
         assert replies.dialogs == []
-        replies.screenshot("browser-untrusted", cell=cell)
-        replies.screenshot("browser-untrusted-markdown", cell=AT["markdown"])
-        replies.screenshot("browser-untrusted-history", cell=AT["history"])
 
-        about = [
-            output["metadata"]["halo"]
-            for output in replies.saved()["cells"][cell]["outputs"]
-            if "halo" in output.get("metadata", {})
-        ]
-        assert len(about) == 1
-        assert about[0]["session_id"].startswith("sess_")
-        assert about[0]["agent_id"] == "agent_demo"
-        assert about[0]["source"] == "demo agent"
+        outputs = replies.saved()["cells"][cell]["outputs"]
+        (about,) = [each["metadata"]["halo"] for each in outputs if "halo" in each.get("metadata", {})]
+        assert about["session_id"].startswith("sess_")
+        assert (about["agent_id"], about["source"]) == ("agent_demo", "demo agent")
         saved = replies.path.read_text()
-        assert DEMO_KEY not in saved
-        assert replies.lab.token not in saved
+        assert DEMO_KEY not in saved and replies.lab.token not in saved
 
 
 HOSTILE = f"""\
@@ -301,33 +263,20 @@ def payloads(names):
 """
 
 
-def in_batches(samples: dict[str, Any]) -> list[list[str]]:
-    """The names of the samples, so many as one cell can show."""
-    names = list(samples)
-    return [names[at : at + 16] for at in range(0, len(names), 16)]
-
-
 # JupyterLab shows the first 50 outputs of a cell, and a payload here has three.
 HOSTILE_CELLS = [
     HOSTILE,
-    *(f"texts({names})" for names in in_batches(hostile.TEXTS)),
+    *(f"texts([*hostile.TEXTS][{at}:{at + 16}])" for at in range(0, len(hostile.TEXTS), 16)),
     "show(TextDelta('\\n\\n'.join(text for text in hostile.TEXTS.values() if len(text) < 5_000)))",
-    *(f"payloads({names})" for names in in_batches(hostile.PAYLOADS)),
+    *(f"payloads([*hostile.PAYLOADS][{at}:{at + 16}])" for at in range(0, len(hostile.PAYLOADS), 16)),
     "show(TextDelta('At the end: $x^2$'));",
 ]
 
 WATCH_COMMANDS = """
-() => {
-  window.commandsRun = [];
-  jupyterapp.commands.commandExecuted.connect((_, command) => commandsRun.push(command.id));
-}
+window.commandsRun = [];
+jupyterapp.commands.commandExecuted.connect((_, command) => commandsRun.push(command.id));
 """
-
-TRUST = """
-() => {
-  for (const cell of harness.panel().content.widgets) cell.model.trusted = true;
-}
-"""
+TRUST = "for (const cell of harness.panel().content.widgets) cell.model.trusted = true;"
 
 UNSAFE_PARTS = """
 () => {
@@ -380,7 +329,6 @@ class TestHostile:
 
     def check(self, page: LabPage) -> None:
         """Assert that every sample is on the page and that none did anything."""
-        self.check_nothing_ran(page)
         payloads = len(hostile.PAYLOADS)
         # Each payload once as JupyterLab's own tree, and once more as HTML.
         ends = page.page.locator(".halo-status", has_text="total")
@@ -390,19 +338,11 @@ class TestHostile:
         page.page.wait_for_function(
             "() => !document.querySelector('.mathjax_process:not(:has(mjx-container))')"
         )
-        self.check_nothing_ran(page)
         assert page.page.evaluate(UNSAFE_PARTS) == []
         for html in page.page.evaluate(REPLIES):
             safe_text(html)
-
-    def check_nothing_ran(self, page: LabPage) -> None:
-        """Assert that no sample left a trace of script."""
-        assert page.page.evaluate("() => window.__halo_pwned") is None
-        assert page.page.evaluate("() => ({}).polluted") is None
-        assert page.dialogs == []
-        assert page.browser_dialogs == []
-        assert page.page_errors == []
-        assert self.strangers == []
+        assert page.page.evaluate("() => window.__halo_pwned ?? ({}).polluted") is None
+        assert page.dialogs == page.browser_dialogs == page.page_errors == self.strangers == []
         assert len(page.page.context.pages) == 1
 
     @pytest.mark.timeout(300)
@@ -445,4 +385,3 @@ class TestNotebook7:
         assert "action 2: navigate" in output.locator(TREES).nth(1).inner_text()
         assert output.locator(".halo-reply").count() == 2
         assert notebook7.page_errors == []
-        notebook7.screenshot("browser-notebook7", cell=1)
