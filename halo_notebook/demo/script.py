@@ -291,7 +291,7 @@ the short note that goes out on Monday | what the rest of the company should kno
 Prune every quarter | owner of the tracking plan
 the list of events and dashboards without readers | what can be switched off
 """
-_PRACTICES = """\
+_ADVICE = """\
 In practice the {team} looks at {subject} once a week and asks {question}. Half an hour is enough when the
 chart is ready beforehand, and when the meeting ends with a name and a date rather than a wish.
 
@@ -300,8 +300,7 @@ from memory and without a slide, {question}, and what they changed because of it
 
 A useful habit for the {team}: print {subject} as it stood three months ago and lay it beside today's. The
 comparison shows {question} far more plainly than any single number can.
-"""
-_WARNINGS = """\
+
 Beware of comfort. When {subject} looks better each week, ask first whether the way of counting has changed.
 Only then ask the pleasant question of who deserves the credit.
 
@@ -314,29 +313,11 @@ afternoons. They found one broken form, repaired it, and gained more than from a
 If time is short, do a rough version by hand. Twenty rows about {subject} in a spreadsheet, gathered this
 afternoon, beat a perfect pipeline that is promised for the spring.
 """
-_CHECKS = """\
-A check before you go on: show {subject} to someone who was not there, say nothing, and ask what they read in
-it.
-
-You will know that this step is done when two people, asked separately about {subject}, give the same answer.
-
-Write down today what you expect of {subject} a month from now; being wrong is the cheapest way to learn how
-the product works.
-
-If you can change only one thing this week, let it be who sees {subject} first: the person who can act, and
-then everybody else.
-
-Keep a short log beside {subject} of what was released and when, since nobody remembers the date of a change
-once its effect shows.
-"""
 
 
 def _long_answer(request: dict[str, JSON], session: Conversation) -> str:
     chapters = [chapter.splitlines() for chapter in _CHAPTERS.strip().split("\n\n")]
-    practices, warnings, checks = (
-        itertools.cycle(" ".join(text.splitlines()) for text in texts.strip().split("\n\n"))
-        for texts in (_PRACTICES, _WARNINGS, _CHECKS)
-    )
+    advice = itertools.cycle(" ".join(text.splitlines()) for text in _ADVICE.strip().split("\n\n"))
     answer = (
         "# A field guide to product analytics\n\n"
         f"You asked for a long answer, so here are {len(chapters)} short chapters. Each says what to do, "
@@ -345,9 +326,9 @@ def _long_answer(request: dict[str, JSON], session: Conversation) -> str:
     for number, (heading, focus) in enumerate(chapters, start=1):
         title, team = heading.split(" | ")
         subject, question = focus.split(" | ")
-        advice = f"{next(practices)}\n\n{next(practices)}\n\n{next(warnings)} {next(checks)}"
         answer += f"## {number}. {title}\n\n"
-        answer += advice.format(subject=subject, question=question, team=team) + "\n\n"
+        for text in itertools.islice(advice, 4):
+            answer += text.format(subject=subject, question=question, team=team) + "\n\n"
     return answer + (
         "## In short\n\nAsk one question, name things well, count people with care, read from the end, and "
         "tell others what you found. Everything else is detail, and detail can be looked up.\n"
