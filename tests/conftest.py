@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 import signal
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,16 +18,15 @@ if TYPE_CHECKING:
     from .harness.lab import Lab, LabPage
     from .harness.voila import Voila, VoilaPage
 
-
-TESTS_IN_A_GROUP = 20
+SHARED_SERVERS = {"lite", "notebook7_server", "voila_server"}
+"""Of these the run starts one each; tests of JupyterLab may start several."""
 
 
 def pytest_configure() -> None:
     """Undo settings of a shell or a CI runner that the processes started by tests would inherit.
 
-    Background jobs are often started with SIGINT ignored, which Python leaves as it is, and an interrupt that
-    a test sends would have no effect. Without bytecode files, each kernel would compile all that it imports,
-    which takes longer than most tests.
+    Background jobs are often started with SIGINT ignored, and an interrupt that a test sends would have no
+    effect. Without bytecode files each kernel would compile all that it imports.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -37,78 +34,26 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests that share something into one group, and the groups that take longest first.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the browser's tests into two groups, and each file's others into one, in the order of their cost.
 
-    Most tests wait, for a page, a kernel or a timer, so `make test` runs more of them at once than there are
-    cores. Nothing here changes what a test does when it runs alone.
+    Most tests wait, so `make test` runs more of them at once than there are cores. A browser keeps a core
+    busy: two processes begin with a group of its tests each, the others with the kernel's.
     """
-    in_file = Counter[str]()
+    processes = 2
+    if config.option.markexpr == "browser":  # there is nothing else for the other processes
+        processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    places: dict[str, int] = {}
+    with_kernel = {item.path for item in items if item.get_closest_marker("kernel")}
     for item in items:
-        group = group_of(item)
-        if group is None:
-            # Sending short tests to the processes one by one would take longer than some of them.
-            file = item.nodeid.partition("::")[0]
-            group = f"{file}#{in_file[file] // TESTS_IN_A_GROUP}"
-            in_file[file] += 1
-        marks = [name for name in ("browser", "kernel") if item.get_closest_marker(name)]
-        item.add_marker(pytest.mark.xdist_group(f"{' '.join(marks)} {group}"))
-    # All others would wait for a long test that starts last.
-    items.sort(
-        key=lambda item: (not item.get_closest_marker("browser"), not item.get_closest_marker("kernel"))
-    )
-
-
-def group_of(item: pytest.Item) -> str | None:
-    """The name of the group that must run in one process; None if the test may run in any process."""
-    assert isinstance(item, pytest.Function)
-    scopes = {
-        definition.scope
-        for definitions in item._fixtureinfo.name2fixturedefs.values()
-        for definition in definitions
-        if definition.baseid  # pytest's own fixtures and those of its plugins have none
-    }
-    for server in ("notebook7_server", "voila_server"):
-        if server in item.fixturenames:
-            # The few tests that need such a server share one. Tests of JupyterLab may start several.
-            return server
-    if "module" in scopes:
-        return item.nodeid.partition("::")[0]
-    if "class" in scopes:
-        return item.nodeid.rpartition("::")[0]
-    if item.get_closest_marker("browser") or item.get_closest_marker("kernel"):
-        return re.sub(r"[][@]", " ", item.nodeid)  # pytest-xdist looks for these in a group's name
-    return None
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let two processes begin with the browser's tests, and the others with the rest.
-
-    A browser keeps a core busy, whereas most other tests wait, so both cores are used from start to end.
-    """
-    if config.getvalue("dist") != "loadgroup":
-        return None
-    from xdist.scheduler.loadgroup import LoadGroupScheduling
-
-    class BrowserScheduling(LoadGroupScheduling):  # type: ignore[misc]
-        def _assign_work_unit(self, node: Any) -> None:
-            prefers_browser = node.gateway.id in ("gw0", "gw1")
-            for group in self.workqueue:
-                if group.startswith("browser") == prefers_browser:
-                    self.workqueue.move_to_end(group, last=False)
-                    break
-            super()._assign_work_unit(node)
-
-    return BrowserScheduling(config, log)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fail if pytest-xdist ignores the groups: the tests would pass, but take several times as long."""
-    if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup"):
-        assert all("@" in item.nodeid for item in session.items if item.get_closest_marker("xdist_group")), (
-            "This pytest-xdist does not keep groups together on this pytest."
-        )
+        group = str(item.path.relative_to(config.rootpath))
+        if item.get_closest_marker("browser"):
+            # A class of tests shares its page. A page, or a server, costs more than the tests on it.
+            server = next(iter(SHARED_SERVERS.intersection(getattr(item, "fixturenames", ()))), None)
+            place = places.setdefault(server or item.nodeid.rpartition("::")[0], len(places))
+            group = f"browser {place % processes}"
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (not item.get_closest_marker("browser"), item.path not in with_kernel))
 
 
 @pytest.hookimpl(trylast=True)
@@ -116,20 +61,16 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """Close the harness's browser before the first test that does not need it."""
     pages = sys.modules.get("tests.harness.pages")
     wanted = getattr(nextitem, "fixturenames", ())
-    if pages and not {"lab_server", "lite", "notebook7_server", "voila_server"}.intersection(wanted):
+    if pages and not {"lab_server", *SHARED_SERVERS}.intersection(wanted):
         pages.CHROMIUM.close()
 
 
 def pytest_report_header() -> list[str]:
     """List the versions of the packages in use: CI runs the tests with several."""
     names = ("ipykernel", "ipython", "jupyterlab", "notebook", "voila", "httpx", "ipywidgets", "anywidget")
-    versions = []
-    for name in names:
-        try:
-            versions.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            versions.append(f"{name} absent")
-    return [", ".join(versions), f"interpreter: {sys.executable}"]
+    installed = {each.name.lower(): each.version for each in importlib.metadata.distributions()}
+    versions = ", ".join(f"{name} {installed.get(name, 'absent')}" for name in names)
+    return [versions, f"interpreter: {sys.executable}"]
 
 
 @pytest.fixture

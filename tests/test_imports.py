@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import halo_notebook
-from halo_notebook.evaluation import inspect_ai as inspect_provider
 
 PACKAGE = Path(halo_notebook.__file__).parent
 
@@ -177,8 +176,6 @@ HEAVY = "httpx ipywidgets anywidget pandas markdown_it nh3 nest_asyncio2"
             "import halo_notebook.display, halo_notebook.display.text, halo_notebook.display.wording",
             "markdown_it nh3 pygments",
         ),
-        # Whoever has not installed that extra can import every module.
-        ("import halo_notebook.evaluation.inspect_ai", "inspect_ai httpx"),
         # Dask is loaded with a cluster, NumPy, SciPy and pandas with the first figure.
         (
             "import halo_notebook.evaluation.run, halo_notebook.evaluation.dask",
@@ -189,13 +186,6 @@ HEAVY = "httpx ipywidgets anywidget pandas markdown_it nh3 nest_asyncio2"
 def test_importing_loads_nothing_heavy(code: str, heavy: str) -> None:
     """What is heavy is loaded when it is used."""
     assert not loaded_by(code) & set(heavy.split())
-
-
-def test_the_inspect_provider_loads_inspect_when_it_is_asked_for() -> None:
-    """A wrong name is none of it."""
-    code = "from halo_notebook.evaluation import inspect_ai as provider; provider.halo"
-    assert "inspect_ai" in loaded_by(code)
-    assert not hasattr(inspect_provider, "nothing_of_that_name")
 
 
 def test_every_public_name_is_there() -> None:

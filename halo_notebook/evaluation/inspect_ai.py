@@ -11,8 +11,7 @@
 - The key and the user token are in no log.
 
 It does not know samples: a reply from inspect's cache belongs to an earlier session, which is then continued,
-and `retry_on_error` restarts a failed conversation. inspect_ai finds the provider by its entry point;
-importing this module does not import inspect_ai.
+and `retry_on_error` restarts a failed conversation. inspect_ai finds the provider by its entry point.
 """
 
 from __future__ import annotations
@@ -29,6 +28,20 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from inspect_ai._util.error import PrerequisiteError
+from inspect_ai.log import transcript
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    ModelAPI,
+    ModelCall,
+    ModelOutput,
+    RetryDecision,
+    modelapi,
+)
+
 from ..client.aio import AsyncHaloClient
 from ..client.failures import MAY_HAVE_ARRIVED
 from ..client.request import RequestFields
@@ -38,7 +51,6 @@ from ..errors import ConfigError, HaloError, ReplyInterrupted, UsageError
 from .sender import MAX_WAIT_S
 
 if TYPE_CHECKING:
-    from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelCall, ModelOutput
     from inspect_ai.tool import ToolChoice, ToolInfo
     from tenacity import RetryCallState
 
@@ -80,125 +92,75 @@ _log = logging.getLogger(__name__)
 _failed: ContextVar[object] = ContextVar("halo_failed", default=None)
 
 
-def __getattr__(name: str) -> Any:
-    """Give `halo`, which is registered with inspect_ai when its entry point first requests it."""
-    if name != "halo":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from inspect_ai.model import modelapi
-
-    globals()[name] = provider = modelapi(name="halo")(_model_api)
-    return provider
+class NotSetUp(PrerequisiteError, ConfigError):
+    """A `ConfigError` that inspect's command shows as its one line, without a traceback."""
 
 
-def _model_api() -> type[ModelAPI]:
-    """The class that inspect_ai knows; `_Agent` does the work."""
-    from inspect_ai._util.error import PrerequisiteError
-    from inspect_ai.model import GenerateConfig, ModelAPI, RetryDecision
-
-    class NotSetUp(PrerequisiteError, ConfigError):
-        """A `ConfigError` that inspect's command shows as its one line, without a traceback."""
-
-    class HaloModelAPI(ModelAPI):
-        def __init__(
-            self,
-            model_name: str,
-            base_url: str | None = None,
-            api_key: str | None = None,
-            config: GenerateConfig | None = None,
-            **model_args: Any,
-        ) -> None:
-            super().__init__(model_name, base_url, api_key, ["HALO_API_KEY"], config or GenerateConfig())
-            try:
-                self._agent = _Agent(model_name, self.api_key, base_url, model_args)
-            except HaloError as error:
-                raise NotSetUp(str(error)) from None
-            self.base_url = self._agent.base_url  # the cached replies of different services are not mixed
-
-        async def generate(
-            self,
-            input: list[ChatMessage],  # noqa: A002  # inspect's name
-            tools: list[ToolInfo],
-            tool_choice: ToolChoice,
-            config: GenerateConfig,
-        ) -> tuple[ModelOutput, ModelCall]:
-            if tools:
-                raise UsageError(
-                    "Halo's agent uses its own tools and takes no others. Nothing was sent; leave the tools "
-                    "out of the task. What the agent did is in its message's metadata."
-                )
-            given = config.model_dump(exclude_none=True)
-            ignored = [name for name in given.keys() - _OF_INSPECT if given[name] is not False]
-            if ignored:
-                self._agent.warn_once(f"Halo has no setting for {', '.join(sorted(ignored))}: ignored.")
-            return await self._agent.generate(input)
-
-        def should_retry(self, ex: Exception) -> RetryDecision:
-            if not isinstance(ex, HaloError) or ex.again_s is None or ex.again_s > MAX_WAIT_S:
-                return RetryDecision.no()
-            if ex.arrived == "refused":
-                return RetryDecision.rate_limit(ex.again_s or None)
-            # If no message has ever reached it, the address is wrong or no server is there.
-            return RetryDecision.transient() if self._agent.has_been_reached else RetryDecision.no()
-
-        def retry_wait(self) -> Any:
-            return _wait_s
-
-        def collapse_user_messages(self) -> bool:
-            return True  # Halo takes one message at a time
-
-        def connection_key(self) -> str:
-            return self._agent.account
-
-    return HaloModelAPI
-
-
-def _wait_s(state: RetryCallState) -> float:
-    """How long inspect waits before it retries."""
-    error = state.outcome.exception() if state.outcome else None
-    backoff_s = min(_BACKOFF_S * 2.0 ** min(state.attempt_number - 1, 10), _MAX_BACKOFF_S)
-    asked_s = error.again_s or 0.0 if isinstance(error, HaloError) else 0.0
-    # Messages that were refused together must not come back together.
-    return max(backoff_s, asked_s) + random.uniform(0, backoff_s / 2)  # noqa: S311
-
-
-class _Agent:
+@modelapi(name="halo")
+class HaloModelAPI(ModelAPI):
     """The agent that a model's name stands for, and the last turn of each conversation with it."""
 
     def __init__(
-        self, name: str, api_key: str | None, base_url: str | None, model_args: Mapping[str, Any]
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig | None = None,
+        **model_args: Any,
     ) -> None:
-        if not name.strip():
-            raise ConfigError(
-                "The model names no agent. Nothing was sent; write halo/<agent id>, or "
-                f"halo/{DEFAULT_AGENT} for the one that Halo chooses."
-            )
-        if setting("api_key", api_key) is None:
-            raise ConfigError(
-                "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…). To use "
-                "the demo agent, run 'python -m halo_notebook.demo' and set what it prints."
-            )
-        self.name = name
-        settings, self._fields = _read_model_args(model_args)
-        # inspect retries, as the user has set it, and all samples slow down together.
-        settings |= {"max_retries": 0, "agent_id": None if name == DEFAULT_AGENT else name}
-        self._new_client = functools.partial(AsyncHaloClient, api_key, base_url=base_url, **settings)
-        self._client = client = self._new_client()
-        client.prepare("Hello", **cast("Any", self._fields))  # a wrong field is reported now
-        self.base_url = client.base_url
-        self.account = f"{client.base_url}:{hash(client.settings.api_key)}"
-        self.has_been_reached = False
+        super().__init__(model_name, base_url, api_key, ["HALO_API_KEY"], config or GenerateConfig())
+        try:
+            settings, self._fields = _read_settings(model_name, self.api_key, model_args)
+            self._new_client = functools.partial(AsyncHaloClient, self.api_key, base_url=base_url, **settings)
+            self._client = client = self._new_client()
+            client.prepare("Hello", **cast("Any", self._fields))  # a wrong field is reported now
+        except HaloError as error:
+            raise NotSetUp(str(error)) from None
+        self.base_url = client.base_url  # the cached replies of different services are not mixed
+        self._has_been_reached = False
         self._streams = {client: 0}  # how many each client has open
         self._turns: dict[str, int] = {}  # by session: the last turn that it may know
         self._warned: set[str] = set()
 
-    def warn_once(self, text: str) -> None:
-        """Log a warning once, and not for each sample."""
+    def should_retry(self, ex: Exception) -> RetryDecision:
+        if not isinstance(ex, HaloError) or ex.again_s is None or ex.again_s > MAX_WAIT_S:
+            return RetryDecision.no()
+        if ex.arrived == "refused":
+            return RetryDecision.rate_limit(ex.again_s or None)
+        # If no message has ever reached it, the address is wrong or no server is there.
+        return RetryDecision.transient() if self._has_been_reached else RetryDecision.no()
+
+    def retry_wait(self) -> Any:
+        return _wait_s
+
+    def collapse_user_messages(self) -> bool:
+        return True  # Halo takes one message at a time
+
+    def connection_key(self) -> str:
+        return f"{self.base_url}:{hash(self._client.settings.api_key)}"
+
+    def _warn_once(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
             _log.warning(text)
 
-    async def generate(self, messages: Sequence[ChatMessage]) -> tuple[ModelOutput, ModelCall]:
-        """Send what is new in `messages`; return the reply, and the call as inspect logs it."""
+    async def generate(
+        self,
+        input: list[ChatMessage],  # noqa: A002  # inspect's name
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
+    ) -> tuple[ModelOutput, ModelCall]:
+        """Send what is new in the messages; return the reply, and the call as inspect logs it."""
+        if tools:
+            raise UsageError(
+                "Halo's agent uses its own tools and takes no others. Nothing was sent; leave the tools "
+                "out of the task. What the agent did is in its message's metadata."
+            )
+        given = config.model_dump(exclude_none=True)
+        ignored = [name for name in given.keys() - _OF_INSPECT if given[name] is not False]
+        if ignored:
+            self._warn_once(f"Halo has no setting for {', '.join(sorted(ignored))}: ignored.")
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -206,7 +168,7 @@ class _Agent:
                 "The Halo provider needs asyncio, and inspect does not run on it. Nothing was sent; unset "
                 "INSPECT_ASYNC_BACKEND."
             ) from None
-        if _failed.get() is messages:
+        if _failed.get() is input:
             raise ReplyInterrupted(
                 "No complete reply came within attempt_timeout, after which inspect retries. The message may "
                 "have arrived and was not sent again; give no attempt_timeout, or a longer one."
@@ -216,7 +178,7 @@ class _Agent:
                 "The key, the base URL or another Halo setting has changed since inspect created this model, "
                 "which it keeps by name. Nothing was sent; give get_model(…, memoize=False) as the model."
             )
-        newest = _newest(messages)
+        newest = _newest(input)
         with self._least_busy() as client:
             stream = client.stream(newest.message, **cast("Any", {**self._fields, **newest.fields}))
             self._take_turn(newest)
@@ -224,14 +186,14 @@ class _Agent:
                 await _read(stream)
             except BaseException as error:
                 refused = isinstance(error, HaloError) and error.arrived == "refused"
-                self.has_been_reached |= refused or stream.reply.may_have_arrived
+                self._has_been_reached |= refused or stream.reply.may_have_arrived
                 if stream.reply.may_have_arrived:
-                    _failed.set(messages)
+                    _failed.set(input)
                 elif newest.session_id:
                     self._turns[newest.session_id] = newest.turn - 1
                 _log_incomplete(stream.reply, newest.turn)
                 raise
-        self.has_been_reached = True
+        self._has_been_reached = True
         if stream.reply.session_id:
             self._turns[stream.reply.session_id] = newest.turn
         return self._output(stream, newest.turn), _call(client, stream)
@@ -262,36 +224,61 @@ class _Agent:
             self._streams[client] -= 1
 
     def _output(self, stream: AsyncReplyStream, turn: int) -> ModelOutput:
-        from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput
-
         reply = stream.reply
         wanted = stream.request.body.get("agent_id")
         if wanted and reply.agent_id not in (None, wanted):
-            self.warn_once(f"The message was for the agent {wanted!r}, and {reply.agent_id!r} answered.")
-        model = reply.agent_id or self.name
+            self._warn_once(f"The message was for the agent {wanted!r}, and {reply.agent_id!r} answered.")
+        model = reply.agent_id or self.model_name
         message = ChatMessageAssistant(
             content=reply.text, model=model, source="generate", metadata={METADATA_KEY: _about(reply, turn)}
         )
         return ModelOutput(model=model, choices=[ChatCompletionChoice(message=message, stop_reason="stop")])
 
 
-def _read_model_args(model_args: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The client's settings among them, and the fields that go with each message."""
+halo = HaloModelAPI
+
+
+def _wait_s(state: RetryCallState) -> float:
+    """How long inspect waits before it retries."""
+    error = state.outcome.exception() if state.outcome else None
+    backoff_s = min(_BACKOFF_S * 2.0 ** min(state.attempt_number - 1, 10), _MAX_BACKOFF_S)
+    asked_s = error.again_s or 0.0 if isinstance(error, HaloError) else 0.0
+    # Messages that were refused together must not come back together.
+    return max(backoff_s, asked_s) + random.uniform(0, backoff_s / 2)  # noqa: S311
+
+
+def _read_settings(
+    name: str, api_key: str | None, model_args: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The client's settings, and the fields that go with each message."""
+    if not name.strip():
+        raise ConfigError(
+            "The model names no agent. Nothing was sent; write halo/<agent id>, or "
+            f"halo/{DEFAULT_AGENT} for the one that Halo chooses."
+        )
+    if setting("api_key", api_key) is None:
+        raise ConfigError(
+            "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…). To use "
+            "the demo agent, run 'python -m halo_notebook.demo' and set what it prints."
+        )
     known = {*_CLIENT_SETTINGS, *RequestFields.__annotations__} - _NO_MODEL_ARG.keys()
-    for name, value in model_args.items():
-        if name in _NO_MODEL_ARG:
-            raise ConfigError(f"{name} is not a model arg. Nothing was sent; {_NO_MODEL_ARG[name]}")
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+    for arg, value in model_args.items():
+        if arg in _NO_MODEL_ARG:
+            raise ConfigError(f"{arg} is not a model arg. Nothing was sent; {_NO_MODEL_ARG[arg]}")
+        if arg not in known:
+            close = difflib.get_close_matches(arg, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(sorted(known))}."
-            raise ConfigError(f"There is no model arg {name!r}. Nothing was sent; {hint}")
-        if name == "user_token" and isinstance(value, str):
+            raise ConfigError(f"There is no model arg {arg!r}. Nothing was sent; {hint}")
+        if arg == "user_token" and isinstance(value, str):
             raise ConfigError(
                 "A user_token in a model arg would be in inspect's log. Nothing was sent; set "
                 "HALO_USER_TOKEN, or give a callable that returns one."
             )
-    settings = {name: value for name, value in model_args.items() if name in _CLIENT_SETTINGS}
-    return settings, {name: value for name, value in model_args.items() if name not in settings}
+    fields = dict(model_args)
+    settings = {name: fields.pop(name) for name in _CLIENT_SETTINGS if name in fields}
+    # inspect retries, as the user has set it, and all samples slow down together.
+    settings |= {"max_retries": 0, "agent_id": None if name == DEFAULT_AGENT else name}
+    return settings, fields
 
 
 # --- Messages ---------------------------------------------------------------------------
@@ -409,8 +396,6 @@ def _about(reply: Reply, turn: int) -> dict[str, JSON]:
 
 def _call(client: AsyncHaloClient, stream: AsyncReplyStream) -> ModelCall:
     """The exchange as inspect logs it, without secrets."""
-    from inspect_ai.model import ModelCall
-
     whole = stream.reply.to_dict()
     whole.pop("actions")  # they are in the events
     return ModelCall.create(
@@ -421,8 +406,6 @@ def _call(client: AsyncHaloClient, stream: AsyncReplyStream) -> ModelCall:
 def _log_incomplete(reply: Reply, turn: int) -> None:
     """Keep the received part of a failed reply in the sample's transcript."""
     if reply.session_id or reply.text or reply.actions or reply.malformed:
-        from inspect_ai.log import transcript
-
         said: dict[str, JSON] = {"status": reply.status, "error": reply.error, "text": reply.text}
         transcript().info({**said, **_about(reply, turn)}, source=METADATA_KEY)
 

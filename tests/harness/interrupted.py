@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 
-from .cells import LOAD, evaluated
+from .cells import LOAD, evaluated, plain
 from .kernels import CellResult, Kernel, WaitedTooLong
 
 DEMO = """
@@ -34,8 +34,7 @@ def interrupt_turns(kernel: Kernel, turns: int, seed: int = 0) -> tuple[Counter[
     """
     chance = random.Random(seed)  # no secret
     kernel.run(f"{LOAD}\n{DEMO}")
-    lengths = sorted(_turn(kernel, [])[1] for _ in range(7))
-    ends_s = lengths[len(lengths) // 2]
+    ends_s = sorted(_turn(kernel, [])[1] for _ in range(7))[3]
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     for number in range(turns):
@@ -47,14 +46,12 @@ def interrupt_turns(kernel: Kernel, turns: int, seed: int = 0) -> tuple[Counter[
         try:
             result, _ = _turn(kernel, [at_s, *gaps_s])
         except WaitedTooLong as error:
-            counts["no reply"] += 1
-            wrong.append(
-                f"turn {number}, interrupts {at_s:.4f} s of {ends_s:.4f} s {gaps_s}: {str(error)[:200]}"
-            )
-            continue
-        status = evaluated(kernel, "_halo.status")
-        counts[f"{result.ename or 'ok'}, {status}"] += 1
-        if problem := _problem(result, status):
+            ended, problem = "no reply", str(error)[:200]
+        else:
+            status = evaluated(kernel, "_halo.status")
+            ended, problem = f"{result.ename or 'ok'}, {status}", _problem(result, status)
+        counts[ended] += 1
+        if problem:
             wrong.append(f"turn {number}, interrupts {at_s:.4f} s of {ends_s:.4f} s {gaps_s}: {problem}")
     return counts, wrong
 
@@ -72,7 +69,6 @@ def _turn(kernel: Kernel, waits_s: list[float]) -> tuple[CellResult, float]:
 
 def _problem(result: CellResult, status: str) -> str:
     """What is wrong with how a turn ended: it is stopped or complete, and a stop is one line."""
-    shown = "\n".join(data.get("text/plain", "") for data in result.displays)
     if result.ename not in ("", "ReplyStopped"):
         return f"{result.ename} in the cell: {result.traceback[-3:]}"
     if result.ename and len(result.traceback) != 1:
@@ -81,7 +77,7 @@ def _problem(result: CellResult, status: str) -> str:
         return f"printed: {result.stderr + result.stdout}"
     if status not in ("stopped", "complete") or (status == "stopped" and not result.ename):
         return f"the reply is {status}"
-    return "" if "total" in shown else f"no status line in {shown[-200:]!r}"
+    return "" if "total" in plain(result) else f"no status line in {plain(result)[-200:]!r}"
 
 
 if __name__ == "__main__":

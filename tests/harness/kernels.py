@@ -1,10 +1,8 @@
 """A real ipykernel, driven as a front end drives it.
 
-The promise: every wait has a bound, and one that fails says what it waited for, what it has received so
-far, and what the kernel wrote on its own stderr. One thread owns the sockets and always reads them, so
-each message has the time at which it arrived. Outputs are combined as in a front end: streams of one name
-are joined, `update_display_data` changes the output with that id in any cell, `clear_output` clears. It
-knows nothing of halo_notebook.
+Every wait has a bound, and one that fails says what it waited for and what it has received so far. One thread
+owns the sockets and always reads them, so each message has the time at which it arrived. Outputs are combined
+as in a front end. It knows nothing of halo_notebook.
 """
 
 from __future__ import annotations
@@ -44,17 +42,15 @@ class Message:
 
     msg_type: str
     content: Json
-    metadata: Json
     at: float
     """`time.monotonic()` on arrival."""
-    buffers: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True)
 class CellResult:
     """A finished cell: `outputs` as in nbformat, with updates applied, and all IOPub `messages` of the cell.
 
-    `status` is 'aborted' if an earlier cell failed and this one did not run; `execution_count` is None then.
+    `status` is 'aborted' if an earlier cell failed and this one did not run.
     """
 
     status: Status
@@ -63,33 +59,25 @@ class CellResult:
     traceback: list[str]
     outputs: list[Json]
     messages: list[Message]
-    execution_count: int | None
 
     @property
     def stdout(self) -> str:
         """All that the cell printed."""
-        return stream_text(self.outputs, "stdout")
+        return self._stream("stdout")
 
     @property
     def stderr(self) -> str:
         """All that the cell wrote on stderr."""
-        return stream_text(self.outputs, "stderr")
+        return self._stream("stderr")
+
+    def _stream(self, name: str) -> str:
+        return "".join(output["text"] for output in self.outputs if output.get("name") == name)
 
     @property
     def displays(self) -> list[Json]:
         """The outputs that are displays or results: each one's data by MIME type."""
-        return [
-            output["data"]
-            for output in self.outputs
-            if output["output_type"] in {"display_data", "execute_result"}
-        ]
-
-
-def stream_text(outputs: Sequence[Json], name: str) -> str:
-    """The text of the outputs that are streams of that name."""
-    return "".join(
-        output["text"] for output in outputs if output["output_type"] == "stream" and output["name"] == name
-    )
+        kinds = {"display_data", "execute_result"}
+        return [output["data"] for output in self.outputs if output["output_type"] in kinds]
 
 
 @dataclass
@@ -97,7 +85,6 @@ class Running:
     """A cell, or another request, that may still run. `Kernel` fills the lists under its lock."""
 
     kernel: Kernel
-    msg_id: str
     what: str
     wants_reply: bool = True
     outputs: list[Json] = field(default_factory=list)
@@ -124,11 +111,7 @@ class Running:
             )
 
     def wait_for(self, condition: Callable[[Running], bool], what: str, timeout: float = 30) -> None:
-        """Wait until a condition, which is checked at each message, holds for this cell; `what` names it.
-
-        Raises:
-            WaitedTooLong: after `timeout` seconds, or if the kernel ends first.
-        """
+        """As `Kernel.wait_until`, for a condition of this cell."""
         self.kernel.wait_until(lambda: condition(self), f"{what} (in {self.what})", timeout)
 
     def wait_for_text(self, text: str, timeout: float = 30) -> None:
@@ -154,7 +137,6 @@ class Running:
                 traceback=list(reply.get("traceback", ())),
                 outputs=copy.deepcopy(self.outputs),
                 messages=list(self.messages),
-                execution_count=None if reply["status"] == "aborted" else reply.get("execution_count"),
             )
 
 
@@ -170,8 +152,8 @@ class Kernel:
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.changed = threading.Condition()
-        self.unclaimed: list[Message] = []
-        """Messages that belong to no request of ours, such as a background thread's."""
+        self.messages: list[Message] = []
+        """All IOPub messages so far, also those of a background thread."""
         self._folder = tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True)
         home = Path(self._folder.name)
         self._cwd = home / "cwd"
@@ -230,22 +212,13 @@ class Kernel:
         started = [self.start(code) for code in cells]
         return [cell.result(max(0.0, deadline - time.monotonic())) for cell in started]
 
-    def send(
-        self,
-        msg_type: str,
-        content: Json,
-        *,
-        what: str = "",
-        wants_reply: bool = True,
-        buffers: Sequence[bytes] = (),
-    ) -> Running:
+    def send(self, msg_type: str, content: Json, *, what: str = "", wants_reply: bool = True) -> Running:
         """Send any message on the shell channel, such as a widget's `comm_msg`, which gets no reply."""
         with self.changed:
             message = self._session.msg(msg_type, content)
-            msg_id = message["header"]["msg_id"]
-            running = Running(self, msg_id, what or f"the {msg_type}", wants_reply=wants_reply)
-            self._running[msg_id] = running
-            self._outbox.send_multipart([b"shell", *self._session.serialize(message), *buffers])
+            running = Running(self, what or f"the {msg_type}", wants_reply)
+            self._running[message["header"]["msg_id"]] = running
+            self._outbox.send_multipart([b"shell", *self._session.serialize(message)])
         return running
 
     def type_in(self, text: str) -> None:
@@ -270,27 +243,9 @@ class Kernel:
         self._folder.cleanup()
 
     @property
-    def pid(self) -> int:
-        """The kernel's process id."""
-        assert self._process is not None, "the kernel has been stopped"
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
         """Whether the kernel's process is running."""
         return self._process is not None and self._process.poll() is None
-
-    @property
-    def log(self) -> str:
-        """What the kernel's process wrote to its own stdout and stderr, without the cells' output."""
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
-
-    @property
-    def messages(self) -> list[Message]:
-        """All IOPub messages so far, in order of arrival."""
-        with self.changed:
-            every = [*self.unclaimed, *(each for run in self._running.values() for each in run.messages)]
-        return sorted(every, key=lambda message: message.at)
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
         """Wait until a condition holds, which is checked at each message from the kernel.
@@ -312,16 +267,10 @@ class Kernel:
     def _state(self) -> str:
         lines = [f"  kernel: {'running' if self.alive else 'ended'}"]
         for running in self._running.values():
-            if running.done:
-                continue
-            status = "none" if running.reply is None else running.reply.get("status")
-            lines.append(
-                f"  {running.what}: reply {status}, idle {running.idle}, {len(running.messages)} messages"
-            )
-            lines += [
-                f"    {message.msg_type} {str(message.content)[:200]}" for message in running.messages[-5:]
-            ]
-        return "\n".join([*lines, "  log: " + self.log[-2000:]])
+            if not running.done:
+                lines.append(f"  {running.what}: reply {running.reply}, idle {running.idle}")
+                lines += [f"    {each.msg_type} {str(each.content)[:200]}" for each in running.messages[-5:]]
+        return "\n".join([*lines, "  log: " + self._log_path.read_text(errors="replace")[-2000:]])
 
     def _start(self) -> None:
         self._running.clear()
@@ -359,35 +308,25 @@ class Kernel:
             pass  # the process may end without a message, so look at it twice a second
         stdin.disable_monitor()
         monitor.close()
-        # A session remembers the digests it has seen, and two threads must not share one.
-        reading = Session(key=self._session.key, signature_scheme=self._session.signature_scheme)
-        self._reader = threading.Thread(
-            target=self._carry,
-            args=(
-                reading,
-                inbox,
-                {
-                    "shell": client.connect_shell(identity=self._session.bsession),
-                    "stdin": stdin,
-                    "control": client.connect_control(),
-                    "iopub": client.connect_iopub(),
-                },
-            ),
-            name="kernel-reader",
-            daemon=True,
-        )
+        sockets: dict[str, Socket] = {
+            "shell": client.connect_shell(identity=self._session.bsession),
+            "stdin": stdin,
+            "control": client.connect_control(),
+            "iopub": client.connect_iopub(),
+        }
+        self._reader = threading.Thread(target=self._carry, args=(inbox, sockets), daemon=True)
         self._reader.start()
         if not connected:
             raise WaitedTooLong(f"The kernel's stdin channel did not connect.\n{self._state()}")
         self._wait_for_first_answer(deadline)
 
     def _wait_for_first_answer(self, deadline: float) -> None:
-        # IOPub is a subscription: the kernel drops messages that it sends before it has received the
-        # subscription. So ask again until an answer has come on both channels.
+        # The kernel drops IOPub messages that it sends before it has received the subscription. So ask again
+        # until an answer has come on both channels.
         while True:
             question = self.send("kernel_info_request", {}, what="the kernel's first answer")
             try:
-                question.wait_for(lambda asked: asked.done, "the kernel's first answer", timeout=1)
+                question.result(timeout=1)
             except WaitedTooLong:
                 if time.monotonic() > deadline or not self.alive:
                     raise
@@ -417,7 +356,9 @@ class Kernel:
             self._outbox.close(linger=0)
             self._context.term()
 
-    def _carry(self, session: Session, inbox: Socket, sockets: dict[str, Socket]) -> None:
+    def _carry(self, inbox: Socket, sockets: dict[str, Socket]) -> None:
+        # A session remembers the digests it has seen, and two threads must not share one.
+        session = Session(key=self._session.key, signature_scheme=self._session.signature_scheme)
         poller = zmq.Poller()
         names = {socket: name for name, socket in sockets.items()}
         for socket in (inbox, *names):
@@ -434,64 +375,43 @@ class Kernel:
                     continue
                 at = time.monotonic()
                 _, message = session.recv(socket)
-                if message is None or names[socket] == "control":
-                    continue
-                with self.changed:
-                    match names[socket]:
-                        case "shell":
-                            self._take_reply(message)
-                        case "stdin":
-                            self._take_prompt(message)
-                        case _:
-                            self._take_broadcast(message, at)
-                    self.changed.notify_all()
+                if message is not None:
+                    with self.changed:
+                        self._take(names[socket], message, at)
+                        self.changed.notify_all()
         for socket in (inbox, *names):
             socket.close(linger=0)
 
-    def _take_prompt(self, message: Json) -> None:
+    def _take(self, channel: str, message: Json, at: float) -> None:
+        kind, content = message["msg_type"], message["content"]
         running = self._running.get(message["parent_header"].get("msg_id", ""))
-        if running is not None and message["msg_type"] == "input_request":
-            running.prompts.append(message["content"]["prompt"])
-
-    def _take_reply(self, message: Json) -> None:
-        running = self._running.get(message["parent_header"].get("msg_id", ""))
-        if running is not None:
-            running.reply = message["content"]
-
-    def _take_broadcast(self, raw: Json, at: float) -> None:
-        message = Message(
-            raw["msg_type"],
-            raw["content"],
-            raw["metadata"],
-            at,
-            tuple(bytes(buffer) for buffer in raw.get("buffers", ())),
-        )
-        running = self._running.get(raw["parent_header"].get("msg_id", ""))
+        if channel == "iopub":
+            self.messages.append(Message(kind, content, at))
+            if kind == "update_display_data":
+                self._update_display(content)
         if running is None:
-            self.unclaimed.append(message)
-            if message.msg_type == "update_display_data":
-                self._update_display(message.content)
             return
-        running.messages.append(message)
-        self._fold(running, message)
+        if channel == "shell":
+            running.reply = content
+        elif channel == "stdin" and kind == "input_request":
+            running.prompts.append(content["prompt"])
+        elif channel == "iopub":
+            running.messages.append(self.messages[-1])
+            self._fold(running, kind, content)
 
-    def _fold(self, running: Running, message: Message) -> None:
-        content = message.content
-        match message.msg_type:
+    def _fold(self, running: Running, kind: str, content: Json) -> None:
+        match kind:
             case "status":
                 running.idle = content["execution_state"] == "idle"
             case "clear_output":
-                if content.get("wait"):
-                    running.clear_pending = True
-                else:
+                running.clear_pending = True
+                if not content.get("wait"):
                     running.outputs.clear()
-            case "update_display_data":
-                self._update_display(content)
             case "stream" | "display_data" | "execute_result" | "error":
                 if running.clear_pending:
                     running.clear_pending = False
                     running.outputs.clear()
-                self._add_output(running, message.msg_type, content)
+                self._add_output(running, kind, content)
 
     def _add_output(self, running: Running, kind: str, content: Json) -> None:
         last = running.outputs[-1] if running.outputs else None

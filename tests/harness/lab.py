@@ -1,7 +1,6 @@
 """A real JupyterLab or Notebook 7 (`Lab`), and a page with one notebook on it (`LabPage`).
 
-The promise: each page starts with its own settings and its own kernel; waits are on conditions, with a bound,
-and one that fails says what it waited for and what was on the page. It knows nothing of halo_notebook.
+Each page starts with its own settings and its own kernel. It knows nothing of halo_notebook.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from typing import Any, Literal
 from playwright.sync_api import Locator, expect
 
 from .pages import ARTEFACTS, BrowserPage, notebook_of
-from .servers import Server
+from .servers import Server, write_json
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     # No question about news on the first start, no request for them.
     "@jupyterlab/apputils-extension/notification": {
         "fetchNews": "false",
@@ -38,11 +37,18 @@ class Lab(Server):
 
     def __init__(self, *, front_end: Literal["lab", "notebook"] = "lab") -> None:
         super().__init__(front_end)
-        self.front_end = front_end
         self._settings = self._home / "settings"
         self._workspaces = self._home / "workspaces"
         self.reset_settings()
-        self._leave_out_voila(self._home / "config")
+        # Voila adds itself to every Jupyter server of its environment.
+        write_json(
+            self._home / "config/jupyter_server_config.json",
+            {"ServerApp": {"jpserver_extensions": {"voila": False}}},
+        )
+        write_json(
+            self._home / "config/labconfig/page_config.json",
+            {"disabledExtensions": {"@voila-dashboards/jupyterlab-preview": True}},
+        )
         module, app = ("jupyterlab", "LabApp") if front_end == "lab" else ("notebook", "JupyterNotebookApp")
         command = [
             module,
@@ -69,29 +75,15 @@ class Lab(Server):
         # They contain the list of recent files, each of which a page asks for.
         shutil.rmtree(self._workspaces, ignore_errors=True)
         for name, settings in SETTINGS.items():
-            path = self._settings / f"{name}.jupyterlab-settings"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(settings))
+            write_json(self._settings / f"{name}.jupyterlab-settings", settings)
 
     def end_kernels(self) -> None:
         """End every session and its kernel."""
         for session in self.request("GET", "api/sessions"):
             self.request("DELETE", f"api/sessions/{session['id']}")
 
-    def _leave_out_voila(self, config: Path) -> None:
-        # Voila adds itself to every Jupyter server of its environment.
-        for name, settings in {
-            "jupyter_server_config.json": {"ServerApp": {"jpserver_extensions": {"voila": False}}},
-            "labconfig/page_config.json": {
-                "disabledExtensions": {"@voila-dashboards/jupyterlab-preview": True}
-            },
-        }.items():
-            path = config / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(settings))
-
     def _address(self, process: subprocess.Popen[bytes]) -> str | None:
-        notice = self._runtime / f"jpserver-{process.pid}.json"
+        notice = self._home / f"runtime/jpserver-{process.pid}.json"
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             return f"http://127.0.0.1:{json.loads(notice.read_text())['port']}"
         return None
@@ -101,28 +93,21 @@ class Lab(Server):
 
 
 class LabPage(BrowserPage):
-    """A browser with one notebook open on a `Lab`.
-
-    Example:
-        def test_answer(lab):
-            lab.open_notebook(["6 * 7"])
-            lab.run_cell(0)
-            lab.wait_for_text(0, "42")
-    """
+    """A browser with one notebook open on a `Lab`."""
 
     def __init__(self, lab: Lab, *, size: tuple[int, int] = (1280, 900)) -> None:
         self.lab = lab
-        self._path: Path | None = None
+        self.path = lab.root / f"notebook-{secrets.token_hex(4)}.ipynb"
+        """The file of the open notebook."""
         lab.reset_settings()
         super().__init__(size=size)
 
-    def open_notebook(self, cells: Sequence[str], *, timeout: float = 60) -> None:
+    def open_notebook(self, cells: Sequence[str]) -> None:
         """Write a notebook with these code cells, open it and wait until its kernel is idle."""
-        self._path = self.lab.root / f"notebook-{secrets.token_hex(4)}.ipynb"
-        self._write(notebook_of(cells))
-        self._go(timeout)
+        write_json(self.path, notebook_of(cells))
+        self._go()
 
-    def reopen(self, *, trusted: bool = True, new_kernel: bool = False, timeout: float = 60) -> None:
+    def reopen(self, *, trusted: bool = True, new_kernel: bool = False) -> None:
         """Save, and open the saved file in a fresh page.
 
         Unless `trusted`, the file is changed as by another program, so that its outputs are not trusted.
@@ -134,14 +119,8 @@ class LabPage(BrowserPage):
         if not trusted:
             notebook = self.saved()
             notebook["metadata"]["changed_by"] = "another program"
-            self._write(notebook)
-        self._go(timeout)
-
-    @property
-    def path(self) -> Path:
-        """The file of the open notebook."""
-        assert self._path is not None, "no notebook has been opened"
-        return self._path
+            write_json(self.path, notebook)
+        self._go()
 
     def saved(self) -> dict[str, Any]:
         """The JSON of the notebook's file (nbformat 4)."""
@@ -157,10 +136,10 @@ class LabPage(BrowserPage):
         self.start_cell(index)
         self.kernel_idle(timeout)
 
-    def run_all(self, timeout: float = 60) -> None:
+    def run_all(self) -> None:
         """Run all cells and wait for the end of the last."""
         self.command("notebook:run-all-cells")
-        self.kernel_idle(timeout)
+        self.kernel_idle(60)
 
     def command(self, name: str, **arguments: Any) -> None:
         """Start any command of the front end, with the notebook as its target."""
@@ -219,11 +198,8 @@ class LabPage(BrowserPage):
         # The notebook scrolls in a box of its own, and a picture shows only what is inside the box.
         target, usual = self.cell(cell), self.page.viewport_size
         box = target.bounding_box()
-        assert usual is not None
-        assert box is not None
-        self.page.set_viewport_size(
-            {"width": usual["width"], "height": max(usual["height"], int(box["height"]) + 200)}
-        )
+        assert usual and box
+        self.page.set_viewport_size({**usual, "height": max(usual["height"], int(box["height"]) + 200)})
         try:
             target.screenshot(path=path, animations="disabled")
         finally:
@@ -236,16 +212,12 @@ class LabPage(BrowserPage):
             super().close()
         finally:
             self.lab.end_kernels()
-            if self._path is not None:
-                self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
-    def _write(self, notebook: dict[str, Any]) -> None:
-        self.path.write_text(json.dumps(notebook, indent=1))
-
-    def _go(self, timeout: float) -> None:
-        view = "notebooks" if self.lab.front_end == "notebook" else "doc/tree"
+    def _go(self) -> None:
+        view = "notebooks" if self.lab.name == "notebook" else "doc/tree"
         self.page.goto(f"{self.lab.url}/{view}/{self.path.name}?token={self.lab.token}")
-        self.wait_until("harness.ready()", "the notebook to be open and its kernel idle", timeout)
+        self.wait_until("harness.ready()", "the notebook to be open and its kernel idle", 60)
 
     def state(self) -> str:
         """What a failure should say about the page, its dialogs and the server."""

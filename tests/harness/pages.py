@@ -18,16 +18,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import (
-    Browser,
-    ConsoleMessage,
-    Dialog,
-    Error,
-    Page,
-    Playwright,
-    Route,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Route, sync_playwright
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 # The first is the same engine without the desktop browser's own pages, which take a third of the time.
@@ -121,20 +112,11 @@ async ([selector, tags]) => {
 """
 
 
-def chromium_path() -> str:
-    """The first Chromium on the PATH, or else Playwright's; without one, the test fails."""
-    for name in CHROMIUM_NAMES:
-        if path := shutil.which(name):
-            return path
-    with sync_playwright() as playwright:
-        path = playwright.chromium.executable_path
-    if not Path(path).exists():
-        pytest.fail("There is no Chromium on the PATH: `make test` installs one.", pytrace=False)
-    return path
-
-
 class Chromium:
-    """One Chromium for all tests that follow one another, because starting it takes long."""
+    """One Chromium for all tests that follow one another, because starting it takes long.
+
+    It is the first on the PATH, or else Playwright's; without one, the test fails.
+    """
 
     def __init__(self) -> None:
         self._browser: Browser | None = None
@@ -145,16 +127,17 @@ class Chromium:
         if self._browser is not None and not self._browser.is_connected():
             self.close()
         if self._browser is None:
-            executable = chromium_path()
-            playwright: Playwright = self._stack.enter_context(sync_playwright())
-            try:
-                self._browser = playwright.chromium.launch(
+            with contextlib.ExitStack() as stack:
+                playwright = stack.enter_context(sync_playwright())
+                on_path = filter(None, map(shutil.which, CHROMIUM_NAMES))
+                executable = next(on_path, playwright.chromium.executable_path)
+                if not Path(executable).exists():
+                    pytest.fail("There is no Chromium on the PATH: `make test` installs one.", pytrace=False)
+                browser = playwright.chromium.launch(
                     executable_path=executable, args=CHROMIUM_ARGS, timeout=60_000
                 )
-            except BaseException:
-                self.close()
-                raise
-            self._stack.callback(self._browser.close)
+                stack.callback(browser.close)
+                self._browser, self._stack = browser, stack.pop_all()
         return self._browser
 
     def close(self) -> None:
@@ -180,33 +163,24 @@ def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule of axe-core that elements of a page break."""
+    """A rule of axe-core that elements of a page, given as HTML, break."""
 
     id: str
     impact: str
-    """'minor', 'moderate', 'serious' or 'critical'."""
     nodes: tuple[str, ...]
-    """The elements' HTML."""
 
 
 class BrowserPage:
     """A browser with one page of `size` CSS pixels, and a note of what went wrong in it.
 
-    Attributes:
-        page: Playwright's page, for everything that has no method here.
-        page_errors: exceptions that no script in the page caught, except `KNOWN_PAGE_ERRORS`.
-        console_errors: what the page logged as an error, with the address it came from.
-        browser_dialogs: the texts of `alert`, `confirm` and `prompt` (all are dismissed).
-        strangers: the addresses on other hosts that the page asked for after `refuse_strangers`.
+    `page` is Playwright's, for everything that has no method here.
     """
 
-    page: Page
-
     def __init__(self, *, size: tuple[int, int] = (1280, 900)) -> None:
-        self.page_errors: list[str] = []
+        self.page_errors: list[str] = []  # exceptions that no script caught, except `KNOWN_PAGE_ERRORS`
         self.console_errors: list[str] = []
-        self.browser_dialogs: list[str] = []
-        self.strangers: list[str] = []
+        self.browser_dialogs: list[str] = []  # `alert`, `confirm` and `prompt`, all dismissed
+        self.strangers: list[str] = []  # addresses on other hosts, after `refuse_strangers`
         self._context = CHROMIUM.browser().new_context(
             viewport={"width": size[0], "height": size[1]},
             # Some tests have an https server with a certificate of their own.
@@ -252,16 +226,13 @@ class BrowserPage:
         try:
             self.page.wait_for_function(f"() => {condition}", timeout=timeout * 1000)
         except Error as error:
-            raise AssertionError(
-                f"Waited {timeout:g} s for {what}. {error.message}\n{self.state()}"
-            ) from error
+            said = f"Waited {timeout:g} s for {what}. {error.message}\n{self.state()}"
+            raise AssertionError(said) from error
 
     def state(self) -> str:
         """What a failure should say about the page."""
-        return (
-            f"  page: {self.page.evaluate('() => window.harness && harness.state()')}\n"
-            f"  page errors: {self.page_errors}\n  console errors: {self.console_errors}"
-        )
+        harness = self.page.evaluate("() => window.harness && harness.state()")
+        return f"  page: {harness}\n  page errors: {self.page_errors}\n  console: {self.console_errors}"
 
     def _refuse(self, route: Route) -> None:
         self.strangers.append(route.request.url)

@@ -41,9 +41,16 @@ class Server:
         self._home = Path(self._folder.name)
         self.root = self._home / "root"
         self.root.mkdir()
-        self._runtime = self._home / "runtime"
         self._log_path = self._home / "log"
-        self._write_kernelspec(self._home / "data")
+        write_json(
+            self._home / "data/kernels/python3/kernel.json",
+            {
+                "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                "display_name": "Python 3 (ipykernel)",
+                "language": "python",
+                "metadata": {"debugger": False},
+            },
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -55,17 +62,12 @@ class Server:
     @property
     def log(self) -> str:
         """What the server has logged."""
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        return self._log_path.read_text(errors="replace")
 
     def request(self, method: str, path: str) -> Any:
         """Call the server's REST interface; return the answer's JSON, or None."""
-        response = httpx.request(
-            method,
-            f"{self.url}/{path}",
-            headers={"Authorization": f"token {self.token}"},
-            timeout=30,
-            trust_env=False,
-        )
+        headers = {"Authorization": f"token {self.token}"}
+        response = httpx.request(method, f"{self.url}/{path}", headers=headers, timeout=30, trust_env=False)
         response.raise_for_status()
         return response.json() if response.content else None
 
@@ -93,7 +95,7 @@ class Server:
                     "IPYTHONDIR": str(self._home / "ipython"),
                     "JUPYTER_CONFIG_DIR": str(self._home / "config"),
                     "JUPYTER_DATA_DIR": str(self._home / "data"),
-                    "JUPYTER_RUNTIME_DIR": str(self._runtime),
+                    "JUPYTER_RUNTIME_DIR": str(self._home / "runtime"),
                     # The kernelspec in our data folder takes precedence over the environment's.
                     "JUPYTER_PREFER_ENV_PATH": "0",
                     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -117,20 +119,6 @@ class Server:
         """A path that answers when the server is up."""
         raise NotImplementedError
 
-    def _write_kernelspec(self, data: Path) -> None:
-        spec = data / "kernels" / "python3" / "kernel.json"
-        spec.parent.mkdir(parents=True)
-        spec.write_text(
-            json.dumps(
-                {
-                    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-                    "display_name": "Python 3 (ipykernel)",
-                    "language": "python",
-                    "metadata": {"debugger": False},
-                }
-            )
-        )
-
     def _wait_for_answer(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and process.poll() is None:
@@ -141,10 +129,13 @@ class Server:
                     return
             # The server does not announce that it is ready.
             time.sleep(0.05)
-        ended = process.poll()
         pytest.fail(
-            f"The {self.name} server "
-            + (f"ended with {ended}" if ended is not None else f"did not answer within {START_TIMEOUT_S} s")
-            + f". Its log:\n{self.log[-3000:]}",
+            f"The {self.name} server did not answer within {START_TIMEOUT_S} s (it ended with "
+            f"{process.poll()}). Its log:\n{self.log[-3000:]}",
             pytrace=False,
         )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))

@@ -1,26 +1,23 @@
 """A real Voila, and a real Chromium in front of it: a notebook as its readers get it, without its code.
 
-The promise is that of `lab`. Voila runs a notebook again for each page that opens it, with a kernel
-of the page's own, and shows it when all cells have ended; nothing can be run from the page but
-what widgets ask for.
+Voila runs a notebook again for each page that opens it, with a kernel of the page's own, and shows it when
+all cells have ended; nothing can be run from the page but what widgets ask for.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
 import socket
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 import httpx
 from playwright.sync_api import Route, WebSocket, expect
 
 from .pages import BrowserPage, notebook_of
-from .servers import Server
+from .servers import Server, write_json
 
 # It is made for a newer JupyterLab than the one in Voila's page, and fails there with an error.
 NOT_FOR_VOILA = ("@jupyter-notebook/lab-extension",)
@@ -37,8 +34,8 @@ class Voila(Server):
     def __init__(self) -> None:
         super().__init__("voila")
         with socket.socket() as probe:
-            # Voila announces the port that it was told, so 0 would not do. When this one is taken
-            # meanwhile, it goes on to the next and says so.
+            # Voila announces the port that it was told, so 0 would not do. If this one is taken meanwhile, it
+            # uses the next and says so.
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [
@@ -63,40 +60,31 @@ class Voila(Server):
 
 
 class VoilaPage(BrowserPage):
-    """A browser with one notebook open on a `Voila`.
-
-    It reaches no other host: Voila's page wants two style sheets of icons, which tests do without.
-
-    Example:
-        def test_answer(voila):
-            voila.open_notebook(["6 * 7"])
-            voila.wait_for_text("42")
-    """
+    """A browser with one notebook open on a `Voila`, which reaches no other host (for icons)."""
 
     def __init__(self, server: Voila) -> None:
         self.server = server
-        self._path: Path | None = None
+        self._path = server.root / f"notebook-{secrets.token_hex(4)}.ipynb"
         self._kernels: set[str] = set()
         super().__init__()
         self.page.on("websocket", self._note_kernel)
         self.refuse_strangers()
 
-    def open_notebook(self, cells: Sequence[str], timeout: float = 60) -> None:
+    def open_notebook(self, cells: Sequence[str]) -> None:
         """Write a notebook with these code cells, open it and wait until its widgets are on the page."""
-        self._path = self.server.root / f"notebook-{secrets.token_hex(4)}.ipynb"
-        self._path.write_text(json.dumps(notebook_of(cells)))
+        write_json(self._path, notebook_of(cells))
         address = f"{self.server.url}/voila/render/{self._path.name}?token={self.server.token}"
-        self.page.goto(address, timeout=timeout * 1000)
-        self.wait_until(SHOWN, "the notebook to be shown", timeout)
+        self.page.goto(address, timeout=60_000)
+        self.wait_until(SHOWN, "the notebook to be shown", 60)
 
     def state(self) -> str:
         """What a failure should say about the page and the server."""
         body = self.page.inner_text("body")[:500]
         return f"{super().state()}\n  text: {body}\n  server's log: {self.server.log[-2000:]}"
 
-    def wait_for_text(self, text: str, timeout: float = 30) -> None:
+    def wait_for_text(self, text: str) -> None:
         """Wait until the text is visible on the page (runs of spaces count as one)."""
-        expect(self.page.locator("body")).to_contain_text(text, timeout=timeout * 1000, use_inner_text=True)
+        expect(self.page.locator("body")).to_contain_text(text, timeout=30_000, use_inner_text=True)
 
     def close(self) -> None:
         """Close the page, end the kernels and remove the notebook."""
@@ -107,8 +95,7 @@ class VoilaPage(BrowserPage):
                 # A kernel that has already ended is no longer known.
                 with contextlib.suppress(httpx.HTTPStatusError):
                     self.server.request("DELETE", f"api/kernels/{kernel}")
-            if self._path is not None:
-                self._path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     def _note_kernel(self, opened: WebSocket) -> None:
         if found := re.search(r"/api/kernels/([\w-]+)/channels", opened.url):
