@@ -4,7 +4,7 @@
   a lost answer or a lost scheduler it may have arrived, and is not sent again.
 - What was received is reported, also when the run is stopped. What only a lost worker knew is lost.
 - Nothing waits for a worker forever.
-- Key and user token go to the workers in `_Sealed`: they are in no repr, log, task, error or answer.
+- Key and user token go to the workers in `Sealed`: they are in no repr, log, task, error or answer.
 
 Turns are not Dask tasks: Dask repeats a task when its worker dies, moves it, delays it while a worker's
 threads are busy, and keeps its arguments, such as the key, on the scheduler. A turn is a `Client.run` on one
@@ -52,27 +52,26 @@ _OPEN_WAIT_S = 10.0
 _SETTINGS = ("base_url", "connect_timeout_s", "silence_timeout_s", "max_record_bytes")
 
 
-class _Sealed:
-    """A turn on its way to a worker, with key and token: a repr or a log shows nothing of it.
+class Sealed:
+    """A turn on its way to a worker, with all it needs: the one place where secrets leave this process.
 
-    Dask can log each message as bytes; compression hides the key there. Against listeners there is TLS.
+    A repr or a log shows nothing of it. Dask can log each message as bytes; compression hides the key there.
+    Against listeners there is TLS.
     """
 
-    def __init__(self, content: JSON) -> None:
-        self._packed = zlib.compress(json.dumps(content).encode())
+    def __init__(
+        self, client: AsyncHaloClient, token: str | None, config: str, body: JSON, tries: int
+    ) -> None:
+        settings = {name: getattr(client.settings, name) for name in _SETTINGS}
+        settings["api_key"] = client.settings.api_key.reveal()
+        turn = {"config": config, "settings": settings, "token": token, "body": body, "tries": tries}
+        self._packed = zlib.compress(json.dumps(turn).encode())
 
     def opened(self) -> Any:
         return json.loads(zlib.decompress(self._packed))
 
     def __repr__(self) -> str:
         return "sealed"
-
-
-def seal(client: AsyncHaloClient, token: str | None, config: str, body: JSON, tries: int) -> _Sealed:
-    """A turn with everything needed to send it: the one place where secrets leave this process."""
-    settings = {name: getattr(client.settings, name) for name in _SETTINGS}
-    settings["api_key"] = client.settings.api_key.reveal()
-    return _Sealed({"config": config, "settings": settings, "token": token, "body": body, "tries": tries})
 
 
 # --- In a worker's process --------------------------------------------------------------
@@ -101,7 +100,7 @@ class WorkerSender:
             await asyncio.sleep(left_s)
         await self.aclose()
 
-    async def send(self, ticket: str, sealed: _Sealed) -> dict[str, Any] | None:
+    async def send(self, ticket: str, sealed: Sealed) -> dict[str, Any] | None:
         """Send a turn and return its outcome; None when it was started before, or after the end."""
         if self.ended.is_set() or ticket in self.tickets:
             return None
@@ -178,7 +177,7 @@ async def open_sender(run: str, version: str) -> str | None:
     return await asyncio.wrap_future(spawn(opened()))
 
 
-async def send_turn(run: str, token: str, ticket: str, sealed: _Sealed) -> dict[str, Any] | None:
+async def send_turn(run: str, token: str, ticket: str, sealed: Sealed) -> dict[str, Any] | None:
     """Send a turn, if this is the process that was chosen for it and has not started it already."""
     sender = senders.get(run)
     if sender is None or sender.token != token:
@@ -247,20 +246,18 @@ async def check_workers(cluster: Client) -> None:
             "The Dask cluster has no workers. Nothing was sent; wait for them (client.wait_for_workers(1)), "
             "or restart it: an interrupt also ends the workers of a LocalCluster in the same kernel."
         )
-    unfit = [f"{address} {words}" for address, answer in answers.items() if (words := _unfit(answer))]
+    unfit: list[str] = []
+    for address, answer in answers.items():
+        if isinstance(answer, Exception):
+            unfit.append(f"{address} cannot use halo_notebook ({_why(answer)})")
+        elif answer != _version():
+            unfit.append(f"{address} has halo_notebook {answer} and not {_version()}")
     if unfit:
         more = f", as do {len(unfit) - 1:,} more" if len(unfit) > 1 else ""
         raise UsageError(
             f"The Dask worker {unfit[0]}{more}. Nothing was sent; install halo-notebook[dask] "
             f"{_version()} on all workers."
         )
-
-
-def _unfit(answer: Any) -> str:
-    """Why a worker that gave this answer cannot send; empty when it can."""
-    if isinstance(answer, Exception):
-        return f"cannot use halo_notebook ({_why(answer)})"
-    return "" if answer == _version() else f"has halo_notebook {answer} and not {_version()}"
 
 
 def _why(error: Exception) -> str:
@@ -353,12 +350,12 @@ class ClusterSender:
             outcome.take(Outcome().to_dict())  # from here on it may arrive
             outcome.reply.retries = tries - 1
             revealed = token.reveal() if token is not None else None
-            await self._hand_out(outcome, worker, seal(client, revealed, config, request.body, tries))
+            await self._hand_out(outcome, worker, Sealed(client, revealed, config, request.body, tries))
             if not (outcome.user_refused and callable(request.user_token) and refused is None):
                 return
             refused = token  # once more with a fresh one, as each client does
 
-    async def _hand_out(self, outcome: Outcome, worker: _Worker, sealed: _Sealed) -> None:
+    async def _hand_out(self, outcome: Outcome, worker: _Worker, sealed: Sealed) -> None:
         """Have a worker send it, and wait for the outcome or for the worker's end."""
         call = asyncio.create_task(
             _run_on(self._cluster, [worker.address], send_turn, self._run, worker.token, uuid4().hex, sealed)

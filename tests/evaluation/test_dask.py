@@ -280,7 +280,7 @@ def test_secrets_show_nowhere(
 def test_a_sealed_turn_shows_nothing(agent: DemoAgent) -> None:
     """Not in a repr, in an error's arguments, or as bytes."""
     client = AsyncHaloClient("ab_live_confidential", base_url=agent.url)
-    sealed = cluster.seal(client, "a.b.confidential", "demo", {"message": "hello"}, 1)
+    sealed = cluster.Sealed(client, "a.b.confidential", "demo", {"message": "hello"}, 1)
     assert repr(sealed) == str(sealed) == "sealed"
     crossed = pickle.dumps(sealed)
     assert b"confidential" not in crossed and b"hello" not in crossed
@@ -358,7 +358,7 @@ def test_a_turn_is_sent_once_by_the_process_it_was_given_to(agent: DemoAgent, cl
     """Neither a second call with its ticket nor a call that meets another process sends it."""
 
     async def run() -> None:
-        sealed = cluster.seal(client.aio, None, "demo", {"message": "one"}, 1)
+        sealed = cluster.Sealed(client.aio, None, "demo", {"message": "one"}, 1)
         assert await cluster.open_sender("run", "0.0.9") is None
         token = await cluster.open_sender("run", halo_notebook.__version__)
         assert token and token == await cluster.open_sender("run", halo_notebook.__version__)

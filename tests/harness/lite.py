@@ -15,7 +15,7 @@ import secrets
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -26,7 +26,7 @@ import trustme
 
 from halo_notebook.client.transports.protocol import Outgoing, Transport, TransportError
 
-from .pages import BrowserPage, notebook_of
+from .pages import BrowserPage
 
 SITE = Path(__file__).parents[2] / "notebooks/lite/_site"
 OPEN = """
@@ -44,9 +44,8 @@ class Site:
     def __init__(self) -> None:
         if not (SITE / "jupyter-lite.json").exists():
             pytest.fail(f"{SITE} is not there: `make lite` makes it.", pytrace=False)
-        self._server = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(_Files, directory=str(SITE))
-        )
+        files = functools.partial(_Files, directory=str(SITE))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), files)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -63,20 +62,6 @@ class Site:
 class _Files(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
-        if self.path.partition("?")[0] != "/jupyter-lite.json":
-            super().do_GET()
-            return
-        settings = json.loads((SITE / "jupyter-lite.json").read_text())
-        # The harness's script in the page needs it.
-        settings["jupyter-config-data"]["exposeAppInBrowser"] = True
-        body = json.dumps(settings).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002  # the base's name
         pass
 
@@ -88,16 +73,19 @@ class LitePage(BrowserPage):
         self.site = site
         super().__init__()
         self.refuse_strangers()
+        # The harness's script in the page needs the application.
+        settings = json.loads((SITE / "jupyter-lite.json").read_text())
+        settings["jupyter-config-data"]["exposeAppInBrowser"] = True
+        self.page.route(f"{site.url}/jupyter-lite.json*", lambda route: route.fulfill(json=settings))
 
-    def open_notebook(self, notebook: Sequence[str] | dict[str, Any], timeout: float = 90) -> None:
-        """Open a notebook, given as its cells or its JSON, and wait until Python has started."""
-        content = notebook if isinstance(notebook, dict) else notebook_of(notebook)
+    def open_notebook(self, content: dict[str, Any]) -> None:
+        """Open a notebook, given as its JSON, and wait until Python has started."""
         content["metadata"] = {"kernelspec": {"name": "python", "display_name": "Python (Pyodide)"}}
         self.page.goto(f"{self.site.url}/lab/index.html?reset")
         self.page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
         self.page.evaluate("() => window.jupyterapp.restored.then(() => null)")
         self.page.evaluate(OPEN, [f"{secrets.token_hex(4)}.ipynb", content])
-        self.wait_until("harness.ready()", "Python to start", timeout)
+        self.wait_until("harness.ready()", "Python to start", 90)
 
     def run_cells(self, *indices: int, timeout: float = 60) -> None:
         """Run these cells, one after the other, and wait for the end of the last."""
@@ -178,10 +166,8 @@ class Secure:
         """Pass bytes on to hypercorn, which can break a stream of HTTP/2, but not the connection."""
         inner_reader, inner_writer = await asyncio.open_unix_connection(self._inner)
         self._connections |= {writer, inner_writer}
-        pumps = [
-            asyncio.ensure_future(_pump(reader, inner_writer)),
-            asyncio.ensure_future(_pump(inner_reader, writer)),
-        ]
+        pairs = ((reader, inner_writer), (inner_reader, writer))
+        pumps = [asyncio.ensure_future(_pump(*pair)) for pair in pairs]
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         for each in (writer, inner_writer):
             each.transport.abort()
