@@ -106,9 +106,8 @@ def read_cases(source: CaseSource) -> list[Case]:
     elif isinstance(source, Iterable):
         items = source
     else:
-        raise InvalidRequest(
-            f"The cases are {type(source).__name__}. Nothing was sent; give a list or a file."
-        )
+        what = type(source).__name__
+        raise InvalidRequest(f"The cases are {what}. Nothing was sent; give a list or a file.")
     cases: dict[str, Case] = {}
     for number, item in enumerate(items, 1):
         case = _case(item, number)
@@ -147,21 +146,19 @@ def _from_file(path: Path) -> Iterator[Any]:
             try:
                 yield json.loads(line)
             except ValueError:
-                raise InvalidRequest(
-                    f"Line {number} of {path.name!r} is not JSON. Nothing was sent; fix that line."
-                ) from None
+                what = f"Line {number} of {path.name!r}"
+                raise InvalidRequest(f"{what} is not JSON. Nothing was sent; fix that line.") from None
 
 
 def _from_rows(rows: Any) -> Iterator[dict[str, Any]]:
     """The rows of a table as dicts of what their cells hold."""
     for row in rows:
         given = {str(name): value for name, value in row.items() if value is not None}
-        turns, tags = given.get("turns"), given.get("tags")
-        if isinstance(turns, str):
+        if isinstance(given.get("turns"), str):
             with contextlib.suppress(ValueError):
-                given["turns"] = json.loads(turns)
-        if isinstance(tags, str):
-            given["tags"] = [tag.strip() for tag in tags.split(";") if tag.strip()]
+                given["turns"] = json.loads(given["turns"])
+        if isinstance(given.get("tags"), str):
+            given["tags"] = [tag.strip() for tag in given["tags"].split(";") if tag.strip()]
         yield given
 
 
@@ -209,9 +206,8 @@ def _turn(turn: Any, name: str) -> CaseTurn:
         return turn
     given = {"message": turn} if isinstance(turn, str) else dict(turn) if isinstance(turn, Mapping) else {}
     if "session_id" in given:
-        raise InvalidRequest(
-            f"{name}: a case has a session of its own. Nothing was sent; leave session_id out."
-        )
+        own = "a case has a session of its own"
+        raise InvalidRequest(f"{name}: {own}. Nothing was sent; leave session_id out.")
     _check_keys(given, ("message", "expect", *_FIELDS), name)
     message, expect = given.pop("message", None), given.pop("expect", None)
     try:

@@ -117,15 +117,9 @@ class TimeComparison:
 def pass_rate(passes: Mapping[Any, Sequence[bool | None]]) -> Interval:
     """The share of passes with its 95 % interval: the mean over cases of each case's own share.
 
-    One run per case gives Wilson's interval. With repeats it is Wilson's interval on an effective number
-    of cases, between the number of cases (all repeats alike) and the number of runs (repeats that have
-    nothing in common).
-
-    Args:
-        passes: each case's runs: True, False, or None for one without a result.
-
-    Raises:
-        ValueError: when a value is not finite.
+    `passes` has each case's runs: True, False, or None without a result. One run per case gives Wilson's
+    interval. With repeats it is Wilson's on an effective number of cases, between the number of cases (all
+    repeats alike) and the number of runs (repeats that have nothing in common).
 
     >>> str(pass_rate({"a": [True, True], "b": [True, False], "c": [False, None]}))
     '50% [13–87%], 3 cases, 1 run missing'
@@ -172,16 +166,10 @@ def compare_passes(
 
     One result per case on both sides gives the exact McNemar test, with Bonett and Price's 95 % limits
     (2012). With repeats it is a sign-flip permutation test on the differences of the case means, with a
-    t-interval. Both limits allow for one more case in either direction; those with repeats cover 97.8 %
-    on average, and 92 % at worst. Limits and p-value come from different methods and may disagree at the
-    edge.
+    t-interval. Limits and p-value come from different methods and may disagree at the edge.
 
     The note says when there are ``too few cases`` (fewer than 6: p < 0.05 is impossible) or ``few cases``
     (fewer than 15), when fewer than 6 cases differ, and what was left out.
-
-    Args:
-        a: the first configuration's runs of each case: True, False, or None without a result.
-        b: the second one's.
 
     >>> str(compare_passes({1: [True], 2: [False]}, {1: [True], 2: [True]}))
     '+50 points [-56 to +100], p = 1, 2 cases (too few cases)'
@@ -212,15 +200,10 @@ def compare_passes(
 def compare_times(
     a: Mapping[Any, Sequence[float | None]], b: Mapping[Any, Sequence[float | None]]
 ) -> TimeComparison:
-    """By how many seconds `b` is slower than `a`: at the median and at the 95th percentile.
+    """By how many seconds `b` is slower than `a`: at the median and at the 95th percentile of all runs.
 
-    The quantiles are those of all runs of the cases that both have a result for. The limits are a
-    percentile bootstrap that draws whole cases. There are no limits for fewer than 6 cases, and no p95
-    for fewer than 40, where it is no more than the slowest case or two.
-
-    Args:
-        a: the first configuration's times of each case in seconds, None for a run without one.
-        b: the second one's.
+    Each has a case's times in seconds, None for a run without one. The limits are a percentile bootstrap that
+    draws whole cases. There are none for fewer than 6 cases, and no p95 for fewer than 40.
     """
     import numpy as np
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 Judge: TypeAlias = "Callable[[Reply, JSON], Verdict | Awaitable[Verdict]]"
 Checks: TypeAlias = "Sequence[Check] | Mapping[str, Check] | Check"
 
+# The columns of tables, beside those of the checks.
 COLUMNS = (
     *("case", "config", "repeat", "turn", "tags", "status", "message", "text", "actions", "session_id"),
     *("agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries", "error"),
     *("cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
 )
-"""The columns of tables, beside those of the checks."""
 
 
 class NoVerdict(Score):
@@ -35,11 +35,7 @@ class NoVerdict(Score):
 
 
 def named_checks(checks: Checks) -> dict[str, Judge]:
-    """The checks by their names, each as a function of a reply and what is expected of it.
-
-    Raises:
-        InvalidRequest: when one is not a function, or two have the same name.
-    """
+    """The checks by their names, see `judge_of`. Raises `InvalidRequest` for no function and a name twice."""
     if isinstance(checks, Mapping):
         named = {str(name): check for name, check in checks.items()}
     else:
@@ -100,11 +96,7 @@ async def ajudged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> di
 
 
 def as_score(verdict: Any) -> Score:
-    """What a check returned, as a `Score`.
-
-    Raises:
-        TypeError: when a check may not return it.
-    """
+    """What a check returned, as a `Score`. Raises `TypeError` when a check may not return it."""
     match verdict:
         case Score():
             return verdict

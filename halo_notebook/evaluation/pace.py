@@ -7,11 +7,7 @@ import time
 
 
 class Pace:
-    """When the next message may leave.
-
-    Args:
-        per_minute: how many messages may leave; None for no limit.
-    """
+    """When the next message may leave: `per_minute`, at most; None for no limit."""
 
     def __init__(self, per_minute: float | None) -> None:
         self.gap_s = self._least_s = 60 / per_minute if per_minute else 0.0
@@ -31,12 +27,10 @@ class Pace:
                 return
 
     def slow_down(self, wait_s: float, sent_at: float) -> None:
-        """The server refuses more: all conversations wait, then continue at half the pace.
+        """The server refuses more: all conversations wait for `wait_s`, then continue at half the pace.
 
-        Args:
-            wait_s: for how long.
-            sent_at: when the refused message left, on `time.perf_counter`. Messages that were on their way
-                together are refused together, which halves the pace only once.
+        Messages that were on their way together are refused together, which halves it only once: `sent_at`
+        is when the refused one left, on `time.perf_counter`.
         """
         now = time.perf_counter()
         self._paused_until = max(self._paused_until, now + wait_s)

@@ -103,18 +103,12 @@ def _target(name: str, config: Config) -> tuple[AsyncHaloClient, dict[str, Any]]
 
 
 def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:
-    """The state as the file knows it, and the file to continue in.
-
-    Raises:
-        InvalidRequest: when the file holds something and `resume` is False.
-        UsageError: when the file cannot be used.
-    """
+    """The state as the file knows it, and the file to continue in; raises as `evaluate` does."""
     folder = tempfile.mkdtemp(prefix="halo-evaluation-") if path is None else None
     file = Path(folder, "evaluation.jsonl") if folder else Path(cast("str | Path", path)).expanduser()
     if resume not in (True, False, "interrupted"):
-        raise InvalidRequest(
-            f"resume must be True, False or 'interrupted', not {resume!r}. Nothing was sent."
-        )
+        wanted = "True, False or 'interrupted'"
+        raise InvalidRequest(f"resume must be {wanted}, not {resume!r}. Nothing was sent.")
     journal = Journal(file)
     try:
         if not resume and file.stat().st_size:

@@ -60,10 +60,9 @@ class Outcome:
 
 
 class LocalSender:
-    """Sends from this process, on the running loop. `dask.ClusterSender` has the same methods.
+    """Sends from this process, on the running loop, with copies of the configurations' clients.
 
-    Args:
-        clients: by the names of their configurations; they are copied.
+    `dask.ClusterSender` has the same methods.
     """
 
     def __init__(self, clients: Mapping[str, AsyncHaloClient]) -> None:

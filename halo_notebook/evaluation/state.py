@@ -1,15 +1,14 @@
 """What has become of each turn of an evaluation: its figures in memory, its reply in the file.
 
 - A line changes the state in the same way when it is written and when it is read again later.
-- No text is held in memory: a turn knows the position of its line in the file.
-- A turn that failed, was interrupted or was never sent stays in every count.
+- A turn holds no text, but the position of its line in the file. Whatever became of it, it is in every count.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -58,7 +57,7 @@ class RunState:
     def __init__(
         self,
         path: Path,
-        conversations: Sequence[Conversation],
+        conversations: Iterable[Conversation],
         checks: Mapping[str, Judge],
         sources: Mapping[str, str],
     ) -> None:
@@ -153,8 +152,7 @@ class RunState:
         found = []
         for conversation in self.conversations.values():
             status, number = self.first_incomplete(conversation)
-            starts = status in (NOT_RUN, FAILED) and number == 0
-            if starts or (interrupted and status != COMPLETE):
+            if (status in (NOT_RUN, FAILED) and number == 0) or (interrupted and status != COMPLETE):
                 found.append(conversation)
         return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..display.text import one_line
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     from .state import RunState
 
 ALL_TAGS = "(all)"
-BUSY = 0.2
-"""The share of the agent's times that this process may add to them before a note says so."""
-TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}
-"""The times, and what they are called."""
+BUSY = 0.2  # the share of the agent's times that this process may add to them before a note says so
+TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}  # the times, and what they are called
 
 
 # --- Rows: case × configuration × repeat × turn, sent or not -----------------------------
@@ -137,11 +136,9 @@ def times_by_case(state: RunState, name: str, tag: str | None = None) -> dict[st
     """See `Evaluation.times`."""
     result: dict[str, dict[str, list[float]]] = {config: {} for config in state.sources}
     for conversation in state.tagged(tag):
+        values = [getattr(turn, name) for turn in state.turns(conversation) if turn.status == COMPLETE]
         held = result[conversation.config].setdefault(conversation.case.id, [])
-        for turn in state.turns(conversation):
-            value: float | None = getattr(turn, name)
-            if turn.status == COMPLETE and value is not None:
-                held.append(value)
+        held += [value for value in values if value is not None]
     return result
 
 
@@ -169,12 +166,11 @@ def _summary_row(state: RunState, config: str, tag: str | None) -> dict[str, Any
         "turns": counts.total(),
         **{status: counts[status] for status in (COMPLETE, FAILED, INTERRUPTED)},
         "not asked": counts[SKIPPED] + counts[NOT_RUN],
+        **{check: pass_rate(passes_by_case(state, check, tag)[config]) for check in state.checks},
     }
-    for check in state.checks:
-        row[check] = pass_rate(passes_by_case(state, check, tag)[config])
     for name in TIMES:
-        values = [value for times in times_by_case(state, name, tag)[config].values() for value in times]
-        row[f"{name} p50"], row[f"{name} p95"] = quantiles(values)
+        values = chain.from_iterable(times_by_case(state, name, tag)[config].values())
+        row[f"{name} p50"], row[f"{name} p95"] = quantiles(list(values))
     agents, source = ", ".join(sorted(_agents(state, conversations))), state.sources[config]
     row["agents"] = f"{agents} ({source})" if agents and source else agents
     return row

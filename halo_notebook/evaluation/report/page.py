@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -40,17 +41,17 @@ def write_page(state: RunState, path: Path) -> Path:
     """Write the page of an evaluation to `path`, all or nothing; returns it."""
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        try:
-            with unfinished.open("w", encoding="utf-8", errors="replace") as page:
-                _write(state, page)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with unfinished.open("w", encoding="utf-8", errors="replace") as page:
+            _write(state, page)
+        unfinished.replace(path)
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} could not be written ({error.strerror}). The evaluation is kept; choose "
             "another path."
         ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
     return path
 
 
@@ -83,12 +84,12 @@ def _conversation(state: RunState, conversation: Conversation, lines: list[dict[
     # What ended it says more than what failed before.
     cut = [reason for reason, row in zip(reasons, rows, strict=True) if reason and row["status"] != COMPLETE]
     reason = next(filter(None, [*cut, *reasons]), "")
-    about = [conversation.case.id, conversation.config, f"repeat {conversation.repeat}"]
+    about = f"{conversation.case.id} · {conversation.config} · repeat {conversation.repeat}"
     judged = any(row[name] is not None for row in rows for name in state.checks)
     verdict = "✓" if judged else "–"
     if reason:
         verdict = f'<span class="bad">✗ {escape(one_line(reason, 200))}</span>'
-    title = f"{escape(one_line(' · '.join(about)))} {verdict}"
+    title = f"{escape(one_line(about))} {verdict}"
     parts = []
     for row, line in zip(rows, lines, strict=True):
         if line is None:

@@ -11,18 +11,13 @@ from ..tables import TIMES, summary_frame, times_by_case
 if TYPE_CHECKING:
     from ..state import RunState
 
-MAX_POINTS = 5_000
-"""A plot draws at most this many times of each kind, evenly chosen."""
+MAX_POINTS = 5_000  # a plot draws at most this many times of each kind, evenly chosen
+# Colour-blind readers can tell them apart (Okabe and Ito's).
 _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
-"""Colour-blind readers can tell them apart (Okabe and Ito's)."""
 
 
 class Plot:
-    """A picture of an evaluation; a cell shows it.
-
-    Attributes:
-        chart: the Altair chart, which can be changed and saved like any other.
-    """
+    """A picture of an evaluation; a cell shows it. Its `chart` is Altair's, and can be changed."""
 
     def __init__(self, chart: Any) -> None:
         self.chart = chart
@@ -100,7 +95,6 @@ def plot(state: RunState) -> Plot:
 
 def _spread(values: list[float]) -> list[float]:
     """At most `MAX_POINTS` of the values, evenly chosen over their range, so that a plot stays light."""
-    if len(values) <= MAX_POINTS:
-        return values
+    step = max(1.0, (len(values) - 1) / (MAX_POINTS - 1))
     ordered = sorted(values)
-    return [ordered[round(at * (len(ordered) - 1) / (MAX_POINTS - 1))] for at in range(MAX_POINTS)]
+    return [ordered[round(at * step)] for at in range(min(len(values), MAX_POINTS))]
