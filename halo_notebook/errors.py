@@ -39,7 +39,7 @@ class HaloError(Exception):
 
     Attributes:
         reply: the part of the reply that was received, or None when there was none.
-        arrived: whether the message arrived: ``no``, ``refused`` (the server did not take it) or ``maybe``.
+        arrived: whether the message arrived, see the module.
         again_s: seconds after which the same message may be sent again; None when it may not.
     """
 

@@ -126,13 +126,9 @@ class StreamParser:
         self._dropping = False
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Event]:
-        """Take the next bytes of the stream and return the events they complete.
+        """Take the next bytes, cut anywhere, and return the events that they complete, in order.
 
-        Args:
-            data: any number of bytes, cut anywhere; none gives no events.
-
-        Returns:
-            The events in stream order. Never raises for what the bytes hold.
+        Never raises for what the bytes hold.
         """
         if isinstance(data, memoryview):  # whose `in` looks for numbers
             data = bytes(data)

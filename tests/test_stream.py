@@ -60,8 +60,8 @@ VECTORS: dict[str, tuple[bytes, list[Event]]] = {
     "ends after a tag": (SUMMARY, [MalformedRecord("", "truncated")]),
     "ends in a character": (b"a\xf0\x9f\x9b", [TextDelta("a�")]),
     "character cut by a record": (
-        b"\xe2\x82" + ACTION + b"1\x1e\xac",
-        [TextDelta("�"), Action(1), TextDelta("�")],
+        b"a\xe2\x82" + ACTION + b"1\x1e\xac",
+        [TextDelta("a�"), Action(1), TextDelta("�")],
     ),
     "character cut by a lone separator": (b"\xe2\x82\x1e\xac", [TextDelta("�\x1e�")]),
     "invalid bytes": (b"a\xffb\xc0\x80c", [TextDelta("a�b��c")]),

@@ -324,11 +324,7 @@ class AsyncReplyStream:
 
 
 class _WholeAnswer:
-    """Reads an answer that comes in one piece, with the methods of a `StreamParser`.
-
-    Attributes:
-        content: its JSON, once it is closed; None when it is not an object.
-    """
+    """Reads an answer in one piece, as a `StreamParser` does; `content` is its JSON object, or None."""
 
     def __init__(self) -> None:
         self.content: dict[str, JSON] | None = None

@@ -6,12 +6,15 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from halo_notebook import HaloClient
-from halo_notebook.demo import DemoAgent
+from halo_notebook import HaloClient, Reply, errors
+from halo_notebook.demo import DEMO_KEY, DemoAgent
+
+if TYPE_CHECKING:
+    from ..harness.faults import Fault
 
 KEY = "ab_live_" + "k3y" * 8
 SECRET = "ha_secret_" + "s3cret" * 4
@@ -41,6 +44,16 @@ def in_turn(*answers: httpx.Response | Exception) -> tuple[HaloClient, list[http
 def answering(*args: Any, **kwargs: Any) -> HaloClient:
     """A client that gets this `httpx.Response` for its request."""
     return in_turn(httpx.Response(*args, **kwargs))[0]
+
+
+def check(fault: Fault, reply: Reply, error: errors.HaloError | None) -> None:
+    """The error that the fault must give, in one line, and the text that is kept."""
+    assert type(error) is (fault.error or type(None)), error
+    line = str(error or "")
+    assert (reply.status, reply.error) == ("failed" if error else "complete", line)
+    assert "\n" not in line and len(line) < 400 and DEMO_KEY not in line
+    assert all(words in line for words in fault.words), line
+    assert fault.text in reply.text
 
 
 @contextmanager

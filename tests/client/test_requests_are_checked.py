@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import math
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import SafeUUID
 
 import numpy as np
 import pandas as pd
 import pytest
 from IPython.display import Image
 
-from halo_notebook import HaloClient, errors
+from halo_notebook import ActionEvent, HaloClient, errors
 from halo_notebook.client.request import MAX_MESSAGE_CHARS, context_entry, image_url
 
 from .clients import token
@@ -107,21 +106,11 @@ def test_a_dataframe_becomes_a_list_of_its_rows() -> None:
     assert context_entry("s", pd.Series([1, 2])) == {"label": "s", "value": [1, 2]}
 
 
-@dataclass
-class Plan:
-    name: str
-    seats: int
-
-
-class Size(Enum):
-    LARGE = "L"
-
-
 @pytest.mark.parametrize(
     ("value", "plain"),
     [
-        (Plan("pro", 3), {"name": "pro", "seats": 3}),
-        (Size.LARGE, "L"),
+        (ActionEvent([1], 0.5, 3), {"payload": [1], "at_s": 0.5, "offset": 3}),
+        (SafeUUID.safe, 0),
         (Decimal("1.10"), "1.10"),
         (date(2026, 1, 2), "2026-01-02"),
         (np.datetime64("2024-01-02T00:00:00.000000001"), "2024-01-02T00:00:00.000000001"),

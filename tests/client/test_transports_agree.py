@@ -20,6 +20,7 @@ from halo_notebook.client.transports.environment import proxy_for
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 
 from ..harness.faults import FAULTS, Fault
+from .clients import check
 
 Serve: TypeAlias = Callable[[socket.socket], object]
 
@@ -135,12 +136,7 @@ def test_each_fault_gives_the_same_error_over_every_transport(
     """The same error, the same text kept, sent once."""
     agent.faults.append(fault.name)
     reply, error = asked(agent.url, via)
-    if fault.error is None:
-        assert error is None and reply.status == "complete"
-    else:
-        assert type(error) is fault.error, error
-        assert all(words in str(error) for words in fault.words), error
-    assert fault.text in reply.text
+    check(fault, reply, error)
     assert len(agent.requests) == 1
 
 

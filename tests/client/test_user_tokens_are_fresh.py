@@ -50,24 +50,19 @@ def test_a_callable_is_called_when_there_is_no_token(
 
 
 def test_a_callable_is_called_once_after_a_403(strict_agent: DemoAgent) -> None:
-    """A refused token is replaced once; a second refusal is the error."""
+    """A refused token is replaced once, a second refusal is the error; sync code gets a coroutine's token."""
     wrong = sign_user_token("another secret", "u_1")
     tokens = iter([wrong, SIGNED, wrong, wrong])
-    assert client_of(strict_agent, lambda: next(tokens)).ask("Hello").status == "complete"
+
+    async def fresh() -> str:
+        await asyncio.sleep(0.01)
+        return next(tokens)
+
+    assert client_of(strict_agent, fresh).ask("Hello").status == "complete"
     assert len(strict_agent.requests) == 2
     with pytest.raises(errors.IdentityError):
         client_of(strict_agent, lambda: next(tokens)).ask("Hello")
     assert (len(strict_agent.requests), list(tokens)) == (4, [])
-
-
-def test_an_async_callable_works_from_sync_code(strict_agent: DemoAgent) -> None:
-    """A user's coroutine is awaited for a sync call."""
-
-    async def fresh() -> str:
-        await asyncio.sleep(0.01)
-        return SIGNED
-
-    assert client_of(strict_agent, fresh).ask("Hello").status == "complete"
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -103,37 +98,29 @@ def test_one_client_works_in_threads_with_loops_of_their_own(strict_agent: DemoA
     assert statuses == [["complete"] * 3] * 4
 
 
-def test_an_expired_token_is_not_sent(strict_agent: DemoAgent) -> None:
-    """A string cannot be made fresh, so the line asks for another."""
-    with pytest.raises(errors.ConfigError, match=r"has expired\. Nothing was sent"):
-        client_of(strict_agent, token(time.time() - 1)).ask("Hello")
-    assert not strict_agent.requests
+def raising(error: Exception) -> str:
+    raise error
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("source", "words"),
     [
-        (None, "returned NoneType"),
-        ("", "returned str"),
-        (token(1), "has expired"),
-        (ValueError("signed with " + SECRET), "raised ValueError"),
-        (StopIteration(), "raised StopIteration"),
-        (SECRET, "identity secret"),
+        (token(1), r"has expired\. Nothing was sent"),
+        (lambda: None, "returned NoneType"),
+        (lambda: "", "returned str"),
+        (lambda: token(1), "a token that has expired"),
+        (lambda: raising(ValueError("signed with " + SECRET)), "raised ValueError"),
+        (lambda: raising(StopIteration()), "raised StopIteration"),
+        (lambda: SECRET, "identity secret"),
     ],
-    ids=["none", "empty", "expired", "raises", "exhausted", "secret"],
+    ids=["expired string", "none", "empty", "expired", "raises", "exhausted", "secret"],
 )
-def test_a_callable_that_fails_is_named_without_its_secrets(
-    answer: Any, words: str, strict_agent: DemoAgent
+def test_a_source_that_gives_no_token_is_named_without_its_secrets(
+    source: Any, words: str, strict_agent: DemoAgent
 ) -> None:
-    """The line says what the callable did; nothing was sent."""
-
-    def fresh() -> Any:
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
+    """The line says what the callable did, or asks for a fresh string; nothing was sent."""
     with pytest.raises(errors.ConfigError, match=words) as caught:
-        client_of(strict_agent, fresh).ask("Hello")
+        client_of(strict_agent, source).ask("Hello")
     assert SECRET not in str(caught.value)
     assert not strict_agent.requests
 
