@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-    from .lab import LabPage
+    from .lab import Lab, LabPage
     from .pages import BrowserPage
 
 AGENT = """\
@@ -59,13 +60,7 @@ panel
 
 
 class PanelPage:
-    """One panel on a page.
-
-    Args:
-        browser: the page.
-        within: what the panel is in.
-        nth: which of the panels in there.
-    """
+    """A panel on the page `browser`: the `nth` of those in `within`."""
 
     def __init__(self, browser: BrowserPage, within: Locator | Page | None = None, nth: int = 0) -> None:
         self.browser = browser
@@ -135,15 +130,27 @@ class PanelPage:
 
     def copied(self, part: str) -> str:
         """The text on the clipboard, once it holds `part`."""
-        read = "navigator.clipboard.readText()"
-        self.until(lambda: part in self.page.evaluate(read), f"{part!r} on the clipboard")
-        text: str = self.page.evaluate(read)
-        return text
+
+        def clipboard() -> str:
+            return str(self.page.evaluate("navigator.clipboard.readText()"))
+
+        self.until(lambda: part in clipboard(), f"{part!r} on the clipboard")
+        return clipboard()
 
     def hidden_from_bottom(self) -> float:
         """How many pixels of the transcript are below what is in view."""
-        distance: float = self.log.evaluate("log => log.scrollHeight - log.clientHeight - log.scrollTop")
-        return distance
+        return float(self.log.evaluate("log => log.scrollHeight - log.clientHeight - log.scrollTop"))
+
+
+@contextmanager
+def page_of(server: Lab) -> Iterator[LabPage]:
+    """A page in which no script throws and no dialog comes up."""
+    from .lab import LabPage
+
+    with LabPage(server) as page:
+        page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield page
+        assert (page.page_errors, page.dialogs, page.browser_dialogs) == ([], [], [])
 
 
 def opened(lab: LabPage, *cells: str) -> PanelPage:

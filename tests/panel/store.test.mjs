@@ -14,24 +14,29 @@ const live = (number, more = {}) => turn(number, { status: "streaming", state: "
 const frame = (seq, more = {}) => ({ kind: "frame", epoch: 1, seq, key: "t1", keep: 0, open: "", items: [], waiting: [], state: "streaming", ...more });
 const snapshot = (more = {}) => ({ kind: "snapshot", epoch: 1, seq: 1, session: "docs", sessions: [], turns: [], queue: [], live: null, ...more });
 
-let store, sent, saved, timers, said, hide, end;
+let store, sent, saved, timers, said, hide, ends;
 
 /** What the store has sent of one kind. */
 const asked = (kind) => sent.filter((one) => one.kind === kind);
 const view = { say: (text) => said.push(text), schedule() {}, showDraft() {} };
 const real = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout };
 
-function model(state = {}, kernel = undefined) {
-  const handlers = new Map();
-  return {
-    handlers,
+/** A store that has started, with a saved state and a kernel to watch; its end is the test's. */
+function started(state = {}, kernel = undefined) {
+  const one = new Store();
+  ends.push(one.start({
     widget_manager: { kernel },
-    on: (name, handler) => handlers.set(name, handler),
+    on() {},
     get: (name) => state[name],
     set: (name, value) => saved.push(value),
     send: (content) => sent.push(content),
-  };
+  }));
+  return one;
 }
+
+const begin = (more) => store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1, more) });
+/** Answer the first request of one kind. */
+const answer = (kind, more) => store.receive({ kind: "answer", cid: asked(kind)[0].cid, ...more });
 
 /** Run the timers that were set for at most so many milliseconds. */
 function wait(milliseconds) {
@@ -43,41 +48,34 @@ function wait(milliseconds) {
 }
 
 beforeEach(() => {
-  [sent, saved, said, timers] = [[], [], [], new Map()];
+  [sent, saved, said, ends, timers] = [[], [], [], [], new Map()];
   globalThis.setTimeout = (call, after) => {
     const id = timers.size + 1_000 * sent.length + Math.random();
     timers.set(id, { call, after });
     return id;
   };
   globalThis.clearTimeout = (id) => timers.delete(id);
-  store = new Store();
-  end = store.start(model());
+  store = started();
   hide = store.show(view);
   store.receive(snapshot());
 });
 
 afterEach(() => {
-  end();
+  for (const end of ends) end();
   Object.assign(globalThis, real);
 });
 
-test("a page that starts asks for the whole, and says that it shows the panel", () => {
+test("a page that starts asks for the whole, and says from its first view to its last that it shows the panel", () => {
   assert.equal(asked("sync").length, 1);
-  assert.equal(asked("views")[0].count, 1);
+  store.show({ ...view })();
+  assert.deepEqual(asked("views").map((one) => one.count), [1]);
   store.receive({ kind: "views" });
-  assert.deepEqual(asked("views").map((one) => one.count), [1, 1]);
-});
-
-test("the kernel is told when the last view closes, not for any other", () => {
-  const hideOther = store.show({ ...view });
-  hideOther();
-  assert.equal(asked("views").length, 1);
   hide();
-  assert.deepEqual(asked("views").map((one) => one.count), [1, 0]);
+  assert.deepEqual(asked("views").map((one) => one.count), [1, 1, 0]);
 });
 
 test("a reply grows by what is new", () => {
-  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  begin();
   store.receive(frame(3, { open: "<p>Hel</p>" }));
   store.receive(frame(4, { keep: 6, open: "lo</p>" }));
   assert.equal(store.live.open, "<p>Hello</p>");
@@ -87,7 +85,7 @@ test("a reply grows by what is new", () => {
 });
 
 test("an action that waits stands once, in its place when its block ends", () => {
-  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  begin();
   store.receive(frame(3, { open: "<p>Hel</p>", waiting: [{ id: "a1" }, { id: "a2" }] }));
   assert.deepEqual(store.live.waiting, [{ id: "a1" }, { id: "a2" }]);
   store.receive(frame(4, { items: [{ html: "<p>Hello</p>" }, { waited: "a1" }, { action: { id: "a3" } }] }));
@@ -96,7 +94,7 @@ test("an action that waits stands once, in its place when its block ends", () =>
 });
 
 test("a message that does not follow the one before is dropped, and the whole is asked for once", () => {
-  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  begin();
   store.receive(frame(4, { open: "lost" }));
   store.receive(frame(5, { open: "too" }));
   assert.equal(store.live.open, "");
@@ -106,28 +104,19 @@ test("a message that does not follow the one before is dropped, and the whole is
   assert.equal(store.live.open, "<p>Of it</p>");
 });
 
-test("a frame of another conversation, or of no turn that is known, changes nothing", () => {
-  store.receive({ ...frame(2), epoch: 9 });
-  assert.equal(store.live, null);
-  assert.equal(asked("sync").length, 2);
-  store.receive(snapshot());
-  store.receive(frame(2, { key: "t7" }));
-  assert.equal(store.live, null);
-  assert.equal(asked("sync").length, 3);
-});
-
-test("a finished turn is taken although messages before it are lost", () => {
-  store.receive({ kind: "turn", epoch: 1, seq: 9, turn: turn(1) });
-  assert.equal(store.turns[0].text, "answer 1");
-  assert.equal(asked("sync").length, 2);
-});
-
-test("a sign of life shows that a message is missing", () => {
-  store.receive({ kind: "beat", epoch: 1, seq: 1, state: "x" });
-  assert.equal(asked("sync").length, 1);
-  store.receive({ kind: "beat", epoch: 1, seq: 2, state: "x" });
-  assert.equal(asked("sync").length, 2);
-});
+for (const [what, message, changes] of [
+  ["a frame of another conversation", { ...frame(2), epoch: 9 }, false],
+  ["a frame of no turn that is known", frame(2, { key: "t7" }), false],
+  ["a sign of life after a message that did not come", { kind: "beat", epoch: 1, seq: 2, state: "x" }, false],
+  ["a finished turn after messages that did not come", { kind: "turn", epoch: 1, seq: 9, turn: turn(1) }, true],
+]) {
+  test(`the whole is asked for after ${what}; only a whole turn is taken`, () => {
+    store.receive({ kind: "beat", epoch: 1, seq: 1, state: "x" });
+    assert.equal(asked("sync").length, 1);
+    store.receive(message);
+    assert.deepEqual([store.live, store.turns, asked("sync").length], [null, changes ? [turn(1)] : [], 2]);
+  });
+}
 
 test("the whole is asked for less and less often while no answer comes", () => {
   store.sync();
@@ -142,7 +131,7 @@ test("the whole is asked for less and less often while no answer comes", () => {
 test("older turns that were asked for stay when the whole comes again", () => {
   store.receive(snapshot({ turns: [turn(3)], earlier: 2 }));
   store.showEarlier(() => {});
-  store.receive({ kind: "answer", cid: asked("earlier")[0].cid, turns: [turn(2)], earlier: 1 });
+  answer("earlier", { turns: [turn(2)], earlier: 1 });
   store.receive(snapshot({ turns: [turn(3), turn(4)], earlier: 2 }));
   assert.deepEqual([store.turns.map((one) => one.number), store.earlier], [[2, 3, 4], 1]);
 });
@@ -153,13 +142,13 @@ test("what is typed is in view until the kernel shows it", () => {
   assert.deepEqual([text, stateOf(store)], ["hello", ["live", "sending"]]);
   store.receive({ kind: "answer", cid });
   assert.equal(store.pending.length, 1);
-  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1, { cid }) });
+  begin({ cid });
   assert.deepEqual([store.pending, stateOf(store)], [[], ["live", "streaming"]]);
 });
 
 test("a message that was refused is kept as not sent, and goes out again under another id", () => {
   store.send("hello");
-  store.receive({ kind: "answer", cid: asked("send")[0].cid, error: "too long" });
+  answer("send", { error: "too long" });
   assert.deepEqual(stateOf(store), ["failed", "not sent"]);
   assert.equal(store.notices.at(-1).text, "too long");
   store.sendAgain(store.pending[0]);
@@ -177,7 +166,7 @@ test("a message without an answer is sent again with its id, but never to anothe
 
 test("a message that another view took back is gone", () => {
   store.send("hello");
-  store.receive({ kind: "answer", cid: asked("send")[0].cid });
+  answer("send");
   store.receive(snapshot());
   assert.deepEqual(store.pending, []);
 });
@@ -187,12 +176,12 @@ test("a request without an answer for half a second means a busy kernel", () => 
   wait(500);
   assert.deepEqual(stateOf(store), ["busy", "kernel busy"]);
   assert.ok(store.isLate(asked("send")[0].cid));
-  store.receive({ kind: "answer", cid: asked("send")[0].cid });
+  answer("send");
   assert.deepEqual(stateOf(store), ["live", "sending"]);
 });
 
 test("stop is asked for once, and waits for the kernel", () => {
-  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  begin();
   store.stop();
   store.stop();
   assert.equal(asked("stop").length, 1);
@@ -205,7 +194,7 @@ test("a rating shows at once, and goes when the kernel refuses it", () => {
   store.receive(snapshot({ turns: [turn(1)] }));
   store.rate(store.turns[0], "up", "");
   assert.deepEqual(store.turns[0].rating, { value: "up", note: "" });
-  store.receive({ kind: "answer", cid: asked("rate")[0].cid, error: "no such turn" });
+  answer("rate", { error: "no such turn" });
   assert.equal(store.turns[0].rating, undefined);
 });
 
@@ -220,23 +209,17 @@ test("each session has a draft of its own", () => {
 });
 
 test("a draft from before the session was known goes to it", () => {
-  const early = new Store();
-  const stop = early.start(model());
+  const early = started();
   early.setDraft("typed early");
   early.receive(snapshot());
   assert.equal(early.draft(), "typed early");
-  stop();
 });
 
 test("when the kernel goes, nothing stays waiting, and the first reason is shown", () => {
   const handlers = {};
-  const kernel = {
-    status: "idle", connectionStatus: "connected",
-    statusChanged: { connect: (handler) => { handlers.status = handler; }, disconnect() {} },
-    connectionStatusChanged: { connect: (handler) => { handlers.connection = handler; }, disconnect() {} },
-  };
-  const watched = new Store();
-  const stop = watched.start(model({}, kernel));
+  const signal = (name) => ({ connect: (handler) => { handlers[name] = handler; }, disconnect() {} });
+  const kernel = { status: "idle", statusChanged: signal("status"), connectionStatusChanged: signal("connection") };
+  const watched = started({}, kernel);
   watched.receive(snapshot());
   watched.send("hello");
   kernel.connectionStatus = "connecting";
@@ -250,7 +233,6 @@ test("when the kernel goes, nothing stays waiting, and the first reason is shown
   assert.deepEqual(stateOf(watched), ["gone", "kernel gone"]);
   watched.receive(snapshot());
   assert.equal(watched.gone, "");
-  stop();
 });
 
 test("a closed panel stays closed", () => {
@@ -260,7 +242,7 @@ test("a closed panel stays closed", () => {
 });
 
 test("a finished reply is spoken once, a long one in part", () => {
-  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) });
+  begin();
   store.receive({ kind: "turn", epoch: 1, seq: 3, turn: turn(1, { text: "long ".repeat(200), items: [{ action: {} }, { action: {} }] }) });
   assert.equal(said.length, 2);
   assert.match(said[1], /^long .* … the reply continues 2 actions$/);
@@ -273,8 +255,5 @@ test("the newest turns are kept with the widget, and how many there are before t
 });
 
 test("a saved conversation shows before the kernel answers", () => {
-  const reopened = new Store();
-  const stop = reopened.start(model({ _snapshot: snapshot({ turns: [turn(1)] }) }));
-  assert.equal(reopened.turns.length, 1);
-  stop();
+  assert.equal(started({ _snapshot: snapshot({ turns: [turn(1)] }) }).turns.length, 1);
 });

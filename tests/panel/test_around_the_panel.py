@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..harness.panel_page import AGENT, SHOW, PanelPage, opened, printed
+from ..harness.panel_page import AGENT, SHOW, PanelPage, opened, page_of, printed
 
 if TYPE_CHECKING:
     from ..harness.lab import Lab, LabPage
@@ -59,12 +59,9 @@ class TestNotebook:
     @classmethod
     def lab(cls, lab_server: Lab) -> Iterator[LabPage]:
         """A page of JupyterLab, with a panel and cells that show it again."""
-        from ..harness.lab import LabPage
-
-        with LabPage(lab_server) as page:
+        with page_of(lab_server) as page:
             opened(page, "display(panel)", "panel")
             yield page
-            assert (page.page_errors, page.dialogs, page.browser_dialogs) == ([], [], [])
 
     def test_enter_sends_and_shift_enter_makes_a_line(self, lab: LabPage) -> None:
         """And neither runs the notebook's cell, which would wipe the panel."""
@@ -163,12 +160,9 @@ class TestNotebook7(TestNotebook):
     @classmethod
     def lab(cls, notebook7_server: Lab) -> Iterator[LabPage]:
         """A page of Notebook 7."""
-        from ..harness.lab import LabPage
-
-        with LabPage(notebook7_server) as page:
+        with page_of(notebook7_server) as page:
             opened(page, "display(panel)", "panel")
             yield page
-            assert (page.page_errors, page.dialogs, page.browser_dialogs) == ([], [], [])
 
 
 def test_in_voila(voila: VoilaPage) -> None:

@@ -1,6 +1,6 @@
 """A person writes, reads, copies, rates, exports and switches sessions in a panel in JupyterLab.
 
-A page takes seconds to load, so the tests of a class share one and go through it in order, as its user would.
+A page takes seconds to load, so the tests share one. Only the first needs a panel without turns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..harness.panel_page import PanelPage, at_the_gate, let_go, opened, printed
+from ..harness.panel_page import PanelPage, at_the_gate, let_go, opened, page_of, printed
 
 if TYPE_CHECKING:
     from ..harness.lab import Lab, LabPage
@@ -37,13 +37,9 @@ magics.connection.demo, magics.connection.demo_wanted = agent, True
 
 @pytest.fixture(scope="class")
 def lab(lab_server: Lab) -> Iterator[LabPage]:
-    """One page, in which no script threw and no dialog came up."""
-    from ..harness.lab import LabPage
-
-    with LabPage(lab_server) as page:
-        page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    """One page for all tests."""
+    with page_of(lab_server) as page:
         yield page
-        assert (page.page_errors, page.dialogs, page.browser_dialogs) == ([], [], [])
 
 
 @pytest.fixture(scope="class")
@@ -64,6 +60,7 @@ class TestConversation:
 
     def test_an_input_method_is_not_cut_short(self, panel: PanelPage) -> None:
         """Enter that ends a composition sends nothing."""
+        before = panel.turns.count()
         panel.box.fill("にほん")
         for event in ({"isComposing": True}, {"keyCode": 229}):
             panel.box.evaluate(
@@ -72,19 +69,21 @@ class TestConversation:
                 event,
             )
         panel.page.wait_for_timeout(300)
-        assert panel.turns.count() == 1
+        assert panel.turns.count() == before
         assert panel.box.input_value() == "にほん"
+        panel.box.fill("")
 
     def test_up_recalls_what_was_sent(self, panel: PanelPage) -> None:
         """From the newest on, and Down comes back to the draft."""
+        panel.ask("older")
         panel.ask("line one\nline two", "You said: line one")
         for key, text in (
-            ("ArrowUp", "line one\nline two"),
-            ("ArrowUp", "Hello there"),
-            ("ArrowDown", "line one\nline two"),
-            ("ArrowDown", ""),
+            ("Up", "line one\nline two"),
+            ("Up", "older"),
+            ("Down", "line one\nline two"),
+            ("Down", ""),
         ):
-            panel.box.press(key)
+            panel.box.press(f"Arrow{key}")
             assert panel.box.input_value() == text
 
     def test_a_long_message_is_refused_before_it_is_sent(self, panel: PanelPage) -> None:
@@ -105,18 +104,19 @@ class TestConversation:
         panel.wait_for_state("streaming")
         assert "second" not in reply.inner_text()
         lab.screenshot("panel-streaming", cell=1)
-        height = panel.box.bounding_box()["height"]  # type: ignore[index]
+        height = panel.box.evaluate("box => box.offsetHeight")
         draft = "\n".join(f"draft {number}" for number in range(5))
         panel.box.fill(draft)
-        assert panel.box.bounding_box()["height"] > 2 * height  # type: ignore[index]
+        assert panel.box.evaluate("box => box.offsetHeight") > 2 * height
         let_go(lab)
         panel.ended(turn, "The first half, and the second.")
         panel.wait_for_state("ready")
         assert panel.box.input_value() == draft
         assert panel.box.evaluate("box => box === document.activeElement")
         panel.box.fill("\n".join(["long"] * 60))
-        root = panel.root.bounding_box()
-        assert root and panel.box.bounding_box()["height"] < root["height"] / 2  # type: ignore[index]
+        assert panel.root.evaluate(
+            "root => root.querySelector('textarea').offsetHeight < root.offsetHeight / 2"
+        )
         panel.box.fill("")
 
     @pytest.mark.parametrize("how", ["Escape", "button"])
@@ -124,10 +124,7 @@ class TestConversation:
         """By Esc or by the button; the turn says that it was stopped."""
         turn = at_the_gate(panel, lab)
         panel.wait_for_state("streaming")
-        if how == "Escape":
-            panel.box.press("Escape")
-        else:
-            panel.button("Stop").last.click()
+        panel.box.press("Escape") if how == "Escape" else panel.button("Stop").last.click()
         panel.ended(turn, "The first half,")
         assert turn.get_by_text("stopped", exact=True).is_visible()
         panel.wait_for_state("stopped")
@@ -161,8 +158,8 @@ class TestConversation:
         panel.button("Copy reply", turn).click()
         assert panel.copied("Here").startswith("Here:\n\n```python\n")
 
-    def test_a_rating_is_kept_in_the_kernel(self, panel: PanelPage, lab: LabPage) -> None:
-        """Up or down, with a note; it is on the turn and in the export."""
+    def test_a_rating_is_kept_in_the_kernel_and_exported(self, panel: PanelPage, lab: LabPage) -> None:
+        """Up or down, with a note; it is on the turn and in the exports, which the browser downloads."""
         turn = panel.ask("rate me", "You said")
         turn.hover()
         panel.button("Good reply", turn).click()
@@ -173,16 +170,13 @@ class TestConversation:
         assert panel.button("Good reply", turn).get_attribute("aria-pressed") == "true"
         foot = turn.locator("footer").inner_text()
         assert re.search(r"\d\d:\d\d · agent_demo · first text \d\.\d\d s · total \d\.\d\d s", foot), foot
-
-    @pytest.mark.parametrize(("form", "name"), [("Markdown", "docs.md"), ("JSON", "docs.json")])
-    def test_the_conversation_is_exported(self, panel: PanelPage, form: str, name: str) -> None:
-        """By the browser's own download."""
-        panel.button("Export").click()
-        with panel.page.expect_download() as download:
-            panel.button(form).click()
-        assert download.value.suggested_filename == name
-        text = Path(download.value.path()).read_text()
-        assert "Short & good" in text and "You said: rate me" in text
+        for form, name in (("Markdown", "docs.md"), ("JSON", "docs.json")):
+            panel.button("Export").click()
+            with panel.page.expect_download() as download:
+                panel.button(form).click()
+            assert download.value.suggested_filename == name
+            text = Path(download.value.path()).read_text()
+            assert "Short & good" in text and "You said: rate me" in text
 
     def test_actions_stand_where_they_arrived(self, panel: PanelPage, lab: LabPage) -> None:
         """Between the paragraphs before and after them."""
@@ -196,7 +190,7 @@ class TestConversation:
 
     def test_a_tree_folds_and_copies(self, panel: PanelPage) -> None:
         """By pointer and by keyboard; numbers are exact, a path leads to its value, long strings open."""
-        card = panel.turns.last.locator(".halo-action").nth(0)
+        card = panel.ask("actions", "After.").locator(".halo-action").nth(0)
         tree = card.get_by_role("tree")
         ticket = tree.get_by_role("treeitem").filter(has_text="ticket").filter(has_text="keys").last
         assert tree.get_by_text("9223372036854775808").count() == 0
@@ -219,7 +213,7 @@ class TestConversation:
 
     def test_twenty_thousand_rows_stay_usable(self, panel: PanelPage, lab: LabPage) -> None:
         """Few rows are made at a time; the filter finds one among all of them."""
-        card = panel.turns.last.locator(".halo-action").nth(1)
+        card = panel.ask("actions", "After.").locator(".halo-action").nth(1)
         rows = card.get_by_role("treeitem")
         for label in ("20,000 items", "[0 … 999]", "[0 … 99]"):
             rows.filter(has_text=label).last.click()
@@ -278,6 +272,7 @@ class TestConversation:
 
     def test_sessions_can_be_switched(self, panel: PanelPage, lab: LabPage) -> None:
         """To another name and back; a new conversation keeps the old one beside it."""
+        panel.ask("first in docs")
         panel.box.fill("a draft for docs")
         panel.button(re.compile("^Session")).click()
         lab.screenshot("panel-sessions", cell=1)
@@ -288,7 +283,7 @@ class TestConversation:
         panel.ask("hello", "You said: hello")
         panel.button(re.compile("^Session: other")).click()
         panel.button(re.compile("^docs")).click()
-        panel.root.get_by_text("You said: break off").wait_for()
+        panel.root.get_by_text("You said: first in docs").wait_for()
         assert panel.box.input_value() == "a draft for docs"
         panel.box.fill("")
         panel.button(re.compile("^Session: docs")).click()
@@ -303,10 +298,11 @@ class TestConversation:
     def test_a_cells_turn_shows_here(self, panel: PanelPage, lab: LabPage) -> None:
         """And the panel's own turn in the session that `%%halo` continues."""
         lab.run_cell(USE_AGENT)
+        turn = panel.turn(panel.turns.count() + 1)
         lab.run_cell(CELL_TURN)
-        panel.ended(panel.turn(1), "You said: from the cell")
+        panel.ended(turn, "You said: from the cell")
         panel.ask("from the panel", "You said: from the panel")
-        assert "['from the cell', 'from the panel']" in printed(lab, REQUESTS)
+        assert "'from the cell', 'from the panel']" in printed(lab, REQUESTS)
 
     def test_while_the_kernel_computes_the_panel_says_so(self, panel: PanelPage, lab: LabPage) -> None:
         """What was typed stays in view as queued, and goes out when the kernel is free.

@@ -16,7 +16,7 @@ from halo_notebook.panel.assets import STATIC, bundle, styles
 
 ROOT = Path(__file__).parents[2]
 MODULES = {
-    *("composer", "dom", "header", "json", "kernel", "panel"),
+    *("composer", "dom", "header", "json", "panel"),
     *("status", "store", "text", "transcript", "tree", "turn"),
 }
 # anywidget puts a widget's CSS into the page's head, where it applies to all of JupyterLab.

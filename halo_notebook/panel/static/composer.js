@@ -31,9 +31,9 @@ export class Composer {
     }, this.area, this.sendButton, this.stopButton);
     this.hint = element("span", { class: "halo-hint", text: "Enter sends · Shift+Enter adds a line" });
     this.goneText = element("span");
-    this.copyDraft = button("Copy draft", (event) => panel.copy(this.area.value, event.currentTarget), { icon: "copy", kind: "halo-text halo-framed", labelled: true });
+    this.copyDraft = panel.copyButton("Copy draft", () => this.area.value, { kind: "halo-text halo-framed", labelled: true });
     this.goneLine = element("div", { class: "halo-gone", role: "note", hidden: true }, this.goneText, this.copyDraft);
-    this.node = element("div", { class: "halo-composer" }, this.box, element("div", { class: "halo-under" }, this.hint, this.counter));
+    this.node = element("div", { class: "halo-composer" }, this.box, element("div", { class: "halo-under halo-quiet" }, this.hint, this.counter));
   }
 
   focus() {
@@ -128,9 +128,8 @@ export class Composer {
     setLabel(this.sendButton, running ? "Send after this turn" : "Send");
     if (hadFocus) this.focus();
     this.counter.classList.toggle("halo-too-long", tooLong);
-    setText(this.counter, length < COUNT_FROM ? "" : tooLong
-      ? `${count(length)} of ${count(MAX_CHARS)} characters: too long to send`
-      : `${count(length)} of ${count(MAX_CHARS)} characters`);
+    const counted = `${count(length)} of ${count(MAX_CHARS)} characters${tooLong ? ": too long to send" : ""}`;
+    setText(this.counter, length < COUNT_FROM ? "" : counted);
     this.hint.hidden = length >= COUNT_FROM || gone;
   }
 

@@ -62,60 +62,37 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Make `wanted` the children of `parent`, without moving those for which `stays` is true: moving would lose focus or scroll position. */
-export function arrange(parent, wanted, stays) {
-  let cursor = parent.firstChild;
-  for (const node of wanted) {
-    if (node !== cursor && node.parentNode === parent && stays(node)) {
-      while (cursor && cursor !== node && !stays(cursor)) {
-        const next = cursor.nextSibling;
-        cursor.remove();
-        cursor = next;
-      }
-    }
-    if (node === cursor) cursor = cursor.nextSibling;
-    else parent.insertBefore(node, cursor);
-  }
-  while (cursor) {
-    const next = cursor.nextSibling;
-    cursor.remove();
-    cursor = next;
-  }
+/** Make `wanted` the children of `parent`. Those that stay in order are not moved: moving would lose focus or scroll position. */
+export function arrange(parent, wanted) {
+  const known = new Set(wanted);
+  for (const node of [...parent.childNodes]) if (!known.has(node)) node.remove();
+  wanted.forEach((node, index) => {
+    const here = parent.childNodes[index] ?? null;
+    if (node !== here) parent.insertBefore(node, here);
+  });
 }
 
 /** Copy `text`; returns whether that worked. A page without a secure context has only the old command. */
-export async function copyText(text, root) {
+export async function copyText(text) {
   try {
-    if (navigator.clipboard?.writeText) {
-      await navigator.clipboard.writeText(text);
-      return true;
-    }
+    await navigator.clipboard.writeText(text);
+    return true;
   } catch {
     // The old command may still be allowed.
   }
-  const before = document.activeElement;
-  const area = element("textarea", { class: "halo-unseen", "aria-hidden": "true", tabindex: "-1" });
-  area.value = text;
-  // A notebook listens for copy events too.
-  area.addEventListener("copy", (event) => event.stopPropagation());
-  root.append(area);
-  area.select();
-  let copied = false;
-  try {
-    copied = document.execCommand("copy");
-  } catch {
-    // There is nothing left to try.
-  }
-  area.remove();
-  before?.focus?.({ preventScroll: true });
+  const put = (event) => {
+    event.clipboardData.setData("text/plain", text);
+    event.preventDefault();
+    event.stopImmediatePropagation(); // a notebook listens for copy events too
+  };
+  window.addEventListener("copy", put, true);
+  const copied = document.execCommand("copy");
+  window.removeEventListener("copy", put, true);
   return copied;
 }
 
 export function download({ name, mime, text }) {
-  const address = URL.createObjectURL(new Blob([text], { type: mime || "text/plain" }));
-  const link = element("a", { href: address, download: name || "conversation", hidden: true });
-  document.body.append(link);
-  link.click();
-  link.remove();
+  const address = URL.createObjectURL(new Blob([text], { type: mime }));
+  element("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }

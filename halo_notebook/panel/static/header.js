@@ -31,7 +31,7 @@ export class Header {
     this.agent = element("span", { class: "halo-agent halo-quiet", dir: "auto" });
     this.badge = element("span", { class: "halo-badge halo-source", dir: "auto" });
     this.stateText = element("span");
-    this.state = element("span", { class: "halo-state" }, element("span", { class: "halo-dot", "aria-hidden": "true" }), this.stateText);
+    this.state = element("span", { class: "halo-state halo-quiet" }, element("span", { class: "halo-dot", "aria-hidden": "true" }), this.stateText);
     this.stop = button("Stop", () => panel.store.stop(), { icon: "stop", kind: "halo-small halo-head-stop" });
     this.sessionName = element("span", { class: "halo-session-name", dir: "auto" });
     const session = menu("Session", [this.sessionName, icon("menu")], "halo-session", () => this.sessionItems());

@@ -128,22 +128,25 @@ class Panel {
     this.store.stop();
   }
 
+  /** Create a button that copies what `text` returns. */
+  copyButton(label, text, { icon: name = "copy", kind = "halo-small", ...props } = {}) {
+    return button(label, (event) => this.copy(text(), event.currentTarget), { icon: name, kind, ...props });
+  }
+
   async copy(text, target) {
-    const done = await copyText(text, this.root);
+    const done = await copyText(text);
     const said = done ? "Copied" : "Copying is not allowed here";
     this.say(said);
-    if (!target) return;
-    const before = target.getAttribute("aria-label");
-    const drawn = target.querySelector("svg")?.cloneNode(true);
-    if (target.dataset.copied || !drawn) return;
+    if (target.dataset.copied) return;
+    const label = target.getAttribute("aria-label");
+    const drawn = target.firstChild;
     target.dataset.copied = "true";
-    if (done) target.firstChild.replaceWith(icon("done"));
-    setLabel(target, said);
+    if (done) drawn.replaceWith(icon("done"));
+    if (label) setLabel(target, said);
     setTimeout(() => {
       delete target.dataset.copied;
       target.firstChild.replaceWith(drawn);
-      if (before) setLabel(target, before);
-      else for (const name of ["aria-label", "title"]) target.removeAttribute(name);
+      if (label) setLabel(target, label);
     }, 1_200);
   }
 

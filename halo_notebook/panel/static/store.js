@@ -1,6 +1,5 @@
 /* The store: the conversation as the kernel reports it, and the requests to the kernel. It does not use the DOM. */
 
-import { watchKernel } from "./kernel.js";
 import { GONE, spoken } from "./status.js";
 import { freshId } from "./text.js";
 
@@ -9,31 +8,32 @@ const SILENCE_MS = 6_000; // during a turn the kernel sends at least a beat ever
 const SYNC_AGAIN_MS = 5_000;
 const MAX_SAVED_TURNS = 30;
 
+// What JupyterLab's services report. Other pages see "starting" when one page restarts the kernel.
+const REASONS = { restarting: "restarted", autorestarting: "restarted", starting: "restarted", dead: "dead", terminating: "ended" };
+
 /** Whether the kernel refused a request, or went away without an answer. */
 export const refused = (answer) => Boolean(answer.error || answer.lost);
 
 export class Store {
-  constructor() {
-    this.views = new Set();
-    this.epoch = null;
-    this.seq = 0;
-    this.session = null;
-    this.sessions = [];
-    this.turns = [];
-    this.earlier = 0;
-    this.live = null;
-    this.queue = [];
-    this.agent = null;
-    this.source = "";
-    this.pending = []; // messages that the kernel has not yet shown
-    this.requests = new Map(); // cid -> { late, timer, done }
-    this.drafts = new Map(); // session -> text
-    this.notices = [];
-    this.gone = ""; // a key of GONE once the kernel is gone
-    this.connecting = false;
-    this.stopping = false;
-    this.syncTries = 0;
-  }
+  views = new Set();
+  epoch = null;
+  seq = 0;
+  session = null;
+  sessions = [];
+  turns = [];
+  earlier = 0;
+  live = null;
+  queue = [];
+  agent = null;
+  source = "";
+  pending = []; // messages that the kernel has not yet shown
+  requests = new Map(); // cid -> { late, timer, done }
+  drafts = new Map(); // session -> text
+  notices = [];
+  gone = ""; // a key of GONE once the kernel is gone
+  connecting = false;
+  stopping = false;
+  syncTries = 0;
 
   /** Start to listen; returns a function that ends it. It must be quick, since the kernel's messages wait for it. */
   start(model) {
@@ -46,12 +46,9 @@ export class Store {
     });
     for (const name of ["title", "height", "placeholder", "suggestions"]) model.on(`change:${name}`, () => this.changed());
     const saved = model.get("_snapshot");
-    if (saved?.session !== undefined && saved?.session !== null) this.replaceAll(saved);
+    if (saved?.epoch) this.replaceAll(saved);
     this.save(saved);
-    const unwatch = watchKernel(model.widget_manager?.kernel, {
-      lose: (reason) => this.lose(reason),
-      connecting: (lost) => this.connection(lost),
-    });
+    const unwatch = this.watch(model.widget_manager?.kernel);
     if (this.real?.comm_live === false) this.lose("none");
     this.sync();
     const watchdog = setInterval(() => {
@@ -102,6 +99,19 @@ export class Store {
 
   // -- the state of the kernel
 
+  /** Listen for restarts, ends and lost connections of the kernel; returns a function that ends it. */
+  watch(kernel) {
+    if (!kernel?.statusChanged) return () => {};
+    const status = () => Object.hasOwn(REASONS, kernel.status) && this.lose(REASONS[kernel.status]);
+    const connection = () => this.connection(kernel.connectionStatus !== "connected");
+    kernel.statusChanged.connect(status);
+    kernel.connectionStatusChanged.connect(connection);
+    return () => {
+      kernel.statusChanged.disconnect(status);
+      kernel.connectionStatusChanged.disconnect(connection);
+    };
+  }
+
   /** The connection to the kernel is lost, or is there again. */
   connection(lost) {
     if (lost === this.connecting) return;
@@ -111,11 +121,8 @@ export class Store {
   }
 
   lookAtComm() {
-    if (this.real?.comm_live === true) {
-      if (this.gone) this.sync({ now: true });
-      return;
-    }
-    if (this.real?.comm_live === false || this.real === undefined) this.lose("gone");
+    if (!this.real || this.real.comm_live === false) this.lose("gone");
+    else if (this.real.comm_live && this.gone) this.sync({ now: true });
   }
 
   lose(reason) {
@@ -166,8 +173,7 @@ export class Store {
 
   /** Ask for a snapshot, and again after a growing delay while none comes. */
   sync({ now = false } = {}) {
-    if (this.gone && !now) return;
-    if (this.syncing && !now) return;
+    if ((this.gone || this.syncing) && !now) return;
     clearTimeout(this.syncing);
     const wait = Math.min(SYNC_AGAIN_MS * 2 ** Math.max(0, this.syncTries - 1), 60_000);
     this.syncTries++;
@@ -357,15 +363,12 @@ export class Store {
     clearTimeout(this.syncing);
     this.syncing = null;
     this.syncTries = 0;
-    const unanswered = this.pending.filter((one) => one.state !== "taken" && one.state !== "unsent");
     this.replaceAll(message);
     for (const one of this.pending) {
-      if (one.session === null) one.session = this.session;
-      const elsewhere = one.session !== this.session;
-      if (!unanswered.includes(one)) continue;
-      // It was written for another conversation.
-      if (elsewhere) one.state = "unsent";
-      else this.post({ kind: "send", cid: one.cid, text: one.text });
+      one.session ??= this.session;
+      if (one.state !== "sending") continue;
+      if (one.session === this.session) this.post({ kind: "send", cid: one.cid, text: one.text });
+      else one.state = "unsent"; // it was written for another conversation
     }
     this.save();
   }
@@ -383,15 +386,10 @@ export class Store {
       this.drafts.delete("");
     }
     if (message.live?.key !== this.live?.key) this.stopping = false;
-    this.epoch = message.epoch;
-    this.seq = message.seq;
-    this.session = message.session;
-    this.sessions = message.sessions ?? [];
-    this.live = message.live ?? null;
-    this.agent = message.agent ?? null;
-    this.source = message.source ?? "";
+    const { epoch, seq, session, sessions = [], live = null, agent = null, source = "" } = message;
+    Object.assign(this, { epoch, seq, session, sessions, live, agent, source });
     this.takeQueue(message.queue ?? []);
-    for (const turn of this.live ? [...turns, this.live] : turns) this.arrived(turn.cid);
+    for (const turn of [...turns, live ?? {}]) this.arrived(turn.cid);
     // A message that was taken and is not in the snapshot was taken back in another view.
     this.pending = this.pending.filter((one) => one.state !== "taken");
   }
@@ -399,10 +397,9 @@ export class Store {
   /** Keep the newest turns in the widget's state, which may be saved with the notebook. */
   save(snapshot = null) {
     const turns = this.turns.slice(-MAX_SAVED_TURNS);
-    const kept = snapshot ?? {
-      epoch: this.epoch, seq: this.seq, session: this.session, sessions: this.sessions, turns,
-      earlier: this.earlier + this.turns.length - turns.length, live: null, queue: [], agent: this.agent, source: this.source,
-    };
+    const { epoch, seq, session, sessions, agent, source } = this;
+    const earlier = this.earlier + this.turns.length - turns.length;
+    const kept = snapshot ?? { epoch, seq, session, sessions, turns, earlier, live: null, queue: [], agent, source };
     this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
   }
 

@@ -2,11 +2,9 @@
 
 export const COUNT_FROM = 9_000;
 
-/** An id for a request. A page loaded over plain http has no `crypto.randomUUID`. */
+/** An id for a request. `crypto.randomUUID` does not exist in a page that was loaded over plain http. */
 export function freshId() {
-  if (globalThis.crypto?.randomUUID) return crypto.randomUUID();
-  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 export const count = (number) => number.toLocaleString("en");
@@ -15,7 +13,6 @@ export const seconds = (value) => `${value < 10 ? value.toFixed(value < 1 ? 2 : 
 
 export function clock(iso) {
   const when = new Date(iso);
-  if (Number.isNaN(when.getTime())) return { short: "", full: "" };
   return { short: when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }), full: when.toLocaleString() };
 }
 

@@ -7,14 +7,12 @@ import { TurnView, Waiting } from "./turn.js";
 
 const NEAR_BOTTOM_PX = 40;
 const KEPT_IN_LAYOUT = 4; // the last turns; the browser lays out older ones only when they come into view
-const FILL_AT_ONCE = 20; // turns filled at once when there are many; the rest follow in short slices
 
 export class Transcript {
   /** `panel` provides the store, the model, the composer and `sendText`. */
   constructor(panel) {
     this.panel = panel;
     this.items = new Map();
-    this.unfilled = [];
     this.following = true; // whether the end stays in view
     this.fresh = false; // whether there is something new below
     this.holding = false;
@@ -34,7 +32,6 @@ export class Transcript {
   }
 
   destroy() {
-    clearTimeout(this.filling);
     this.sizes.disconnect();
     this.widths.disconnect();
   }
@@ -138,17 +135,13 @@ export class Transcript {
     const { store } = this.panel;
     const gone = store.gone;
     const wanted = [];
-    const made = [];
     const known = new Set();
     const want = (key, make, data, flags) => {
       known.add(key);
-      let item = this.items.get(key);
-      if (!item) {
-        this.items.set(key, (item = make()));
-        made.push(item);
-      }
+      const item = this.items.get(key) ?? make();
+      this.items.set(key, item);
+      item.update(data, flags);
       wanted.push(item.node);
-      item.next = [data, flags];
     };
     const turns = store.live ? [...store.turns, store.live] : store.turns;
     turns.forEach((turn, index) => {
@@ -164,8 +157,7 @@ export class Transcript {
       want(`pending|${message.cid}`, () => new Waiting(this.panel, (one, say) => this.tellPending(one, say)), message, { gone });
     }
     for (const key of this.items.keys()) if (!known.has(key)) this.items.delete(key);
-    this.fill(made);
-    arrange(this.turns, wanted, (node) => node.contains(document.activeElement));
+    arrange(this.turns, wanted);
     this.earlier.hidden = !store.earlier;
     setText(this.earlier.firstChild, `Show earlier turns (${count(store.earlier)})`);
     this.earlier.disabled = Boolean(gone);
@@ -194,28 +186,6 @@ export class Transcript {
     say("not sent",
       button("Send", () => store.sendAgain(message), { kind: "halo-text" }),
       button("Edit", () => composer.takeBack(message.text) && store.forget(message), { kind: "halo-text" }));
-  }
-
-  /** Update all items. Of many new ones only the last are filled now, the others later, newest first. */
-  fill(made) {
-    const late = new Set(this.unfilled);
-    if (made.length > FILL_AT_ONCE) for (const item of made.slice(0, -FILL_AT_ONCE)) late.add(item);
-    this.unfilled = [];
-    for (const item of this.items.values()) {
-      if (!late.has(item)) item.update(...item.next);
-      else this.unfilled.push(item);
-    }
-    if (this.unfilled.length && !this.filling) this.filling = setTimeout(() => this.fillMore(), 30);
-  }
-
-  fillMore() {
-    this.filling = 0;
-    const end = performance.now() + 12;
-    while (this.unfilled.length && performance.now() < end) {
-      const item = this.unfilled.pop();
-      item.update(...item.next);
-    }
-    if (this.unfilled.length) this.filling = setTimeout(() => this.fillMore(), 16);
   }
 
   paintEmpty(shown) {

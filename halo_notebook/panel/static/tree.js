@@ -12,6 +12,11 @@ const LONG_STRING = 100_000;
 
 /** A possible row: a value, or a range of its children. Its children are created when it is opened. */
 export class TreeNode {
+  open = false;
+  kids = null;
+  whole = false; // whether a long string is shown in full
+  row = null; // the row's element
+
   constructor(parent, key, value, range = null) {
     this.parent = parent;
     this.key = key;
@@ -19,28 +24,19 @@ export class TreeNode {
     this.size = isBranch(value) ? keysOf(value).length : 0;
     this.range = range;
     this.level = parent ? parent.level + 1 : 1;
-    this.position = 1;
-    this.siblings = 1;
-    this.open = false;
-    this.kids = null;
-    this.whole = false; // whether a long string is shown in full
   }
 
   get isBranch() {
     return this.size > 0;
   }
 
-  children() {
-    if (!this.kids) this.setChildren(this.makeChildren());
-    return this.kids;
+  get siblings() {
+    return this.parent?.kids ?? [this];
   }
 
-  setChildren(kids) {
-    this.kids = kids;
-    kids.forEach((kid, index) => {
-      kid.position = index + 1;
-      kid.siblings = kids.length;
-    });
+  children() {
+    this.kids ??= this.makeChildren();
+    return this.kids;
   }
 
   makeChildren() {
@@ -60,106 +56,79 @@ export class TreeNode {
   }
 
   path() {
-    const steps = [];
-    for (let node = this; node.parent; node = node.parent) if (node.key !== null) steps.push(pathStep(node.key));
-    return `$${steps.reverse().join("")}`;
+    const step = this.key === null ? "" : pathStep(this.key);
+    return this.parent ? this.parent.path() + step : "$";
   }
 
   /** This node and all open nodes below it, in reading order. */
   *shown() {
-    const todo = [this];
-    while (todo.length) {
-      const node = todo.pop();
-      yield node;
-      if (node.open) todo.push(...node.children().toReversed());
-    }
+    yield this;
+    if (this.open) for (const kid of this.children()) yield* kid.shown();
   }
 }
 
-/** A search through all levels, run in short slices of time. */
+/** A search through all levels, run in short slices of time. `root` is a tree of the first matches and their ancestors. */
 export class Search {
+  seen = 0;
+  found = 0;
+  held = 0; // the matches in the tree
+  rows = 1;
+
   constructor(value, needle) {
     this.needle = needle.toLowerCase();
-    this.seen = 0;
-    this.found = 0;
-    this.matches = []; // for each match, the keys that lead to it
-    this.todo = [];
-    this.root = value;
-    this.enter(value);
-  }
-
-  enter(value) {
-    this.todo.push({ value, keys: keysOf(value), index: 0 });
-  }
-
-  test(key, value) {
-    this.seen++;
-    const hit =
-      (typeof key === "string" && key.toLowerCase().includes(this.needle)) ||
-      (!isBranch(value) && textOf(value).toLowerCase().includes(this.needle));
-    if (!hit) return;
-    this.found++;
-    if (this.matches.length < MAX_MATCHES) this.matches.push(this.todo.map(({ keys, index }) => keys[index]));
+    this.root = new TreeNode(null, null, value);
+    this.slices = this.visit(this.root);
   }
 
   /** Search for some milliseconds; returns whether the search is finished. */
   step(milliseconds) {
     const end = performance.now() + milliseconds;
-    for (let turns = 0; this.todo.length; turns++) {
-      if (turns % 200 === 199 && performance.now() > end) return false;
-      const level = this.todo[this.todo.length - 1];
-      if (level.index >= level.keys.length) {
-        this.todo.pop();
-        if (this.todo.length) this.todo[this.todo.length - 1].index++;
-        continue;
-      }
-      const key = level.keys[level.index];
-      const value = level.value[key];
-      this.test(unmarked(key), value);
-      if (isBranch(value)) this.enter(value);
-      else level.index++;
-    }
-    return true;
+    while (performance.now() < end) if (this.slices.next().done) return true;
+    return false;
   }
 
-  /** Return a tree of the matches with their ancestors, and how many matches it contains. */
-  tree() {
-    const root = new TreeNode(null, null, this.root);
-    const below = new Map([[root, new Map()]]);
-    let rows = 1;
-    let held = 0;
-    for (const match of this.matches) {
-      if (rows > MAX_ROWS && held) break;
-      held++;
-      let node = root;
-      for (const key of match) {
-        const known = below.get(node);
-        if (!known.has(key)) {
-          known.set(key, node.child(key));
-          below.set(known.get(key), new Map());
-          rows++;
-        }
-        node = known.get(key);
-      }
+  result() {
+    const more = this.found - this.held;
+    return `${count(this.found)} of ${counted(this.seen, "value")} match${this.found === 1 ? "es" : ""}`
+      + (more ? ` · ${count(more)} more matches not shown` : "");
+  }
+
+  *visit(parent) {
+    for (const key of keysOf(parent.value)) {
+      if (++this.seen % 200 === 0) yield;
+      const node = parent.child(key);
+      if (this.matches(node)) this.hold(node);
+      if (node.isBranch) yield* this.visit(node);
     }
-    for (const [node, known] of below) {
-      if (!known.size) continue;
-      node.setChildren([...known.values()]);
-      node.open = true;
+  }
+
+  matches({ key, value }) {
+    const text = isBranch(value) ? "" : textOf(value);
+    return [key, text].some((one) => typeof one === "string" && one.toLowerCase().includes(this.needle));
+  }
+
+  hold(node) {
+    this.found++;
+    if (this.held >= MAX_MATCHES || this.rows > MAX_ROWS) return;
+    this.held++;
+    for (let one = node; one.parent && one.parent.kids?.at(-1) !== one; one = one.parent) {
+      (one.parent.kids ??= []).push(one);
+      one.parent.open = true;
+      this.rows++;
     }
-    return { root, held };
   }
 }
+
+const copyOf = (value) => (isBranch(value) ? prettyJson(value) : textOf(value));
 
 /** The tree in the page: rows, keyboard, filter and copy buttons. */
 export class JsonTree {
   constructor(value, label, panel) {
-    this.panel = panel; // { copy(text, button), say(text) }
+    this.panel = panel; // { copyButton(label, text, options) }
     this.value = value;
     this.full = new TreeNode(null, null, value);
     this.full.open = this.full.isBranch;
     this.root = this.full;
-    this.rows = new Map(); // node -> its row
     this.nodes = new WeakMap(); // row -> its node
     this.needle = "";
     this.list = element("div", {
@@ -171,15 +140,15 @@ export class JsonTree {
       onpointerleave: () => this.showTools(this.current),
     });
     this.tools = element("span", { class: "halo-row-tools" },
-      button("Copy value", (event) => this.copyValue(event.currentTarget), { icon: "copy", kind: "halo-small" }),
-      button("Copy path", (event) => this.copyPath(event.currentTarget), { icon: "path", kind: "halo-small" }));
+      panel.copyButton("Copy value", () => copyOf(this.nodeOf(this.tools).value)),
+      panel.copyButton("Copy path", () => this.nodeOf(this.tools).path(), { icon: "path" }));
     this.result = element("p", { class: "halo-note halo-quiet", role: "status" });
     this.node = element("div", {}, this.toolbar(), this.result, this.list);
     this.paint();
   }
 
   toolbar() {
-    const copy = button("Copy JSON", (event) => this.panel.copy(prettyJson(this.value), event.currentTarget), { icon: "copy", kind: "halo-small" });
+    const copy = this.panel.copyButton("Copy JSON", () => prettyJson(this.value));
     if (!this.full.isBranch) return element("div", { class: "halo-tree-bar" }, copy);
     this.filter = element("input", {
       type: "search", class: "halo-input", placeholder: "Filter", "aria-label": "Filter keys and values",
@@ -198,7 +167,6 @@ export class JsonTree {
   }
 
   paint() {
-    this.rows.clear();
     this.list.replaceChildren(...Array.from(this.root.shown(), (node) => this.row(node)));
     this.current = null;
     this.select(this.root, { focus: false });
@@ -207,17 +175,18 @@ export class JsonTree {
   row(node) {
     const row = element("div", {
       class: "halo-row", role: "treeitem", tabindex: "-1",
-      "aria-level": node.level, "aria-posinset": node.position, "aria-setsize": node.siblings, "aria-selected": "false",
+      "aria-level": node.level, "aria-posinset": node.siblings.indexOf(node) + 1, "aria-setsize": node.siblings.length, "aria-selected": "false",
     });
     // Deep levels must not push the text out of view.
     row.style.setProperty("--halo-level", Math.min(node.level - 1, 24));
-    this.rows.set(node, row);
+    node.row = row;
     this.nodes.set(row, node);
-    this.fill(node, row);
+    this.fill(node);
     return row;
   }
 
-  fill(node, row) {
+  fill(node) {
+    const { row } = node;
     const parts = [];
     if (node.isBranch) {
       row.setAttribute("aria-expanded", String(node.open));
@@ -297,33 +266,26 @@ export class JsonTree {
       node.whole = !node.whole;
     } else {
       node.open = !node.open;
-      const row = this.rows.get(node);
-      if (node.open) {
-        row.after(...Array.from(node.shown(), (kid) => (kid === node ? "" : this.row(kid))).filter(Boolean));
-      } else {
-        while (this.nodes.get(row.nextSibling)?.level > node.level) {
-          this.rows.delete(this.nodes.get(row.nextSibling));
-          row.nextSibling.remove();
-        }
-      }
+      if (node.open) node.row.after(...[...node.shown()].slice(1).map((kid) => this.row(kid)));
+      else while (this.nodes.get(node.row.nextSibling)?.level > node.level) node.row.nextSibling.remove();
     }
-    this.fill(node, this.rows.get(node));
+    this.fill(node);
     this.showTools(this.current);
   }
 
   select(node, { focus = true } = {}) {
     if (!node) return;
     if (node !== this.current) {
-      const before = this.rows.get(this.current);
-      before?.setAttribute("tabindex", "-1");
-      before?.setAttribute("aria-selected", "false");
+      const mark = (row, chosen) => {
+        row?.setAttribute("tabindex", chosen ? "0" : "-1");
+        row?.setAttribute("aria-selected", String(chosen));
+      };
+      mark(this.current?.row, false);
+      mark(node.row, true);
       this.current = node;
-      const row = this.rows.get(node);
-      row.setAttribute("tabindex", "0");
-      row.setAttribute("aria-selected", "true");
       this.showTools(node);
     }
-    if (focus) this.rows.get(node).focus();
+    if (focus) node.row.focus();
   }
 
   hover(event) {
@@ -333,26 +295,16 @@ export class JsonTree {
 
   /** Move the copy buttons, of which there is one set, to the row under the pointer or the selected row. */
   showTools(node) {
-    if (!node || !this.rows.has(node)) return;
+    if (!node) return;
     this.tools.lastChild.hidden = this.tools.firstChild.hidden = Boolean(node.range);
     setLabel(this.tools.lastChild, `Copy path ${startOf(node.path(), SHORT_STRING)}`);
-    const row = this.rows.get(node);
-    if (row.lastChild !== this.tools) row.append(this.tools);
-  }
-
-  copyValue(target) {
-    const { value } = this.nodeOf(this.tools);
-    return this.panel.copy(isBranch(value) ? prettyJson(value) : textOf(value), target);
-  }
-
-  copyPath(target) {
-    return this.panel.copy(this.nodeOf(this.tools).path(), target);
+    if (node.row.lastChild !== this.tools) node.row.append(this.tools);
   }
 
   key(event) {
     const node = this.current;
     if (event.target.closest("button") || event.ctrlKey || event.metaKey || event.altKey || !node) return;
-    const row = this.rows.get(node);
+    const { row } = node;
     const go = (target) => target && this.select(this.nodes.get(target));
     switch (event.key) {
       case "ArrowDown": go(row.nextSibling); break;
@@ -375,25 +327,22 @@ export class JsonTree {
   }
 
   expandAll() {
-    let rows = this.rows.size;
+    let rows = this.list.children.length;
     const todo = [this.root];
-    for (let node = todo.shift(); node; node = todo.shift()) {
+    for (const node of todo) {
       if (!node.isBranch) continue;
-      if (!node.open) {
-        if (rows + node.children().length > MAX_ROWS) continue;
-        node.open = true;
-        rows += node.kids.length;
-      }
+      if (!node.open && rows + node.children().length > MAX_ROWS) continue;
+      rows += node.open ? 0 : node.kids.length;
+      node.open = true;
       todo.push(...node.kids);
     }
     this.paint();
-    if (todo.length || rows > MAX_ROWS - PAGE) setText(this.result, `first ${count(this.rows.size)} rows`);
+    if (rows > MAX_ROWS - PAGE) setText(this.result, `first ${count(this.list.children.length)} rows`);
   }
 
   collapseAll() {
-    for (const node of this.rows.keys()) node.open = false;
-    this.root.open = this.root.isBranch;
-    for (const kid of this.root.children()) kid.open = false;
+    this.root.open = true;
+    for (const node of [...this.root.shown()]) node.open = node === this.root;
     this.paint();
     if (!this.needle) setText(this.result, "");
   }
@@ -406,24 +355,19 @@ export class JsonTree {
   filterNow() {
     this.needle = this.filter.value.toLowerCase();
     if (!this.needle) {
-      this.root = this.full;
-      setText(this.result, "");
-      this.paint();
+      this.show(this.full, "");
       return;
     }
     const search = new Search(this.value, this.needle);
     const goOn = () => {
-      if (search.step(8)) this.showFound(search);
+      if (search.step(8)) this.show(search.root, search.result());
       else this.timer = setTimeout(goOn, 0);
     };
     goOn();
   }
 
-  showFound(search) {
-    const { root, held } = search.tree();
-    const more = search.found - held;
-    setText(this.result,
-      `${count(search.found)} of ${counted(search.seen, "value")} match${search.found === 1 ? "es" : ""}${more ? ` · ${count(more)} more matches not shown` : ""}`);
+  show(root, result) {
+    setText(this.result, result);
     this.root = root;
     this.paint();
   }

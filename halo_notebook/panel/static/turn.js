@@ -16,8 +16,8 @@ class Bubble {
     this.body = element("div", { class: "halo-bubble-text", dir: "auto" });
     this.more = button("Show all", () => this.toggle(), { kind: "halo-link", hidden: true });
     this.tools = element("div", { class: "halo-tools" },
-      button("Copy message", (event) => panel.copy(this.text, event.currentTarget), { icon: "copy", kind: "halo-small" }));
-    this.note = element("div", { class: "halo-bubble-note", hidden: true });
+      panel.copyButton("Copy message", () => this.text));
+    this.note = element("div", { class: "halo-bubble-note halo-quiet", hidden: true });
     this.node = element("div", { class: "halo-asked" },
       element("div", { class: "halo-bubble-line" }, this.tools, element("div", { class: "halo-bubble" }, this.body, this.more)), this.note);
   }
@@ -71,12 +71,11 @@ class Block {
   }
 
   update(html, finished, panel) {
-    const changed = html !== this.html;
-    if (!changed && finished === this.finished) return;
-    this.html = html;
-    if (changed || (this.finished && !finished)) {
+    if (html === this.html && finished === this.finished) return;
+    if (html !== this.html || this.finished) {
       this.node.innerHTML = html; // eslint-disable-line no-restricted-properties -- the kernel has sanitised it
     }
+    this.html = html;
     this.finished = finished;
     if (finished) this.furnish(panel);
   }
@@ -84,7 +83,7 @@ class Block {
   /** Add a Copy button to code, and let wide code and tables scroll sideways. */
   furnish(panel) {
     for (const pre of this.node.querySelectorAll("pre")) {
-      const copy = button("Copy code", (event) => panel.copy(pre.textContent, event.currentTarget), { icon: "copy", kind: "halo-small" });
+      const copy = panel.copyButton("Copy code", () => pre.textContent);
       const frame = element("div", { class: "halo-code" });
       pre.replaceWith(frame);
       frame.append(pre, copy);
@@ -110,7 +109,7 @@ export class TurnView {
     this.bubble = new Bubble(panel);
     // These classes keep the page's MathJax from reading prices as formulas.
     this.reply = element("div", { class: "halo-reply mathjax_ignore tex2jax_ignore" });
-    this.progress = element("div", { class: "halo-progress", hidden: true },
+    this.progress = element("div", { class: "halo-progress halo-quiet", hidden: true },
       element("span", { class: "halo-dots", "aria-hidden": "true" }, element("i"), element("i"), element("i")), element("span"));
     this.cut = element("p", { class: "halo-quiet halo-note", hidden: true });
     this.error = element("div", { class: "halo-error", dir: "auto", hidden: true });
@@ -121,7 +120,7 @@ export class TurnView {
     this.time = element("time");
     this.facts = element("span");
     this.status = element("span", { class: "halo-badge halo-stopped", text: "stopped", hidden: true });
-    const copy = button("Copy reply", (event) => this.panel.copy(this.turn.text, event.currentTarget), { icon: "copy", kind: "halo-small" });
+    const copy = this.panel.copyButton("Copy reply", () => this.turn.text);
     this.up = button("Good reply", () => this.rate("up"), { icon: "up", kind: "halo-small", "aria-pressed": "false" });
     this.down = button("Bad reply", () => this.rate("down"), { icon: "down", kind: "halo-small", "aria-pressed": "false" });
     this.againButton = button("Send again", () => this.turn.again !== "twice" && this.again(), { kind: "halo-text halo-framed", hidden: true });
@@ -133,7 +132,7 @@ export class TurnView {
     this.noteForm = element("form", { class: "halo-rate-note", hidden: true, onsubmit: (event) => this.saveNote(event), onkeydown: (event) => this.noteKey(event) },
       this.note, element("button", { type: "submit", class: "halo-button halo-text halo-framed", text: "Save" }),
       button("Close", () => this.closeNote(), { icon: "close", kind: "halo-small" }));
-    this.foot = element("footer", { class: "halo-foot", hidden: true },
+    this.foot = element("footer", { class: "halo-foot halo-quiet", hidden: true },
       element("div", { class: "halo-foot-line" }, this.againButton, this.confirm, this.status,
         element("span", { class: "halo-facts" }, this.time, this.facts),
         element("span", { class: "halo-tools" }, copy, this.up, this.down)),
@@ -172,7 +171,7 @@ export class TurnView {
     if (turn.open) wanted.push(block(turn.open, false));
     wanted.push(...(turn.waiting ?? []).map(card));
     this.blocks.length = blocks;
-    arrange(this.reply, wanted, (node) => node.classList.contains("halo-action"));
+    arrange(this.reply, wanted);
   }
 
   showProgress(turn, live, gone) {
