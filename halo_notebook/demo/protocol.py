@@ -59,9 +59,9 @@ class Answer:
 class Refusal(Exception):
     """A request that gets an error as its answer."""
 
-    def __init__(self, status: int, error: str, headers: Headers = ()) -> None:
+    def __init__(self, status: int, error: str) -> None:
         super().__init__(error)
-        self.answer = error_answer(status, error, headers)
+        self.answer = error_answer(status, error)
 
 
 def step_bytes(step: Step) -> bytes:
@@ -94,10 +94,10 @@ def chat_answer(steps: Iterable[Step], session_id: str, agent_id: str) -> Answer
 
 
 def error_answer(status: int, error: str, headers: Headers = ()) -> Answer:
-    docs: dict[str, JSON] = (
-        {"docs_url": "https://docs.example.com/demo-agent"} if status in (401, 403) else {}
-    )
-    return _json_answer(status, {"error": error, **docs}, headers)
+    body: dict[str, JSON] = {"error": error}
+    if status in (401, 403):
+        body["docs_url"] = "https://docs.example.com/demo-agent"
+    return _json_answer(status, body, headers)
 
 
 def _json_answer(status: int, body: JSON, headers: Headers = ()) -> Answer:

@@ -121,10 +121,8 @@ class DemoAgent:
         kept = headers if key is None else headers | {"authorization": "set"}
         self.requests.append(DemoRequest(method, path, kept, value))
         try:
-            if path not in (protocol.STREAM_PATH, protocol.CHAT_PATH):
-                raise Refusal(404, f"There is nothing at {path}.")
-            if method != "POST":
-                raise Refusal(405, f"{path} accepts POST only.", (("Allow", "POST"),))
+            if method != "POST" or path not in (protocol.STREAM_PATH, protocol.CHAT_PATH):
+                raise Refusal(404, f"There is nothing to {method} at {path}.")
             with suppress(IndexError):  # not `if self.faults`: another thread may clear them in between
                 return self._reply_to(path, value if isinstance(value, dict) else {}, self.faults.popleft())
             protocol.check_key(key or "")
@@ -206,7 +204,7 @@ class _ServerThread:
             task.add_done_callback(self._tasks.discard)
 
     async def _serve_connection(self, client: socket.socket) -> None:
-        with suppress(OSError):  # the client left
+        with suppress(OSError, h11.RemoteProtocolError):  # the client left, or does not speak HTTP
             client.setblocking(False)
             reader, writer = await asyncio.open_connection(sock=client)
             try:
@@ -221,25 +219,19 @@ class _ServerThread:
 
     async def _next_answer(self, http: h11.Connection, reader: asyncio.StreamReader) -> Answer | None:
         """Wait for the next request, and return what to send for it; None if the client has left."""
-        method, target, headers, body = "", "", dict[str, str](), bytearray()
-        try:
-            while True:
-                match http.next_event():
-                    case h11.NEED_DATA:
-                        http.receive_data(await reader.read(65536))
-                    case h11.Request() as request:
-                        method, target = request.method.decode(), request.target.decode("latin-1")
-                        headers = {
-                            name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
-                        }
-                    case h11.Data(data=data):
-                        body += data
-                    case h11.EndOfMessage():
-                        return self._answer(method, target, headers, bytes(body))
-                    case _:
-                        return None
-        except h11.RemoteProtocolError as error:
-            return error_answer(error.error_status_hint, f"This is not an HTTP/1.1 request: {error}")
+        body = bytearray()
+        while True:
+            match http.next_event():
+                case h11.NEED_DATA:
+                    http.receive_data(await reader.read(65536))
+                case h11.Request(method=method, target=target, headers=fields):
+                    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
+                case h11.Data(data=data):
+                    body += data
+                case h11.EndOfMessage():
+                    return self._answer(method.decode(), target.decode("latin-1"), headers, bytes(body))
+                case _:
+                    return None
 
 
 async def _deliver(

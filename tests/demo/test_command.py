@@ -52,9 +52,14 @@ def test_command_serves_until_ctrl_c() -> None:
 
 def test_port_that_cannot_be_used_is_reported(agent: DemoAgent, capsys: pytest.CaptureFixture[str]) -> None:
     """One line says what to do: the exit code is 1 if the port is in use, and 2 if there is no such port."""
-    port = httpx.URL(agent.url).port
+    port = httpx.URL(agent.url).port or 0
+    with pytest.raises(OSError, match="in use"):
+        DemoAgent(port=port).start()
     assert main(["--port", str(port)]) == 1
     assert capsys.readouterr() == ("", f"Port {port} is in use: choose another with --port N, or --port 0.\n")
+    agent.stop()
+    with DemoAgent(port=port) as other:
+        assert other.url == agent.url
     with pytest.raises(SystemExit, match="2"):
         main(["--port", "65536"])
     assert "from 0 to 65535" in capsys.readouterr().err

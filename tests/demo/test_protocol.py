@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import socket
 import time
@@ -113,14 +114,11 @@ def test_request_at_the_limits_is_answered(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("POST", "/nowhere", 404), ("GET", "/../..", 404), ("GET", "/chat/stream", 405), ("PUT", "/chat", 405)],
+    ("method", "path"), [("POST", "/nowhere"), ("GET", "/../.."), ("GET", "/chat/stream"), ("PUT", "/chat")]
 )
-def test_other_paths_and_methods_are_refused(http: httpx.Client, method: str, path: str, status: int) -> None:
-    """Other paths are a 404, other methods a 405, and the connection can still be used."""
-    response = http.request(method, path)
-    assert response.status_code == status
-    assert ("allow" in response.headers) == (status == 405)
+def test_other_paths_and_methods_are_refused(http: httpx.Client, method: str, path: str) -> None:
+    """The answer is a 404, and the connection can still be used."""
+    assert http.request(method, path).status_code == 404
     assert ask(http, "hi").status_code == 200
 
 
@@ -134,18 +132,16 @@ def test_other_paths_and_methods_are_refused(http: httpx.Client, method: str, pa
         b"\x16\x03\x01" * 9,
     ],
 )
-def test_bytes_that_are_not_a_request_are_refused(
+def test_bytes_that_are_not_a_request_end_the_connection(
     agent: DemoAgent, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer is an error status, and nothing is logged."""
+    """Nothing but an error may be answered, and nothing is logged."""
+    answer = b""
     with raw_connection(agent) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
-        # The answer may be lost along with bytes that were not read, so only the end is certain.
-        try:
+        with contextlib.suppress(ConnectionResetError):
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        except ConnectionResetError:
-            answer = b""
     assert not answer or re.match(rb"HTTP/1\.1 4\d\d ", answer)
     assert not caplog.records
 

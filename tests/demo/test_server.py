@@ -65,19 +65,6 @@ def test_start_and_stop_can_be_repeated() -> None:
         ask(http, "hi")
 
 
-def test_port_in_use_is_an_error() -> None:
-    """A port can be chosen; starting on one that is in use raises OSError and leaves nothing behind."""
-    with DemoAgent() as agent:
-        port = httpx.URL(agent.url).port
-        assert port is not None
-        other = DemoAgent(port=port)
-        with pytest.raises(OSError, match="in use"):
-            other.start()
-        assert len(serving_threads()) == 1
-    with other:
-        assert httpx.URL(other.url).port == port
-
-
 # Pace.
 
 
