@@ -113,10 +113,9 @@ class DemoAgent:
         `target` is path and query; the names of `headers` are in lower case.
         """
         path = target.partition("?")[0]  # urlsplit raises ValueError for some targets
-        try:
-            value, is_json = decode_json(body.decode()), True
-        except ValueError:
-            value, is_json = None, False
+        value: JSON = None
+        with suppress(ValueError):
+            value = decode_json(body.decode())
         key = headers.get("authorization")
         kept = headers if key is None else headers | {"authorization": "set"}
         self.requests.append(DemoRequest(method, path, kept, value))
@@ -126,7 +125,7 @@ class DemoAgent:
             with suppress(IndexError):  # not `if self.faults`: another thread may clear them in between
                 return self._reply_to(path, value if isinstance(value, dict) else {}, self.faults.popleft())
             protocol.check_key(key or "")
-            if not is_json:
+            if value is None:
                 raise Refusal(400, "The body is not JSON.")
             request = protocol.check_request(value)
             if self._identity_secret is not None:
@@ -145,7 +144,7 @@ class DemoAgent:
         if fault is None:
             session.turns += 1
             asked = re.match(r"\s*/(?:fault|error)\b(.*)", message, re.DOTALL | re.IGNORECASE)
-            fault = asked.group(1) if asked and self._reply is None else None
+            fault = asked[1] if asked and self._reply is None else None
         if fault is not None:
             answer = fault_answer(fault, session_id, agent_id)
             return replace(answer, after_s=self._first_byte_s) if answer.status == 200 else answer
@@ -287,7 +286,7 @@ async def _cancel_on_departure(reader: asyncio.StreamReader, task: asyncio.Task[
 
 
 _SHORTEST_CHUNK, _LONGEST_CHUNK = 6, 28
-_RECORD = re.compile(rb"(\x1e__ACTIONS?__)([^\x1e]*)\x1e")
+_RECORD = re.compile(rb"(\x1e__ACTIONS?__)[^\x1e]*\x1e")
 
 
 @lru_cache(maxsize=64)
@@ -297,22 +296,16 @@ def cut_awkwardly(data: bytes) -> tuple[bytes, ...]:
     A cut inside a character is preferred to one inside a tag, that to one inside a record's JSON, and that to
     any other, so every tag among ASCII is cut. The same bytes are always cut in the same way.
     """
-    awkwardness = bytearray(len(data))
+    awkwardness = [3 if byte & 0xC0 == 0x80 else 0 for byte in data]
     for record in _RECORD.finditer(data):
-        for at in range(record.start() + 1, record.end(1)):
-            awkwardness[at] = 2
-        for at in range(record.start(2), record.end()):
-            awkwardness[at] = 1
-    for at, byte in enumerate(data):
-        if byte & 0xC0 == 0x80:
-            awkwardness[at] = 3
+        for at in range(record.start() + 1, record.end()):
+            awkwardness[at] = max(awkwardness[at], 2 if at < record.end(1) else 1)
     chooser = random.Random(0)  # noqa: S311 - it only has to repeat itself
     chunks = []
     start = 0
     while len(data) - start > _SHORTEST_CHUNK:
         places = range(start + _SHORTEST_CHUNK, min(start + _LONGEST_CHUNK + 1, len(data)))
-        most = max(awkwardness[place] for place in places)
-        end = chooser.choice([place for place in places if awkwardness[place] == most])
+        end = max(places, key=lambda place: (awkwardness[place], chooser.random()))
         chunks.append(data[start:end])
         start = end
     return (*chunks, data[start:])
