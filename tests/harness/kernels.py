@@ -144,10 +144,6 @@ class Kernel:
     """A running ipykernel on the interpreter that runs the tests.
 
     It has the variables of `env` and those of the tests, except those that begin with HALO_.
-
-    Example:
-        with Kernel() as kernel:
-            assert kernel.run("print(6 * 7)").stdout == "42\\n"
     """
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
@@ -204,10 +200,7 @@ class Kernel:
         return self.send("execute_request", content, what=f"the cell {first_line!r}")
 
     def run_all(self, cells: Sequence[str], timeout: float = 60) -> list[CellResult]:
-        """Send all cells at once, as Run All does, and wait at most `timeout` seconds until all have ended.
-
-        After a cell that fails, the rest are 'aborted', as in a front end.
-        """
+        """Send all cells at once, as Run All does, and wait until all have ended."""
         deadline = time.monotonic() + timeout
         started = [self.start(code) for code in cells]
         return [cell.result(max(0.0, deadline - time.monotonic())) for cell in started]
@@ -248,11 +241,7 @@ class Kernel:
         return self._process is not None and self._process.poll() is None
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
-        """Wait until a condition holds, which is checked at each message from the kernel.
-
-        Raises:
-            WaitedTooLong: after `timeout` seconds, or if the kernel ends first.
-        """
+        """Wait until a condition holds, which is checked at each message from the kernel."""
         deadline = time.monotonic() + timeout
         with self.changed:
             while not condition():
