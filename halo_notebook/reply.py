@@ -168,6 +168,12 @@ class Reply:
                 self.malformed.append(event)
         self.watchers.tell(self)
 
+    def set_state(self, state: str) -> None:
+        """Change `state`, and tell the watchers."""
+        if state != self.state:
+            self.state = state
+            self.watchers.tell(self)
+
     def to_dict(self) -> dict[str, JSON]:
         """The reply as plain JSON, without secrets: every attribute, with text and actions."""
         return {

@@ -28,14 +28,9 @@ class AsyncHaloClient(Client):
     """
 
     def stream(self, message: str, **fields: Unpack[RequestFields]) -> AsyncReplyStream:
-        """Send `message`; the result is an async context manager that iterates the events.
+        """Send `message`, of at most 10,000 characters; the result is an async context manager.
 
-        Args:
-            message: at most 10,000 characters.
-            fields: see `RequestFields`.
-
-        Returns:
-            an `AsyncReplyStream`; its `reply` grows as the events arrive.
+        It iterates the events, and its `reply` grows as they arrive. For the fields see `RequestFields`.
 
         Raises:
             InvalidRequest: at once, when a field is not what the API takes.

@@ -157,9 +157,7 @@ class Client:
     def copy(self, transport: AnyTransport | None = None, **settings: Any) -> Self:
         """Another client with these settings changed, and with connections of its own.
 
-        Args:
-            transport: in place of the network, where this client has no transport of its own.
-            settings: as for the constructor.
+        `transport` takes the place of the network, if this client has no transport of its own.
         """
         made = copy.copy(self)
         made.transport = self.transport or transport

@@ -60,7 +60,6 @@ class AsyncReplyStream:
     Attributes:
         request: what is sent.
         reply: what has been received; it grows, and is kept whatever ends the stream.
-        state: one line on where things stand, such as ``waiting for the agent``.
         path: below the base URL.
         tries: how often the request has been sent.
         attended: whether somebody can let a `Replay` by steps continue. Set it before the stream is entered.
@@ -87,16 +86,6 @@ class AsyncReplyStream:
         self._batches: AsyncGenerator[list[Event], None] | None = None
         self._unread: list[Event] = []  # of a batch, the next one last
 
-    @property
-    def state(self) -> str:
-        return self.reply.state
-
-    @state.setter
-    def state(self, state: str) -> None:
-        if state != self.reply.state:
-            self.reply.state = state
-            self.reply.watchers.tell(self.reply)
-
     async def __aenter__(self) -> AsyncReplyStream:
         """Send the request until it is taken."""
         if self._batches is not None:
@@ -113,7 +102,7 @@ class AsyncReplyStream:
         sent_id = self.request.body.get("session_id")
         self.reply.session_id = _checked_id(incoming.headers.get("x-session-id") or sent_id)
         self.reply.agent_id = _checked_id(incoming.headers.get("x-agent-id"))
-        self.state = "waiting for the agent"
+        self.reply.set_state("waiting for the agent")
         return self
 
     def __aiter__(self) -> AsyncReplyStream:
@@ -170,7 +159,7 @@ class AsyncReplyStream:
     def _taken_in(self, events: list[Event]) -> list[Event]:
         """The events; the reply has all of them already, since a caller may leave after any."""
         if events:
-            self.state = "streaming"
+            self.reply.set_state("streaming")
             at_s = self.clock.now_s()
             for event in events:
                 self.reply.add(event, at_s)
@@ -238,9 +227,9 @@ class AsyncReplyStream:
                     raise
                 reply.retries += 1
                 reply.may_have_arrived = False
-                self.state = f"not taken yet, trying again in {wait_s:g} s"
+                self.reply.set_state(f"not taken yet, trying again in {wait_s:g} s")
                 await self.clock.sleep(wait_s)
-                self.state = "connecting"
+                self.reply.set_state("connecting")
 
     async def _send_once(self, token: Secret | None) -> Incoming:
         body = dict(self.request.body)
@@ -280,7 +269,7 @@ class AsyncReplyStream:
 
     def _has_left(self) -> None:
         self.clock = Clock()
-        self.state = "waiting for the agent"
+        self.reply.set_state("waiting for the agent")
 
     async def _chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
         async for chunk in decoded(incoming):

@@ -188,12 +188,10 @@ class Request:
 
 
 def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Request:
-    """Return the request to send, or raise `InvalidRequest`.
+    """Return the request to send; `defaults` are sent for fields that are not given, or are None.
 
-    Args:
-        message: at most `MAX_MESSAGE_CHARS` characters.
-        fields: see `RequestFields`.
-        defaults: what to send for fields that are not given.
+    Raises:
+        InvalidRequest: when the message or a field is not what the API takes.
     """
     known = RequestFields.__annotations__
     for name in fields:

@@ -92,8 +92,7 @@ class ReplyStream:
     def open(self, *, events: bool = True) -> None:
         """Start sending, without waiting for an answer. Entering does it too, and waits.
 
-        Args:
-            events: False when only the reply is read, and no event.
+        Without `events`, no event is given: only the reply is read.
         """
         if not self._opened:
             self._opened, self._gives_events = True, events

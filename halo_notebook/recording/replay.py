@@ -298,12 +298,12 @@ class Play(Clock):
         self._gate = asyncio.get_running_loop(), gate
         self._replay.waiting.add(self)
         assert self._turn is not None, "it is attended"
-        self._turn.state = WAITS
+        self._turn.reply.set_state(WAITS)
         try:
             await gate.wait()
         finally:
             self._replay.waiting.discard(self)
-        self._turn.state = "streaming"
+        self._turn.reply.set_state("streaming")
 
     def go_on(self) -> None:
         """Begin the next step, from any thread; from now on the turn does not wait."""

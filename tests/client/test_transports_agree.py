@@ -141,16 +141,6 @@ def test_each_fault_gives_the_same_error_over_every_transport(
 
 
 @over_each
-def test_text_arrives_in_chunks(via: str, agent: DemoAgent) -> None:
-    """The first text is there long before the last, and times count from the request's leaving."""
-    agent.faults.append("drip")
-    reply, error = asked(agent.url, via)
-    assert error is None
-    assert reply.first_text_s is not None and reply.elapsed_s is not None
-    assert 0 < reply.first_text_s < reply.elapsed_s / 4
-
-
-@over_each
 def test_without_a_connection_nothing_was_sent(via: str) -> None:
     """Refused, not found, or too slow: each is known as not having arrived."""
     assert "127.0.0.1:1" in not_connected("http://127.0.0.1:1/api/sdk", via)
@@ -300,11 +290,12 @@ def test_a_reply_that_is_left_closes_its_connection() -> None:
 
 @over_each
 def test_a_silence_is_measured_from_the_last_chunk(via: str) -> None:
-    """An answer that takes longer than a silence may last is read to its end; one that stops is not."""
+    """An answer that takes longer than a silence may last is read as it arrives; one that stops is not."""
     with server(answers(OK % 9, *(bytes([letter]) for letter in b"piecemeal"))) as url:
         reply, error = asked(url, via, silence_timeout_s=0.5)
     assert error is None and reply.text == "piecemeal"
-    assert reply.elapsed_s is not None and reply.elapsed_s > 0.5
+    assert reply.first_text_s is not None and reply.elapsed_s is not None
+    assert 0 < reply.first_text_s < reply.elapsed_s / 2 and reply.elapsed_s > 0.5
     with server(answers(OK % 9 + b"piece", then=is_left)) as url:
         reply, error = asked(url, via, silence_timeout_s=0.5)
     assert isinstance(error, errors.ReplyTimeout) and "silent for 0.5 s" in str(error)
