@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from halo_notebook.evaluation import Evaluation, aevaluate
+from halo_notebook.evaluation import aevaluate
 from halo_notebook.evaluation.pace import Pace
 from halo_notebook.evaluation.run import MAX_UNJUDGED
 
-from .agents import messages
+from .agents import messages, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +29,8 @@ def test_a_storm_of_429_slows_all_conversations_down(agent: DemoAgent, run: Run)
     agent.faults.extend(["429 retry-after"] * 5)
     rows = list(run(messages(12), concurrency=6).rows())
     assert {row["status"] for row in rows} == {"complete"}
-    assert sum(row["retries"] for row in rows) == 5
-    assert len(agent.requests) == 17
-    waited = [row for row in rows if row["retries"]]
-    assert all(row["queue_wait_s"] >= 1 and row["elapsed_s"] < 1 for row in waited)
+    assert sum(row["retries"] for row in rows) == 5 and len(agent.requests) == 17
+    assert all(row["queue_wait_s"] >= 1 and row["elapsed_s"] < 1 for row in rows if row["retries"])
 
 
 def test_messages_refused_together_halve_the_pace_once() -> None:
@@ -66,9 +64,7 @@ def test_slow_checks_hold_the_sending_back(agent: DemoAgent, run: Run) -> None:
     def slow(reply: Reply) -> bool:
         if not sent_meanwhile:
             # The first verdict takes until everything is sent that will be sent without it.
-            deadline = time.monotonic() + 30
-            while len(agent.requests) < MAX_UNJUDGED and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_until(lambda: len(agent.requests) >= MAX_UNJUDGED)
             time.sleep(0.5)
             sent_meanwhile.append(len(agent.requests))
         return True
@@ -85,11 +81,9 @@ def test_a_busy_process_gets_a_note(client: HaloClient, run: Run, kept: Path) ->
         time.sleep(0.02)
         return True
 
-    async def evaluated() -> Evaluation:
-        configs: dict[str, Any] = {"demo": client}
-        return await aevaluate(messages(150), [busy], configs=configs, path=kept, progress=False)
-
-    result = asyncio.run(evaluated())
+    configs = {"demo": client}
+    evaluated = aevaluate(messages(150), [busy], configs=configs, path=kept, progress=False)
+    result = asyncio.run(evaluated)
     assert "This machine was too busy" in result.notes()[0]
     median = result.summary()["first_text_s p50"]["demo"]
     for lag_s, notes in ((0.1 * median, 0), (0.3 * median, 1)):
