@@ -5,12 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from halo_notebook.display.bundles import (
-    json_bundle,
-    reply_bundle,
-    status_bundle,
-    turn_bundle,
-)
+from halo_notebook.display.bundles import json_bundle, reply_bundle, status_bundle, turn_bundle
 from halo_notebook.stream import Action
 
 from ..harness.hostile import PAYLOADS
@@ -29,13 +24,10 @@ def test_a_reply_is_bundled_with_its_actions_and_status() -> None:
     """One output holds the text, each action where it arrived under its label, and the status line."""
     reply = reply_of("*Hi*\n\n", Action({"type": "<b>"}), "Bye", Action({"n": 2}))
     bundle = reply_bundle(reply, ["failed", "<i>\n1 s"])
-    order = (
-        "<em>Hi</em>.*action 1: &lt;b&gt;.*<p>Bye</p>.*action 2.*>failed</span> · <span.*&lt;i&gt; 1 s</span>"
-    )
+    order = "<em>Hi</em>.*action 1: &lt;b&gt;.*<p>Bye</p>.*action 2.*>failed</span> · <span.*&lt;i&gt; 1 s<"
     assert re.search(order, bundle["text/html"], re.DOTALL)
-    assert bundle["text/plain"].startswith(
-        '*Hi*\n\n[action 1: <b>]\n{\n  "type": "<b>"\n}\n\nBye\n\n[action 2]'
-    )
+    text = '*Hi*\n\n[action 1: <b>]\n{\n  "type": "<b>"\n}\n\nBye\n\n[action 2]'
+    assert bundle["text/plain"].startswith(text)
     assert bundle["text/plain"].endswith("[failed · <i> 1 s]")
     assert reply_bundle(reply_of(), ["no text"]) == status_bundle(["no text"])
 
