@@ -166,8 +166,7 @@ class BlockRenderer:
             self._finish(*(self._open or self._blocks_of(self._tail)[1:]))
         if self._full_at is not None:
             self._finished.append(FinishedBlock(self._render_end(), self._full_at))
-        self._tail = self._open_html = ""
-        self._full_at = None
+        self._tail, self._open_html, self._full_at = "", "", None
 
     def resolved(self) -> list[str]:
         """The HTML of the finished blocks after the end, with links that were defined after their use."""

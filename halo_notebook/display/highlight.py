@@ -46,11 +46,8 @@ def highlighted(code: str, language: str) -> str:
         style = next((s for group, s in _STYLES if kind in group), "")  # type: ignore[comparison-overlap]
         # White space takes the style of the text before it, so that there are fewer spans.
         pieces.append((pieces[-1][0] if pieces and text.isspace() else style, text))
-    runs = groupby(pieces, itemgetter(0))
-    return "".join(_styled("".join(text for _, text in run), style) for style, run in runs)
-
-
-def _styled(text: str, style: str) -> str:
-    if not style or not text:
-        return escape(text)
-    return f'<span style="{style}">{escape(text)}</span>'
+    html = ""
+    for style, run in groupby(pieces, itemgetter(0)):
+        shown = escape("".join(text for _, text in run))
+        html += f'<span style="{style}">{shown}</span>' if style and shown else shown
+    return html

@@ -108,14 +108,13 @@ class _Markdown(MarkdownIt):
 class _HtmlRenderer(RendererHTML):
     """Writes tokens as HTML; `env` says whether the block is finished, and counts formulas."""
 
-    def fence(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: EnvType) -> str:
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         token = tokens[idx]
         language = token.info.split(maxsplit=1)[0].lower() if token.info.strip() else ""
         code = highlighted(token.content, language) if env.get("finished") else escape(token.content)
         return f"{_PRE}<code>{code}</code></pre>\n"
 
-    def code_block(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, _env: EnvType) -> str:
-        return f"{_PRE}<code>{escape(tokens[idx].content)}</code></pre>\n"
+    code_block = fence
 
     def math_inline(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: EnvType) -> str:
         return _formula_html(tokens[idx], env) or f"<code>{escape(_formula_source(tokens[idx]))}</code>"

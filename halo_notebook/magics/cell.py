@@ -44,10 +44,7 @@ def follow(
 
     Args:
         stream: not yet entered.
-        screen: shows the stream's reply.
-        pacer: says when the next frame may be painted.
-        when_shown: called when everything received so far is shown; it may wait for the user, such as a
-            presenter who lets a replay continue.
+        when_shown: called when everything received so far is shown; it may wait for the user.
         about: what else the status line says, see `status_words`.
 
     Raises:
@@ -85,17 +82,10 @@ def follow(
 def _stopped(stream: ReplyStream) -> HaloError:
     reply = stream.reply
     after = f" after {reply.elapsed_s:.1f} s" if reply.elapsed_s is not None else ""
+    left = "had left, so the agent may still act on it" if reply.may_have_arrived else "had not been sent"
+    message = f"{what_is_kept(reply)}; the message {left}. The next message continues the conversation."
     if reply.status == "complete":
-        message = f"Stopped{after}, when the reply was complete. The reply and the session are kept."
-    else:
-        left = (
-            "the message had left, so the agent may still act on it"
-            if reply.may_have_arrived
-            else "the message had not been sent"
-        )
-        message = (
-            f"Stopped{after}. {what_is_kept(reply)}; {left}. The next message continues the conversation."
-        )
-    error = ReplyStopped(message)
+        after, message = f"{after}, when the reply was complete", "The reply and the session are kept."
+    error = ReplyStopped(f"Stopped{after}. {message}")
     error.reply, error.arrived = reply, "maybe" if reply.may_have_arrived else "no"
     return error

@@ -56,11 +56,7 @@ class CommandContext(Protocol):
 
 
 def run_command(magics: CommandContext, line: str) -> None:
-    """Run the command that a `%halo` line names; an empty line shows where things stand.
-
-    Raises:
-        UsageError: when there is no such command, or its arguments are not as `%halo help` says.
-    """
+    """Run the command that a `%halo` line names; an empty line shows where things stand."""
     name, rest = [*line.split(maxsplit=1), "", ""][:2]
     name, rest = name.lower(), rest.strip()
     name = "help" if name in ("-h", "--help") else name
@@ -263,12 +259,8 @@ def _status(magics: CommandContext) -> None:
     except ConfigError as error:
         state["client"] = str(error)
     if (recorder := magics.connection.recorder) is not None:
-        state["recording"] = {
-            "file": str(recorder.path),
-            "exchanges": recorder.count,
-            "lost": recorder.lost,
-            "error": recorder.error,
-        }
+        file, count, lost = str(recorder.path), recorder.count, recorder.lost
+        state["recording"] = {"file": file, "exchanges": count, "lost": lost, "error": recorder.error}
     if (replay := magics.connection.replay) is not None:
         file, exchanges = str(replay.path), len(replay.exchanges)
         state["replay"] = {"file": file, "exchanges": exchanges, "pace": replay.pace}

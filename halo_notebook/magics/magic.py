@@ -113,10 +113,9 @@ class HaloMagics(Magics):
         self.help_text = str(type(self).halo.__doc__)
 
     def update_config(self, config: Config) -> None:
-        """Apply settings from `%config`.
+        """Take secrets from `%config` out of the config object, which IPython stores, prints and copies.
 
-        Secrets are taken out of the config object, which IPython stores, prints and copies. (The
-        copy of a method would also belong to a copied object.)
+        (The copy of a method would also belong to a copied object.)
         """
         own = config.get(type(self).__name__, {})
         for name, trait in self.traits(config=True).items():
@@ -196,9 +195,8 @@ class HaloMagics(Magics):
             if not options.new and options.session in (None, *self.sessions):
                 fields["session_id"] = self.sessions.get(options.session).id_for(client.base_url)
             path = "/chat" if options.no_stream else "/chat/stream"
-            show_json(
-                self.shell, client.dry_run(client.prepare(message, **fields), path), "request, not sent"
-            )
+            request = client.dry_run(client.prepare(message, **fields), path)
+            show_json(self.shell, request, "request, not sent")
             return
         if options.new:
             client.prepare(message, **fields)  # an invalid request must not start a conversation
@@ -222,7 +220,7 @@ class HaloMagics(Magics):
     ) -> None:
         # Heavy, and needed only for a reply.
         from ..display.pacer import Pacer
-        from .cell import follow
+        from .cell import Screen, follow
         from .screens.notebook import NotebookScreen
         from .screens.terminal import TerminalScreen
 
@@ -232,13 +230,10 @@ class HaloMagics(Magics):
             if out:
                 self.shell.user_ns[out] = reply
             pacer = Pacer()
-            screen = (
-                NotebookScreen(
-                    reply, pacer, lambda: session.about(reply, source=source), images=self.show_images
-                )
-                if in_notebook(self.shell)
-                else TerminalScreen(reply)
-            )
+            screen: Screen = TerminalScreen(reply)
+            if in_notebook(self.shell):
+                about = partial(session.about, reply, source=source)
+                screen = NotebookScreen(reply, pacer, about, images=self.show_images)
             stream.exchange.attended = True
             ask_for_step = partial(self._ask_for_step, reply)
             follow(stream, screen, pacer, when_shown=ask_for_step, source=source, session=session.name)

@@ -27,11 +27,7 @@ class Once(argparse.Action):
 
 
 def read_options(parser: argparse.ArgumentParser, line: str) -> argparse.Namespace:
-    """Read the options of a `%%halo` line.
-
-    Raises:
-        UsageError: naming the option that is unknown, given twice or not valid.
-    """
+    """Read the options of a `%%halo` line; a `UsageError` names one that is unknown or not valid."""
     try:
         options, unknown = parser.parse_known_args(words(line))
     except (IPythonUsageError, ValueError) as error:
@@ -66,8 +62,7 @@ def did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str
 def words(line: str) -> list[str]:
     """The words of a magic's line; quotes hold one together. A backslash stays as typed, for paths.
 
-    Raises:
-        ValueError: when a quote is not closed.
+    A quote that is not closed raises `ValueError`.
     """
     lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""

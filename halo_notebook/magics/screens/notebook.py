@@ -33,8 +33,7 @@ MAX_OUTPUTS = 40
 """After so many, the text continues in one output and the actions in one tree: JupyterLab hides the outputs
 of a cell after the fiftieth, and the status line would be among them."""
 MAX_SINGLE_ACTIONS = 2
-"""If more actions than this arrive in a row between two frames, they are shown as one tree: each would be a
-message of its own, and the server would drop a burst of messages."""
+"""More actions in a row between two frames are one tree: the server drops a burst of messages."""
 REPAINT_WEIGHT = 5
 """A frame that the next one replaces counts so many times its bytes, and is therefore rarer."""
 BELOW_ACTION = "margin-top:8px"
@@ -42,14 +41,7 @@ BELOW_ACTION = "margin-top:8px"
 
 
 class NotebookScreen:
-    """Shows a reply in the cell that is being run.
-
-    Args:
-        reply: what to show; it grows.
-        pacer: counts the cost of each message.
-        metadata: returns the metadata of the status line under the key `halo`.
-        images: whether remote images are shown; otherwise they are links.
-    """
+    """Shows a reply in the cell that is being run; `metadata` returns what the status line's `halo` holds."""
 
     def __init__(
         self, reply: Reply, pacer: Pacer, metadata: Callable[[], dict[str, JSON]], *, images: bool = False

@@ -37,7 +37,7 @@ class TerminalScreen:
             if offset > start + len(text):
                 break  # received after the text was read
             self._write(text[self._chars - start : offset - start])
-            self._chars = max(self._chars, offset)
+            self._chars = offset
             self._show([event.payload for event in together])
         self._write(text[self._chars - start :])
         self._chars = start + len(text)
@@ -51,10 +51,8 @@ class TerminalScreen:
         sys.stdout.flush()
 
     def _show(self, payloads: list[JSON]) -> None:
-        actions = [
-            ShownAction(number, payload, 0.0, self._chars)
-            for number, payload in enumerate(payloads, self._actions + 1)
-        ]
+        numbered = enumerate(payloads, self._actions + 1)
+        actions = [ShownAction(number, payload, 0.0, self._chars) for number, payload in numbered]
         for payload, label in labelled_payloads(actions, most=MAX_TREES):
             self._end_line()
             self._write(f"{action_text(payload, label)}\n")
