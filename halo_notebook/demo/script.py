@@ -253,43 +253,20 @@ remember as a real one does. Try one of these:
 """
 
 
-# A chapter of the long answer: title | team, and below it what the team looks at | what for.
+# The chapters of the long answer: title | team | what the team looks at | what for.
 _CHAPTERS = """\
-Start with one question | product team
-the question itself | what they will do differently tomorrow
-
-Name events well | engineering team
-the list of event names | which actions of a user are worth a name
-
-Decide what a user is | data team
-the count of distinct users | whether two visits were made by one person
-
-Measure activation | growth team
-the activation rate | how many newcomers reach the point where the product helps them
-
-Read a funnel from the end | design team
-the largest drop in the funnel | where people give up
-
-Look at cohorts, not averages | leadership
-retention by sign-up week | whether newer customers stay longer than older ones
-
-Segment with restraint | marketing team
-the few segments that behave differently | who gets value and who does not
-
-Run honest experiments | experimentation group
-the difference between two variants | whether a change caused what followed it
-
-Keep the data clean | platform team
-the share of events that fail validation | how far the numbers can be trusted
-
-Respect privacy | legal and security team
-the list of fields that can identify a person | what they could not explain to a customer
-
-Share what you learn | whole company
-the short note that goes out on Monday | what the rest of the company should know
-
-Prune every quarter | owner of the tracking plan
-the list of events and dashboards without readers | what can be switched off
+Start with one question | product team | the question itself | what they will do differently tomorrow
+Name events well | engineering team | the list of event names | which actions of a user are worth a name
+Decide what a user is | data team | the count of distinct users | whether two visits were made by one person
+Measure activation | growth team | the activation rate | how many newcomers get what they came for
+Read a funnel from the end | design team | the largest drop in the funnel | where people give up
+Look at cohorts, not averages | leadership | retention by sign-up week | whether newer customers stay longer
+Segment with restraint | marketing team | the few segments that behave differently | who gets value
+Run honest experiments | research team | the difference between two variants | whether a change caused it
+Keep the data clean | platform team | the share of invalid events | how far the numbers can be trusted
+Respect privacy | legal team | the list of fields that identify a person | what they could not explain
+Share what you learn | whole company | the short note that goes out on Monday | what the others should know
+Prune every quarter | tracking plan's owner | the list of dashboards without readers | what to switch off
 """
 _ADVICE = """\
 In practice the {team} looks at {subject} once a week and asks {question}. Half an hour is enough when the
@@ -316,16 +293,14 @@ afternoon, beat a perfect pipeline that is promised for the spring.
 
 
 def _long_answer(request: dict[str, JSON], session: Conversation) -> str:
-    chapters = [chapter.splitlines() for chapter in _CHAPTERS.strip().split("\n\n")]
+    chapters = [line.split(" | ") for line in _CHAPTERS.splitlines()]
     advice = itertools.cycle(" ".join(text.splitlines()) for text in _ADVICE.strip().split("\n\n"))
     answer = (
         "# A field guide to product analytics\n\n"
         f"You asked for a long answer, so here are {len(chapters)} short chapters. Each says what to do, "
         "how it looks in practice, and what tends to go wrong.\n\n"
     )
-    for number, (heading, focus) in enumerate(chapters, start=1):
-        title, team = heading.split(" | ")
-        subject, question = focus.split(" | ")
+    for number, (title, team, subject, question) in enumerate(chapters, start=1):
         answer += f"## {number}. {title}\n\n"
         for text in itertools.islice(advice, 4):
             answer += text.format(subject=subject, question=question, team=team) + "\n\n"

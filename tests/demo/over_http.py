@@ -17,8 +17,8 @@ EVENT_TRACKING = "How do I set up event tracking?"
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def connect(agent: DemoAgent, key: str = DEMO_KEY) -> httpx.Client:
-    headers = {"Authorization": f"Bearer {key}"}
+def connect(agent: DemoAgent) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {DEMO_KEY}"}
     return httpx.Client(
         base_url=agent.url, headers=headers, trust_env=False, timeout=30, verify=NO_CERTIFICATES
     )
@@ -43,15 +43,6 @@ def raw_request(message: str) -> bytes:
 def raw_connection(agent: DemoAgent) -> socket.socket:
     url = httpx.URL(agent.url)
     return socket.create_connection((url.host, url.port or 0), timeout=30)
-
-
-def read_until(connection: socket.socket, wanted: bytes) -> bytes:
-    data = b""
-    while wanted not in data:
-        more = connection.recv(65536)
-        assert more, f"the connection ended before {wanted!r}: {data!r}"
-        data += more
-    return data
 
 
 def events_of(data: bytes) -> list[Event]:
