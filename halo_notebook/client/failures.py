@@ -37,7 +37,6 @@ MAY_HAVE_ARRIVED = (
     "twice is safe"
 )
 
-
 TRANSPORT_ERRORS: dict[type[Exception], tuple[type[HaloError], str]] = {
     NotConnected: (ConnectionFailed, "No connection to {host} ({why})"),
     Silent: (ReplyTimeout, "The agent was {why}"),

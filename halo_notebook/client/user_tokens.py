@@ -1,8 +1,4 @@
-"""User tokens: where one comes from, and when a fresh one is requested.
-
-A token is a string, which is sent as it is until it has expired, or a callable. A callable is called
-when there is no token yet, when the last one has expired, and once after the server has refused one.
-"""
+"""User tokens: a string is sent as it is until it has expired, a callable is asked when a token is needed."""
 
 from __future__ import annotations
 

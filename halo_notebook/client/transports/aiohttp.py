@@ -27,11 +27,7 @@ _TO_READ_S = 0.05
 
 
 class AiohttpTransport:
-    """See the module.
-
-    Args:
-        base_url: where all requests will go: it decides on certificates and proxies.
-    """
+    """See the module. All requests go to `base_url`, which decides on certificates and proxies."""
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
@@ -135,16 +131,12 @@ class _Silence:
     """Ends a wait when nothing has arrived for `limit_s`, from the first time that it is broken.
 
     Its timer is checked when it expires instead of being set again by each chunk.
-
-    Attributes:
-        too_long: ends the wait.
-        was_too_long: whether it did.
     """
 
-    too_long: Callable[[], object]
+    too_long: Callable[[], object]  # ends the wait
 
     def __init__(self, limit_s: float) -> None:
-        self.was_too_long = False
+        self.was_too_long = False  # and was ended
         self._limit_s = limit_s
         self._loop = asyncio.get_running_loop()
         self._since = 0.0

@@ -20,14 +20,10 @@ SOCKS = ("socks5", "socks5h")
 
 
 def proxy_for(base_url: str, schemes: Sequence[str] = ("http", "https", *SOCKS)) -> str | None:
-    """The proxy for requests to `base_url`, or None.
-
-    Args:
-        base_url: a proxy from the environment never sees what goes to this machine.
-        schemes: those of the proxies that the transport can use.
+    """The proxy for requests to `base_url`, or None; none sees what goes to this machine.
 
     Raises:
-        ConfigError: for another proxy; a request does not go around it.
+        ConfigError: for a proxy whose scheme is not one of `schemes`; a request does not go around it.
     """
     if is_loopback(base_url):
         return None

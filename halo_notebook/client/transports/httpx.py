@@ -37,9 +37,7 @@ def network(base_url: str) -> HttpxTransport:
 class HttpxTransport:
     """Sends by an httpx transport.
 
-    Args:
-        reports: whether it is known to report, by httpx's `trace`, when bytes leave. Otherwise a message may
-            have arrived as soon as it is handed over.
+    Unless it `reports` when bytes leave (httpx's `trace`), a message may have arrived once it is handed over.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, *, reports: bool = False) -> None:
