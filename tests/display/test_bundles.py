@@ -30,6 +30,10 @@ def test_a_reply_is_bundled_with_its_actions_and_status() -> None:
     assert bundle["text/plain"].startswith(text)
     assert bundle["text/plain"].endswith("[failed · <i> 1 s]")
     assert reply_bundle(reply_of(), ["no text"]) == status_bundle(["no text"])
+    # What the user wrote is text, not Markdown.
+    turn = turn_bundle("<b> *x*\n$y$", reply_bundle(reply_of("Hi"), []))
+    assert "&lt;b&gt; *x*\n$y$</div>" in turn["text/html"]
+    assert turn["text/plain"].startswith("> <b> *x*\n$y$\n\nHi")
 
 
 def test_what_must_not_be_missed_is_framed() -> None:
@@ -38,13 +42,6 @@ def test_what_must_not_be_missed_is_framed() -> None:
     assert html.count("border:") == 2
     assert "border" in html.split("demo agent")[0]
     assert "border" not in html.split("agent agent_1")[0].rpartition("<span")[2]
-
-
-def test_a_turn_shows_the_message_as_it_was_typed() -> None:
-    """What the user wrote is text, not Markdown."""
-    turn = turn_bundle("<b> *x*\n$y$", reply_bundle(reply_of("Hi"), []))
-    assert "&lt;b&gt; *x*\n$y$</div>" in turn["text/html"]
-    assert turn["text/plain"].startswith("> <b> *x*\n$y$\n\nHi")
 
 
 def test_all_of_one_output_fits_a_message() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halo_notebook.display.blocks import FinishedBlock
-from halo_notebook.display.timeline import Item, Timeline, sections
+from halo_notebook.display.timeline import Item, ShownAction, Timeline, sections
 from halo_notebook.reply import Reply
 from halo_notebook.stream import Action, ActionSummary, Event, TextDelta
 
@@ -118,11 +118,9 @@ def test_any_reply_ends_the_same(events: list[Event | str], every: int) -> None:
 
 def test_what_only_the_summary_held_stands_at_the_end() -> None:
     """Each action once, numbered on."""
-    summary = ActionSummary([{"type": "go", "number": 1}, {"x": 2}])
-    items = whole("Text.\n\n", go(1), summary)
+    *_, last = items = whole("Text.\n\n", go(1), ActionSummary([go(1).payload, {"x": 2}]))
     assert words(items) == ["Text.", "a1", "a2"]
-    assert not isinstance(items[2], FinishedBlock)
-    assert items[2].payload == {"x": 2}
+    assert isinstance(last, ShownAction) and last.payload == {"x": 2}
 
 
 def test_items_are_divided_after_each_run_of_actions() -> None:

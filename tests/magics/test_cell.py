@@ -34,14 +34,10 @@ def for_ten_seconds(size: Callable[[float], int], making_s: float = 0.0) -> list
 
 
 def test_messages_are_limited_in_number_bytes_and_time() -> None:
-    """At most 20 a second; fewer as they get larger, or slow to make."""
+    """At most 20 a second; fewer as they get larger, or slow to make. Several at once put the next off."""
     assert 190 <= len(for_ten_seconds(lambda _: 100)) <= 1 + 10 / MIN_INTERVAL_S
     assert sum(for_ten_seconds(lambda now: int(now * 20_000))) <= 11 * MAX_BYTES_PER_S
     assert 0.2 * len(for_ten_seconds(lambda _: 0, making_s=0.2)) <= 10 * MAX_TIME_SHARE + 0.4
-
-
-def test_several_messages_in_one_go_put_the_next_off() -> None:
-    """A repaint with two actions counts three times."""
     clock = Clock()
     pacer = Pacer(clock)
     for _ in range(3):

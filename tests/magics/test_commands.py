@@ -59,8 +59,7 @@ def test_history_shows_the_turns(shared: Kernel) -> None:
 
 def test_export_writes_the_conversation(shared: Kernel, tmp_path: Path) -> None:
     """To Markdown and JSON, by the file's ending."""
-    shared.run("%halo new exp")
-    shared.run("%halo ask My name is Zelda")
+    shared.run("%halo new exp\n%halo ask My name is Zelda")
     for name in ("talk.md", "talk.json"):
         assert "Wrote" in shared.run(f"%halo export {tmp_path / name} exp").stdout
     assert "Nice to meet you, Zelda" in (tmp_path / "talk.md").read_text(encoding="utf-8")

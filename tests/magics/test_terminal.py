@@ -32,7 +32,10 @@ def terminal() -> Iterator[pexpect.spawn[str]]:
 
 
 def test_a_reply_streams_as_plain_text(terminal: pexpect.spawn[str]) -> None:
-    """The first words are there before the end; actions and the status line follow; an error is one line."""
+    """The first words are there before the end, then actions and the status line; an error is one line.
+
+    Ctrl-C keeps the text received so far, and the next message continues the conversation.
+    """
     terminal.sendline("%halo ask How do I set up event tracking?")
     terminal.expect("so the demo agent answers")
     terminal.expect("Happy to help!")
@@ -46,6 +49,16 @@ def test_a_reply_streams_as_plain_text(terminal: pexpect.spawn[str]) -> None:
     terminal.expect("AuthenticationError: Halo refused the key")
     terminal.expect(PROMPT)
     assert "Traceback" not in (terminal.before or "")
+
+    terminal.sendline("%halo ask /fault stall")
+    terminal.expect("This reply stalls")
+    terminal.sendintr()
+    terminal.expect("ReplyStopped: Stopped after")
+    terminal.expect(PROMPT, timeout=5)
+    terminal.sendline("%halo ask My name is Zelda")
+    terminal.expect("Nice to meet you, Zelda")
+    terminal.sendline("%halo history")
+    terminal.expect("> My name is Zelda")
 
 
 def test_a_replay_by_steps_waits_for_enter(terminal: pexpect.spawn[str]) -> None:
@@ -61,19 +74,4 @@ def test_a_replay_by_steps_waits_for_enter(terminal: pexpect.spawn[str]) -> None
     terminal.sendintr()
     terminal.expect("replay of support.jsonl .*stopped")
     terminal.expect("ReplyStopped: Stopped after")
-    terminal.expect(PROMPT)
-
-
-def test_an_interrupt_gives_the_prompt_back(terminal: pexpect.spawn[str]) -> None:
-    """Ctrl-C keeps the text received so far, and the next message continues the conversation."""
-    terminal.sendline("%halo ask /fault stall")
-    terminal.expect("This reply stalls")
-    terminal.sendintr()
-    terminal.expect("ReplyStopped: Stopped after")
-    terminal.expect(PROMPT, timeout=5)
-    terminal.sendline("%halo ask My name is Zelda")
-    terminal.expect("Nice to meet you, Zelda")
-    terminal.expect(PROMPT)
-    terminal.sendline("%halo history")
-    terminal.expect("> My name is Zelda")
     terminal.expect(PROMPT)
