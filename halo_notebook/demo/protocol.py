@@ -57,22 +57,16 @@ class Answer:
 
 
 class Refusal(Exception):
-    """A request that gets an error as its answer."""
-
-    def __init__(self, status: int, error: str) -> None:
-        super().__init__(error)
-        self.answer = error_answer(status, error)
+    """A request that gets an error as its answer: the status and the text."""
 
 
 def step_bytes(step: Step) -> bytes:
     """Return the chunk that a step of a reply, other than a pause, is sent as."""
-    match step:
-        case bytes():
-            return step
-        case TextDelta() | Action() | ActionSummary():
-            return encode(step)
-        case _:
-            raise TypeError(f"a step must be an event, bytes or a pause, not {type(step).__name__}")
+    if isinstance(step, TextDelta | Action | ActionSummary):
+        return encode(step)
+    if isinstance(step, bytes):
+        return step
+    raise TypeError(f"a step must be an event, bytes or a pause, not {type(step).__name__}")
 
 
 def stream_answer(steps: Iterable[Step], session_id: str, agent_id: str, ending: Ending = "end") -> Answer:

@@ -132,7 +132,7 @@ class DemoAgent:
                 protocol.verify_identity(self._identity_secret, request)
             return self._reply_to(path, request)
         except Refusal as error:
-            return error.answer
+            return error_answer(*error.args)
         except Exception as error:  # noqa: BLE001 - whatever fails here, the client gets an answer
             return error_answer(500, f"The demo agent failed: {type(error).__name__}: {error}")
 
