@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from .harness.kernels import Kernel
     from .harness.lab import Lab, LabPage
-    from .harness.voila import Voila, VoilaPage
+    from .harness.voila import VoilaPage
 
-SHARED_SERVERS = {"lite", "notebook7_server", "voila_server"}
+SHARED_SERVERS = {"lite", "notebook7_server"}
 """Of these the run starts one each; tests of JupyterLab may start several."""
 
 
@@ -61,7 +61,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """Close the harness's browser before the first test that does not need it."""
     pages = sys.modules.get("tests.harness.pages")
     wanted = getattr(nextitem, "fixturenames", ())
-    if pages and not {"lab_server", *SHARED_SERVERS}.intersection(wanted):
+    if pages and not {"lab_server", "voila", *SHARED_SERVERS}.intersection(wanted):
         pages.CHROMIUM.close()
 
 
@@ -136,19 +136,10 @@ def notebook7(notebook7_server: Lab) -> Iterator[LabPage]:
         yield page
 
 
-@pytest.fixture(scope="session")
-def voila_server() -> Iterator[Voila]:
-    """One Voila server for the run."""
-    from .harness.voila import Voila
-
-    with Voila() as server:
-        yield server
-
-
 @pytest.fixture
-def voila(voila_server: Voila) -> Iterator[VoilaPage]:
-    """A page on Voila, with a browser profile of its own."""
-    from .harness.voila import VoilaPage
+def voila() -> Iterator[VoilaPage]:
+    """A page on a Voila server of its own."""
+    from .harness.voila import Voila, VoilaPage
 
-    with VoilaPage(voila_server) as page:
+    with Voila() as server, VoilaPage(server) as page:
         yield page

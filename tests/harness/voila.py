@@ -6,18 +6,18 @@ all cells have ended; nothing can be run from the page but what widgets ask for.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
 import socket
 import subprocess
 from collections.abc import Sequence
-
-import httpx
-from playwright.sync_api import Route, WebSocket, expect
+from typing import TYPE_CHECKING
 
 from .pages import BrowserPage, notebook_of
 from .servers import Server, write_json
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 # It is made for a newer JupyterLab than the one in Voila's page, and fails there with an error.
 NOT_FOR_VOILA = ("@jupyter-notebook/lab-extension",)
@@ -65,9 +65,7 @@ class VoilaPage(BrowserPage):
     def __init__(self, server: Voila) -> None:
         self.server = server
         self._path = server.root / f"notebook-{secrets.token_hex(4)}.ipynb"
-        self._kernels: set[str] = set()
         super().__init__()
-        self.page.on("websocket", self._note_kernel)
         self.refuse_strangers()
 
     def open_notebook(self, cells: Sequence[str]) -> None:
@@ -81,25 +79,6 @@ class VoilaPage(BrowserPage):
         """What a failure should say about the page and the server."""
         body = self.page.inner_text("body")[:500]
         return f"{super().state()}\n  text: {body}\n  server's log: {self.server.log[-2000:]}"
-
-    def wait_for_text(self, text: str) -> None:
-        """Wait until the text is visible on the page (runs of spaces count as one)."""
-        expect(self.page.locator("body")).to_contain_text(text, timeout=30_000, use_inner_text=True)
-
-    def close(self) -> None:
-        """Close the page, end the kernels and remove the notebook."""
-        try:
-            super().close()
-        finally:
-            for kernel in self._kernels:
-                # A kernel that has already ended is no longer known.
-                with contextlib.suppress(httpx.HTTPStatusError):
-                    self.server.request("DELETE", f"api/kernels/{kernel}")
-            self._path.unlink(missing_ok=True)
-
-    def _note_kernel(self, opened: WebSocket) -> None:
-        if found := re.search(r"/api/kernels/([\w-]+)/channels", opened.url):
-            self._kernels.add(found[1])
 
     def _refuse(self, route: Route) -> None:
         self.strangers.append(route.request.url)

@@ -1,16 +1,13 @@
-"""The harness in front ends, on plain IPython cells: what fails here is not the package's fault."""
+"""The harness in JupyterLab, on plain IPython cells: what fails here is not the package's fault."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from .lab import Lab, LabPage
-    from .voila import Voila
 
 pytestmark = pytest.mark.browser
 
@@ -58,43 +55,3 @@ def test_jupyterlab_runs_interrupts_and_distrusts(lab: LabPage, lab_server: Lab)
     lab.wait_for_text(2, "NameError")
     lab_server.reset_settings()
     assert lab_server.request("GET", themes)["settings"] == {}
-
-
-VOILA_CELLS = (
-    "import ipywidgets, os\nipywidgets.IntSlider(description='level', value=3)",
-    """\
-button, seen = ipywidgets.Button(description='press'), ipywidgets.Label()
-button.on_click(lambda _: setattr(seen, 'value', 'the kernel has seen it'))
-display(button, seen)
-print('settings:', [name for name in os.environ if name.startswith('HALO_')], 'in kernel', os.getpid())
-""",
-    "1 / 0",
-)
-
-
-def test_voila_shows_widgets_and_errors_and_ends_its_kernel(voila_server: Voila) -> None:
-    """Widgets are there without their code, the kernel sees a click and ends with the page."""
-    from .voila import VoilaPage
-
-    with VoilaPage(voila_server) as voila:
-        voila.open_notebook(VOILA_CELLS)
-        voila.page.locator(".widget-slider").get_by_text("level").wait_for()
-        voila.page.get_by_role("button", name="press").click()
-        for text in ("the kernel has seen it", "settings: []", "ZeroDivisionError"):
-            voila.wait_for_text(text)
-        body = voila.page.inner_text("body")
-        assert "IntSlider" not in body
-        assert (voila.page_errors, voila.console_errors, voila.browser_dialogs) == ([], [], [])
-        pid = int(body.split("in kernel")[1].split()[0])
-        os.kill(pid, 0)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def test_closing_the_browser_ends_its_event_loop() -> None:
-    """`asyncio.run` works in the tests that follow those with a browser."""
-    from .pages import CHROMIUM
-
-    CHROMIUM.browser()
-    CHROMIUM.close()
-    assert asyncio.run(asyncio.sleep(0, "done")) == "done"
