@@ -92,12 +92,8 @@ class Evaluation:
         except IndexError:
             raise InvalidRequest(f"There is no row {row}; there are {len(of_rows):,}, from 0.") from None
         with self.path.open("rb") as file:
-            lines = self._state.lines(chosen, file)
-        return [
-            (turn.message, reply_from(line["reply"]))
-            for turn, line in zip(chosen.case.turns, lines, strict=True)
-            if line
-        ]
+            turns = zip(chosen.case.turns, self._state.lines(chosen, file), strict=True)
+            return [(turn.message, reply_from(line["reply"])) for turn, line in turns if line]
 
     def show(self, row: int) -> None:
         """Show the conversation of that row of `df` as a cell would show it."""
@@ -177,9 +173,7 @@ class Evaluation:
         """Write everything into one self-contained file, to send to a colleague; returns its path.
 
         It holds every message and reply, with stars in place of secrets; it has no script and loads nothing.
-
-        Raises:
-            UsageError: when it cannot be written.
+        Raises `UsageError` when it cannot be written.
         """
         from .report.page import write_page
 

@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     from .cases import CaseSource, Conversation
     from .state import RunState
 
+# No more messages are sent while this many replies wait for the checks, which would fill the memory.
 MAX_UNJUDGED = 100
-"""No more messages are sent while this many replies wait for the checks, which would fill the memory."""
-_STOP_WAIT_S = 5.0
-"""How long an interrupt waits for the lines of the turns that it stops."""
+_STOP_WAIT_S = 5.0  # how long an interrupt waits for the lines of the turns that it stops
 
 
 def evaluate(
@@ -216,16 +215,17 @@ class _Run:
     async def _converse(self, conversation: Conversation) -> None:
         session_id: str | None = None
         fields = self._plan.fields[conversation.config]
-        for number, turn in enumerate(conversation.case.turns):
+        turns = conversation.case.turns
+        for number, turn in enumerate(turns):
             # Polled: waking this for each reply would cost more than the polling, which is rare.
             while self._given - self._judged >= MAX_UNJUDGED:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            given = {**fields, **turn.fields, "session_id": session_id}
-            reply = await self._send(conversation, number, given)
-            expect = conversation.case.expected(number)
+            reply = await self._send(
+                conversation, number, {**fields, **turn.fields, "session_id": session_id}
+            )
             self._given += 1
-            complete = reply.status == "complete"
-            settles = 1 if complete else len(conversation.case.turns) - number
+            complete, expect = reply.status == "complete", conversation.case.expected(number)
+            settles = 1 if complete else len(turns) - number
             self._ended.put_nowait(_Ended(conversation.key, number, reply, expect, settles))
             if not complete:
                 return

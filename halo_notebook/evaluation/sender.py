@@ -143,12 +143,11 @@ def _masked(reply: Reply, secrets: Sequence[str]) -> Reply:
     records = reply.action_events or reply.summary or reply.malformed
     if not records and not any(secret in reply.text for secret in secrets):
         return reply  # which most are, and this is quick
-    text = json.dumps(reply.to_dict(), ensure_ascii=False)
-    repeated = [secret for secret in secrets if secret in text]
-    if not repeated:
-        return reply
-    for secret in repeated:
+    text = original = json.dumps(reply.to_dict(), ensure_ascii=False)
+    for secret in secrets:
         text = text.replace(secret, "*" * len(secret))
+    if text == original:
+        return reply
     masked = reply_from(json.loads(text))
     masked.may_have_arrived = reply.may_have_arrived
     return masked

@@ -9,7 +9,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..display.text import one_line
 from ..display.wording import counted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .cases import Conversation
     from .state import RunState
 
+Passes: TypeAlias = dict[str, dict[str, list[bool | None]]]
 ALL_TAGS = "(all)"
 BUSY = 0.2  # the share of the agent's times that this process may add to them before a note says so
 TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}  # the times, and what they are called
@@ -115,13 +116,11 @@ def headline(state: RunState) -> str:
     return f"{counted(len(state.conversations), 'conversation')}: {shown or 'none'}"
 
 
-def passes_by_case(
-    state: RunState, check: str, tag: str | None = None
-) -> dict[str, dict[str, list[bool | None]]]:
+def passes_by_case(state: RunState, check: str, tag: str | None = None) -> Passes:
     """See `Evaluation.passed`."""
     if check not in state.checks:
         raise InvalidRequest(f"No check named {check!r}. Checks: {', '.join(state.checks) or 'none'}.")
-    result: dict[str, dict[str, list[bool | None]]] = {name: {} for name in state.sources}
+    result: Passes = {name: {} for name in state.sources}
     for conversation in state.tagged(tag):
         found = [turn.passes(check) for turn in state.turns(conversation)]
         judged = [each for each in found if each is not None]

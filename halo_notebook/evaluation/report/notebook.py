@@ -54,12 +54,10 @@ def _summary_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     for key, row in zip(frame.index, frame.to_dict("records"), strict=True):
         cells = [str(part) for part in (key if isinstance(key, tuple) else (key,))]
         cells += [f"{row['cases']:,}", *(f"{row[name]:,}" for name in odd)]
-        for check in checks:
-            shown = str(row[check])
-            # How many cases it rests on is said where it is not all of them.
-            cells.append(shown.removesuffix(f", {counted(row['cases'], 'case')}"))
-        for name in TIMES:
-            cells.append(f"{_seconds(row[f'{name} p50'])} · {_seconds(row[f'{name} p95'])}")
+        # How many cases a rate rests on is said where it is not all of them.
+        all_cases = f", {counted(row['cases'], 'case')}"
+        cells += [str(row[check]).removesuffix(all_cases) for check in checks]
+        cells += [f"{_seconds(row[f'{name} p50'])} · {_seconds(row[f'{name} p95'])}" for name in TIMES]
         rows.append([*cells, row["agents"] or "–"])
     return heads, rows
 
