@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
+Runs: TypeAlias = Mapping[Any, "Sequence[float | None]"]  # by case; None for a run without a result
 CONFIDENCE = 0.95
 Z = NormalDist().inv_cdf(CONFIDENCE / 2 + 0.5)
 TOO_FEW = 6  # five pairs that all differ in the same direction have p = 2 / 2**5 = 0.0625, six have 0.03
@@ -197,9 +198,7 @@ def compare_passes(
     return Comparison(fmean(differences), low, high, p_value, n, method, _note(n, len(moved), left_out))
 
 
-def compare_times(
-    a: Mapping[Any, Sequence[float | None]], b: Mapping[Any, Sequence[float | None]]
-) -> TimeComparison:
+def compare_times(a: Runs, b: Runs) -> TimeComparison:
     """By how many seconds `b` is slower than `a`: at the median and at the 95th percentile of all runs.
 
     Each has a case's times in seconds, None for a run without one. The limits are a percentile bootstrap that
@@ -247,27 +246,24 @@ def padded_limits(differences: Sequence[float], size: float, quantile: float) ->
     return max(-1.0, centre - half), min(1.0, centre + half)
 
 
-def _present(
-    values_by_case: Mapping[Any, Sequence[float | None]],
-) -> tuple[dict[Any, list[float]], int, int]:
+def _present(values_by_case: Runs) -> tuple[dict[Any, list[float]], int, int]:
     """The cases with a result and their results; how many runs have none; how many cases have none."""
     cases: dict[Any, list[float]] = {}
     missing = 0
     for case, values in values_by_case.items():
         present = [float(value) for value in values if value is not None]
-        if not all(map(math.isfinite, present)):
-            raise ValueError(
-                f"Values have to be finite numbers, not {present}; None stands for a missing one"
-            )
+        for value in present:
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"A value has to be a finite number, not {value}; None stands for a missing one"
+                )
         missing += len(values) - len(present)
         if present:
             cases[case] = present
     return cases, missing, len(values_by_case) - len(cases)
 
 
-def _paired(
-    a: Mapping[Any, Sequence[float | None]], b: Mapping[Any, Sequence[float | None]]
-) -> tuple[list[tuple[list[float], list[float]]], str]:
+def _paired(a: Runs, b: Runs) -> tuple[list[tuple[list[float], list[float]]], str]:
     """The results of the cases that both have some of, and a note on what was left out."""
     first, missing_a, _ = _present(a)
     second, missing_b, _ = _present(b)

@@ -59,15 +59,13 @@ class Journal:
             self._file = io.FileIO(path, "a", opener=_synced)
         except Timeout:
             raise UsageError(
-                f"Another evaluation is writing {path.name!r}. Nothing was sent; wait until it finishes, "
-                "or give another path."
+                f"Another evaluation is writing {path.name!r}. Nothing was sent; wait until it finishes, or "
+                "give another path."
             ) from None
         except OSError as error:
             self._lock.release()
-            raise UsageError(
-                f"{str(path)!r} could not be written ({error.strerror}). Nothing was sent; choose another "
-                "path."
-            ) from None
+            what = f"{str(path)!r} could not be written ({error.strerror})"
+            raise UsageError(f"{what}. Nothing was sent; choose another path.") from None
         if path.stat().st_size and not _ends_with_a_line(path):
             self._file.write(b"\n")  # the part of a line stays on a line of its own
         self._size = self._end = path.stat().st_size  # what is on the disk, and what will be

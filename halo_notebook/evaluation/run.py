@@ -220,9 +220,8 @@ class _Run:
             # Polled: waking this for each reply would cost more than the polling, which is rare.
             while self._given - self._judged >= MAX_UNJUDGED:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            reply = await self._send(
-                conversation, number, {**fields, **turn.fields, "session_id": session_id}
-            )
+            given = {**fields, **turn.fields, "session_id": session_id}
+            reply = await self._send(conversation, number, given)
             self._given += 1
             complete, expect = reply.status == "complete", conversation.case.expected(number)
             settles = 1 if complete else len(turns) - number
