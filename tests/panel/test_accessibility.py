@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..harness.contrast import CONTRASTS
-from ..harness.panel_page import PanelPage
+from ..harness.panel_page import PanelPage, page_of
 
 if TYPE_CHECKING:
     from ..harness.lab import Lab, LabPage
@@ -56,9 +56,7 @@ class TestAccessibility:
     @classmethod
     def lab(cls, lab_server: Lab) -> Iterator[LabPage]:
         """The page."""
-        from ..harness.lab import LabPage
-
-        with LabPage(lab_server) as page:
+        with page_of(lab_server) as page:
             page.open_notebook([SHOW_ALL])
             page.run_cell(0)
             yield page

@@ -2,8 +2,9 @@
 
 import { button, element, setLabel, setText } from "./dom.js";
 import { GONE } from "./status.js";
-import { COUNT_FROM, count, lengthOf } from "./text.js";
+import { count } from "./text.js";
 
+const COUNT_FROM = 9_000;
 const MAX_CHARS = 10_000;
 
 export class Composer {
@@ -110,7 +111,7 @@ export class Composer {
     const running = Boolean(store.live) && !gone;
     const text = this.area.value;
     const blank = !text.trim();
-    const length = lengthOf(text);
+    const { length } = Array.from(text); // as the kernel counts: characters, not UTF-16 units
     const tooLong = length > MAX_CHARS;
     this.goneLine.hidden = !gone;
     setText(this.goneText, GONE[store.gone] ?? "");
@@ -120,13 +121,11 @@ export class Composer {
     const placeholder = gone ? "No messages can be sent" : model.get("placeholder") || "Message the agent";
     if (this.area.placeholder !== placeholder) this.area.placeholder = placeholder;
     const showStop = running && blank;
-    const hadFocus = document.activeElement === (showStop ? this.sendButton : this.stopButton);
     this.sendButton.hidden = showStop;
     this.stopButton.hidden = !showStop;
     this.stopButton.disabled = store.stopping;
     this.sendButton.disabled = gone || blank || tooLong;
     setLabel(this.sendButton, running ? "Send after this turn" : "Send");
-    if (hadFocus) this.focus();
     this.counter.classList.toggle("halo-too-long", tooLong);
     const counted = `${count(length)} of ${count(MAX_CHARS)} characters${tooLong ? ": too long to send" : ""}`;
     setText(this.counter, length < COUNT_FROM ? "" : counted);

@@ -118,14 +118,12 @@ class Panel {
 
   key(event) {
     if (event.isComposing || event.keyCode === 229) return; // keys of an input method
-    if (event.key === "Escape") this.escape(event);
-    else if (event.target === this.composer.area) this.composer.key(event);
-  }
-
-  escape(event) {
-    if (this.root.querySelector(":popover-open")) return; // the browser closes it
-    event.preventDefault();
-    this.store.stop();
+    if (event.key === "Escape" && !this.root.querySelector(":popover-open")) { // the browser closes a popover
+      event.preventDefault();
+      this.store.stop();
+    } else if (event.target === this.composer.area) {
+      this.composer.key(event);
+    }
   }
 
   /** Create a button that copies what `text` returns. */

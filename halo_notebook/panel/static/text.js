@@ -1,7 +1,5 @@
 /* Text that people read: formatted numbers and times, and escapes for invisible characters. */
 
-export const COUNT_FROM = 9_000;
-
 /** An id for a request. `crypto.randomUUID` does not exist in a page that was loaded over plain http. */
 export function freshId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -14,11 +12,6 @@ export const seconds = (value) => `${value < 10 ? value.toFixed(value < 1 ? 2 : 
 export function clock(iso) {
   const when = new Date(iso);
   return { short: when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }), full: when.toLocaleString() };
-}
-
-/** The length as the kernel counts it, in characters instead of UTF-16 units. */
-export function lengthOf(text) {
-  return text.length < COUNT_FROM ? text.length : Array.from(text).length;
 }
 
 const INVISIBLE = /[\p{Cc}\p{Cs}\u200b\u2028\u2029\ufeff\u202a-\u202e\u2066-\u2069]/gu;

@@ -170,8 +170,10 @@ export class Transcript {
   }
 
   tellQueued(item, say) {
-    const remove = button("Remove", () => this.unqueue(item), { kind: "halo-text" });
-    const send = button("Send", () => this.panel.store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
+    const { store, composer } = this.panel;
+    const takeBack = (answer) => refused(answer) || composer.takeBack(item.text);
+    const remove = button("Remove", () => store.request({ kind: "unqueue", which: item.cid }, takeBack), { kind: "halo-text" });
+    const send = button("Send", () => store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
     if (item.held) say(item.error || "held back: the previous turn was stopped or failed", send, remove);
     else say("waiting for the previous turn", remove);
   }
@@ -202,11 +204,5 @@ export class Transcript {
       element("p", { class: "halo-quiet", text: `${who} Its replies and actions appear here as they arrive.` }),
       element("div", { class: "halo-chips" }, ...suggestions.map((text) =>
         element("button", { type: "button", class: "halo-button halo-chip", text, dir: "auto", disabled: Boolean(store.gone), onclick: () => this.panel.sendText(text) }))));
-  }
-
-  unqueue(item) {
-    this.panel.store.request({ kind: "unqueue", which: item.cid }, (answer) => {
-      if (!refused(answer)) this.panel.composer.takeBack(item.text);
-    });
   }
 }

@@ -246,16 +246,10 @@ export class TurnView {
 /** One action of the agent: its label, when it arrived, and its payload. It never changes. */
 function actionCard(action, panel) {
   const label = visible(action.label);
-  let value = action.json;
-  try {
-    value = JSON.parse(value);
-  } catch {
-    // Not JSON: shown as text.
-  }
   return element("details", { class: "halo-action", open: true, "aria-label": `Action: ${label}` },
     element("summary", { class: "halo-button halo-action-head" }, icon("open"), icon("action", "halo-sign"),
       element("span", { class: "halo-action-label", dir: "auto", text: label }),
       element("span", { class: "halo-quiet", text: Number.isFinite(action.at_s) ? `+${seconds(action.at_s)}` : "" })),
     action.cut ? element("p", { class: "halo-quiet halo-note", text: "Shortened here; reply.actions has the full payload." }) : null,
-    new JsonTree(value, label, panel).node);
+    new JsonTree(JSON.parse(action.json), label, panel).node);
 }
