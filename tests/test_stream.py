@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -123,6 +124,28 @@ def test_vectors_hold_for_every_chunking(data: bytes, events: list[Event]) -> No
     """A stream gives its events whole, byte by byte and at every split into two."""
     for chunks in chunkings(data):
         assert parse(chunks) == events
+
+
+def described(event: Event) -> dict[str, JSON]:
+    """The event in the words of the shared vectors."""
+    match event:
+        case TextDelta(text):
+            return {"text": text}
+        case Action(payload):
+            return {"action": payload}
+        case ActionSummary(payloads):
+            return {"summary": payloads}
+    return {"malformed": event.reason}
+
+
+def test_shared_vectors_hold_for_every_chunking() -> None:
+    """The vectors kept beside the project hold too, where they are."""
+    file = Path(__file__).parents[2] / "shared" / "wire" / "vectors.json"
+    if not file.exists():
+        pytest.skip("the vectors beside the project are not here; its own are tested above")
+    for vector in json.loads(file.read_text(encoding="utf-8"))["vectors"]:
+        for chunks in chunkings(bytes.fromhex(vector["hex"])):
+            assert [described(event) for event in parse(chunks)] == vector["events"], vector["name"]
 
 
 json_values = st.recursive(
