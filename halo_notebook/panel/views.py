@@ -76,7 +76,7 @@ class Frames:
         waited = {action["id"] for action in self._waiting}
         items = self._new_items(self._timeline.items)
         self._items += items
-        self._waiting = self._views_of_waiting()
+        self._waiting = [view for action in self._timeline.waiting if (view := self._view_of(action))]
         open_html = self._timeline.text.open_html
         # A block that is finished now is not the beginning of the next open block.
         kept = "" if items else commonprefix([self._open, open_html])  # noqa: RUF071  # of characters
@@ -110,9 +110,6 @@ class Frames:
                 views.append({"action": view})
         self._taken = len(items)
         return views
-
-    def _views_of_waiting(self) -> list[View]:
-        return [view for action in self._timeline.waiting if (view := self._view_of(action))]
 
     def _view_of(self, action: ShownAction) -> View | None:
         if action.number not in self._actions:

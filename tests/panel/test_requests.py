@@ -124,9 +124,7 @@ def test_a_long_conversation_comes_in_parts(
 )
 def test_invalid_requests_are_answered_with_an_error(request_: Message, panel: ChatPanel, page: Wire) -> None:
     """Of one line, and nothing changes."""
-    kind = request_["kind"]
-    answer = page.ask(kind, **{name: value for name, value in request_.items() if name != "kind"})
-    assert answer["error"]
+    assert page.ask(**request_)["error"]
     assert panel.session.turns == [] and panel.session_name == "docs"
 
 

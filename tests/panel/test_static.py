@@ -14,6 +14,8 @@ import tinycss2
 
 from halo_notebook.panel.assets import STATIC, bundle, styles
 
+from .test_modules import node
+
 ROOT = Path(__file__).parents[2]
 MODULES = {
     *("composer", "dom", "header", "json", "panel"),
@@ -40,20 +42,20 @@ def is_scoped(selector: str, *, nested: bool) -> bool:
 
 def unscoped(content: Iterable[Any] | str, *, nested: bool = False) -> Iterator[str]:
     """The selectors and at-rules of a style sheet, or of a rule's block, that reach beyond the panel."""
-    for node in tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True):
-        if node.type == "qualified-rule":
+    for rule in tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True):
+        if rule.type == "qualified-rule":
             # A comma in brackets is inside a function's one token.
-            parts = "".join("\0" if token == "," else token.serialize() for token in node.prelude).split("\0")
+            parts = "".join("\0" if token == "," else token.serialize() for token in rule.prelude).split("\0")
             yield from (part.strip() for part in parts if not is_scoped(part.strip(), nested=nested))
-            yield from unscoped(node.content, nested=True)
-        elif node.type == "at-rule" and node.lower_at_keyword in {"container", "layer", "media", "supports"}:
-            yield from unscoped(node.content or [], nested=nested)
-        elif node.type == "at-rule" and node.lower_at_keyword == "keyframes":
+            yield from unscoped(rule.content, nested=True)
+        elif rule.type == "at-rule" and rule.lower_at_keyword in {"container", "layer", "media", "supports"}:
+            yield from unscoped(rule.content or [], nested=nested)
+        elif rule.type == "at-rule" and rule.lower_at_keyword == "keyframes":
             # The name of an animation applies to the whole page.
-            if not tinycss2.serialize(node.prelude).strip().startswith("halo-"):
-                yield node.serialize().split("{")[0].strip()
-        elif node.type != "declaration" or not nested:
-            yield node.serialize().strip()
+            if not tinycss2.serialize(rule.prelude).strip().startswith("halo-"):
+                yield rule.serialize().split("{")[0].strip()
+        elif rule.type != "declaration" or not nested:
+            yield rule.serialize().strip()
 
 
 @pytest.mark.parametrize(
@@ -117,14 +119,7 @@ def test_the_modules_are_joined_into_one(tmp_path: Path) -> None:
     joined = tmp_path / "joined.mjs"
     joined.write_text(text, "utf-8")
     script = f"import widget from '{joined.as_uri()}'; console.log(Object.keys(widget()))"
-    run = subprocess.run(
-        ["node", "--input-type=module", "--eval", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert run.stdout == "[ 'initialize', 'render' ]\n", run.stderr
+    assert node("--input-type=module", "--eval", script) == "[ 'initialize', 'render' ]\n"
 
 
 REFUSED = {
