@@ -116,9 +116,10 @@ class Connection:
                 f"{self.replay.path.name!r} is being replayed, and a replay is not recorded. Nothing was "
                 "changed; run %halo replay stop first."
             )
-        if self.recorder is None or not self.recorder.keeps(path):
-            self.recorder = Recorder(path)
-        return self.recorder
+        recorder, kept = Recorder(path), self.recorder
+        if kept is None or (kept.path, kept.count) != (recorder.path, recorder.count):
+            self.recorder = kept = recorder
+        return kept
 
     def start_replay(self, path: str | Path, pace: Pace = "own") -> Replay:
         """Let that recording answer from now on, from its beginning, and end a recording.

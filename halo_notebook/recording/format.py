@@ -17,13 +17,10 @@ import base64
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 from ..errors import UsageError
 from ..stream import JSON, decode_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FORMAT = 1
 HEADERS = ("Content-Type", "Retry-After", "X-Agent-Id", "X-Session-Id")
@@ -40,17 +37,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RecordedExchange:
-    """One request and its answer.
+    """One request and its answer. Times are in seconds since the request was written.
 
     Attributes:
         path: below the base URL, such as ``/chat/stream``.
         body: the request's JSON, its user token as 'set'.
         status: the HTTP status; None when there was no answer.
         headers: those of the answer that the client reads.
-        head_at_s: when the answer's head arrived, in seconds since the request was written.
+        head_at_s: when the answer's head arrived.
         chunks: the answer's bytes as they arrived, each with its time.
-        how: how it ended.
-        ended_at_s: when it ended.
         error: the name of the `TransportError` that broke it.
         why: what that error said.
         may_have_arrived: whether the message, or a part of it, had left.
@@ -87,12 +82,12 @@ class RecordedExchange:
     @property
     def session_id(self) -> str | None:
         """The id of the conversation that it belongs to, as far as it says so itself."""
-        given: JSON = self.headers.get("X-Session-Id")
+        given = self.headers.get("X-Session-Id")
         if self.status == 200 and self.path == "/chat":
             with contextlib.suppress(ValueError):
                 answer = decode_json(b"".join(data for _, data in self.chunks).decode("utf-8", "replace"))
-                given = (answer.get("session_id") if isinstance(answer, dict) else None) or given
-        return given if isinstance(given, str) and given else self.sent_id
+                given = part(answer, "session_id", str) or given
+        return given or self.sent_id
 
     @property
     def was_cut_short(self) -> bool:
@@ -101,21 +96,21 @@ class RecordedExchange:
 
     def to_line(self) -> dict[str, JSON]:
         """The exchange as plain JSON."""
-        how, at_s = self.how, _rounded(self.ended_at_s)
-        ended: dict[str, JSON] = {"how": how, "at_s": at_s, "may_have_arrived": self.may_have_arrived}
+        at_s = round(self.ended_at_s, 4)
+        ended: dict[str, JSON] = {"how": self.how, "at_s": at_s, "may_have_arrived": self.may_have_arrived}
         if self.error:
             ended |= {"error": self.error, "why": self.why}
         response: JSON = None
         if self.status is not None:
             headers: dict[str, JSON] = {**self.headers}
-            response = {"status": self.status, "headers": headers, "at_s": _rounded(self.head_at_s)}
+            response = {"status": self.status, "headers": headers, "at_s": round(self.head_at_s, 4)}
         return {
             "at": self.at,
             "source": self.source,
             "try": self.tries,
             "request": {"method": "POST", "path": self.path, "body": self.body},
             "response": response,
-            "chunks": [[_rounded(at_s), _legible(data)] for at_s, data in self.chunks],
+            "chunks": [[round(at_s, 4), _legible(data)] for at_s, data in self.chunks],
             "ended": ended,
         }
 
@@ -123,10 +118,9 @@ class RecordedExchange:
     def from_line(cls, line: JSON) -> RecordedExchange:
         """The exchange of a line. Raises `ValueError`, which says what is wrong with it."""
         request, ended = part(line, "request", dict), part(line, "ended", dict)
-        body = part(request, "body", dict)
+        body, path, how = part(request, "body", dict), part(request, "path", str), part(ended, "how", str)
         if not part(body, "message", str).strip():
             raise ValueError("'message' is empty")
-        path, how = part(request, "path", str), part(ended, "how", str)
         if not path.startswith("/"):
             raise ValueError("'path' does not begin with '/'")
         if how not in get_args(How):
@@ -134,7 +128,7 @@ class RecordedExchange:
         status, headers, head_at_s = None, dict[str, str](), 0.0
         if part(line, "response", (dict, type(None))) is not None:
             response = part(line, "response", dict)
-            status, head_at_s = part(response, "status", int), _seconds("'at_s'", response.get("at_s"))
+            status, head_at_s = part(response, "status", int), part(response, "at_s", (int, float))
             if not 200 <= status < 600:
                 raise ValueError("'status' cannot end an exchange")
             given = part(response, "headers", dict)
@@ -142,10 +136,10 @@ class RecordedExchange:
         elif how == "whole":
             raise ValueError("it ended whole and has no 'response'")
         chunks = tuple(_read_chunk(chunk) for chunk in part(line, "chunks", list))
-        ended_at_s = _seconds("'at_s'", ended.get("at_s"))
-        times = [head_at_s, *(at_s for at_s, _ in chunks), ended_at_s]
+        ended_at_s = part(ended, "at_s", (int, float))
+        times = [0, head_at_s, *(at_s for at_s, _ in chunks), ended_at_s, _MAX_TIME_S]
         if times != sorted(times):
-            raise ValueError("its times go backwards")
+            raise ValueError("its times are not seconds in order")
         return cls(
             path=path,
             body=body,
@@ -173,16 +167,6 @@ def part(whole: JSON, name: str, kind: type[T] | tuple[type[T], ...], otherwise:
     return value
 
 
-def _seconds(name: str, value: JSON) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_TIME_S:
-        raise ValueError(f"{name} is not a time in seconds")
-    return float(value)
-
-
-def _rounded(seconds: float) -> float:
-    return round(seconds, 4)
-
-
 def _legible(data: bytes) -> JSON:
     try:
         return data.decode()
@@ -191,12 +175,12 @@ def _legible(data: bytes) -> JSON:
 
 
 def _read_chunk(chunk: JSON) -> tuple[float, bytes]:
-    if not isinstance(chunk, list) or len(chunk) != 2:
-        raise ValueError("a chunk is not a time and its bytes")
-    at_s, data = chunk
-    if not isinstance(data, str):
-        return _seconds("a chunk's time", at_s), base64.b64decode(part(data, "base64", str), validate=True)
-    return _seconds("a chunk's time", at_s), data.encode()
+    match chunk:
+        case [int() | float() as at_s, str() as text]:
+            return at_s, text.encode()
+        case [int() | float() as at_s, {"base64": str() as text}]:
+            return at_s, base64.b64decode(text, validate=True)
+    raise ValueError("a chunk is not a time and its bytes")
 
 
 def read_recording(path: str | Path) -> list[RecordedExchange]:
@@ -207,24 +191,25 @@ def read_recording(path: str | Path) -> list[RecordedExchange]:
     """
     file = Path(path)
     exchanges: list[RecordedExchange] = []
-    for number, raw in _read_lines(file):
+    for number, raw in enumerate(_read_lines(file) or [b""], 1):
         try:
             line = decode_json(raw.decode())
         except ValueError as error:
             if number > 1 and not raw.endswith(b"\n"):
                 break
-            raise _unreadable(file, number, "it is not JSON") from error
+            why = "it is not JSON" if raw else "the file is empty"
+            raise _unreadable(file, number, why) from error
         try:
-            if number == 1:
-                _check_head(file, line)
-            else:
+            if number > 1:
                 exchanges.append(RecordedExchange.from_line(line))
+            else:
+                _check_version(file, part(line, "halo_recording", int))
         except ValueError as error:
             raise _unreadable(file, number, str(error)) from error
     return exchanges
 
 
-def _read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+def _read_lines(file: Path) -> list[bytes]:
     try:
         if file.exists() and not file.is_file():  # reading a device may never end
             raise OSError(None, "it is not a file")
@@ -235,20 +220,15 @@ def _read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
                 "changed; record less in one file."
             )
         with file.open("rb") as opened:
-            number = 0
-            for number, raw in enumerate(opened, 1):
-                yield number, raw
+            return opened.readlines()
     except (OSError, ValueError) as error:  # ValueError: the path cannot be a file's
         why = getattr(error, "strerror", None) or error
         raise UsageError(
             f"The recording {str(file)!r} could not be read ({why}). Nothing was changed; check the path."
         ) from None
-    if not number:
-        raise _unreadable(file, 1, "the file is empty")
 
 
-def _check_head(file: Path, line: JSON) -> None:
-    version = part(line, "halo_recording", int)
+def _check_version(file: Path, version: int) -> None:
     if version > FORMAT:
         raise UsageError(
             f"{file.name!r} was recorded by a later version of this package (line 1: format {version}; this "

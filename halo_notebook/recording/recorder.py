@@ -1,10 +1,7 @@
-"""Keeps what passes between a client and its agent: ``HaloClient(record=Recorder(path))``.
+"""Keeps what passes between a client and its agent: ``HaloClient(record=Recorder(path))``. Its promises:
 
-What it promises:
-
-- A recording holds an exchange as it was: the request, the bytes of the answer in the chunks and at the
-  times in which they arrived, and how it ended. Its line is written when the exchange has ended; a process
-  that is killed loses only the exchange that was under way.
+- A recording holds an exchange as it was: the request, the answer's bytes as they arrived, and how it ended.
+  Its line is written at its end: a process that is killed loses only the exchange that was under way.
 - No secret is in it: not the key, not a user token, also where the server repeats it.
 """
 
@@ -19,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..client.transports.protocol import NotConnected, TransportError
-from ..display.wording import counted
 from ..errors import UsageError
 from ..stream import JSON, decode_json
 from .format import FORMAT, HEADERS, Chunks, RecordedExchange, read_recording
@@ -71,18 +67,12 @@ class Recorder:
             if self.path.exists() and self.path.stat().st_size:
                 self.count = len(read_recording(self.path))
                 self._repair_end()
-            with self._lock:
-                self._append(b"")
+            self._append(b"")
         except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
             why = getattr(error, "strerror", None) or error
             raise UsageError(
                 f"{str(path)!r} could not be written ({why}). Nothing is recorded; choose another place."
             ) from None
-
-    def keeps(self, path: str | Path) -> bool:
-        """Whether that is the file, and it still exists."""
-        # Unlike a Path's own method, this raises for no name.
-        return self.path == Path(os.path.expanduser(path)).absolute() and self.path.exists()  # noqa: PTH111
 
     def begin(self, turn: AsyncReplyStream) -> Passing:
         """Keep the exchange that begins; see `Tap`."""
@@ -121,18 +111,12 @@ class Recorder:
         """End the last line, or remove one that was cut short."""
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
-        if whole == len(data):
-            return
         try:
-            decode_json(data[whole:].decode())
+            if whole < len(data):
+                decode_json(data[whole:].decode())
+                self._append(b"\n")
         except ValueError:
             os.truncate(self.path, whole)
-        else:
-            with self.path.open("ab") as file:
-                file.write(b"\n")
-
-    def __repr__(self) -> str:
-        return f"Recorder({str(self.path)!r}, {counted(self.count, 'exchange')})"
 
 
 class Passing:

@@ -1,6 +1,4 @@
-"""Answers from a recording in place of an agent: ``HaloClient(transport=Replay(path))``.
-
-What it promises:
+"""Answers from a recording in place of an agent: ``HaloClient(transport=Replay(path))``. Its promises:
 
 - A replay gives the client what the network gave it then: the same statuses, bytes, chunks, breaks and
   times. It needs no key and connects to nothing.
@@ -14,19 +12,20 @@ import contextlib
 import difflib
 import re
 import threading
-from collections import Counter, deque
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from urllib.parse import quote, urlsplit
 
 from ..client.transports.protocol import BrokeOff, Clock, Incoming, NotConnected, Silent, Unreadable
-from ..display.wording import counted
 from ..errors import ReplyInterrupted, UsageError
 from ..stream import JSON, decode_json
 from .format import Chunks, RecordedExchange, part, read_recording
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from ..client.exchange import AsyncReplyStream
     from ..client.transports.protocol import Outgoing
@@ -139,7 +138,11 @@ class Replay:
         except ValueError:
             raise UsageError("A replay answers only chat requests. Nothing was sent.") from None
         assert isinstance(body, dict), "it has a message"
-        return await Play(self, self._next(urlsplit(outgoing.url).path, message, body), outgoing).answer()
+        exchange = self._next(urlsplit(outgoing.url).path, message, body)
+        if exchange.may_have_arrived:
+            outgoing.leaves()
+            outgoing.has_left()
+        return await Play(self, exchange, outgoing.turn).answer()
 
     async def aclose(self) -> None:
         """There is nothing to close."""
@@ -149,8 +152,8 @@ class Replay:
         normalized = _normalized(message)
         same = [
             number
-            for number, recorded in enumerate(self._messages)
-            if recorded == normalized and path.endswith(self.exchanges[number].path)
+            for number, each in enumerate(self.exchanges)
+            if self._messages[number] == normalized and path.endswith(each.path)
         ]
         if not same:
             raise self._missing(message)
@@ -161,10 +164,8 @@ class Replay:
             continues = (
                 sent_id in (each.sent_id, self._conversations[number]) if sent_id else not each.sent_id
             )
-            differing = sum(
-                body.get(name) != each.body.get(name)
-                for name in {*body, *each.body} - {"message", "session_id", "user_token"}
-            )
+            compared = {*body, *each.body} - {"message", "session_id", "user_token"}
+            differing = sum(body.get(name) != each.body.get(name) for name in compared)
             return not continues, differing, each.was_cut_short, self._served[number], number
 
         with self._lock:
@@ -194,9 +195,6 @@ class Replay:
             f"{', '.join(repr(one_line(text, 60)) for text in named)}{more}."
         )
 
-    def __repr__(self) -> str:
-        return f"Replay({str(self.path)!r}, {counted(len(self.exchanges), 'exchange')}, pace={self.pace!r})"
-
 
 def _normalized(message: str) -> str:
     """A message as it is compared: the white space between its words does not matter."""
@@ -206,8 +204,7 @@ def _normalized(message: str) -> str:
 def _retry(exchanges: Sequence[RecordedExchange], number: int) -> int | None:
     """The place of the exchange in which the client sent the same turn again; None when it did not."""
     one = exchanges[number]
-    for later in range(number + 1, len(exchanges)):
-        other = exchanges[later]
+    for later, other in enumerate(exchanges[number + 1 :], number + 1):
         if (other.path, other.message, other.sent_id) == (one.path, one.message, one.sent_id):
             return later if other.tries == one.tries + 1 else None
     return None
@@ -228,23 +225,14 @@ def _conversations(exchanges: Sequence[RecordedExchange]) -> list[str | None]:
 class Play(Clock):
     """One exchange being replayed: its answer, and the clock that its times are taken from."""
 
-    def __init__(self, replay: Replay, exchange: RecordedExchange, outgoing: Outgoing) -> None:
+    def __init__(self, replay: Replay, exchange: RecordedExchange, turn: AsyncReplyStream | None) -> None:
         super().__init__()
-        self._outgoing = outgoing
-        self._turn: AsyncReplyStream | None = outgoing.turn
-        self._replay = replay
-        self._exchange = exchange
-        self._at_s = 0.0
-        self._due_s = 0.0
-        self._gate: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-
-    @property
-    def reply(self) -> Reply | None:
-        return self._turn.reply if self._turn is not None else None
+        self.reply = turn.reply if turn is not None else None
+        self._turn, self._replay, self._exchange = turn, replay, exchange
+        self._at_s = self._due_s = 0.0
+        self._go_on: Callable[[], object] = lambda: None
 
     def now_s(self) -> float:
-        if self._due_s == self._at_s:
-            return self._at_s
         return min(max(self._at_s, super().now_s()), self._due_s)
 
     async def sleep(self, seconds: float) -> None:
@@ -253,9 +241,6 @@ class Play(Clock):
     async def answer(self) -> Incoming:
         """Wait until the answer's head is due."""
         exchange = self._exchange
-        if exchange.may_have_arrived:
-            self._outgoing.leaves()
-            self._outgoing.has_left()
         if self._turn is not None:
             self._turn.clock = self
         if exchange.status is None:
@@ -280,13 +265,12 @@ class Play(Clock):
             raise self._end()
 
     def _end(self) -> Exception:
-        exchange = self._exchange
-        if exchange.how != "broken":
-            return ReplyInterrupted(
-                "The recording of this reply ends here: it was stopped when it was recorded. The text "
-                "received so far and the session are kept; record it again to have the rest."
-            )
-        return _ERRORS.get(exchange.error, BrokeOff)(exchange.why)
+        if self._exchange.how == "broken":
+            return _ERRORS.get(self._exchange.error, BrokeOff)(self._exchange.why)
+        return ReplyInterrupted(
+            "The recording of this reply ends here: it was stopped when it was recorded. The text "
+            "received so far and the session are kept; record it again to have the rest."
+        )
 
     async def _until(self, at_s: float) -> None:
         self._due_s = at_s
@@ -294,24 +278,22 @@ class Play(Clock):
         self._at_s = at_s
 
     async def _next_step(self) -> None:
-        gate = asyncio.Event()
-        self._gate = asyncio.get_running_loop(), gate
+        assert self.reply is not None, "it is attended"
+        loop, gate = asyncio.get_running_loop(), asyncio.Event()
+        self._go_on = lambda: loop.call_soon_threadsafe(gate.set)
         self._replay.waiting.add(self)
-        assert self._turn is not None, "it is attended"
-        self._turn.reply.set_state(WAITS)
+        self.reply.set_state(WAITS)
         try:
             await gate.wait()
         finally:
             self._replay.waiting.discard(self)
-        self._turn.reply.set_state("streaming")
+        self.reply.set_state("streaming")
 
     def go_on(self) -> None:
         """Begin the next step, from any thread; from now on the turn does not wait."""
-        assert self._gate is not None, "it waits"
-        loop, gate = self._gate
         self._replay.waiting.discard(self)
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the turn with it
-            loop.call_soon_threadsafe(gate.set)
+            self._go_on()
 
 
 def _step_ends(exchange: RecordedExchange) -> list[int]:
@@ -340,17 +322,12 @@ def _step_ends(exchange: RecordedExchange) -> list[int]:
 
 
 def _divided(chunks: Chunks, ends: Sequence[int]) -> Iterator[tuple[float, bytes, bool]]:
-    """The chunks, divided at the ends of steps too; the parser makes the same of them. With each, whether a
-    step begins with it."""
-    rest = deque(ends)
-    start, begins = 0, False
+    """The chunks, divided at the ends of steps too. With each, whether a step begins with it."""
+    begins, start = set(ends), 0
     for at_s, data in chunks:
         stop = start + len(data)
-        while rest and rest[0] <= stop:
-            end = rest.popleft()
-            yield at_s, data[: end - start], begins
-            data, start, begins = data[end - start :], end, True  # noqa: PLW2901  # the rest of it
-        if data:
-            yield at_s, data, begins
-            begins = False
+        cuts = [start, *ends[bisect_right(ends, start) : bisect_left(ends, stop)], stop]
+        for here, there in pairwise(cuts):
+            if here < there:
+                yield at_s, data[here - start : there - start], here in begins
         start = stop
