@@ -1,8 +1,7 @@
-"""Which agent answers in this kernel, and its sessions: for magics, panel and evaluation alike.
+"""Which agent answers in this kernel (Halo, a recording or the demo agent), and its sessions.
 
-It is Halo, a recording, or the demo agent as long as no setting names an agent. The connection and the
-sessions are kept on the shell, so a turn made in a cell or in a panel goes to the same agent, is recorded,
-and shows in both.
+Both are kept on the shell, so a turn made in a cell or in a panel goes to the same agent, is recorded, and
+shows in both.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .client.secrets import Secret
 from .client.settings import configured, setting
 from .client.sync import HaloClient
 from .concurrency.loop import IN_BROWSER
@@ -56,15 +54,11 @@ class Connection:
         Raises:
             ConfigError: when a setting is missing or unsafe.
         """
-        if silence_timeout_s is None:
-            silence_timeout_s = configured("silence_timeout_s")
-        settings = {
-            **self._target(),
-            "user_id": setting("user_id"),
-            "agent_id": setting("agent_id"),
-            "connect_timeout_s": configured("connect_timeout_s"),
-            "silence_timeout_s": silence_timeout_s,
-        }
+        settings = self._target() | {name: setting(name) for name in ("user_id", "agent_id")}
+        for name in ("connect_timeout_s", "silence_timeout_s"):
+            settings[name] = configured(name)
+        if silence_timeout_s is not None:
+            settings["silence_timeout_s"] = silence_timeout_s
         # Without the magics nothing is configured, and the client has defaults of its own.
         settings = {name: value for name, value in settings.items() if value is not None}
         with self._lock:
@@ -78,9 +72,10 @@ class Connection:
             return {"transport": self.replay}
         target = {"user_token": setting("user_token"), "record": self.recorder}
         if self.uses_demo:
-            key, url = self.start_demo()
-            transport = self._demo_transport
-            return {**target, "api_key": key, "base_url": url, "transport": transport, "source": "demo agent"}
+            from .demo.protocol import DEMO_KEY
+
+            target |= {"base_url": self.start_demo(), "transport": self._demo_transport}
+            return {**target, "api_key": DEMO_KEY, "source": "demo agent"}
         return {**target, "api_key": setting("api_key"), "base_url": setting("base_url")}
 
     @property
@@ -88,27 +83,19 @@ class Connection:
         """Whether the demo agent is the one that answers."""
         if self.replay is not None:
             return False
-        if self.demo_wanted is not None:
-            return self.demo_wanted
-        return setting("api_key") is None and setting("base_url") is None
+        if self.demo_wanted is None:
+            return setting("api_key") is None and setting("base_url") is None
+        return self.demo_wanted
 
     @property
     def source(self) -> str:
-        """Who answers, if not Halo: ``demo agent`` or ``replay of FILE``; else empty.
-
-        Raises:
-            ConfigError: when a setting is unsafe.
-        """
+        """Who answers, if not Halo: ``demo agent`` or ``replay of FILE``; else empty."""
         if self.replay is not None:
             return self.replay.source
         return "demo agent" if self.uses_demo else ""
 
     def start_recording(self, path: str | Path) -> Recorder:
-        """Record what passes from now on in that file.
-
-        Raises:
-            UsageError: when the file cannot be used, or when a recording is replayed.
-        """
+        """Record what passes from now on. Raises `UsageError` for a bad file, and during a replay."""
         from .recording.recorder import Recorder
 
         if self.replay is not None:
@@ -140,9 +127,8 @@ class Connection:
         if replay is not None:
             replay.run_on()
 
-    def start_demo(self) -> tuple[Secret, str]:
-        """Start the demo agent unless it runs, and return its key and its base URL."""
-        from .demo.protocol import DEMO_KEY
+    def start_demo(self) -> str:
+        """Start the demo agent unless it runs, and return its base URL."""
         from .demo.server import DemoAgent
 
         with self._lock:
@@ -155,7 +141,7 @@ class Connection:
                 else:
                     demo.start()
                 self.demo = demo
-            return Secret(DEMO_KEY), (self._demo_transport or self.demo).url
+            return str((self._demo_transport or self.demo).url)
 
     def stop_demo(self) -> None:
         """Stop the demo agent if it runs."""
@@ -190,11 +176,7 @@ def current_client() -> HaloClient:
 
 
 def current_session(name: str | None = None) -> Session:
-    """A session of this kernel, as `%halo sessions` lists them; it is created if there is none.
-
-    Args:
-        name: the session's; None for the current one.
-    """
+    """The session of this kernel with that name, created if there is none; the current one for None."""
     return kernel_state(_shell())[1].get(name)
 
 

@@ -1,14 +1,10 @@
-"""A conversation, and the kernel's register of conversations.
-
-What it promises:
+"""A conversation, and the kernel's register of conversations. Its promises:
 
 - A turn is on its session before it is sent, and its reply grows there as it is received, so an
   interrupt, an error or a closed tab loses nothing.
 - The session's id survives errors and interrupts, and is sent with the next turn.
 - Turns of one session run one at a time, in order of arrival; different sessions run side by side.
 - An id is sent only to the service that gave it.
-
-It does not know how a turn is shown, nor how it is sent.
 """
 
 from __future__ import annotations
@@ -52,7 +48,6 @@ class Rating:
 
     Attributes:
         value: ``up``, ``down``, or empty for only a note.
-        note: why, in their own words.
     """
 
     value: Verdict = ""
@@ -79,7 +74,6 @@ class Turn:
 
     @property
     def message(self) -> str:
-        """What was asked."""
         return str(self.request["message"])
 
     def to_dict(self) -> dict[str, JSON]:
@@ -115,10 +109,10 @@ class Session:
     agent_id: str | None = None
     target: str | None = None
     turns: list[Turn] = field(default_factory=list)
-    watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False, compare=False)
-    _place: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
-    _owner: object = field(default=None, repr=False, compare=False)
-    _stop_turn: Callable[[], object] | None = field(default=None, repr=False, compare=False)
+    watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False)
+    _place: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _owner: object = field(default=None, repr=False)
+    _stop_turn: Callable[[], object] | None = field(default=None, repr=False)
 
     @contextlib.contextmanager
     def turn(
@@ -133,8 +127,6 @@ class Session:
         """Take a turn: the block gets the stream of one message, to be entered or opened.
 
         Args:
-            client: sends the message.
-            message: see `HaloClient.stream`.
             whole: ask for the reply in one piece.
             inbox: where this thread waits, first for its turn and then for the reply.
             fields: see `RequestFields`. A `session_id` given here is continued from now on.
@@ -264,13 +256,8 @@ class Session:
 
     def about(self, reply: Reply, *, source: str = "") -> dict[str, JSON]:
         """The metadata of a reply's output, so that a saved notebook says which conversation it shows."""
-        return {
-            "session": self.name,
-            "session_id": reply.session_id,
-            "agent_id": reply.agent_id,
-            "status": reply.status,
-            "source": source,
-        }
+        ids: dict[str, JSON] = {"session_id": reply.session_id, "agent_id": reply.agent_id}
+        return {"session": self.name, **ids, "status": reply.status, "source": source}
 
     def summary(self) -> dict[str, JSON]:
         """The session as plain JSON, with the number of its turns in place of the turns."""
@@ -280,6 +267,10 @@ class Session:
     def to_dict(self) -> dict[str, JSON]:
         """The session as plain JSON, without secrets."""
         return {"name": self.name, **self.summary(), "turns": [turn.to_dict() for turn in self.turns]}
+
+    def to_json(self) -> str:
+        """The text of `to_dict`."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
     def to_markdown(self) -> str:
         """The session as Markdown. The agent's text is in it as it came: it is untrusted."""
@@ -297,15 +288,12 @@ class Session:
             UsageError: for another ending, or when the file cannot be written.
         """
         file = Path(path)
-        match file.suffix.lower():
-            case ".md":
-                text = self.to_markdown()
-            case ".json":
-                text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-            case _:
-                raise UsageError(
-                    f"{file.name!r} ends in neither .md nor .json. Nothing was written; use one of them."
-                )
+        kind = file.suffix.lower()
+        if kind not in (".md", ".json"):
+            raise UsageError(
+                f"{file.name!r} ends in neither .md nor .json. Nothing was written; use one of them."
+            )
+        text = self.to_markdown() if kind == ".md" else self.to_json()
         try:
             file = file.expanduser()
             file.write_text(text, encoding="utf-8", errors="replace")
@@ -323,9 +311,8 @@ class SessionRegister:
     Attributes:
         watchers: called with a name when a session is added or replaced under it.
 
-    >>> register = SessionRegister()
-    >>> register.current.name, sorted(register)
-    ('default', ['default'])
+    >>> SessionRegister().current.name
+    'default'
     """
 
     def __init__(self) -> None:
@@ -388,14 +375,9 @@ class SessionRegister:
         return len(self._sessions)
 
     def __getitem__(self, name: str) -> Session:
-        """The session of that name.
-
-        Raises:
-            UsageError: when there is none of that name.
-        """
-        try:
+        """The session of that name. Raises `UsageError` when there is none."""
+        if name in self._sessions:
             return self._sessions[name]
-        except KeyError:
-            raise UsageError(
-                f"There is no session {name!r}. Nothing was changed; the sessions are {', '.join(self)}."
-            ) from None
+        raise UsageError(
+            f"There is no session {name!r}. Nothing was changed; the sessions are {', '.join(self)}."
+        )

@@ -200,7 +200,7 @@ def _demo(magics: CommandContext, what: str) -> None:
         case "start":
             magics.connection.demo_wanted = magics.demo_announced = True
             magics.connection.stop_replay()
-            print(f"The demo agent answers at {magics.connection.start_demo()[1]}.")
+            print(f"The demo agent answers at {magics.connection.start_demo()}.")
         case "stop":
             magics.connection.demo_wanted = False
             magics.connection.stop_demo()

@@ -7,7 +7,6 @@ request that arrives again is recognised by its id, and is only answered.
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -93,14 +92,8 @@ def _new(state: PanelState, request: Request) -> None:
 
 async def _export(state: PanelState, request: Request) -> View:
     session, part, as_json = state.session, request.get("part", 0), request.get("format") == "json"
-
-    def whole() -> str:
-        if as_json:
-            return json.dumps(session.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        return session.to_markdown()
-
     if part == 0:
-        text = await in_worker(whole)
+        text = await in_worker(session.to_json if as_json else session.to_markdown)
         starts = range(0, len(text), EXPORT_PART_CHARS)
         state.exported = [text[start : start + EXPORT_PART_CHARS] for start in starts]
     if not isinstance(part, int) or not 0 <= part < len(state.exported):
