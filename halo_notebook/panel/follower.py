@@ -40,8 +40,8 @@ async def show(state: PanelState, session: Session) -> None:
         return
     leave(state)
     if session not in _followed:
-        first = session is state.session  # the panel has just been made
-        _followed[session] = state.following if first else Following(session)
+        is_first = session is state.session  # the panel has just been made
+        _followed[session] = state.following if is_first else Following(session)
         spawn(_follow(_followed[session]))
     state.following, state.listens = _followed[session], False
     state.following.panels.append(state)
@@ -64,8 +64,8 @@ def leave(state: PanelState) -> None:
 async def register_changed(state: PanelState) -> None:
     """Tell the page which sessions there are, and show the one that has its name now."""
     session, old = state.register.get(state.session_name), state.session
-    unfinished = old.busy or state.queue
-    state.emit_sessions()
+    unfinished = old.busy or state.waiting()
+    state.emit("sessions", sessions=state.sessions())
     if session is not old:
         await show(state, session)
         if unfinished:
@@ -90,6 +90,8 @@ async def _follow(following: Following) -> None:
                 await _follow_turn(following, session.turns[following.ended])
             except Exception:  # noqa: BLE001  # the conversation continues all the same
                 _log.exception("A turn could not be shown")
+            following.step.set()
+            following.step = asyncio.Event()
         else:
             await following.turns.wait()
     unwatch()
@@ -106,7 +108,8 @@ def _changed(following: Following, turn: Turn) -> None:
 
 async def _follow_turn(following: Following, turn: Turn) -> None:
     reply, number = turn.reply, following.ended + 1
-    news, over = following.news, following.over = asyncio.Event(), asyncio.Event()
+    news, over = asyncio.Event(), asyncio.Event()
+    following.news = news
     frames = following.frames = frames_of(turn)
     following.shown = frames.so_far()
 
@@ -124,36 +127,33 @@ async def _follow_turn(following: Following, turn: Turn) -> None:
             panel.emit("begin", turn=panel.live_view())
             panel.emit_queue()
             panel.note_status()
-        await _until_ended(following, reply, frames)
+        await _until_ended(following, reply, frames, over)
         if following.panels:
             following.views[number] = await in_worker(rendered, turn, number, frames)
-        following.frames, following.ended = None, number
-        for panel in following.panels:
-            _end(panel, reply, number)
-        for panel in tuple(following.panels):
-            if panel.has_static_copy and panel.viewed:
-                await in_worker(panel.publish_static_copy)
     finally:
         unwatch()
         following.frames, following.ended = None, number
-        following.step.set()
-        following.step = asyncio.Event()
+    for panel in following.panels:
+        _end(panel, reply, number)
+    for panel in tuple(following.panels):
+        if panel.has_static_copy and panel.viewed:
+            await in_worker(panel.publish_static_copy)
 
 
-async def _until_ended(following: Following, reply: Reply, frames: Frames) -> None:
+async def _until_ended(following: Following, reply: Reply, frames: Frames, over: asyncio.Event) -> None:
     def render() -> tuple[View, View, int]:
         frame = frames.frame()
         return frame, frames.so_far(), len(json.dumps(frame, ensure_ascii=False))
 
     pacer = Pacer(interval_s=MIN_INTERVAL_S, bytes_per_s=MAX_BYTES_PER_S)
     painted_text = False
-    while following.panels and not following.over.is_set():
+    while following.panels and not over.is_set():
         if not await _is_set(following.news, BEAT_S):
             for panel in following.panels:
                 panel.tell("beat", epoch=panel.epoch, seq=panel.seq, state=reply.state)
             continue
         first_text = not painted_text and reply.first_text_s is not None
-        if not first_text and await _is_set(following.over, pacer.wait_s()):
+        if not first_text and await _is_set(over, pacer.wait_s()):
             return
         following.news.clear()
         painted_text = painted_text or first_text
@@ -184,7 +184,7 @@ def _end(panel: PanelState, reply: Reply, number: int) -> None:
         for callback in panel.on_action:
             panel.call(callback, ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
     panel.emit_turn(number)
-    panel.emit_sessions()
+    panel.emit("sessions", sessions=panel.sessions())
     panel.note_status()
     for callback in panel.on_reply:
         panel.call(callback, reply)

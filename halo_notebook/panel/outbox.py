@@ -18,6 +18,7 @@ import asyncio
 import logging
 import math
 import time
+import uuid
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from ..concurrency.loop import post
 from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError
 from . import follower
-from .state import Message, Outbox, PanelState
+from .state import Message, PanelState
 
 if TYPE_CHECKING:
     from ..client.sync import HaloClient
@@ -73,108 +74,115 @@ class Sent(Future["Reply"]):
         return f"Sent({one_line(self._text, 40)!r}, {state})"
 
 
-def check_text(value: object) -> None:
-    """Raise `UsageError` unless `value` is a message."""
-    if not isinstance(value, str):
-        raise UsageError(f"A message must be a string, not {type(value).__name__}. Nothing was sent.")
-    if not value.strip():
+def put(
+    state: PanelState,
+    session: Session,
+    text: str,
+    fields: dict[str, Any],
+    *,
+    cid: str = "",
+    exact: bool = False,
+) -> Sent:
+    """Add a message behind those that wait, on any thread; `start` sends it. See `Message`.
+
+    Raises:
+        UsageError: when `text` is not a message.
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"A message must be a string, not {type(text).__name__}. Nothing was sent.")
+    if not text.strip():
         raise UsageError("The message is empty. Nothing was sent; write one.")
-
-
-def put(state: PanelState, session: Session, message: Message) -> Outbox:
-    """Add `message` behind those that wait, on any thread. `start` sends it."""
-    outbox = state.outboxes.setdefault(session, Outbox(session))
-    outbox.messages.append(message)
-    message.sent.add_done_callback(
-        lambda sent: post(_remove, state, outbox, message) if sent.cancelled() else None
-    )
+    message = Message(cid or uuid.uuid4().hex, text, fields, exact, sent := Sent(text))
+    state.outbox(session).messages.append(message)
+    sent.add_done_callback(lambda _: post(_remove, state, session, message) if sent.cancelled() else None)
     state.note_status()
-    return outbox
+    return sent
 
 
-def start(state: PanelState, outbox: Outbox) -> None:
+def start(state: PanelState, session: Session) -> None:
     """Send what waits."""
-    if outbox.running is not None or outbox.session.busy:
+    outbox = state.outbox(session)
+    if outbox.running is not None or session.busy:
         state.emit_queue()
     state.note_status()
     if outbox.running is None:
-        outbox.running = asyncio.ensure_future(_send_all(state, outbox))
+        outbox.running = asyncio.ensure_future(_send_all(state, session))
 
 
 def stop(state: PanelState, session: Session) -> None:
     """Stop the turn of `session` that runs, and hold what waits."""
-    outbox = state.outboxes.get(session)
-    if outbox is not None:
-        outbox.unwatch()
-        if outbox.attempt is not None and any(message.state == "sending" for message in outbox.messages):
-            outbox.attempt.cancel()  # its turn has not begun
-        _hold(state, outbox)
+    outbox = state.outbox(session)
+    outbox.unwatch()
+    if outbox.running is not None and any(message.state == "sending" for message in outbox.messages):
+        outbox.running.cancel()  # the message's turn has not begun
+        outbox.running = None
+    _hold(state, session)
     session.stop()
 
 
 def take_back(state: PanelState, cid: str) -> None:
     """Forget a message that waits or is held."""
-    outbox, message = _unsent(state, cid)
+    message = _unsent(state, cid)
     message.sent.cancel()
-    _remove(state, outbox, message)
+    _remove(state, state.session, message)
 
 
 def release(state: PanelState, cid: str) -> None:
     """Let a message wait again that is held."""
-    outbox, message = _unsent(state, cid)
+    message = _unsent(state, cid)
     if message.sent.done():  # this is another try
         message.sent = Sent(message.text)
-    message.state, message.error = "waiting", ""
+    message.state, message.error = "waiting", None
     state.emit_queue()
-    start(state, outbox)
+    start(state, state.session)
 
 
-def _unsent(state: PanelState, cid: str) -> tuple[Outbox, Message]:
-    outbox = state.outboxes.get(state.session)
-    for message in outbox.messages if outbox else ():
-        if outbox and message.cid == cid and message.state != "sending":
-            return outbox, message
+def _unsent(state: PanelState, cid: str) -> Message:
+    for message in state.outbox(state.session).messages:
+        if message.cid == cid and message.state != "sending":
+            return message
     raise UsageError("That message is no longer waiting: it was sent or taken back.")
 
 
-def _remove(state: PanelState, outbox: Outbox, message: Message) -> None:
-    if message in outbox.messages:
-        outbox.messages.remove(message)
+def _remove(state: PanelState, session: Session, message: Message) -> None:
+    messages = state.outbox(session).messages
+    if message in messages:
+        messages.remove(message)
     state.emit_queue()
     state.note_status()
 
 
-def _hold(state: PanelState, outbox: Outbox, refused: Message | None = None) -> None:
+def _hold(state: PanelState, session: Session) -> None:
     """Hold what waits. Those who wait for a reply learn it after the panel shows it."""
-    messages = [message for message in outbox.messages if message.state != "held"]
+    messages = [message for message in state.outbox(session).messages if message.state != "held"]
     for message in messages:
         message.state = "held"
     state.emit_queue()
     state.note_status()
     for message in messages:
-        if not (message is refused or message.sent.done()):
-            message.sent.set_exception(ReplyStopped(_HELD))
+        if not message.sent.done():
+            message.sent.set_exception(message.error or ReplyStopped(_HELD))
 
 
-async def _send_all(state: PanelState, outbox: Outbox) -> None:
+async def _send_all(state: PanelState, session: Session) -> None:
+    outbox = state.outbox(session)
     while True:
-        await outbox.session.idle()
+        await session.idle()
         # Until now it could be taken back or held.
         message = next((each for each in outbox.messages if each.state == "waiting"), None)
         if message is None:
             break
         if message.sent.set_running_or_notify_cancel():
             message.state = "sending"
-            outbox.attempt = asyncio.ensure_future(_send(state, outbox, message))
-            await asyncio.wait({outbox.attempt})
+            await _send(state, session, message)
         else:
-            _remove(state, outbox, message)
-    outbox.running = outbox.attempt = None
+            _remove(state, session, message)
+    outbox.running = None
 
 
-async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
+async def _send(state: PanelState, session: Session, message: Message) -> None:
     """Send one message, and set its result when its reply has ended."""
-    session, sent = outbox.session, message.sent
+    outbox, sent = state.outbox(session), message.sent
     turn: Turn | None = None
     error: Exception | None = None
 
@@ -182,7 +190,7 @@ async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
         if reply.status != "streaming":
             outbox.unwatch()
         if reply.status in ("stopped", "failed"):
-            _hold(state, outbox)
+            _hold(state, session)
 
     try:
         client, fields = _prepared(state, message)
@@ -202,10 +210,8 @@ async def _send(state: PanelState, outbox: Outbox, message: Message) -> None:
         if not isinstance(error, HaloError):
             _log.error("A panel's message could not be sent", exc_info=error)
             error = HaloError(f"The message could not be sent ({type(error).__name__}). The session is kept.")
-        message.error = str(error)
-        _hold(state, outbox, refused=message)
-        if not sent.done():  # else it has just been held
-            sent.set_exception(error)
+        message.error = error
+        _hold(state, session)
         return
     await follower.turn_ended(session, turn)
     if error is None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from ..concurrency.loop import in_worker
 from ..errors import HaloError, UsageError
 from . import follower, outbox
-from .state import Message, PanelState
 
 if TYPE_CHECKING:
     from ..session import Turn, Verdict
+    from .state import PanelState
     from .views import View
 
 EXPORT_PART_CHARS = 300_000
@@ -39,7 +39,10 @@ async def handle(state: PanelState, request: Any) -> None:
         if len(state.requests) > _MAX_KNOWN:
             del state.requests[next(iter(state.requests))]
         try:
-            answer = _HANDLERS.get(str(request.get("kind")), _unknown)(state, request)
+            handler = _HANDLERS.get(str(request.get("kind")))
+            if handler is None:
+                raise UsageError("This version does not know what the page asks for. Reload the page.")
+            answer = handler(state, request)
             answer = await answer if inspect.isawaitable(answer) else answer
         except HaloError as error:
             answer = {"error": str(error)}
@@ -49,14 +52,8 @@ async def handle(state: PanelState, request: Any) -> None:
     state.tell("answer", cid=cid, **(answer or {}))
 
 
-def _unknown(state: PanelState, request: Request) -> None:
-    raise UsageError("The page asks for something that this version does not know. Reload the page.")
-
-
 def _send(state: PanelState, request: Request) -> None:
-    text = _text(request, "text")
-    outbox.check_text(text)
-    _put(state, request, text, {}, exact=False)
+    _put(state, request, _text(request, "text"), {}, exact=False)
 
 
 def _again(state: PanelState, request: Request) -> None:
@@ -66,8 +63,8 @@ def _again(state: PanelState, request: Request) -> None:
 
 
 def _put(state: PanelState, request: Request, text: str, fields: dict[str, Any], *, exact: bool) -> None:
-    message = Message(_text(request, "cid"), text, fields, exact, outbox.Sent(text))
-    outbox.start(state, outbox.put(state, state.session, message))
+    outbox.put(state, state.session, text, fields, cid=request["cid"], exact=exact)
+    outbox.start(state, state.session)
 
 
 def _rate(state: PanelState, request: Request) -> None:

@@ -13,12 +13,12 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from IPython.display import publish_display_data
@@ -29,7 +29,7 @@ from ..concurrency.usercode import Home, UserCodeError
 from ..display.text import one_line
 from ..display.timeline import Timeline
 from ..display.wording import counted
-from ..errors import ConfigError
+from ..errors import ConfigError, HaloError
 from .views import Frames, View, head_view, static_html, turn_view
 
 if TYPE_CHECKING:
@@ -45,12 +45,8 @@ MAX_SNAPSHOT_BYTES = 500_000
 _log = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
-class Callback:
-    """A program's callback, with the context and the loop in which it was registered."""
-
-    function: Callable[..., Any]
-    home: Home = field(default_factory=Home)
+Callback: TypeAlias = "tuple[Callable[..., Any], Home]"
+"""A program's callback, and where it belongs."""
 
 
 @dataclass(eq=False)
@@ -61,8 +57,8 @@ class Message:
         cid: the page's id for it.
         exact: whether it is sent with its own `fields` only, without the panel's.
         sent: gets its reply, or its error.
-        state: ``waiting``; ``held``: not sent until it is released, because of `error` if it was
-            refused; ``sending``: too late to take it back.
+        state: ``waiting``; ``held``: not sent until it is released; ``sending``: too late to take it back.
+        error: why it was refused.
     """
 
     cid: str
@@ -71,7 +67,7 @@ class Message:
     exact: bool
     sent: Future[Reply]
     state: Literal["waiting", "held", "sending"] = "waiting"
-    error: str = ""
+    error: HaloError | None = None
 
 
 @dataclass(eq=False)
@@ -79,14 +75,12 @@ class Outbox:
     """The messages of one session that have no turn yet, in order.
 
     Attributes:
-        running: the task that sends them; `attempt`: the task that sends one of them.
+        running: the task that sends them.
         unwatch: from then on, a bad end of the turn that runs holds no message.
     """
 
-    session: Session
     messages: list[Message] = field(default_factory=list)
     running: asyncio.Task[None] | None = None
-    attempt: asyncio.Task[None] | None = None
     unwatch: Callable[[], None] = lambda: None
 
 
@@ -99,7 +93,7 @@ class Following:
         views: these turns by number, each rendered when first needed, with its size in bytes.
         frames: of the running turn; `shown`: what they have shown so far.
         turns: set when a turn begins or changes, or a panel leaves.
-        news: set when more of the running turn has arrived; `over`: when its reply has ended.
+        news: set when more of the running turn has arrived, or its reply has ended.
         step: set, and replaced by another, when a turn has ended or the last panel has left.
     """
 
@@ -111,7 +105,6 @@ class Following:
     shown: View = field(default_factory=dict)
     turns: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
     step: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -131,7 +124,7 @@ class PanelState:
         viewed: whether a page shows the panel; True until a page says otherwise.
         listens: whether the page has this epoch's first snapshot, and gets what follows.
         lock: held only while a message is sent or a trait is set.
-        queue, ratings: as the page knows them.
+        ratings: as the page knows them.
         cids: the page's ids of the messages that were sent from here.
         acted: how many actions of a reply the callbacks have received.
         requests: the ids of the page's requests so far; `exported`: the parts of the last export.
@@ -154,13 +147,12 @@ class PanelState:
     closed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     outboxes: dict[Session, Outbox] = field(default_factory=dict)
-    queue: list[JSON] = field(default_factory=list)
     ratings: WeakKeyDictionary[Turn, Rating | None] = field(default_factory=WeakKeyDictionary)
     cids: WeakKeyDictionary[Turn, str] = field(default_factory=WeakKeyDictionary)
     acted: WeakKeyDictionary[Reply, int] = field(default_factory=WeakKeyDictionary)
     requests: dict[str, None] = field(default_factory=dict)
     exported: list[str] = field(default_factory=list)
-    display_id: str = field(default_factory=lambda: f"halo-{uuid.uuid4().hex}")
+    static_class: str = field(default_factory=lambda: f"halo-{uuid.uuid4().hex}-static")
     has_static_copy: bool = False
     on_reply: list[Callback] = field(default_factory=list)
     on_action: list[Callback] = field(default_factory=list)
@@ -174,6 +166,10 @@ class PanelState:
     def session(self) -> Session:
         """The session that the page shows."""
         return self.following.session
+
+    def outbox(self, session: Session) -> Outbox:
+        """The outbox for that session; on any thread."""
+        return self.outboxes.setdefault(session, Outbox())
 
     # --- To the page ---
 
@@ -190,14 +186,8 @@ class PanelState:
             self.tell(kind, epoch=self.epoch, seq=self.seq, **content)
 
     def emit_queue(self) -> None:
-        """Tell the page what waits, when that has changed."""
-        if (queue := self._waiting()) != self.queue:
-            self.queue = queue
-            self.emit("queue", queue=queue)
-
-    def emit_sessions(self) -> None:
-        """Tell the page which sessions there are."""
-        self.emit("sessions", sessions=self._sessions())
+        """Tell the page what waits."""
+        self.emit("queue", queue=self.waiting())
 
     def emit_turn(self, number: int) -> None:
         """Tell the page the whole of a turn that has ended."""
@@ -212,7 +202,6 @@ class PanelState:
         """Send a snapshot, after which the page follows the sequence as long as it shows the panel."""
         await in_worker(self.turns_before, self.following.ended + 1)  # rendered there, not on the loop
         self.listens = self.viewed
-        self.queue = self._waiting()
         self.saved = self._snapshot()
         self.tell("snapshot", **self.saved)
 
@@ -253,11 +242,11 @@ class PanelState:
             "epoch": self.epoch,
             "seq": self.seq,
             "session": self.session.name,
-            "sessions": self._sessions(),
+            "sessions": self.sessions(),
             "turns": turns,
             "earlier": earlier,
             "live": self.live_view() if self.following.frames else None,
-            "queue": self.queue,
+            "queue": self.waiting(),
             "agent": self.session.agent_id,
             "source": source,
         }
@@ -272,14 +261,15 @@ class PanelState:
         shown: JSON = {"value": rating.value, "note": rating.note} if rating else None
         return {**view, "rating": shown, "cid": self.cids.get(turn)}, size
 
-    def _sessions(self) -> list[JSON]:
+    def sessions(self) -> list[JSON]:
+        """The kernel's sessions."""
         return [{"name": name, "turns": len(self.register[name].turns)} for name in self.register]
 
-    def _waiting(self) -> list[JSON]:
-        outbox = self.outboxes.get(self.session)
+    def waiting(self) -> list[JSON]:
+        """The messages that have no turn yet."""
         return [
-            {"cid": each.cid, "text": each.text, "held": each.state == "held", "error": each.error}
-            for each in (outbox.messages if outbox else ())
+            {"cid": each.cid, "text": each.text, "held": each.state == "held", "error": str(each.error or "")}
+            for each in self.outbox(self.session).messages
         ]
 
     # --- To the notebook ---
@@ -288,8 +278,7 @@ class PanelState:
         """Bring the traits `status` and `busy` up to date; on any thread."""
         session, following = self.register.get(self.session_name), self.following
         with self.lock:
-            outbox = self.outboxes.get(session)
-            waits = outbox is not None and any(message.state != "held" for message in outbox.messages)
+            waits = any(message.state != "held" for message in self.outbox(session).messages)
             follows = following.session is session  # else it is about to
             runs = len(session.turns) > following.ended if follows else session.busy
             if runs:
@@ -310,7 +299,7 @@ class PanelState:
         html = static_html(session, views, f"{datetime.now().astimezone():%Y-%m-%d %H:%M}")
         # While a panel is in the output before this one, its own style hides this. Where there is none,
         # the style here hides what a front end says in its place.
-        name = f"{self.display_id}-static"
+        name = self.static_class
         style = (
             f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{name}):not(:has(.halo-panel)){{display:none}}"
         )
@@ -324,13 +313,13 @@ class PanelState:
                 "text/plain": f"ChatPanel({session.name!r}, {counted(len(session.turns), 'turn')})",
             },
             metadata={"halo": {"session": session.name, "session_id": session.session_id}},
-            transient={"display_id": self.display_id},
+            transient={"display_id": name},
             update=update,
         )
 
     def call(self, callback: Callback, *args: Any) -> None:
         """Call `callback` soon, after those before it: one step of the loop later it is on its way."""
-        before, over = self._called, Future[None]()
+        (function, home), before, over = callback, self._called, Future[None]()
         self._called = over
 
         async def in_turn() -> Any:
@@ -338,20 +327,20 @@ class PanelState:
             if before is not None and not before.done():
                 await asyncio.wrap_future(before)
             try:
-                value = callback.function(*args)
+                value = function(*args)
                 return await value if inspect.isawaitable(value) else value
             finally:
                 over.set_result(None)
 
-        task = asyncio.ensure_future(self._call(callback, in_turn))
+        task = asyncio.ensure_future(self._call(function, home.call(in_turn)))
         self._calling.add(task)
         task.add_done_callback(self._calling.discard)
 
-    async def _call(self, callback: Callback, in_turn: Callable[[], Any]) -> None:
+    async def _call(self, function: Callable[..., Any], called: Awaitable[Any]) -> None:
         try:
-            await callback.home.call(in_turn)
+            await called
         except UserCodeError as error:
-            name = getattr(callback.function, "__name__", type(callback.function).__name__)
+            name = getattr(function, "__name__", type(function).__name__)
             self.notice(f"{name} raised {error}. The conversation continues.")
             _log.info("A callback of a panel failed: %s", name, exc_info=error)
         except RuntimeError:  # the interpreter exits, or the loop has been closed
@@ -365,5 +354,5 @@ def frames_of(turn: Turn) -> Frames:
 
 def rendered(turn: Turn, number: int, frames: Frames | None = None) -> tuple[View, int]:
     """A turn that has ended as JSON for the page, and its size in bytes."""
-    view = turn_view(turn, number, frames or frames_of(turn), source=turn.source)
+    view = turn_view(turn, number, frames or frames_of(turn))
     return view, len(json.dumps(view, ensure_ascii=False).encode("utf-8", "replace"))

@@ -152,15 +152,8 @@ def head_view(turn: Turn, number: int) -> View:
     }
 
 
-def turn_view(turn: Turn, number: int, frames: Frames, *, source: str = "") -> View:
-    """A turn after its end.
-
-    Args:
-        turn: the turn.
-        number: its position in its session, from 1.
-        frames: of its reply.
-        source: who answered if it was not Halo, see `status_words`.
-    """
+def turn_view(turn: Turn, number: int, frames: Frames) -> View:
+    """A turn after its end, the session's `number`-th from 1; `frames` are of its reply."""
     reply = turn.reply
     again = "" if reply.status == "complete" else "twice" if reply.may_have_arrived else "safe"
     return {
@@ -169,7 +162,7 @@ def turn_view(turn: Turn, number: int, frames: Frames, *, source: str = "") -> V
         "status": "stopped" if reply.status == "streaming" else reply.status,
         "error": reply.error,
         "agent": reply.agent_id,
-        "source": source,
+        "source": turn.source,
         "first_text_s": reply.first_text_s,
         "elapsed_s": reply.elapsed_s,
         "words": list[JSON](caveats(reply)),

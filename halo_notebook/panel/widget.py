@@ -21,7 +21,6 @@ request), `notice`, `views` (do you show the panel?), `closed`. Page to kernel: 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -35,20 +34,20 @@ from traitlets import Bool, List, TraitError, Unicode, validate
 
 from ..client.sync import HaloClient
 from ..concurrency.loop import post, spawn
-from ..concurrency.usercode import UserCodeError, call
+from ..concurrency.usercode import Home, UserCodeError, call
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import UsageError
 from ..kernel import kernel_state
 from . import follower, outbox, page_requests
 from .assets import bundle, styles
-from .outbox import Sent
-from .state import Callback, Message, PanelState
+from .state import Callback, PanelState
 
 if TYPE_CHECKING:
     from ..client.request import RequestFields
     from ..reply import ActionEvent, Reply
     from ..session import Session
+    from .outbox import Sent
 
 
 class ChatPanel(anywidget.AnyWidget):
@@ -131,7 +130,7 @@ class ChatPanel(anywidget.AnyWidget):
                 height=height,
                 suggestions=list(suggestions),
                 placeholder=placeholder,
-                _static_class=f"{state.display_id}-static",
+                _static_class=state.static_class,
                 # In an HBox panels share the width; without this they would have none.
                 layout={"flex": "1 1 auto", "min_width": "0"},
             )
@@ -171,10 +170,10 @@ class ChatPanel(anywidget.AnyWidget):
         Raises:
             UsageError: when the panel is closed or `text` is not a message.
         """
-        outbox.check_text(text)
         self._check_open("Nothing was sent")
-        message = Message(uuid.uuid4().hex, text, dict(fields), exact=False, sent=(sent := Sent(text)))
-        post(outbox.start, self._state, outbox.put(self._state, self.session, message))
+        state, session = self._state, self.session
+        sent = outbox.put(state, session, text, dict(fields))
+        post(outbox.start, state, session)
         return sent
 
     def stop(self) -> None:
@@ -234,7 +233,7 @@ class ChatPanel(anywidget.AnyWidget):
         if not callable(function):
             raise UsageError("A callback must be callable. Nothing was changed.")
         self._check_open("Nothing was changed")
-        callback = Callback(function)
+        callback = (function, Home())
         callbacks.append(callback)
         return lambda: callbacks.remove(callback) if callback in callbacks else None
 
@@ -257,7 +256,7 @@ class ChatPanel(anywidget.AnyWidget):
                 call(notify)
         else:
             vars(notify)["__name__"] = f"An observer of {change.name}"
-            post(self._state.call, Callback(notify, self._state.home))
+            post(self._state.call, (notify, self._state.home))
 
     @validate("session_name")
     def _checked_name(self, proposal: Any) -> str:
