@@ -1,7 +1,6 @@
 """A Halo chat agent in a notebook: `%load_ext halo_notebook`, then `%%halo`.
 
-Importing this package imports nothing heavy; each public name loads its module when it is
-first used.
+Importing this package imports nothing heavy; each public name loads its module when it is first used.
 """
 
 from __future__ import annotations
@@ -49,33 +48,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = {
-    "Action": "stream",
-    "ActionEvent": "reply",
-    "ActionSummary": "stream",
-    "AsyncHaloClient": "client.aio",
-    "Case": "evaluation.cases",
-    "CaseTurn": "evaluation.cases",
-    "ChatPanel": "panel.widget",
-    "DemoAgent": "demo.server",
-    "Evaluation": "evaluation.result",
-    "Event": "stream",
-    "HaloClient": "client.sync",
-    "MalformedRecord": "stream",
-    "Rating": "session",
-    "Recorder": "recording.recorder",
-    "Replay": "recording.replay",
-    "Reply": "reply",
-    "Score": "checks",
-    "Session": "session",
-    "StreamParser": "stream",
-    "TextDelta": "stream",
-    "Turn": "session",
-    "aevaluate": "evaluation.run",
-    "current_client": "kernel",
-    "current_session": "kernel",
-    "evaluate": "evaluation.run",
+_NAMES = {
+    "checks": "Score",
+    "client.aio": "AsyncHaloClient",
+    "client.sync": "HaloClient",
+    "demo.server": "DemoAgent",
+    "evaluation.cases": "Case CaseTurn",
+    "evaluation.result": "Evaluation",
+    "evaluation.run": "aevaluate evaluate",
+    "kernel": "current_client current_session",
+    "panel.widget": "ChatPanel",
+    "recording.recorder": "Recorder",
+    "recording.replay": "Replay",
+    "reply": "ActionEvent Reply",
+    "session": "Rating Session Turn",
+    "stream": "Action ActionSummary Event MalformedRecord StreamParser TextDelta",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Action",

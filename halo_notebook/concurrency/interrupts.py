@@ -27,11 +27,7 @@ _LONGEST_TIMER_S = 86_400.0
 
 
 class Inbox:
-    """What one thread waits for. Any thread, and a signal's handler, may put something in.
-
-    Attributes:
-        stopped: whether the thread has to stop.
-    """
+    """What one thread waits for. Any thread, and a signal's handler, may put something in."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -95,12 +91,11 @@ class Inbox:
         return future.result()
 
     def _next(self, timeout_s: float) -> Any:
-        while True:
+        while timeout_s > 0:
             with contextlib.suppress(queue.Empty):
                 return self._messages.get(timeout=min(timeout_s, LOOK_S))
             timeout_s -= LOOK_S
-            if timeout_s <= 0:
-                return None
+        return None
 
     def _next_in_page(self, timeout_s: float) -> Any:
         # Not by asyncio's timeouts, which name a moment: Pyodide's loop refuses one that has passed.
@@ -122,13 +117,13 @@ class InterruptInbox(Inbox):
 
     The previous handler is restored at the end, and while user code runs. A handler that was not installed
     from Python could not be restored, so it is left alone, and so is SIG_IGN. Only the main thread gets
-    interrupts, so nothing is installed on another one.
+    interrupts.
 
     Args:
         linger_s: ignore interrupts for so long after the end, and let the first one after that restore the
-            previous handler and go to it. For a kernel, which sets its own handlers before and after each
-            cell: an interrupt between the end of a turn and that of its cell would cut into IPython while it
-            shows an error, or into ipykernel while it sends the reply, which is lost then.
+            previous handler and go to it. For a kernel: an interrupt between the end of a turn and that of
+            its cell would cut into IPython while it shows an error, or into ipykernel while it sends the
+            reply, which is lost then.
     """
 
     def __init__(self, linger_s: float = 0.0) -> None:
@@ -140,8 +135,8 @@ class InterruptInbox(Inbox):
 
     def __enter__(self) -> InterruptInbox:
         on_main_thread = threading.current_thread() is threading.main_thread()
-        if on_main_thread and callable(signal.getsignal(signal.SIGINT)):
-            self._installed = True
+        self._installed = on_main_thread and callable(signal.getsignal(signal.SIGINT))
+        if self._installed:
             self._install()
         return self
 

@@ -24,9 +24,6 @@ class Pulled(Generic[T]):
         source: not started yet.
         inbox: where the thread waits.
 
-    Attributes:
-        ended: whether the last item has been given.
-
     >>> async def squares():
     ...     for number in range(3):
     ...         yield number**2
@@ -36,7 +33,7 @@ class Pulled(Generic[T]):
 
     def __init__(self, source: AsyncGenerator[T, None], inbox: Inbox | None = None) -> None:
         self.inbox = inbox or Inbox()
-        self.ended = False
+        self.ended = False  # whether the last item has been given
         self._source = source
         self._items: deque[T] = deque()
         self._error: BaseException | None = None
@@ -52,9 +49,7 @@ class Pulled(Generic[T]):
     def get(self, timeout_s: float = math.inf) -> T | None:
         """Return the next item; None when none came in time, and at the end (then `ended`).
 
-        Raises:
-            Exception: what the generator raised, after its items.
-            KeyboardInterrupt: on an interrupt, and when the inbox is stopped.
+        It raises what the generator raised, after its items, and KeyboardInterrupt when the inbox is stopped.
         """
         self.start()
         deadline = time.monotonic() + timeout_s
@@ -121,11 +116,7 @@ class Pulled(Generic[T]):
 
 @contextlib.contextmanager
 def entered(manager: AbstractAsyncContextManager[T], inbox: Inbox | None = None) -> Iterator[T]:
-    """Enter `manager` on the loop, and leave it there, by a cancellation, when this block ends.
-
-    Raises:
-        KeyboardInterrupt: on an interrupt before it is entered; it is left then.
-    """
+    """Enter `manager` on the loop, and leave it there, by a cancellation, when this block ends."""
 
     async def hold() -> AsyncGenerator[T, None]:
         async with manager as value:

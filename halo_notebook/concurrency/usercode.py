@@ -34,12 +34,7 @@ class UserCodeError(HaloError):
 
 
 def call(function: Callable[..., Any], *args: Any) -> Any:
-    """Call `function(*args)` on this thread and return its value; an awaitable one is awaited.
-
-    Raises:
-        UserCodeError: whatever it raises.
-        KeyboardInterrupt: on an interrupt.
-    """
+    """Call `function(*args)` on this thread and return its value; an awaitable one is awaited."""
     try:
         value = function(*args)
         if not inspect.isawaitable(value):
@@ -75,11 +70,7 @@ async def call_here(function: Callable[..., Any], *args: Any) -> Any:
 
 
 class Home:
-    """Where a user's code belongs: the context and the loop in which it was registered.
-
-    Args:
-        loop: None for the loop on which cells run.
-    """
+    """Where a user's code belongs: the context and the loop in which it was registered, or cells run."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop or kernels_loop()
