@@ -23,11 +23,13 @@ SHARED_SERVERS = {"lite", "notebook7_server"}
 
 
 def pytest_configure() -> None:
-    """Undo settings of a shell or a CI runner that the processes started by tests would inherit.
+    """Undo settings of a shell or a CI runner, which the processes started by tests would inherit, too.
 
     Background jobs are often started with SIGINT ignored, and an interrupt that a test sends would have no
     effect. Without bytecode files each kernel would compile all that it imports.
     """
+    for name in [name for name in os.environ if name.startswith("HALO_")]:
+        del os.environ[name]
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,9 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,7 @@ from halo_notebook.concurrency.interrupts import wait
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.session import SessionRegister
-from halo_notebook.stream import Action, TextDelta
+from halo_notebook.stream import JSON, Action, TextDelta
 
 
 def test_a_session_carries_its_id_from_turn_to_turn(client: HaloClient, agent: DemoAgent) -> None:
@@ -48,62 +46,8 @@ def test_the_id_survives_what_fails(fault: str, client: HaloClient, agent: DemoA
     assert len(session.turns) == 3
 
 
-def test_a_partial_reply_is_on_the_session_while_it_arrives() -> None:
-    """The text received so far can be read in the middle of a reply."""
-    release = threading.Event()
-
-    def steps(_: Any) -> Iterator[Any]:
-        yield TextDelta("first")
-        while not release.is_set():
-            yield 0.02
-        yield TextDelta(" second")
-
-    session = Session()
-    with DemoAgent(reply=steps, first_byte_s=0) as agent:
-        client = HaloClient(DEMO_KEY, base_url=agent.url)
-        with session.turn(client, "Hello") as stream, stream:
-            next(iter(stream))
-            assert session.turns[-1].reply.text == "first"
-            assert session.turns[-1].reply.status == "streaming"
-            release.set()
-            list(stream)
-    assert session.turns[-1].reply.text == "first second"
-
-
-def test_turns_of_one_session_run_one_at_a_time(client: HaloClient, agent: DemoAgent) -> None:
-    """Two threads on one session take turns; the second waits for the first."""
-    session = Session()
-    inside = 0
-    most = 0
-
-    def ask() -> None:
-        nonlocal inside, most
-        with session.turn(client, "Hello") as stream, stream:
-            inside += 1
-            most = max(most, inside)
-            list(stream)
-            inside -= 1
-
-    threads = [threading.Thread(target=ask) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
-    assert len(session.turns) == 5
-    assert len({request.body.get("session_id") for request in agent.requests}) == 2, "none, then the one id"
-
-
-def test_a_turn_within_a_turn_is_refused(client: HaloClient, agent: DemoAgent) -> None:
-    """Waiting for oneself would never end."""
-    session = Session()
-    with session.turn(client, "Hello"), pytest.raises(errors.UsageError, match="in the middle of a turn"):
-        session.ask(client, "Hello again")
-    assert not agent.requests, "a turn that is not entered sends nothing"
-
-
 def test_code_on_the_loop_takes_turns_too(client: HaloClient, agent: DemoAgent) -> None:
-    """In order of arrival, with those of other threads. A turn within a turn is refused; an error ends it."""
+    """One at a time, in order of arrival, with those of threads; an error ends one."""
     session = Session()
     order: list[str] = []
 
@@ -112,10 +56,6 @@ def test_code_on_the_loop_takes_turns_too(client: HaloClient, agent: DemoAgent) 
             order.append(text)
             await stream.to_end()
         return stream.reply.text
-
-    async def within() -> None:
-        async with session.aturn(client, "Hello"):
-            await ask("Hello again")
 
     with session.turn(client, "first") as stream, stream:
         asking = [spawn(ask("My name is Zelda")), spawn(ask("What is my name?"))]
@@ -128,19 +68,33 @@ def test_code_on_the_loop_takes_turns_too(client: HaloClient, agent: DemoAgent) 
     thread.join()
     assert order == ["My name is Zelda", "What is my name?"]
     assert [turn.message for turn in session.turns] == ["first", *order, "last"]
-    with pytest.raises(errors.UsageError, match="in the middle of a turn"):
-        wait(spawn(within()))
+    assert len({request.body.get("session_id") for request in agent.requests}) == 2, "none, then the one id"
     agent.faults.append("500")
     with pytest.raises(errors.ServerError):
         wait(spawn(ask("Hello")))
     assert not session.busy
-    assert [turn.reply.status for turn in session.turns[-2:]] == ["stopped", "failed"]
+    assert session.turns[-1].reply.status == "failed"
+
+
+def test_a_turn_within_a_turn_is_refused(client: HaloClient, agent: DemoAgent) -> None:
+    """Waiting for oneself would never end. A turn that is not entered sends nothing."""
+    session = Session()
+
+    async def within() -> None:
+        async with session.aturn(client, "Hello"), session.aturn(client, "Hello again"):
+            pass
+
+    with session.turn(client, "Hello"), pytest.raises(errors.UsageError, match="in the middle of a turn"):
+        session.ask(client, "Hello again")
+    with pytest.raises(errors.UsageError, match="in the middle of a turn"):
+        wait(spawn(within()))
+    assert [turn.reply.status for turn in session.turns] == ["stopped"] * 2 and not agent.requests
 
 
 @pytest.mark.parametrize("message", ["/fault stall", "/fault stall first"])
 @pytest.mark.parametrize("on_loop", [True, False])
 def test_stop_ends_the_turn_that_runs(client: HaloClient, message: str, on_loop: bool) -> None:
-    """From any thread: its text is kept, the code after it runs, and so does the next turn."""
+    """From any thread: its text, which was there at once, is kept, and the code after it runs."""
     session = Session()
     after: list[str] = []
 
@@ -161,11 +115,13 @@ def test_stop_ends_the_turn_that_runs(client: HaloClient, message: str, on_loop:
     began = "streaming" if message == "/fault stall" else "waiting for the agent"
     while not session.turns or session.turns[0].reply.state != began:
         time.sleep(0.01)
+    reply = session.turns[0].reply
+    assert (reply.status, bool(reply.text)) == ("streaming", message == "/fault stall")
     session.stop()
     session.stop()
     thread.join(10)
     assert after == ["stopped"]
-    assert bool(session.turns[0].reply.text) == (message == "/fault stall")
+    assert bool(reply.text) == (message == "/fault stall")
     assert session.ask(client, "Hello").status == "complete"
 
 
@@ -178,20 +134,7 @@ def test_a_request_that_is_refused_adds_no_turn(client: HaloClient) -> None:
 
 
 def test_an_id_goes_only_to_the_service_that_gave_it(client: HaloClient, agent: DemoAgent) -> None:
-    """Another base URL starts a new conversation."""
-    session = Session()
-    session.ask(client, "Hello")
-    with DemoAgent(first_byte_s=0, chunk_s=0) as other:
-        session.ask(HaloClient(DEMO_KEY, base_url=other.url), "Hello")
-        assert "session_id" not in other.requests[0].body
-        assert session.target == other.url
-    assert session.id_for(agent.url) is None
-
-
-def test_a_turn_that_does_not_reach_another_service_changes_nothing(
-    client: HaloClient, agent: DemoAgent
-) -> None:
-    """A mistyped address does not cost the conversation."""
+    """Another one starts a new conversation, unless the turn does not reach it."""
     session = Session()
     session.ask(client, "My name is Zelda")
     with pytest.raises(errors.ConnectionFailed):
@@ -199,16 +142,10 @@ def test_a_turn_that_does_not_reach_another_service_changes_nothing(
     assert session.target == agent.url
     assert "Zelda" in session.ask(client, "What is my name?").text
     assert [turn.target for turn in session.turns] == [agent.url, "http://127.0.0.1:9", agent.url]
-
-
-def test_a_service_that_does_not_repeat_the_id_keeps_the_conversation(
-    client: HaloClient, agent: DemoAgent
-) -> None:
-    """The id that was sent is the reply's."""
-    session = Session()
-    first = session.ask(client, "Hello")
-    agent.faults.append("no headers")
-    assert session.ask(client, "Hello").session_id == first.session_id == session.session_id
+    with DemoAgent(first_byte_s=0, chunk_s=0) as other:
+        session.ask(HaloClient(DEMO_KEY, base_url=other.url), "Hello")
+        assert "session_id" not in other.requests[0].body
+        assert (session.target, session.id_for(agent.url)) == (other.url, None)
 
 
 def test_a_session_id_that_is_given_is_continued(client: HaloClient, agent: DemoAgent) -> None:
@@ -249,58 +186,41 @@ def test_the_register_knows_its_sessions() -> None:
         register["suport"]
 
 
-def exported(tmp_path: Path, name: str) -> str:
-    def steps(_: Any) -> list[Any]:
-        return [TextDelta("Done: ```"), Action({"code": "```\nfenced\n```"})]
-
-    with DemoAgent(reply=steps, first_byte_s=0) as agent:
+def test_an_export_holds_everything_but_secrets(tmp_path: Path) -> None:
+    """Messages, replies, actions in fences that their payload cannot close, and what failed."""
+    payload: JSON = {"code": "```\nfenced\n```"}
+    with DemoAgent(reply=lambda _: [TextDelta("Done: ```"), Action(payload)], first_byte_s=0) as agent:
+        client = HaloClient(DEMO_KEY, base_url=agent.url, user_id="u_1", user_token="tok_secret")
         session = Session("support")
-        session.ask(HaloClient(DEMO_KEY, base_url=agent.url, user_id="u_1", user_token="tok_secret"), "Do it")
+        session.ask(client, "Do it")
         agent.faults.append("cut text")
         with pytest.raises(errors.ReplyInterrupted):
-            session.ask(HaloClient(DEMO_KEY, base_url=agent.url), "Again")
-    text = session.export(tmp_path / name).read_text(encoding="utf-8")
-    assert "tok_secret" not in text and DEMO_KEY not in text
-    return text
-
-
-def test_export_as_markdown(tmp_path: Path) -> None:
-    """Messages, replies, actions in fences that their payload cannot close, and what failed."""
-    text = exported(tmp_path, "a.md")
-    assert "# Halo session: support" in text and "Do it" in text and "Done: ```" in text
-    assert "````json" not in text or "\n````\n" in text
-    assert "*(failed: The connection broke off" in text
+            session.ask(client, "Again")
+    markdown, plain = (session.export(tmp_path / name).read_text("utf-8") for name in ("a.md", "a.JSON"))
+    assert not any(secret in markdown + plain for secret in ("tok_secret", DEMO_KEY))
+    assert "# Halo session: support" in markdown and "Do it" in markdown and "Done: ```" in markdown
+    assert "````json" not in markdown or "\n````\n" in markdown
+    assert "*(failed: The connection broke off" in markdown
+    data = json.loads(plain)
+    assert (data["name"], data["turns"][0]["request"]["user_id"]) == ("support", "u_1")
+    assert [turn["reply"]["status"] for turn in data["turns"]] == ["complete", "failed"]
+    assert data["turns"][0]["reply"]["actions"] == [payload]
 
 
 def test_a_fence_that_is_left_open_ends_with_its_message() -> None:
     """It does not swallow the turns behind it."""
-
-    def steps(_: Any) -> list[Any]:
-        return [TextDelta("~~~~\n```\ncode")]
-
-    with DemoAgent(reply=steps, first_byte_s=0) as agent:
-        session = Session()
+    session = Session()
+    with DemoAgent(reply=lambda _: [TextDelta("~~~~\n```\ncode")], first_byte_s=0) as agent:
         session.ask(HaloClient(DEMO_KEY, base_url=agent.url), "Run\n```python\nx")
     text = session.to_markdown()
     assert "```python\nx\n```\n" in text
     assert text.endswith("~~~~\n```\ncode\n~~~~\n")
 
 
-def test_export_as_json(tmp_path: Path) -> None:
-    """Everything, as JSON that can be read back."""
-    data = json.loads(exported(tmp_path, "a.JSON"))
-    assert data["name"] == "support"
-    assert [turn["reply"]["status"] for turn in data["turns"]] == ["complete", "failed"]
-    assert data["turns"][0]["reply"]["actions"] == [{"code": "```\nfenced\n```"}]
-    assert data["turns"][0]["request"]["user_id"] == "u_1"
-
-
 def test_export_says_what_it_cannot_write(tmp_path: Path) -> None:
     """Another ending and a place that is not there are one line each."""
     with pytest.raises(errors.UsageError, match=r"neither \.md nor \.json"):
         Session().export(tmp_path / "a.txt")
-    for place in ("a\0b.md", "~nobody_of_that_name/x.md"):
+    for place in ("a\0b.md", "~nobody_of_that_name/x.md", tmp_path / "absent" / "a.md"):
         with pytest.raises(errors.UsageError, match="could not be written"):
             Session().export(place)
-    with pytest.raises(errors.UsageError, match="could not be written"):
-        Session().export(tmp_path / "absent" / "a.md")

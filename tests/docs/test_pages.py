@@ -186,11 +186,8 @@ def test_its_table_of_errors_is_whole() -> None:
 
 
 @pytest.mark.parametrize("line", PROVOKED)
-def test_its_errors_are_the_real_ones(
-    line: str, agent: DemoAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_errors_are_the_real_ones(line: str, agent: DemoAgent, tmp_path: Path) -> None:
     """The text that the table quotes is in the message that a reader sees."""
-    monkeypatch.delenv("HALO_API_KEY", raising=False)
     with pytest.raises(errors.HaloError) as caught:
         PROVOKED[line](agent, tmp_path)
     assert line in str(caught.value)

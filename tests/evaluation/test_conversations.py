@@ -114,10 +114,8 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str, run:
         run(**{"cases": ["one"], **arguments})
 
 
-def test_without_a_kernel_a_missing_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_kernel_a_missing_key_is_an_error() -> None:
     """In a script the demo agent does not answer unasked: its figures would be taken for the agent's."""
-    for name in ("API_KEY", "BASE_URL"):
-        monkeypatch.delenv(f"HALO_{name}", raising=False)
     with pytest.raises(errors.ConfigError, match="There is no API key"):
         evaluate(["one"], progress=False)
 
