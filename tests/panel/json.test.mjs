@@ -1,4 +1,4 @@
-// How the page reads the kernel's JSON text. tests/panel/test_modules.py compares it with the kernel's side.
+// How the page reads the kernel's JSON text. tests/panel/test_static.py compares it with the kernel's side.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

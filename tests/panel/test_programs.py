@@ -188,12 +188,6 @@ def test_help_shows_what_users_need() -> None:
     }
 
 
-def test_send_is_what_it_is_for_every_widget(panel: ChatPanel, page: Wire) -> None:
-    """ipywidgets and anywidget call `send` to reach the page."""
-    panel.send({"kind": "custom"})
-    assert page.messages[-1] == {"kind": "custom"}
-
-
 def test_no_secret_reaches_the_page(agent: DemoAgent, open_panel: Callable[..., Wire]) -> None:
     """Neither the key nor a user token is in any message, nor in the widget's state."""
     page = open_panel(

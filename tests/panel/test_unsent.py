@@ -19,24 +19,27 @@ from .conftest import asked
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent
-    from halo_notebook.session import SessionRegister
 
     from .conftest import Held, Wire
 
 
-def test_a_message_waits_for_the_one_before(panel: ChatPanel, page: Wire, held: Held) -> None:
-    """It shows as waiting, can be taken back, and goes out in its turn."""
+def test_a_message_waits_for_the_one_before(
+    panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
+) -> None:
+    """It shows as waiting, can be taken back by the page or a program, and goes out in its turn."""
     page.send("one", "c1")
     page.wait(lambda: page.of("begin"))
     page.send("two", "c2")
     page.send("three", "c3")
-    assert [message["cid"] for message in page.queue()] == ["c2", "c3"]
+    fourth = panel.ask("four")
+    page.wait(lambda: [message["text"] for message in page.queue()] == ["two", "three", "four"])
     assert panel.busy
     assert "error" not in page.ask("unqueue", which="c2")
-    assert [message["cid"] for message in page.queue()] == ["c3"]
+    assert fourth.cancel()
+    page.wait(lambda: [message["cid"] for message in page.queue()] == ["c3"])
     held.release.set()
     turns = page.turns(2)
-    assert [turn["asked"] for turn in turns] == ["one", "three"]
+    assert [turn["asked"] for turn in turns] == asked(agent) == ["one", "three"]
     assert page.queue() == []
     assert "no longer waiting" in page.ask("unqueue", which="c3")["error"]
 
@@ -140,57 +143,28 @@ def test_a_program_can_wait_for_its_reply(panel: ChatPanel) -> None:
     assert repr(sent) == "Sent('Hello', ended)"
 
 
-def test_a_cancelled_message_is_not_sent(panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent) -> None:
-    """As long as it waits."""
-    first = panel.ask("one")
-    page.wait(lambda: page.of("begin"))
-    second = panel.ask("two")
-    assert second.cancel()
-    held.release.set()
-    assert first.result(10).text.endswith("last.")
-    assert panel.ask("three").result(10).status == "complete"
-    assert asked(agent) == ["one", "three"]
-
-
-def test_sessions_run_side_by_side(
-    panel: ChatPanel, page: Wire, held: Held, register: SessionRegister
-) -> None:
-    """A turn in one session keeps no message of another waiting."""
-    page.send("one")
-    page.wait(lambda: page.of("begin"))
-    panel.session_name = "other"
-    page.session_is("other")
-    page.send("two")
-    page.wait(lambda: [each["turn"]["asked"] for each in page.of("begin")] == ["one", "two"])
-    assert register["docs"].busy
-    held.release.set()
-    assert page.turns(1)[0]["asked"] == "two"
-    panel.session_name = "docs"
-    page.session_is("docs")
-    page.wait(lambda: not panel.busy)
-    page.ask("sync")
-    assert [turn["asked"] for turn in page.of("snapshot")[-1]["turns"]] == ["one"]
-
-
 @pytest.mark.parametrize("how", ["another session", "a new conversation", "close"])
 def test_waiting_messages_are_sent_when_the_panel_shows_something_else(
     how: str, panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
 ) -> None:
-    """They belong to the session: each is answered once, in its own conversation."""
+    """They belong to the session: each is answered once, in its own conversation, and delays no other."""
     sent = [panel.ask(text) for text in ("one", "two", "three")]
     session = panel.session
     page.running()
     if how == "another session":
         panel.session_name = "other"
+        page.session_is("other")
+        page.send("elsewhere")
+        page.wait(lambda: page.of("begin")[-1]["turn"]["asked"] == "elsewhere")
+        assert session.busy
     elif how == "a new conversation":
         page.ask("new")
         assert "continues as 'docs-1'" in page.wait(lambda: page.of("notice"))[0]["text"]
     else:
         panel.close()
     held.release.set()
-    assert (
-        [each.result(10).text.partition(":")[0] for each in sent] == asked(agent) == ["one", "two", "three"]
-    )
+    assert [each.result(10).text.partition(":")[0] for each in sent] == ["one", "two", "three"]
+    assert [text for text in asked(agent) if text != "elsewhere"] == ["one", "two", "three"]
     assert [turn.message for turn in session.turns] == ["one", "two", "three"]
     if how != "close":
         panel.session_name = session.name
