@@ -108,9 +108,9 @@ def _changed(following: Following, turn: Turn) -> None:
 
 async def _follow_turn(following: Following, turn: Turn) -> None:
     reply, number = turn.reply, following.ended + 1
-    news, over = asyncio.Event(), asyncio.Event()
-    following.news = news
-    frames = following.frames = frames_of(turn)
+    news = following.news = asyncio.Event()
+    over = asyncio.Event()
+    frames = frames_of(turn)
     following.shown = frames.so_far()
 
     def heard(_: Reply) -> None:  # on any thread
@@ -125,14 +125,13 @@ async def _follow_turn(following: Following, turn: Turn) -> None:
     try:
         for panel in following.panels:
             panel.emit("begin", turn=panel.live_view())
-            panel.emit_queue()
-            panel.note_status()
+            panel.note_queue()
         await _until_ended(following, reply, frames, over)
         if following.panels:
             following.views[number] = await in_worker(rendered, turn, number, frames)
     finally:
         unwatch()
-        following.frames, following.ended = None, number
+        following.shown, following.ended = None, number
     for panel in following.panels:
         _end(panel, reply, number)
     for panel in tuple(following.panels):

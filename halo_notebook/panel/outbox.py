@@ -103,8 +103,7 @@ def start(state: PanelState, session: Session) -> None:
     """Send what waits."""
     outbox = state.outbox(session)
     if outbox.running is not None or session.busy:
-        state.emit_queue()
-    state.note_status()
+        state.note_queue()
     if outbox.running is None:
         outbox.running = asyncio.ensure_future(_send_all(state, session))
 
@@ -133,7 +132,7 @@ def release(state: PanelState, cid: str) -> None:
     if message.sent.done():  # this is another try
         message.sent = Sent(message.text)
     message.state, message.error = "waiting", None
-    state.emit_queue()
+    state.note_queue()
     start(state, state.session)
 
 
@@ -148,8 +147,7 @@ def _remove(state: PanelState, session: Session, message: Message) -> None:
     messages = state.outbox(session).messages
     if message in messages:
         messages.remove(message)
-    state.emit_queue()
-    state.note_status()
+    state.note_queue()
 
 
 def _hold(state: PanelState, session: Session) -> None:
@@ -157,8 +155,7 @@ def _hold(state: PanelState, session: Session) -> None:
     messages = [message for message in state.outbox(session).messages if message.state != "held"]
     for message in messages:
         message.state = "held"
-    state.emit_queue()
-    state.note_status()
+    state.note_queue()
     for message in messages:
         if not message.sent.done():
             message.sent.set_exception(message.error or ReplyStopped(_HELD))

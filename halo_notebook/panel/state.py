@@ -13,8 +13,9 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -91,7 +92,7 @@ class Following:
     Attributes:
         ended: how many of its turns have ended and are complete on the pages.
         views: these turns by number, each rendered when first needed, with its size in bytes.
-        frames: of the running turn; `shown`: what they have shown so far.
+        shown: what the frames of the running turn have shown so far; None when no turn runs.
         turns: set when a turn begins or changes, or a panel leaves.
         news: set when more of the running turn has arrived, or its reply has ended.
         step: set, and replaced by another, when a turn has ended or the last panel has left.
@@ -101,8 +102,7 @@ class Following:
     ended: int = field(init=False)
     panels: list[PanelState] = field(default_factory=list)
     views: dict[int, tuple[View, int]] = field(default_factory=dict)
-    frames: Frames | None = None
-    shown: View = field(default_factory=dict)
+    shown: View | None = None
     turns: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     step: asyncio.Event = field(default_factory=asyncio.Event)
@@ -185,9 +185,10 @@ class PanelState:
             self.seq += 1
             self.tell(kind, epoch=self.epoch, seq=self.seq, **content)
 
-    def emit_queue(self) -> None:
-        """Tell the page what waits."""
+    def note_queue(self) -> None:
+        """Tell the page what waits, and bring the traits up to date."""
         self.emit("queue", queue=self.waiting())
+        self.note_status()
 
     def emit_turn(self, number: int) -> None:
         """Tell the page the whole of a turn that has ended."""
@@ -224,7 +225,7 @@ class PanelState:
         turn = self.session.turns[number - 1]
         return {
             **head_view(turn, number),
-            **self.following.shown,
+            **(self.following.shown or {}),
             "cid": self.cids.get(turn),
             "status": "streaming",
             "state": turn.reply.state,
@@ -234,10 +235,9 @@ class PanelState:
 
     def _snapshot(self) -> View:
         turns, earlier = self.turns_before(self.following.ended + 1)
-        try:
+        source = ""
+        with suppress(ConfigError):  # whoever sends a message gets the reason
             source = (self.client or self.connection).source
-        except ConfigError:  # whoever sends a message gets the reason
-            source = ""
         return {
             "epoch": self.epoch,
             "seq": self.seq,
@@ -245,7 +245,7 @@ class PanelState:
             "sessions": self.sessions(),
             "turns": turns,
             "earlier": earlier,
-            "live": self.live_view() if self.following.frames else None,
+            "live": None if self.following.shown is None else self.live_view(),
             "queue": self.waiting(),
             "agent": self.session.agent_id,
             "source": source,
@@ -255,7 +255,7 @@ class PanelState:
         """A turn that has ended, with its rating as it is now, and its size in bytes."""
         turn = following.session.turns[number - 1]
         if number not in following.views:
-            following.views[number] = rendered(turn, number)
+            following.views[number] = rendered(turn, number, frames_of(turn))
         view, size = following.views[number]
         rating = self.ratings[turn] = turn.rating
         shown: JSON = {"value": rating.value, "note": rating.note} if rating else None
@@ -297,14 +297,12 @@ class PanelState:
         numbers = range(max(1, following.ended + 1 - MAX_SNAPSHOT_TURNS), following.ended + 1)
         views = [(session.turns[each - 1], self._turn_view(following, each)[0]) for each in numbers]
         html = static_html(session, views, f"{datetime.now().astimezone():%Y-%m-%d %H:%M}")
-        # While a panel is in the output before this one, its own style hides this. Where there is none,
-        # the style here hides what a front end says in its place.
         name = self.static_class
+        # A panel in the output before this one hides this. Without one, this hides what a front end says.
         style = (
             f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{name}):not(:has(.halo-panel)){{display:none}}"
         )
-        # An update is published by the running cell, not by the one that showed the panel: nbclient ignores
-        # what a cell that has ended still sends.
+        # Not as an output of the cell that showed the panel: when it has ended, nbclient ignores its updates.
         context = Context() if update else copy_context()
         context.run(
             publish_display_data,
@@ -332,19 +330,19 @@ class PanelState:
             finally:
                 over.set_result(None)
 
-        task = asyncio.ensure_future(self._call(function, home.call(in_turn)))
+        async def reported() -> None:
+            try:
+                await home.call(in_turn)
+            except UserCodeError as error:
+                name = getattr(function, "__name__", type(function).__name__)
+                self.notice(f"{name} raised {error}. The conversation continues.")
+                _log.info("A callback of a panel failed: %s", name, exc_info=error)
+            except RuntimeError:  # the interpreter exits, or the loop has been closed
+                _log.info("A callback of a panel was not called", exc_info=True)
+
+        task = asyncio.ensure_future(reported())
         self._calling.add(task)
         task.add_done_callback(self._calling.discard)
-
-    async def _call(self, function: Callable[..., Any], called: Awaitable[Any]) -> None:
-        try:
-            await called
-        except UserCodeError as error:
-            name = getattr(function, "__name__", type(function).__name__)
-            self.notice(f"{name} raised {error}. The conversation continues.")
-            _log.info("A callback of a panel failed: %s", name, exc_info=error)
-        except RuntimeError:  # the interpreter exits, or the loop has been closed
-            _log.info("A callback of a panel was not called", exc_info=True)
 
 
 def frames_of(turn: Turn) -> Frames:
@@ -352,7 +350,7 @@ def frames_of(turn: Turn) -> Frames:
     return Frames(Timeline(turn.reply, images=bool(configured("show_images"))))
 
 
-def rendered(turn: Turn, number: int, frames: Frames | None = None) -> tuple[View, int]:
+def rendered(turn: Turn, number: int, frames: Frames) -> tuple[View, int]:
     """A turn that has ended as JSON for the page, and its size in bytes."""
-    view = turn_view(turn, number, frames or frames_of(turn))
+    view = turn_view(turn, number, frames)
     return view, len(json.dumps(view, ensure_ascii=False).encode("utf-8", "replace"))

@@ -174,10 +174,7 @@ def turn_view(turn: Turn, number: int, frames: Frames) -> View:
 def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str) -> str:
     """The end of a conversation as safe HTML that needs no script, at most `MAX_STATIC_BYTES` of it.
 
-    Args:
-        session: whose turns they are.
-        views: the last turns in order, each with its `turn_view`.
-        when: the time to show, in words.
+    `views` are the session's last turns in order, each with its `turn_view`.
     """
     parts: list[str] = []
     room = MAX_STATIC_BYTES

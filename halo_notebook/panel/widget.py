@@ -22,7 +22,6 @@ request), `notice`, `views` (do you show the panel?), `closed`. Page to kernel: 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -34,7 +33,7 @@ from traitlets import Bool, List, TraitError, Unicode, validate
 
 from ..client.sync import HaloClient
 from ..concurrency.loop import post, spawn
-from ..concurrency.usercode import Home, UserCodeError, call
+from ..concurrency.usercode import Home
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import UsageError
@@ -251,12 +250,8 @@ class ChatPanel(anywidget.AnyWidget):
             self._state.note_status()
             spawn(follower.show(self._state, self.session))
         notify = partial(super().notify_change, change)
-        if self._state.closed:
-            with suppress(UserCodeError):
-                call(notify)
-        else:
-            vars(notify)["__name__"] = f"An observer of {change.name}"
-            post(self._state.call, (notify, self._state.home))
+        vars(notify)["__name__"] = f"An observer of {change.name}"
+        post(self._state.call, (notify, self._state.home))
 
     @validate("session_name")
     def _checked_name(self, proposal: Any) -> str:
