@@ -25,19 +25,13 @@ Message = dict[str, Any]
 
 
 class Wire:
-    """What a panel's page gets, and what it asks.
-
-    Attributes:
-        messages: the custom messages so far.
-        lost: says of a message whether it is lost on its way.
-    """
+    """What a panel's page gets, and what it asks. `lost` says of a message whether it is lost on its way."""
 
     def __init__(self) -> None:
         self.panel: ChatPanel
         self.messages: list[Message] = []
         self.lost: Callable[[Message], bool] = lambda message: False
         self._changed = threading.Condition()
-        self._asked = 0
 
     def put(self, message: Message) -> None:
         with self._changed:
@@ -70,9 +64,8 @@ class Wire:
 
     def ask(self, kind: str, *, cid: str | None = None, **content: Any) -> Message:
         """Put a request as the page does; its answer."""
-        self._asked += 1
-        cid = cid or f"cid-{self._asked}"
         before = len(self.of("answer"))
+        cid = cid or f"cid-{before}"
         self.request({"kind": kind, "cid": cid, **content})
         answers = self.wait(lambda: self.of("answer")[before:])
         assert [answer["cid"] for answer in answers] == [cid]
@@ -87,13 +80,7 @@ class Wire:
 
     def queue(self) -> list[Message]:
         """What waits, as the page was told last."""
-        told = [message["queue"] for message in self.messages if "queue" in message]
-        return told[-1] if told else []
-
-    def session_is(self, name: str) -> Message:
-        """The snapshot with which the page shows that session."""
-        self.wait(lambda: self.of("snapshot")[-1]["session"] == name)
-        return self.of("snapshot")[-1]
+        return next((each["queue"] for each in reversed(self.messages) if "queue" in each), [])
 
     def running(self) -> Reply:
         """The reply of the session's last turn, when it has text."""
@@ -153,23 +140,17 @@ def panel(page: Wire) -> ChatPanel:
     return page.panel
 
 
-class Held:
-    """An agent that says one thing, waits for `release`, and says another."""
+@pytest.fixture
+def release(agent: DemoAgent) -> Iterator[threading.Event]:
+    """Until it is set, the agent waits in mid-reply. It is set in the end, whatever the test does."""
+    release = threading.Event()
 
-    def __init__(self) -> None:
-        self.release = threading.Event()
-
-    def __call__(self, request: dict[str, JSON]) -> Iterator[Step]:
+    def reply(request: dict[str, JSON]) -> Iterator[Step]:
         yield TextDelta(f"{request['message']}: first ")
-        while not self.release.is_set():
+        while not release.is_set():
             yield 0.01
         yield TextDelta("and last.")
 
-
-@pytest.fixture
-def held(agent: DemoAgent) -> Iterator[Held]:
-    """The agent waits in mid-reply; it goes on in the end, whatever the test does."""
-    reply = Held()
     agent._reply = reply
-    yield reply
-    reply.release.set()
+    yield release
+    release.set()

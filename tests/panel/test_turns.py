@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from halo_notebook import ChatPanel, HaloClient
     from halo_notebook.demo import DemoAgent, Step
 
-    from .conftest import Held, Wire
+    from .conftest import Wire
 
 
 def test_a_message_becomes_a_turn(panel: ChatPanel, page: Wire) -> None:
@@ -36,12 +36,8 @@ def test_a_message_becomes_a_turn(panel: ChatPanel, page: Wire) -> None:
         shown.take(frame)
     assert turn["items"][: len(shown.items)] == shown.items
     reply = panel.session.turns[0].reply
-    assert (turn["status"], turn["text"], turn["agent"], turn["cid"]) == (
-        "complete",
-        reply.text,
-        "agent_demo",
-        "mine",
-    )
+    assert (turn["status"], turn["agent"], turn["cid"]) == ("complete", "agent_demo", "mine")
+    assert turn["text"] == reply.text
     assert [json.loads(action["json"]) for action in actions(turn)] == reply.actions
     assert turn["first_text_s"] <= turn["elapsed_s"]
     assert turn["again"] == ""
@@ -152,7 +148,7 @@ def test_a_reply_costs_few_messages(page: Wire, agent: DemoAgent) -> None:
     assert page.turns(1)[0]["text"].count("word") == 2_000
 
 
-def test_stop_does_not_wait_for_rendering(panel: ChatPanel, page: Wire, held: Held) -> None:
+def test_stop_does_not_wait_for_rendering(panel: ChatPanel, page: Wire, release: threading.Event) -> None:
     """The turn has ended, and its connection is closed, while the worker thread is busy."""
     rendering = threading.Event()
     sent = panel.ask("one")
@@ -165,14 +161,16 @@ def test_stop_does_not_wait_for_rendering(panel: ChatPanel, page: Wire, held: He
     assert sent.result(10).status == "stopped"
 
 
-def test_a_silent_turn_gives_signs_of_life(page: Wire, held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_turn_gives_signs_of_life(
+    page: Wire, release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So that a page can tell silence from a lost message: they carry the last number used."""
     monkeypatch.setattr("halo_notebook.panel.follower.BEAT_S", 0.05)
     page.send("hi")
     beats = page.wait(lambda: len(page.of("beat")) > 2 and page.of("beat"))
     numbered = [message for message in page.messages if message["kind"] in ("begin", "frame")]
     assert beats[-1]["seq"] == numbered[-1]["seq"]
-    held.release.set()
+    release.set()
     page.turns(1)
     time.sleep(0.2)
     assert page.messages[-1]["kind"] != "beat"

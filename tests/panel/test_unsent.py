@@ -20,11 +20,11 @@ from .conftest import asked
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent
 
-    from .conftest import Held, Wire
+    from .conftest import Wire
 
 
 def test_a_message_waits_for_the_one_before(
-    panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
+    panel: ChatPanel, page: Wire, release: threading.Event, agent: DemoAgent
 ) -> None:
     """It shows as waiting, can be taken back by the page or a program, and goes out in its turn."""
     page.send("one", "c1")
@@ -37,7 +37,7 @@ def test_a_message_waits_for_the_one_before(
     assert "error" not in page.ask("unqueue", which="c2")
     assert fourth.cancel()
     page.wait(lambda: [message["cid"] for message in page.queue()] == ["c3"])
-    held.release.set()
+    release.set()
     turns = page.turns(2)
     assert [turn["asked"] for turn in turns] == asked(agent) == ["one", "three"]
     assert page.queue() == []
@@ -45,7 +45,7 @@ def test_a_message_waits_for_the_one_before(
 
 
 def test_stop_holds_the_messages_that_wait(
-    panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
+    panel: ChatPanel, page: Wire, release: threading.Event, agent: DemoAgent
 ) -> None:
     """The text received so far is kept. The page can release what waits; a program gets an error at once."""
     page.send("one")
@@ -62,14 +62,14 @@ def test_stop_holds_the_messages_that_wait(
     assert second == {"cid": "c2", "text": "two", "held": True, "error": ""}
     page.wait(lambda: not panel.busy)
     assert (panel.status, asked(agent)) == ("stopped", ["one"])
-    held.release.set()
+    release.set()
     for message in (second, last):
         assert "error" not in page.ask("release", which=message["cid"])
     assert [turn["asked"] for turn in page.turns(3)] == ["one", "two", "three"]
 
 
 def test_a_message_released_after_a_stop_is_sent(
-    panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+    panel: ChatPanel, page: Wire, release: threading.Event, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even before the stopped turn has quite ended."""
     over = threading.Event()
@@ -83,7 +83,7 @@ def test_a_message_released_after_a_stop_is_sent(
     page.send("two", "c2")
     monkeypatch.setattr("halo_notebook.panel.follower.rendered", late)
     page.ask("stop")
-    held.release.set()
+    release.set()
     assert "error" not in page.ask("release", which="c2")
     third = panel.ask("three")
     over.set()
@@ -145,7 +145,7 @@ def test_a_program_can_wait_for_its_reply(panel: ChatPanel) -> None:
 
 @pytest.mark.parametrize("how", ["another session", "a new conversation", "close"])
 def test_waiting_messages_are_sent_when_the_panel_shows_something_else(
-    how: str, panel: ChatPanel, page: Wire, held: Held, agent: DemoAgent
+    how: str, panel: ChatPanel, page: Wire, release: threading.Event, agent: DemoAgent
 ) -> None:
     """They belong to the session: each is answered once, in its own conversation, and delays no other."""
     sent = [panel.ask(text) for text in ("one", "two", "three")]
@@ -153,7 +153,7 @@ def test_waiting_messages_are_sent_when_the_panel_shows_something_else(
     page.running()
     if how == "another session":
         panel.session_name = "other"
-        page.session_is("other")
+        page.wait(lambda: page.of("snapshot")[-1]["session"] == "other")
         page.send("elsewhere")
         page.wait(lambda: page.of("begin")[-1]["turn"]["asked"] == "elsewhere")
         assert session.busy
@@ -162,7 +162,7 @@ def test_waiting_messages_are_sent_when_the_panel_shows_something_else(
         assert "continues as 'docs-1'" in page.wait(lambda: page.of("notice"))[0]["text"]
     else:
         panel.close()
-    held.release.set()
+    release.set()
     assert [each.result(10).text.partition(":")[0] for each in sent] == ["one", "two", "three"]
     assert [text for text in asked(agent) if text != "elsewhere"] == ["one", "two", "three"]
     assert [turn.message for turn in session.turns] == ["one", "two", "three"]
@@ -189,7 +189,7 @@ def test_a_result_is_there_at_once_and_the_panel_at_rest(
     assert min(took_s) < 0.03
 
 
-def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
+def test_stop_right_after_sending(panel: ChatPanel, release: threading.Event) -> None:
     """No message is answered to its end, and each result says so."""
     for _ in range(10):
         first, second = panel.ask("one"), panel.ask("two")
@@ -202,7 +202,7 @@ def test_stop_right_after_sending(panel: ChatPanel, held: Held) -> None:
         assert not panel.busy or panel.session.busy
 
 
-def test_an_interrupt_ends_only_the_waiting(panel: ChatPanel, page: Wire, held: Held) -> None:
+def test_an_interrupt_ends_only_the_waiting(panel: ChatPanel, page: Wire, release: threading.Event) -> None:
     """One line says that the turn continues."""
     sent = panel.ask("one")
     page.wait(lambda: page.of("begin"))
@@ -211,7 +211,7 @@ def test_an_interrupt_ends_only_the_waiting(panel: ChatPanel, page: Wire, held: 
     threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
     with pytest.raises(errors.HaloError, match="The turn continues"):
         sent.result(10)
-    held.release.set()
+    release.set()
     assert sent.result(10).status == "complete"
 
 

@@ -9,15 +9,8 @@ from typing import Any, cast
 import pytest
 
 from halo_notebook.display.timeline import Timeline
-from halo_notebook.panel.views import (
-    MAX_ACTION_BYTES,
-    MAX_ACTIONS,
-    MAX_STATIC_BYTES,
-    Frames,
-    View,
-    static_html,
-    turn_view,
-)
+from halo_notebook.panel import views
+from halo_notebook.panel.views import Frames, View
 from halo_notebook.reply import Reply
 from halo_notebook.session import Session, Turn
 from halo_notebook.stream import JSON, Action, ActionSummary, Event, MalformedRecord, TextDelta
@@ -58,6 +51,10 @@ class Page:
 
 def whole(reply: Reply) -> View:
     return Frames(Timeline(reply)).whole()
+
+
+def turn_view(turn: Turn) -> View:
+    return views.turn_view(turn, 1, Frames(Timeline(turn.reply)))
 
 
 def actions(view: View) -> list[Any]:
@@ -141,10 +138,10 @@ def test_a_payload_is_exact() -> None:
 def test_a_turn_fits_a_message(events: list[Event | str]) -> None:
     """Below 3 MB whatever came, with a note on what is not shown."""
     reply = reply_of(*events)
-    view = turn_view(Turn({"message": "m" * 10_000}, reply), 1, Frames(Timeline(reply)))
+    view = turn_view(Turn({"message": "m" * 10_000}, reply))
     assert len(json.dumps(view, ensure_ascii=False).encode()) < 2_900_000
-    assert len(actions(view)) <= MAX_ACTIONS
-    assert all(len(action["json"].encode()) <= MAX_ACTION_BYTES for action in actions(view))
+    assert len(actions(view)) <= views.MAX_ACTIONS
+    assert all(len(action["json"].encode()) <= views.MAX_ACTION_BYTES for action in actions(view))
     html = Page({**view, "open": "", "waiting": []}).html
     assert len(html) <= 850_000
     is_cut = view["cut"] or any(action["cut"] for action in actions(view))
@@ -153,40 +150,39 @@ def test_a_turn_fits_a_message(events: list[Event | str]) -> None:
 
 def test_what_is_left_out_is_noted() -> None:
     """How many actions, and where the whole is."""
-    view = whole(reply_of(*[go(number) for number in range(MAX_ACTIONS + 5)]))
+    view = whole(reply_of(*[go(number) for number in range(views.MAX_ACTIONS + 5)]))
     assert view["cut"] == "Not shown here: 5 actions. The reply in the kernel holds all."
 
 
 def test_a_turn_says_whether_it_may_be_sent_again() -> None:
     """Not when it is complete; safely when the message cannot have arrived; else as a second time."""
-
-    def again(status: str, *, arrived: bool) -> JSON:
-        reply = reply_of("text")
-        reply.status, reply.may_have_arrived = cast(Any, status), arrived
-        return turn_view(Turn({"message": "hi"}, reply), 1, Frames(Timeline(reply)))["again"]
-
-    assert again("complete", arrived=True) == ""
-    assert again("failed", arrived=False) == "safe"
-    assert again("failed", arrived=True) == "twice"
-    assert again("stopped", arrived=True) == "twice"
+    reply = reply_of("text")
+    cases: list[tuple[Any, bool, str]] = [
+        ("complete", True, ""),
+        ("failed", False, "safe"),
+        ("failed", True, "twice"),
+        ("stopped", True, "twice"),
+    ]
+    for reply.status, reply.may_have_arrived, again in cases:
+        assert turn_view(Turn({"message": "hi"}, reply))["again"] == again
 
 
 def test_the_static_twin_shows_the_last_turns_within_its_bound() -> None:
     """Text, actions as nested HTML where they arrived, state; what is further back is counted."""
     session = Session("docs")
-    views = []
+    shown = []
     for number in range(40):
         reply = reply_of(f"Answer {number}.\n\n", go(number), "filler " * 500, MalformedRecord("x", "json"))
         turn = Turn({"message": f"Question <{number}>"}, reply)
         session.turns.append(turn)
-        views.append((turn, turn_view(turn, number + 1, Frames(Timeline(reply)))))
-    html = static_html(session, views, "2026-01-02 03:04")
-    assert len(html) < 1.1 * MAX_STATIC_BYTES
+        shown.append((turn, turn_view(turn)))
+    html = views.static_html(session, shown, "2026-01-02 03:04")
+    assert len(html) < 1.1 * views.MAX_STATIC_BYTES
     assert re.search("Question &lt;39&gt;.*Answer 39\\..*action 1: go.*filler", html, re.DOTALL)
     assert "1 unreadable record" in html
     assert "Answer 0." not in html
-    shown = html.count('class="halo-message')
-    assert f"the first {40 - shown} not shown" in html
+    messages = html.count('class="halo-message')
+    assert f"the first {40 - messages} not shown" in html
     assert "Halo session docs" in html and "as of 2026-01-02 03:04" in html and "40 turns" in html
 
 
@@ -197,7 +193,7 @@ def test_the_static_twin_of_hostile_replies_holds_no_live_markup() -> None:
     for sample in samples + [Action(payload) for payload in hostile.PAYLOADS.values()]:
         turn = Turn({"message": str(sample)[:9_000]}, reply_of(sample))
         session.turns[:] = [turn]
-        html = static_html(session, [(turn, turn_view(turn, 1, Frames(Timeline(turn.reply))))], "now")
+        html = views.static_html(session, [(turn, turn_view(turn))], "now")
         assert not re.search(
             r"<(script|img|iframe|svg|style|form|input|object|embed|link|meta)\b", html, re.IGNORECASE
         )
