@@ -3,7 +3,7 @@
 What it promises:
 
 - A message is in one place: in its session's `Outbox` until its turn begins, then in its session.
-- It is ``waiting``, ``held`` or ``sending``. Until it is being sent it can be taken back.
+- Until it is being sent it can be taken back.
 - Stop holds what waits, and so does a turn from here that is stopped or fails. A message that is added or
   released after that is not held for that turn, even if the turn has not quite ended.
 - A message that is refused stays, held, with the reason.

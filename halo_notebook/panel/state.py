@@ -277,12 +277,13 @@ class PanelState:
     def note_status(self) -> None:
         """Bring the traits `status` and `busy` up to date; on any thread."""
         session, following = self.register.get(self.session_name), self.following
+        if following.session is not session:  # it will be soon
+            following = Following(session)
         with self.lock:
             waits = any(message.state != "held" for message in self.outbox(session).messages)
-            follows = following.session is session  # else it is about to
-            runs = len(session.turns) > following.ended if follows else session.busy
+            runs = len(session.turns) > following.ended
             if runs:
-                status = session.turns[following.ended if follows else -1].reply.state or "streaming"
+                status = session.turns[following.ended].reply.state or "streaming"
             elif waits:
                 status = "queued"
             else:

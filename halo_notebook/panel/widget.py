@@ -157,14 +157,14 @@ class ChatPanel(anywidget.AnyWidget):
         self._state.fields = fields
 
     def ask(self, text: str, **fields: Unpack[RequestFields]) -> Sent:
-        """Send `text` as if it had been typed here, behind the messages that wait. Returns at once.
+        """Send `text` as if it had been typed here, behind the messages that wait.
 
         Args:
             text: the message.
             fields: request fields for this message; they override those of the panel.
 
         Returns:
-            a handle: `result()` or `await` gives the reply, also for a stopped turn.
+            at once a handle: `result()` or `await` gives the reply, also for a stopped turn.
 
         Raises:
             UsageError: when the panel is closed or `text` is not a message.
@@ -182,23 +182,15 @@ class ChatPanel(anywidget.AnyWidget):
     def on_reply(self, callback: Callable[[Reply], Any]) -> Callable[[], None]:
         """Call `callback(reply)` whenever a turn of the shown session has ended, in whatever way.
 
-        Args:
-            callback: sync or async. Callbacks run one at a time on the kernel's loop, so they wait
-                while a cell computes. If one raises, the panel shows one line.
-
-        Returns:
-            a function that removes the callback.
+        It may be async. Callbacks run one at a time on the kernel's loop, so they wait while a cell
+        computes. If one raises, the panel shows one line. Returns a function that removes the callback.
         """
         return self._added(self._state.on_reply, callback)
 
     def on_action(self, callback: Callable[[ActionEvent], Any]) -> Callable[[], None]:
-        """Call `callback(event)` once for each action of the shown session, as it arrives.
+        """Call `callback(event)` once for each action of the shown session, as it arrives; see `on_reply`.
 
-        Args:
-            callback: takes an `ActionEvent`, whose `payload` is the action's JSON; see `on_reply`.
-
-        Returns:
-            a function that removes the callback.
+        The event is an `ActionEvent`, whose `payload` is the action's JSON.
         """
         return self._added(self._state.on_action, callback)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .conftest import Message
 
 
+pytestmark = pytest.mark.kernel
 PANEL = """\
 import time, asyncio, threading
 from halo_notebook import ChatPanel, DemoAgent, HaloClient, TextDelta
@@ -52,20 +53,17 @@ class KernelPage:
     def of(self, kind: str) -> list[tuple[float, Message]]:
         """When each message of that kind came, and what it was."""
         return [
-            (message.at, message.content["data"]["content"])
+            (message.at, content)
             for message in self.kernel.messages
-            if message.msg_type == "comm_msg"
-            and message.content["comm_id"] == self.comm_id
-            and message.content["data"]["method"] == "custom"
-            and message.content["data"]["content"]["kind"] == kind
+            if message.msg_type == "comm_msg" and message.content["comm_id"] == self.comm_id
+            if (content := message.content["data"].get("content", {})).get("kind") == kind
         ]
 
-    def wait(self, kind: str, count: int = 1, timeout: float = 20) -> list[tuple[float, Message]]:
-        self.kernel.wait_until(lambda: len(self.of(kind)) >= count, f"{count} messages {kind!r}", timeout)
+    def wait(self, kind: str, count: int = 1) -> list[tuple[float, Message]]:
+        self.kernel.wait_until(lambda: len(self.of(kind)) >= count, f"{count} messages {kind!r}", 20)
         return self.of(kind)
 
 
-@pytest.mark.kernel
 def test_a_turn_streams_on_while_a_cell_computes(kernel: Kernel) -> None:
     """A turn that has begun continues; a request that arrives meanwhile is answered after the cell."""
     page = KernelPage(kernel)
@@ -87,7 +85,6 @@ def test_a_turn_streams_on_while_a_cell_computes(kernel: Kernel) -> None:
     assert kernel.run("print('_reply_subshell_id' in vars(panel.comm))").stdout == "False\n"
 
 
-@pytest.mark.kernel
 def test_the_panels_stop_ends_a_cells_turn(kernel: Kernel) -> None:
     """A program's `panel.stop()` from another thread: the cell fails as after an interrupt."""
     KernelPage(kernel)
@@ -103,7 +100,6 @@ def test_the_panels_stop_ends_a_cells_turn(kernel: Kernel) -> None:
     assert "stopped" in str(result.displays[-1]["text/plain"])
 
 
-@pytest.mark.kernel
 def test_while_a_cell_awaits_the_panel_is_served(kernel: Kernel) -> None:
     """On ipykernel 7, Send and Stop work at once during an `await`; on 6 they wait for its end."""
     page = KernelPage(kernel)
@@ -120,7 +116,6 @@ def test_while_a_cell_awaits_the_panel_is_served(kernel: Kernel) -> None:
     cell.result()
 
 
-@pytest.mark.kernel
 def test_widget_libraries_are_loaded_only_to_show_a_panel(kernel: Kernel) -> None:
     """`%halo panel NAME` shows one; before, no widget library is loaded."""
     kernel.run("%load_ext halo_notebook\n%halo demo start")
