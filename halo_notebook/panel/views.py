@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 from os.path import commonprefix
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..display.blocks import FinishedBlock, wrap
 from ..display.bundles import message_html, shown_message, status_html
@@ -191,21 +192,17 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
 
 
 def _static_turn(turn: Turn, view: View, session: str) -> str:
-    payloads = turn.reply.actions
     html: list[str] = []
-    text: list[str] = []  # the blocks since the last action
-    for item in cast("list[View]", view["items"]):
-        if "html" in item:
-            text.append(str(item["html"]))
+    payloads = turn.reply.actions
+    for is_text, items in groupby(cast("list[Any]", view["items"]), lambda item: "html" in item):
+        if is_text:
+            html.append(wrap("".join(item["html"] for item in items)))
             continue
-        action = cast("View", item["action"])
-        payload = payloads[int(str(action["id"])[1:]) - 1]
-        html += [wrap("".join(text))] if text else []
-        html.append(json_html(payload, str(action["label"]), Limits(nodes=200)))
-        text = []
-    html += [wrap("".join(text))] if text else []
+        for action in (item["action"] for item in items):
+            payload = payloads[int(action["id"][1:]) - 1]
+            html.append(json_html(payload, action["label"], Limits(nodes=200)))
     if sum(map(len, html)) > MAX_STATIC_BYTES:
         html = [wrap(f"<pre>{escape(bounded(turn.reply.text, MAX_STATIC_BYTES // 6))}</pre>")]
-    words = status_words(turn.reply, source=str(view["source"]), session=session)
+    words = status_words(turn.reply, source=turn.source, session=session)
     words += [turn.reply.error] if turn.reply.error else []
     return "\n".join([message_html(turn.message), *html, status_html(words)])

@@ -107,13 +107,9 @@ def test_an_action_that_waits_is_sent_once() -> None:
 
 def test_a_payload_is_exact() -> None:
     """Numbers and keys that `JSON.parse` would change go marked; all else goes as it is."""
-    payload: JSON = {"__proto__": 2**63, "π": 1.10, "7": [1.0, 1e21, 10, "\ue000"], "deep": [[[["x"]]]]}
-    action = actions(whole(reply_of(Action(payload))))[0]
-    assert action["json"] == (
-        '{"__proto__":"\ue0009223372036854775808","π":1.1,"\ue0007":["\ue0001.0","\ue0001e+21",10,"\ue000\ue000"],'
-        '"deep":[[[["x"]]]]}'
-    )
-    assert action["cut"] is False
+    action = actions(whole(reply_of(Action({"__proto__": 2**63, "π": 1.10, "7": [1.0, 10, "\ue000"]}))))[0]
+    marked = '{"__proto__":"\ue0009223372036854775808","π":1.1,"\ue0007":["\ue0001.0",10,"\ue000\ue000"]}'
+    assert (action["json"], action["cut"]) == (marked, False)
     only_then = ActionSummary([{"type": "go", "number": 0}, {"x": 2}])
     both = actions(whole(reply_of("Text.\n\n", go(), only_then)))
     assert [(action["id"], json.loads(action["json"])) for action in both] == [
