@@ -225,9 +225,9 @@ def _conversations(exchanges: Sequence[RecordedExchange]) -> list[str | None]:
 class Play(Clock):
     """One exchange being replayed: its answer, and the clock that its times are taken from."""
 
-    def __init__(self, replay: Replay, exchange: RecordedExchange, turn: AsyncReplyStream | None) -> None:
+    def __init__(self, replay: Replay, exchange: RecordedExchange, turn: AsyncReplyStream) -> None:
         super().__init__()
-        self.reply = turn.reply if turn is not None else None
+        self.reply = turn.reply
         self._turn, self._replay, self._exchange = turn, replay, exchange
         self._at_s = self._due_s = 0.0
         self._go_on: Callable[[], object] = lambda: None
@@ -241,8 +241,7 @@ class Play(Clock):
     async def answer(self) -> Incoming:
         """Wait until the answer's head is due."""
         exchange = self._exchange
-        if self._turn is not None:
-            self._turn.clock = self
+        self._turn.clock = self
         if exchange.status is None:
             await self._until(exchange.ended_at_s)
             raise self._end()
@@ -252,7 +251,7 @@ class Play(Clock):
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         exchange = self._exchange
-        by_steps = self._replay.pace == "step" and self._turn is not None and self._turn.attended
+        by_steps = self._replay.pace == "step" and self._turn.attended
         ends = _step_ends(exchange) if by_steps else []
         for at_s, data, step_begins in _divided(exchange.chunks, ends):
             if step_begins and self._replay.pace == "step":
@@ -278,7 +277,6 @@ class Play(Clock):
         self._at_s = at_s
 
     async def _next_step(self) -> None:
-        assert self.reply is not None, "it is attended"
         loop, gate = asyncio.get_running_loop(), asyncio.Event()
         self._go_on = lambda: loop.call_soon_threadsafe(gate.set)
         self._replay.waiting.add(self)

@@ -71,10 +71,6 @@ def asked(client: HaloClient, message: str, **fields: Any) -> tuple[Reply, error
     return stream.reply, None
 
 
-def then_body(message: str) -> dict[str, JSON]:
-    return {"message": message, "user_id": "u_1", "context": {"plan": {"label": "plan", "value": "team"}}}
-
-
 def texts(client: HaloClient, *messages: str, session: str | None = None) -> list[str]:
     """The replies of a conversation, continued under the id that the server gives."""
     said = []
