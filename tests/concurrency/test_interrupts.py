@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -87,17 +88,13 @@ def test_another_thread_gets_no_interrupts() -> None:
     """Its inbox works, and installs nothing."""
     before = signal.getsignal(signal.SIGINT)
 
-    def run() -> None:
+    def handler() -> Any:
         with InterruptInbox() as inbox:
             inbox.stop()
             inbox.wait()
-            handlers.append(signal.getsignal(signal.SIGINT))
+            return signal.getsignal(signal.SIGINT)
 
-    handlers: list[Any] = []
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(10)
-    assert handlers == [before]
+    assert wait(spawn(asyncio.to_thread(handler))) is before
 
 
 def test_late_interrupts_are_ignored_where_the_kernel_takes_over() -> None:

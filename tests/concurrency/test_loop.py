@@ -77,28 +77,6 @@ def test_work_runs_on_one_worker_thread() -> None:
     assert set(names) == {"halo-worker_0"}
 
 
-def test_an_interrupt_cancels_what_is_waited_for() -> None:
-    """The wait ends at once and the coroutine is cancelled on its own thread."""
-    cancelled = threading.Event()
-
-    async def forever() -> None:
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            cancelled.set()
-
-    main = threading.main_thread().ident
-    assert main is not None
-    timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
-    timer.start()
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        wait(spawn(forever()))
-    assert time.monotonic() - started < 5
-    assert cancelled.wait(5)
-    timer.join()
-
-
 def _in_child(answers: multiprocessing.Queue[str]) -> None:
     async def hello() -> str:
         return "hello from the child"

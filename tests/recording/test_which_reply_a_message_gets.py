@@ -22,15 +22,9 @@ def test_the_nth_time_gets_the_nth_reply_and_then_the_first(path: Path) -> None:
 
 def test_a_conversation_is_continued_with_its_own_replies(path: Path) -> None:
     """Conversations with the same first message are distinguished by their session ids."""
-    client = replaying(
-        recorded(
-            path,
-            said("Hello", "hello from a", session="a"),
-            said("Hello", "hello from b", session="b"),
-            said("Who?", "b", sent="b", session="b"),
-            said("Who?", "a", sent="a", session="a"),
-        )
-    )
+    begun = [said("Hello", f"hello from {name}", session=name) for name in "ab"]
+    continued = [said("Who?", name, sent=name, session=name) for name in "ba"]
+    client = replaying(recorded(path, *begun, *continued))
     assert texts(client, "Hello", "Who?") == ["hello from a", "a"]
     assert texts(client, "Hello", "Who?") == ["hello from b", "b"]
     assert texts(client, "Hello", "Who?", session="a") == ["hello from a", "a"], "Run All once more"
@@ -45,29 +39,16 @@ def test_white_space_in_a_message_does_not_matter(path: Path) -> None:
 
 def test_fields_decide_where_several_have_the_message(path: Path) -> None:
     """The one whose other fields are most alike answers, however often it is asked."""
-    client = replaying(
-        recorded(
-            path,
-            said("Hi", "chat", user_id="u_1", mode="chat"),
-            said("Hi", "voice", user_id="u_1", mode="voice"),
-        )
-    )
-    assert [client.ask("Hi", mode=mode).text for mode in ("voice", "voice", "chat")] == [
-        "voice",
-        "voice",
-        "chat",
-    ]
+    turns = [said("Hi", mode, user_id="u_1", mode=mode) for mode in ("chat", "voice")]
+    client = replaying(recorded(path, *turns))
+    for mode in ("voice", "voice", "chat"):
+        assert client.ask("Hi", mode=mode).text == mode
 
 
 def test_a_failed_turn_and_its_repetition_are_both_replayed(path: Path) -> None:
     """The failure comes first, as then; the same again in the next round."""
-    client = replaying(
-        recorded(
-            path,
-            said("Hi", b'{"error": "no"}', status=500, session=None, headers={}),
-            said("Hi", "hello"),
-        )
-    )
+    failed = said("Hi", b'{"error": "no"}', status=500, session=None, headers={})
+    client = replaying(recorded(path, failed, said("Hi", "hello")))
     for session in (None, "sess_1"):
         assert isinstance(asked(client, "Hi", session_id=session)[1], errors.ServerError)
         assert asked(client, "Hi", session_id=session)[0].text == "hello"
