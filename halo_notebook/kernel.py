@@ -48,9 +48,6 @@ class Connection:
     def client(self, silence_timeout_s: float | None = None) -> HaloClient:
         """The client for the settings as they are now; the same one as long as they do not change.
 
-        Args:
-            silence_timeout_s: used in place of the setting.
-
         Raises:
             ConfigError: when a setting is missing or unsafe.
         """

@@ -94,7 +94,6 @@ class Session:
         turns: in order.
         watchers: called with a turn when it begins, when it has ended and when it is rated.
 
-    >>> from halo_notebook.client.sync import HaloClient
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
     >>> session = Session()
     >>> with DemoAgent(chunk_s=0) as agent, HaloClient(DEMO_KEY, base_url=agent.url) as client:
@@ -282,11 +281,7 @@ class Session:
         return "\n".join(parts)
 
     def export(self, path: str | Path) -> Path:
-        """Write the session to `path`: ``.md`` as Markdown, ``.json`` as JSON.
-
-        Raises:
-            UsageError: for another ending, or when the file cannot be written.
-        """
+        """Write the session to `path`: ``.md`` as Markdown, ``.json`` as JSON. Raises `UsageError`."""
         file = Path(path)
         kind = file.suffix.lower()
         if kind not in (".md", ".json"):
@@ -344,10 +339,7 @@ class SessionRegister:
         return session
 
     def new(self, name: str | None = None) -> Session:
-        """Start a new conversation under that name, or the current one's.
-
-        A session that has turns or an id is kept as ``name-1``, and so on.
-        """
+        """Start a conversation under that name, or the current one's; an old one is kept as ``name-1``."""
         return self._replace(name, Session())
 
     def resume(self, session_id: str, name: str | None = None, *, target: str | None = None) -> Session:

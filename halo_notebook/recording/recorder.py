@@ -53,8 +53,8 @@ class Recorder:
     ...         then = client.ask("My name is Ada")
     >>> with HaloClient(transport=Replay(path, pace="fast")) as client:
     ...     now = client.ask("My name is Ada")
-    >>> now.text == then.text, now.session_id == then.session_id
-    (True, True)
+    >>> (now.text, now.session_id) == (then.text, then.session_id)
+    True
     """
 
     def __init__(self, path: str | Path) -> None:

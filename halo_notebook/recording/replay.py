@@ -48,9 +48,7 @@ _FENCE = re.compile(rb"^[ \t>]*(?:```|~~~)", re.MULTILINE)
 
 
 class Replay:
-    """A transport that serves a recording.
-
-    Which exchange answers a request:
+    """A transport that serves a recording. Which exchange answers a request:
 
     1. Only exchanges with the same message count.
     2. Those of the same conversation come first: without a session id, those that began one.
@@ -63,7 +61,6 @@ class Replay:
     times of a reply are those of the recording, at any pace.
 
     Args:
-        path: the recording.
         pace: ``own``, as it was; ``fast``, without waiting; ``step``: the reply waits for `step` after each
             paragraph and action, if somebody can let it continue (in a `%%halo` cell and a panel;
             elsewhere see `AsyncReplyStream.attended`), and has its own pace otherwise.
@@ -111,11 +108,7 @@ class Replay:
         self.waiting: set[Play] = set()
 
     def step(self, reply: Reply | None = None) -> int:
-        """Let each waiting turn, or only the turn of `reply`, have its next step. From any thread.
-
-        Returns:
-            how many turns waited.
-        """
+        """Let each waiting turn, or that of `reply`, have its next step; return how many. From any thread."""
         waiting = [play for play in tuple(self.waiting) if reply is None or play.reply is reply]
         for play in waiting:
             play.go_on()
