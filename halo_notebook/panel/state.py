@@ -281,9 +281,10 @@ class PanelState:
             following = Following(session)
         with self.lock:
             waits = any(message.state != "held" for message in self.outbox(session).messages)
-            runs = len(session.turns) > following.ended
+            ended = following.ended  # which the loop may change meanwhile
+            runs = len(session.turns) > ended
             if runs:
-                status = session.turns[following.ended].reply.state or "streaming"
+                status = session.turns[ended].reply.state or "streaming"
             elif waits:
                 status = "queued"
             else:
