@@ -57,14 +57,10 @@ def test_a_recorded_demo_is_replayed_in_a_new_kernel(kernel: Kernel) -> None:
         assert [cell.status for cell in now] == ["ok"] * 3
         assert [shown(cell) for cell in now] == [shown(cell) for cell in then]
         assert all("No HALO_API_KEY" not in plain(cell) for cell in now)
-        assert (
-            now[0]
-            .displays[-1]["text/plain"]
-            .startswith(
-                "[replay of demo.jsonl (demo agent) · agent agent_demo · session default · first text 0."
-            )
-        )
-        assert "font-weight:bold" in now[0].displays[-1]["text/html"], "the badge is framed"
+        status = now[0].displays[-1]
+        who = "[replay of demo.jsonl (demo agent) · agent agent_demo · session default · first text 0."
+        assert status["text/plain"].startswith(who)
+        assert "font-weight:bold" in status["text/html"], "the badge is framed"
         about = now[0].outputs[-1]["metadata"]["halo"]
         assert (about["source"], about["session_id"]) == ("replay of demo.jsonl (demo agent)", session_id)
     assert "target   replay of demo.jsonl (demo agent), without waiting" in kernel.run("%halo").stdout
@@ -95,11 +91,8 @@ def test_a_panel_records_and_replays(kernel: Kernel) -> None:
     kernel.run(f"sent = panel.ask({TRACKING!r})")
 
     def told(kind: str) -> list[dict[str, Any]]:
-        contents = [
-            message.content["data"].get("content") or {}
-            for message in kernel.messages
-            if message.msg_type == "comm_msg"
-        ]
+        sent = [each.content["data"] for each in kernel.messages if each.msg_type == "comm_msg"]
+        contents = [data.get("content") or {} for data in sent]
         return [content for content in contents if content.get("kind") == kind]
 
     def waits() -> bool:
