@@ -26,6 +26,7 @@ traceback, and the cell fails, so that Run All stops there.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class HaloError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback: the one line."""
-        return [f"{type(self).__name__}: {self}"]
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # IPython fails at what it cannot write
+        return [f"{type(self).__name__}: {self}".encode(encoding, "replace").decode(encoding)]
 
 
 class ConfigError(HaloError):

@@ -1,8 +1,9 @@
 """What goes into a cell: text, actions and status lines as MIME bundles.
 
 Each bundle has `text/html` that is safe in every front end, and `text/plain` for terminals; an action adds
-`application/json`, which JupyterLab shows as its own tree. Styles are inline and plain, and colours are those
-of the page: a notebook reads well in light and dark themes, and when it is reopened untrusted.
+`application/json` for a front end that shows it as its own tree, such as JupyterLab. Styles are inline and
+plain, and colours are those of the page: a notebook reads well in light and dark themes, and when it is
+reopened untrusted.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ def status_text(words: Sequence[str]) -> str:
     return f"[{' · '.join(one_line(word) for word in words)}]"
 
 
-def json_bundle(payload: JSON, label: str) -> dict[str, Any]:
-    """A payload for the front end's own tree, as nested HTML, and as indented text."""
+def json_bundle(payload: JSON, label: str, *, as_json: bool = True) -> dict[str, Any]:
+    """A payload as nested HTML, as text, and `as_json` for a front end that has a tree of its own."""
     return {
-        "application/json": json_display(payload),
+        **({"application/json": json_display(payload)} if as_json else {}),
         "text/html": json_html(payload, label),
         "text/plain": action_text(payload, label),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Final
 
 MAX_PLAIN_BYTES = 500_000
@@ -37,6 +38,12 @@ def terminal_text(text: str) -> str:
     '[31mred[0m\n'
     """
     return text.translate(_PLAIN) if _NOT_PLAIN.search(text) else text
+
+
+def writable(text: str) -> str:
+    """Return `text` as standard output can write it: what its encoding lacks is replaced."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def one_line(text: str, limit: int = 200) -> str:

@@ -18,8 +18,9 @@ from ..client.settings import checked_base_url, setting
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import ConfigError, UsageError
+from .front_end import in_notebook
 from .options import did_you_mean, option_names, words
-from .output import in_notebook, show, show_json
+from .output import say, show, show_json
 
 if TYPE_CHECKING:
     import argparse
@@ -92,11 +93,11 @@ def where(magics: CommandContext) -> None:
     except ConfigError as error:  # a wrong setting is part of the answer
         target = f"none: {error}"
     session = magics.sessions.current
-    print(f"target   {target}")
+    say(f"target   {target}")
     if (recorder := magics.connection.recorder) is not None:
-        print(f"record   {_recorded(recorder)}")
-    print(f"agent    {_shown(session.agent_id) or 'not named yet'}")
-    print(
+        say(f"record   {_recorded(recorder)}")
+    say(f"agent    {_shown(session.agent_id) or 'not named yet'}")
+    say(
         f"session  {_shown(session.name)}: {_shown(session.session_id) or 'no id yet'}, "
         f"{counted(len(session.turns), 'turn')}"
     )
@@ -127,7 +128,7 @@ def _sessions(magics: CommandContext) -> None:
         rows.append((mark, _shown(name), *ids, str(len(session.turns))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _new(magics: CommandContext, name: str | None = None) -> None:
@@ -136,19 +137,19 @@ def _new(magics: CommandContext, name: str | None = None) -> None:
     magics.sessions.use(session.name)
     old = before.get(session.name)
     kept = f" The one before is kept as {old.name!r}." if old and old.name != session.name else ""
-    print(f"Session {session.name!r} starts a new conversation.{kept}")
+    say(f"Session {session.name!r} starts a new conversation.{kept}")
 
 
 def _use(magics: CommandContext, name: str) -> None:
     session = magics.sessions.use(name)
     conversation = _shown(session.session_id) or "a new conversation"
-    print(f"Turns now go to session {session.name!r} ({conversation}).")
+    say(f"Turns now go to session {session.name!r} ({conversation}).")
 
 
 def _resume(magics: CommandContext, session_id: str, name: str | None = None) -> None:
     session = magics.sessions.resume(session_id, name, target=magics.client().base_url)
     magics.sessions.use(session.name)
-    print(f"Session {session.name!r} continues {_shown(session_id)}.")
+    say(f"Session {session.name!r} continues {_shown(session_id)}.")
 
 
 def _history(magics: CommandContext, name: str | None = None) -> None:
@@ -157,7 +158,7 @@ def _history(magics: CommandContext, name: str | None = None) -> None:
 
     session = magics.sessions.current if name is None else magics.sessions[name]
     if not session.turns:
-        print(f"Session {session.name!r} has no turns yet.")
+        say(f"Session {session.name!r} has no turns yet.")
     for turn in session.turns:
         reply = turn.reply
         line = status_words(reply, source=turn.source, session=session.name)
@@ -167,7 +168,7 @@ def _history(magics: CommandContext, name: str | None = None) -> None:
 
 def _export(magics: CommandContext, file: str, name: str | None = None) -> None:
     session = magics.sessions.current if name is None else magics.sessions[name]
-    print(f"Wrote {session.export(file)}.")
+    say(f"Wrote {session.export(file)}.")
 
 
 def _connect(magics: CommandContext, url: str | None = None) -> None:
@@ -200,11 +201,11 @@ def _demo(magics: CommandContext, what: str) -> None:
         case "start":
             magics.connection.demo_wanted = magics.demo_announced = True
             magics.connection.stop_replay()
-            print(f"The demo agent answers at {magics.connection.start_demo()}.")
+            say(f"The demo agent answers at {magics.connection.start_demo()}.")
         case "stop":
             magics.connection.demo_wanted = False
             magics.connection.stop_demo()
-            print("The demo agent is stopped. %halo connect uses Halo; %halo demo start starts it again.")
+            say("The demo agent is stopped. %halo connect uses Halo; %halo demo start starts it again.")
         case _:
             raise _wrong_usage("demo")
 
@@ -215,11 +216,11 @@ def _record(magics: CommandContext, file: str) -> None:
         if recorder is None:
             raise UsageError("Nothing is being recorded. Nothing was changed; %halo record FILE starts it.")
         magics.connection.recorder = None
-        print(f"The recording has ended: {_recorded(recorder)}.")
+        say(f"The recording has ended: {_recorded(recorder)}.")
     else:
         recorder = magics.connection.start_recording(file)
         after = f", after the {counted(recorder.count, 'exchange')} there" if recorder.count else ""
-        print(f"Recording to {recorder.path.name!r}{after}. %halo record stop ends it.")
+        say(f"Recording to {recorder.path.name!r}{after}. %halo record stop ends it.")
 
 
 def _replay(magics: CommandContext, *given: str) -> None:
@@ -231,14 +232,14 @@ def _replay(magics: CommandContext, *given: str) -> None:
         if paces or magics.connection.replay is None:
             raise UsageError("Nothing is being replayed. Nothing was changed; %halo replay FILE starts it.")
         magics.connection.stop_replay()
-        print("The replay has ended. %halo says which agent answers now.")
+        say("The replay has ended. %halo says which agent answers now.")
         return
     recorder = magics.connection.recorder
     replay = magics.connection.start_replay(files[0], cast("Pace", paces[0] if paces else "own"))
     if recorder is not None:
-        print(f"The recording has ended: {_recorded(recorder)}.")
+        say(f"The recording has ended: {_recorded(recorder)}.")
     recording = f"{replay.path.name!r} ({counted(len(replay.exchanges), 'exchange')})"
-    print(f"{recording} answers from now on, {_PACES[replay.pace]}. %halo replay stop ends it.")
+    say(f"{recording} answers from now on, {_PACES[replay.pace]}. %halo replay stop ends it.")
 
 
 def _step(magics: CommandContext) -> None:
@@ -246,7 +247,7 @@ def _step(magics: CommandContext) -> None:
     if replay is None or replay.pace != "step":
         raise UsageError("No replay runs step by step. Nothing was changed; run %halo replay FILE --step.")
     if not replay.step():
-        print("No turn waits for a step just now.")
+        say("No turn waits for a step just now.")
 
 
 def _status(magics: CommandContext) -> None:
@@ -268,7 +269,7 @@ def _status(magics: CommandContext) -> None:
 
 
 def _help(magics: CommandContext, *_: str) -> None:
-    print(magics.help_text)
+    say(magics.help_text)
 
 
 class Command(NamedTuple):

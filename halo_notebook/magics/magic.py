@@ -25,8 +25,9 @@ from ..concurrency.interrupts import InterruptInbox
 from ..errors import ConfigError, ReplyStopped, UsageError
 from ..kernel import kernel_state
 from .commands import commands_help, run_command
+from .front_end import in_kernel, in_notebook, shows_json_as_tree, takes_updates
 from .options import Once, did_you_mean, read_options
-from .output import in_notebook, show_json, show_line
+from .output import show_json, show_line
 from .template import expand
 
 if TYPE_CHECKING:
@@ -202,8 +203,10 @@ class HaloMagics(Magics):
             client.prepare(message, **fields)  # an invalid request must not start a conversation
             self.sessions.new(options.session)
         session = self.sessions.get(options.session)
-        with InterruptInbox(linger_s=_LINGER_S if in_notebook(self.shell) else 0.0) as inbox:
+        with InterruptInbox(linger_s=_LINGER_S if in_kernel(self.shell) else 0.0) as inbox:
             try:
+                if session.busy:
+                    show_line(self.shell, f"waiting for another turn of session {session.name!r} to end …")
                 turn = session.turn(client, message, whole=options.no_stream, inbox=inbox, **fields)
                 self._show_turn(turn, session, client.source, options.out)
             except KeyboardInterrupt:
@@ -233,7 +236,14 @@ class HaloMagics(Magics):
             screen: Screen = TerminalScreen(reply)
             if in_notebook(self.shell):
                 about = partial(session.about, reply, source=source)
-                screen = NotebookScreen(reply, pacer, about, images=self.show_images)
+                screen = NotebookScreen(
+                    reply,
+                    pacer,
+                    about,
+                    images=self.show_images,
+                    updates=takes_updates(self.shell),
+                    as_json=shows_json_as_tree(self.shell),
+                )
             stream.exchange.attended = True
             ask_for_step = partial(self._ask_for_step, reply)
             follow(stream, screen, pacer, when_shown=ask_for_step, source=source, session=session.name)

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import publish_display_data
 
+from ..display.text import writable
+from .front_end import in_notebook, shows_json_as_tree
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..stream import JSON
 
 
-def in_notebook(shell: InteractiveShell) -> bool:
-    """Whether a front end shows outputs; a terminal shows only their text."""
-    return getattr(shell, "kernel", None) is not None
+def say(text: str) -> None:
+    """Print `text`, with a replacement for each character that the terminal or file cannot hold."""
+    print(writable(text))
 
 
 def show(shell: InteractiveShell, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
@@ -22,14 +25,15 @@ def show(shell: InteractiveShell, bundle: dict[str, Any], metadata: dict[str, An
     if in_notebook(shell):
         publish_display_data(data=bundle, metadata=metadata or {})
     else:
-        print(bundle["text/plain"])
+        say(bundle["text/plain"])
 
 
 def show_json(shell: InteractiveShell, value: JSON, label: str) -> None:
     """Show a JSON value as a tree, with its first level open."""
     from ..display.bundles import json_bundle  # heavy, as the next one is
 
-    show(shell, json_bundle(value, label), {"application/json": {"root": label, "expanded": True}})
+    bundle = json_bundle(value, label, as_json=shows_json_as_tree(shell))
+    show(shell, bundle, {"application/json": {"root": label, "expanded": True}})
 
 
 def show_line(shell: InteractiveShell, text: str) -> None:

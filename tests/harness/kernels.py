@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,22 +183,25 @@ class Kernel:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def run(self, code: str, timeout: float = 30) -> CellResult:
+    def run(self, code: str, timeout: float = 30, *, console: bool = False) -> CellResult:
         """Run one cell and wait for its end."""
-        return self.start(code).result(timeout)
+        return self.start(code, console=console).result(timeout)
 
-    def start(self, code: str, *, stdin: bool = False) -> Running:
-        """Send a cell and return at once; with `stdin` it may ask for input, which `type_in` answers."""
+    def start(self, code: str, *, stdin: bool = False, console: bool = False) -> Running:
+        """Send a cell and return at once, as JupyterLab does or as a `console` does, such as qtconsole.
+
+        With `stdin` it may ask for input, which `type_in` answers.
+        """
         first_line = code.strip().split("\n", 1)[0][:60]
         content = {
             "code": code,
             "silent": False,
             "store_history": True,
             "user_expressions": {},
-            "allow_stdin": stdin,
+            "allow_stdin": stdin or console,
             "stop_on_error": True,
         }
-        return self.send("execute_request", content, what=f"the cell {first_line!r}")
+        return self.send("execute_request", content, what=f"the cell {first_line!r}", console=console)
 
     def run_all(self, cells: Sequence[str], timeout: float = 60) -> list[CellResult]:
         """Send all cells at once, as Run All does, and wait until all have ended."""
@@ -205,10 +209,21 @@ class Kernel:
         started = [self.start(code) for code in cells]
         return [cell.result(max(0.0, deadline - time.monotonic())) for cell in started]
 
-    def send(self, msg_type: str, content: Json, *, what: str = "", wants_reply: bool = True) -> Running:
+    def send(
+        self,
+        msg_type: str,
+        content: Json,
+        *,
+        what: str = "",
+        wants_reply: bool = True,
+        console: bool = False,
+        cell_id: str = "a1b2c3d4",
+    ) -> Running:
         """Send any message on the shell channel, such as a widget's `comm_msg`, which gets no reply."""
         with self.changed:
-            message = self._session.msg(msg_type, content)
+            message = self._session.msg(msg_type, content, metadata=None if console else {"cellId": cell_id})
+            if not console:  # a browser's library makes its own ids
+                message["header"]["msg_id"] = message["msg_id"] = str(uuid.uuid4())
             running = Running(self, what or f"the {msg_type}", wants_reply)
             self._running[message["header"]["msg_id"]] = running
             self._outbox.send_multipart([b"shell", *self._session.serialize(message)])

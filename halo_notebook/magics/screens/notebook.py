@@ -1,8 +1,9 @@
 """A reply as the outputs of a notebook's cell: text, actions where they arrived, the status line.
 
 While text arrives, only the last output is updated; those above it are final. A text output is finished
-when an action follows or when it has a few kilobytes, so that a long reply is not published again with
-each frame. At the end an output is updated once more if one of its links was defined only later.
+when an action follows or when it is large enough, so that a long reply is not published again with each
+frame, and what the reader selects stays. At the end an output is updated once more if one of its links was
+defined only later. Where outputs cannot be updated, each is shown once, when it is finished.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from ...reply import Reply
     from ...stream import JSON
 
-OUTPUT_BYTES = 3_000
+OUTPUT_BYTES = 600
 """A text output of this size is finished, and the text continues in the next one."""
-MANY_OUTPUTS = 10
-"""Each text output after so many outputs may be a quarter larger than the one before."""
+OUTPUT_GROWTH = 1.15
+"""Each text output may be so many times as large as the one before: a long reply has few outputs, too."""
 MAX_OUTPUTS = 40
 """After so many, the text continues in one output and the actions in one tree: JupyterLab hides the outputs
 of a cell after the fiftieth, and the status line would be among them."""
@@ -41,11 +42,27 @@ BELOW_ACTION = "margin-top:8px"
 
 
 class NotebookScreen:
-    """Shows a reply in the cell that is being run; `metadata` returns what the status line's `halo` holds."""
+    """Shows a reply in the cell that is being run.
+
+    Args:
+        metadata: returns what the status line's `halo` holds.
+        images: see `Timeline`.
+        updates: whether an output can be updated.
+        as_json: whether an action is also shown as JSON, see `json_bundle`.
+    """
 
     def __init__(
-        self, reply: Reply, pacer: Pacer, metadata: Callable[[], dict[str, JSON]], *, images: bool = False
+        self,
+        reply: Reply,
+        pacer: Pacer,
+        metadata: Callable[[], dict[str, JSON]],
+        *,
+        images: bool = False,
+        updates: bool = True,
+        as_json: bool = True,
     ) -> None:
+        self._updates = updates
+        self._as_json = as_json
         self._timeline = Timeline(reply, images=images)
         self._pacer = pacer
         self._since = pacer.clock()  # when the work on the next message began
@@ -78,14 +95,18 @@ class NotebookScreen:
         self._timeline.end()
         self._paint()
         self._finish_text(self._timeline.text.length, must=True)
-        if self._open is not None:
+        if self._open is not None or not self._items:
             self._update_open(status_html(["no text"]) if not self._items else "", plain_text="(no text)")
-        self._resolve_links()
+        if self._updates:
+            self._resolve_links()
+        elif self._rest:
+            self._show_rest()
         self._publish(status_bundle(words), {"halo": self._metadata()})
 
     def _show_state(self, state: str) -> None:
         self._state = state
-        self._update_open(status_html([f"{state} …"]), plain_text=f"{state} …")
+        if self._updates:
+            self._update_open(status_html([f"{state} …"]), plain_text=f"{state} …")
 
     def _paint(self) -> None:
         """Show the items that are new, and the open block as it is now."""
@@ -105,7 +126,7 @@ class NotebookScreen:
 
     @property
     def _output_bytes(self) -> float:
-        return OUTPUT_BYTES * float(1.25 ** max(0, self._outputs - MANY_OUTPUTS))
+        return OUTPUT_BYTES * float(OUTPUT_GROWTH**self._outputs)
 
     def _wrapped(self, open_html: str = "") -> str:
         return wrap("".join(block.html for block in self._blocks) + open_html, self._style)
@@ -131,26 +152,30 @@ class NotebookScreen:
                 self._publish(data, {}, display_id, update=True)
 
     def _show_actions(self, actions: list[ShownAction]) -> None:
-        is_full = self._outputs >= MAX_OUTPUTS
-        if is_full:
+        if self._outputs >= MAX_OUTPUTS:
             self._rest += actions
-        shown, most = (self._rest, 0) if is_full else (actions, MAX_SINGLE_ACTIONS)
-        for payload, label in labelled_payloads(shown, most=most):
-            metadata = {"application/json": {"root": label}}
+            if self._updates:
+                self._show_rest(update=len(self._rest) > len(actions))
+            return
+        for payload, label in labelled_payloads(actions, most=MAX_SINGLE_ACTIONS):
             # In place of an output that has no text, or below the others.
-            display_id, update = self._open, self._open is not None
-            if is_full:
-                display_id, update = f"{self._id}-rest", len(self._rest) > len(actions)
-            elif update:
-                self._open = None
-            else:
-                self._outputs += 1
-            self._publish(json_bundle(payload, label), metadata, display_id, update=update)
-        if self._open is None:
-            self._style = BELOW_ACTION
+            display_id, self._open = self._open, None
+            self._outputs += display_id is None
+            self._show_tree(payload, label, display_id, update=display_id is not None)
+        self._style = BELOW_ACTION
+
+    def _show_rest(self, *, update: bool = False) -> None:
+        [(payload, label)] = labelled_payloads(self._rest, most=0)
+        self._show_tree(payload, label, f"{self._id}-rest", update=update)
+
+    def _show_tree(self, payload: JSON, label: str, display_id: str | None, *, update: bool) -> None:
+        bundle = json_bundle(payload, label, as_json=self._as_json)
+        self._publish(bundle, {"application/json": {"root": label}}, display_id, update=update)
 
     def _update_open(self, html: str, *, plain_text: str | None = None) -> None:
-        """Show `html` in the open output; open one if there is none."""
+        """Show `html` in the open output; open one if there is none. With `plain_text` it is finished."""
+        if plain_text is None and not self._updates:
+            return
         if html == self._open_html and self._open is not None and plain_text is None:
             return
         update = self._open is not None
@@ -170,7 +195,7 @@ class NotebookScreen:
         update: bool = False,
         weight: int = 1,
     ) -> None:
-        transient = {"display_id": display_id} if display_id else None
+        transient = {"display_id": display_id} if display_id and self._updates else None
         publish_display_data(data=data, metadata=metadata, transient=transient, update=update)
         self._pacer.spent(since=self._since, size=len(json.dumps(data, ensure_ascii=False)) * weight)
         self._since = self._pacer.clock()

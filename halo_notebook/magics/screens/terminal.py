@@ -1,4 +1,4 @@
-"""A reply as plain text in a terminal."""
+"""A reply as plain text in a terminal, or in a console such as qtconsole, which cannot update an output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...display.bundles import MAX_TREES, action_text, labelled_payloads, status_text
-from ...display.text import terminal_text
+from ...display.text import terminal_text, writable
 from ...display.timeline import ShownAction
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class TerminalScreen:
             self._write("\n")
 
     def _write(self, text: str) -> None:
-        text = terminal_text(text)
+        text = writable(terminal_text(text))
         if text:
             sys.stdout.write(text)
             self._line_open = not text.endswith("\n")

@@ -1,0 +1,59 @@
+"""Which front end shows what a cell puts out, as far as a kernel can tell, and what it can show.
+
+No front end says what it supports. What is known is the message that asked for the cell, and what else is in
+the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.displaypub import CapturingDisplayPublisher
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+def in_kernel(shell: InteractiveShell) -> bool:
+    """Whether a kernel runs the cell; otherwise IPython runs it in a terminal."""
+    return getattr(shell, "kernel", None) is not None
+
+
+def in_notebook(shell: InteractiveShell) -> bool:
+    """Whether a front end shows rich outputs; a terminal and a console only show text.
+
+    The consoles (qtconsole, jupyter console, Spyder) ask with jupyter_client and answer `input`. JupyterLab,
+    VS Code and the like have message ids of their own, and what runs a notebook without a person, such as
+    nbclient, does not answer `input`.
+    """
+    if not in_kernel(shell):
+        return False
+    request = _request(shell)
+    header = request.get("header", {})
+    by_jupyter_client = str(header.get("msg_id")).startswith(f"{header.get('session')}_")
+    return not (by_jupyter_client and request.get("content", {}).get("allow_stdin"))
+
+
+def takes_updates(shell: InteractiveShell) -> bool:
+    """Whether an output can be updated; not if it is captured, or goes to an `ipywidgets.Output`."""
+    if isinstance(shell.display_pub, CapturingDisplayPublisher):
+        return False
+    widgets = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", {})
+    message = _request(shell).get("header", {}).get("msg_id")
+    return not any(getattr(widget, "msg_id", None) == message for widget in list(widgets.values()))
+
+
+def shows_json_as_tree(shell: InteractiveShell) -> bool:
+    """Whether the front end has a tree of its own for JSON; VS Code would show its source."""
+    cell = _request(shell).get("metadata", {}).get("cellId")
+    if cell is None:  # an older VS Code, or no notebook
+        return "__vsc_ipynb_file__" not in shell.user_ns and "VSCODE_PID" not in os.environ
+    return not str(cell).startswith("vscode")
+
+
+def _request(shell: InteractiveShell) -> dict[str, Any]:
+    """The message that the kernel is working on, such as the request to run a cell."""
+    get_parent = getattr(shell, "get_parent", None)
+    return (get_parent() if get_parent else None) or {}
