@@ -10,6 +10,7 @@ import difflib
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time
@@ -271,10 +272,12 @@ def _history(name: str, value: Any) -> JSON:
 
 
 _IMAGE_STARTS = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"BM": "image/bmp",
+    "image/png": rb"\x89PNG\r\n\x1a\n",
+    "image/jpeg": rb"\xff\xd8\xff",
+    "image/gif": rb"GIF8[79]a",
+    "image/webp": rb"RIFF.{4}WEBPVP8[ LX]",
+    # The size of the second header is one of seven; two letters would be the start of a text, too.
+    "image/bmp": rb"BM.{4}\0{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0{3}",
 }
 
 
@@ -292,9 +295,7 @@ def image_url(image: Any) -> str:
     if isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:image/")):
         return url
     data, name = _image_bytes(image)
-    kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), None)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        kind = "image/webp"
+    kind = next((kind for kind, start in _IMAGE_STARTS.items() if re.match(start, data, re.DOTALL)), None)
     if kind is None:
         raise _invalid(f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP)", "give an image or its URL")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

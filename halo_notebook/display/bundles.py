@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .blocks import wrap
 from .formulas import NO_FORMULAS
 from .json_tree import json_display, json_html, json_text, payload_label
-from .text import bounded, one_line, plain, terminal_text
+from .text import bounded, one_line, plain, terminal_text, writable
 from .timeline import ShownAction, Timeline, sections
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def reply_bundle(reply: Reply, words: Sequence[str]) -> dict[str, Any]:
         lines.append(note)
     return {
         "text/html": "\n".join([*html, status_html(words)]),
-        "text/plain": "\n\n".join([*lines, status_text(words)]),
+        "text/plain": writable("\n\n".join([*lines, status_text(words)])),
     }
 
 

@@ -18,6 +18,7 @@ from ..client.settings import checked_base_url, setting
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import ConfigError, UsageError
+from .files import named_file
 from .front_end import in_notebook
 from .options import did_you_mean, option_names, words
 from .output import say, show, show_json
@@ -235,7 +236,7 @@ def _replay(magics: CommandContext, *given: str) -> None:
         say("The replay has ended. %halo says which agent answers now.")
         return
     recorder = magics.connection.recorder
-    replay = magics.connection.start_replay(files[0], cast("Pace", paces[0] if paces else "own"))
+    replay = magics.connection.start_replay(named_file(files[0]), cast("Pace", paces[0] if paces else "own"))
     if recorder is not None:
         say(f"The recording has ended: {_recorded(recorder)}.")
     recording = f"{replay.path.name!r} ({counted(len(replay.exchanges), 'exchange')})"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import StdinNotImplementedError
@@ -25,6 +24,7 @@ from ..concurrency.interrupts import InterruptInbox
 from ..errors import ConfigError, ReplyStopped, UsageError
 from ..kernel import kernel_state
 from .commands import commands_help, run_command
+from .files import named_file
 from .front_end import in_kernel, in_notebook, shows_json_as_tree, takes_updates
 from .options import Once, did_you_mean, read_options
 from .output import show_json, show_line
@@ -270,8 +270,8 @@ class HaloMagics(Magics):
 
     def _image(self, word: str) -> Any:
         image = self.shell.user_ns.get(word, word)
-        is_path = isinstance(image, str) and "://" not in image and not image.startswith("data:")
-        return Path(image) if is_path else image
+        is_url = isinstance(image, str) and re.match(r"(?!file:)[a-z]+:(//|image/)", image, re.IGNORECASE)
+        return named_file(image) if isinstance(image, str) and not is_url else image
 
     # --- The agent that answers ---
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import difflib
 import keyword
+import os
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from IPython.core.error import UsageError as IPythonUsageError
 
 from ..errors import UsageError
+
+_ESCAPED = r"\\([ '\"])|" if os.sep == "/" else ""  # as a terminal writes a file that is dropped on it
+_PIECE = re.compile(_ESCAPED + r"""'([^']*)'|"([^"]*)"|([^ \t\r\n])""")
+"""A part of a word: an escaped character, a quoted text, a character. A quote without its end is one, too."""
 
 
 class Once(argparse.Action):
@@ -60,10 +64,22 @@ def did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str
 
 
 def words(line: str) -> list[str]:
-    """The words of a magic's line; quotes hold one together. A backslash stays as typed, for paths.
+    r"""The words of a magic's line; quotes hold one together, and so does a backslash before a blank.
 
-    A quote that is not closed raises `ValueError`.
+    Any other backslash stays as typed, for paths. A quote that is not closed raises `ValueError`.
+
+    >>> words(r"-i my\ cat.png -s 'a b' --out=C:\cats")
+    ['-i', 'my cat.png', '-s', 'a b', '--out=C:\\cats']
     """
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
-    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
-    return list(lexer)
+    found: list[str] = []
+    end = -1  # of the last word
+    for piece in _PIECE.finditer(line):
+        text = next(group for group in piece.groups() if group is not None)
+        if piece[0] in ("'", '"'):
+            raise ValueError("No closing quotation")
+        if piece.start() == end:
+            found[-1] += text
+        else:
+            found.append(text)
+        end = piece.end()
+    return found

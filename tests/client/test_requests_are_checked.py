@@ -176,3 +176,30 @@ def test_images_become_data_urls(tmp_path: Any) -> None:
             image_url(value)
     with pytest.raises(errors.InvalidRequest, match="could not be read"):
         image_url(tmp_path / "absent.png")
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"GIF87a\1\0\1\0", "gif"),
+        (b"GIF89a\1\0\1\0", "gif"),
+        (b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", "bmp"),
+        (b"RIFF\n\0\0\0WEBPVP8L", "webp"),
+        (b"GIF8 is an old format", None),
+        (b"GIF88a", None),
+        (b"BMW sells cars, and this is a text about them", None),
+        (b"RIFF\x24\0\0\0WAVEfmt ", None),
+        (b"RIFF....WEBP is a format", None),
+        (b"\x89PNG\n\x1a\n", None),
+        (b"%PDF-1.7", None),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", None),
+        (b"", None),
+    ],
+)
+def test_an_image_is_known_by_its_whole_signature(start: bytes, kind: str | None) -> None:
+    """A text that begins with a part of one is not sent."""
+    if kind is None:
+        with pytest.raises(errors.InvalidRequest, match="is not an image"):
+            image_url(start)
+    else:
+        assert image_url(start).startswith(f"data:image/{kind};base64,")

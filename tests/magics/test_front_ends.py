@@ -126,8 +126,7 @@ def test_a_long_reply_in_an_output_widget_comes_in_parts(fresh: Kernel) -> None:
     running.wait_for(lambda cell: "Paragraph 5." in str(cell.outputs), "the first part")
     fresh.interrupt()
     running.result()
-    result = fresh.run("pause_s = 0
-with widgets.Output(): ask()")
+    result = fresh.run("pause_s = 0\nwith widgets.Output(): ask()")
     assert [f"Paragraph {number}." in html(result) for number in range(60)] == [True] * 60
     assert html(result).count("Paragraph 59.") == 1
     trees = [data["application/json"] for data in result.displays if "application/json" in data]

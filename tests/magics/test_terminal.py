@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,3 +76,57 @@ def test_a_replay_by_steps_waits_for_enter(terminal: pexpect.spawn[str]) -> None
     terminal.expect("replay of support.jsonl .*stopped")
     terminal.expect("ReplyStopped: Stopped after")
     terminal.expect(PROMPT)
+
+
+EVERYTHING = """
+from halo_notebook import DemoAgent, TextDelta, Action
+shell = get_ipython()
+shell.run_line_magic("load_ext", "halo_notebook")
+magics = shell.magics_manager.registry["HaloMagics"]
+steps = ["☑ 🎉 → ", Action({"type": "öffnen ✓"}), "schließen\\n"]
+agent = DemoAgent(first_byte_s=0, reply=lambda request: [
+    TextDelta(step) if isinstance(step, str) else step for step in steps])
+magics.connection.demo = agent.start()
+for line in ["", "help", "use größe→", "ask Hello ✓", "history", "sessions", "status", "new größe→",
+             "export größe→.md", "demo ✓", "nope ✓", "replay ✓.jsonl", "ask {{ '✓' + 1 }}"]:
+    shell.run_cell("%halo " + line)
+shell.run_cell("_halo")
+agent.faults.append("500")
+shell.run_cell("%halo ask Hello")
+print("END")
+"""
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "cp1252"},
+        {"PYTHONIOENCODING": "cp437"},
+        {"PYTHONIOENCODING": "iso-2022-jp"},
+        {"LC_ALL": "C"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+    ids=lambda env: " ".join(env.values()),
+)
+def test_what_cannot_be_written_is_replaced(env: dict[str, str], tmp_path: Path) -> None:
+    """In a terminal or a file of any encoding the reply, the commands and the errors are complete."""
+    script = tmp_path / "everything.py"
+    script.write_text(EVERYTHING, encoding="utf-8")
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HALO_", "LC_", "PYTHON"))
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "IPython",
+        "--colors=NoColor",
+        "--HistoryManager.enabled=False",
+        str(script),
+    ]
+    ran = subprocess.run(command, env=clean | env, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    shown = ran.stdout.decode("latin-1")
+    assert "Traceback" not in shown and "UnicodeEncodeError" not in shown + ran.stderr.decode("latin-1")
+    assert shown.splitlines()[-1] == "END"
+    assert "line commands:" in shown and "no command" in shown and "ServerError" in shown
+    assert shown.count("1 action]") == 3  # as it arrived, in the history, and as a value
