@@ -28,7 +28,7 @@ def interrupt() -> None:
 @pytest.mark.kernel
 def test_interrupted_turns_end_in_one_line(kernel: Kernel) -> None:
     """However many interrupts come, and when: the turn is stopped or complete, and the kernel idle."""
-    counts, wrong = interrupt_turns(kernel, 60)
+    counts, wrong = interrupt_turns(kernel, 60, console=True)
     assert wrong == []
     assert counts["ReplyStopped, stopped"] > 20
 
