@@ -26,7 +26,8 @@ selector => {
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
   };
   const seen = {};
-  for (const root of document.querySelectorAll(selector)) {
+  const trees = [document, ...[...document.querySelectorAll('*')].flatMap(one => one.shadowRoot ?? [])];
+  for (const root of trees.flatMap(tree => [...tree.querySelectorAll(selector)])) {
     const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
       const node = walker.currentNode;
@@ -38,7 +39,7 @@ selector => {
       // What a pixel of the text and one beside it show, from the element out to the page.
       let text = parsed(getComputedStyle(element).color);
       let ground = [0, 0, 0, 0];
-      for (let at = element; at; at = at.parentElement) {
+      for (let at = element; at; at = at.parentElement ?? at.getRootNode().host) {
         const style = getComputedStyle(at);
         const behind = parsed(style.backgroundColor);
         text = over(text, behind);

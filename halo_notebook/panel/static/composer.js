@@ -1,7 +1,7 @@
 /* The text box below the transcript: the draft, its keys, Send and Stop, and a notice when the kernel is gone. */
 
 import { button, element, setLabel, setText } from "./dom.js";
-import { GONE } from "./status.js";
+import { GONE, NO_ANSWER } from "./status.js";
 import { count } from "./text.js";
 
 const COUNT_FROM = 9_000;
@@ -80,6 +80,9 @@ export class Composer {
     if (event.key === "Enter") {
       event.preventDefault();
       this.send();
+    } else if (event.key === "Escape" && !this.area.value) { // by reflex, Esc also leaves a text
+      event.preventDefault();
+      this.panel.store.stop();
     } else if ((event.key === "ArrowUp" || event.key === "ArrowDown") && !event.ctrlKey && !event.metaKey) {
       this.recall(event);
     }
@@ -113,8 +116,8 @@ export class Composer {
     const blank = !text.trim();
     const { length } = Array.from(text); // as the kernel counts: characters, not UTF-16 units
     const tooLong = length > MAX_CHARS;
-    this.goneLine.hidden = !gone;
-    setText(this.goneText, GONE[store.gone] ?? "");
+    this.goneLine.hidden = !gone && !store.silent;
+    setText(this.goneText, GONE[store.gone] ?? (store.silent ? NO_ANSWER : ""));
     this.copyDraft.hidden = blank;
     root.classList.toggle("halo-off", gone);
     this.area.readOnly = gone; // not disabled: the draft can still be read and copied

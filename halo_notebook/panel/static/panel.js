@@ -15,6 +15,7 @@ The front end guarantees:
 import { Composer } from "./composer.js";
 import { button, copyText, element, icon, setLabel } from "./dom.js";
 import { Header } from "./header.js";
+import { Scheme, focusedNear, isShortcut, pressOn } from "./host.js";
 import { Store } from "./store.js";
 import { freshId } from "./text.js";
 import { Transcript } from "./transcript.js";
@@ -28,8 +29,8 @@ class Panel {
     this.id = `halo-${freshId()}`;
     this.root = element("div", {
       class: "halo-panel", role: "region", tabindex: "-1", [NOT_FOR_THE_NOTEBOOK]: "true",
-      onkeydown: (event) => this.key(event),
     });
+    this.scheme = new Scheme(this.root);
     this.header = new Header(this);
     this.transcript = new Transcript(this);
     this.composer = new Composer(this);
@@ -47,14 +48,19 @@ class Panel {
   destroy() {
     cancelAnimationFrame(this.frame);
     this.transcript.destroy();
+    this.scheme.destroy();
     this.root.remove();
   }
 
-  /** Keep keys and copying from the notebook: Shift+Enter must not run its cell. */
+  /** Keep keys and copying from the notebook: Shift+Enter must not run its cell. But Ctrl+S must save it. */
   keepEvents() {
     for (const name of ["keydown", "keyup", "keypress", "copy", "cut", "paste"]) {
       this.root.addEventListener(name, (event) => event.stopPropagation());
     }
+    this.root.addEventListener("keydown", (event) => {
+      if (isShortcut(event)) pressOn(this.root.parentElement, event);
+      else this.key(event);
+    });
     // Notebook 7 handles keys before they get here, for any focused element that is not a text field,
     // unless the element itself has this attribute.
     this.root.addEventListener("focusin", (event) => event.target.setAttribute(NOT_FOR_THE_NOTEBOOK, "true"));
@@ -66,6 +72,12 @@ class Panel {
     if (!name) return;
     const target = `.${CSS.escape(name)}`;
     this.root.append(element("style", { text: `${target}{display:none}.jp-OutputArea-child:has(${target}){display:none}` }));
+  }
+
+  /** The panel has got a place on the page. */
+  placed() {
+    this.composer.fit();
+    this.scheme.placed();
   }
 
   schedule() {
@@ -87,7 +99,8 @@ class Panel {
   }
 
   focused() {
-    return this.root.contains(document.activeElement) ? document.activeElement : null;
+    const focused = focusedNear(this.root);
+    return this.root.contains(focused) ? focused : null;
   }
 
   /** If what had the focus is gone, move it to the text box: the notebook would take the next keys as its own. */
@@ -118,12 +131,8 @@ class Panel {
 
   key(event) {
     if (event.isComposing || event.keyCode === 229) return; // keys of an input method
-    if (event.key === "Escape" && !this.root.querySelector(":popover-open")) { // the browser closes a popover
-      event.preventDefault();
-      this.store.stop();
-    } else if (event.target === this.composer.area) {
-      this.composer.key(event);
-    }
+    if (this.root.querySelector(":popover-open") && event.key === "Escape") return; // the browser closes it
+    if (event.target === this.composer.area) this.composer.key(event);
   }
 
   /** Create a button that copies what `text` returns. */

@@ -11,6 +11,8 @@ export const GONE = {
   none: "Not connected to a kernel. Run this cell again to continue.",
 };
 
+export const NO_ANSWER = "No answer for 30 seconds: the kernel computes, or it is gone. What you type is kept. If it is gone, restart it and run this cell again.";
+
 /** What the live turn is doing. While a cell computes, a click on Stop waits in the kernel. */
 export function progressOf(store) {
   if (!store.stopping) return store.live.state || "waiting for first text";
@@ -22,6 +24,7 @@ export function stateOf(store) {
   if (store.gone === "none") return ["gone", "not connected"];
   if (store.gone) return ["gone", "kernel gone"];
   if (store.connecting) return ["busy", "reconnecting"];
+  if (store.silent) return ["gone", "no answer"];
   if (store.late) return ["busy", "kernel busy"];
   if (store.live) return ["live", progressOf(store)];
   if (store.pending.some((message) => message.state === "sending" || message.state === "taken")) return ["live", "sending"];

@@ -1,9 +1,11 @@
 /* The store: the conversation as the kernel reports it, and the requests to the kernel. It does not use the DOM. */
 
-import { GONE, spoken } from "./status.js";
+import { keepDraft, keptDraft } from "./host.js";
+import { GONE, NO_ANSWER, spoken } from "./status.js";
 import { freshId } from "./text.js";
 
 const BUSY_MS = 500; // if a request has no answer after this time, the kernel is busy
+const NO_ANSWER_MS = 30_000;
 const SILENCE_MS = 6_000; // during a turn the kernel sends at least a beat every 2 s
 const SYNC_AGAIN_MS = 5_000;
 const MAX_SAVED_TURNS = 30;
@@ -32,6 +34,7 @@ export class Store {
   notices = [];
   gone = ""; // a key of GONE once the kernel is gone
   connecting = false;
+  silent = false; // whether nobody has answered for long
   stopping = false;
   syncTries = 0;
 
@@ -48,7 +51,8 @@ export class Store {
     const saved = model.get("_snapshot");
     if (saved?.epoch) this.replaceAll(saved);
     this.save(saved);
-    const unwatch = this.watch(model.widget_manager?.kernel);
+    this.kernel = model.widget_manager?.kernel;
+    const unwatch = this.watch(this.kernel);
     if (this.real?.comm_live === false) this.lose("none");
     this.sync();
     const watchdog = setInterval(() => {
@@ -57,6 +61,7 @@ export class Store {
     return () => {
       clearInterval(watchdog);
       clearTimeout(this.syncing);
+      clearTimeout(this.unanswered);
       for (const { timer } of this.requests.values()) clearTimeout(timer);
       unwatch();
     };
@@ -129,6 +134,7 @@ export class Store {
     // The first reason is the more exact one.
     if (this.gone && !(this.gone === "gone" && reason !== "none")) return;
     this.gone = reason;
+    this.hear();
     clearTimeout(this.syncing);
     this.syncing = null;
     for (const message of this.pending) message.state = "unsent";
@@ -136,6 +142,30 @@ export class Store {
     this.stopping = false;
     this.say(GONE[reason]);
     this.changed();
+  }
+
+  /** Note that the kernel has been heard of, so it need not answer any more. */
+  hear() {
+    clearTimeout(this.unanswered);
+    this.unanswered = null;
+    this.silent = false;
+  }
+
+  noAnswer() {
+    this.unanswered = null;
+    if (this.gone) return;
+    if (this.connecting || this.kernel?.status === "busy") { // the page says this already
+      this.awaitAnswer();
+      return;
+    }
+    this.silent = true;
+    this.say(NO_ANSWER);
+    this.sync();
+    this.changed();
+  }
+
+  awaitAnswer() {
+    this.unanswered ??= setTimeout(() => this.noAnswer(), NO_ANSWER_MS);
   }
 
   // -- page → kernel
@@ -155,6 +185,7 @@ export class Store {
   }
 
   post(content) {
+    if (!this.silent) this.awaitAnswer();
     try {
       this.model.send(content);
     } catch {
@@ -187,15 +218,15 @@ export class Store {
   send(text) {
     const message = { cid: freshId(), text, session: this.session, state: "sending" };
     this.pending.push(message);
-    this.drafts.delete(this.session ?? "");
+    if (text === this.draft()) this.setDraft("");
     this.deliver(message);
-    this.say("Message sent");
   }
 
   deliver(message) {
     message.state = "sending";
     this.request({ kind: "send", cid: message.cid, text: message.text }, (answer) => {
       message.state = refused(answer) ? "unsent" : "taken";
+      if (message.state === "taken") this.say("Message sent");
       this.changed();
     });
   }
@@ -253,11 +284,12 @@ export class Store {
   }
 
   draft() {
-    return this.drafts.get(this.session ?? "") ?? "";
+    return this.drafts.get(this.session ?? "") ?? (this.session === null ? "" : keptDraft(this.model, this.session));
   }
 
   setDraft(text, from) {
     this.drafts.set(this.session ?? "", text);
+    if (this.session !== null) keepDraft(this.model, this.session, text);
     for (const view of this.views) if (view !== from) view.showDraft();
   }
 
@@ -265,6 +297,8 @@ export class Store {
 
   receive(message) {
     this.heardAt = performance.now();
+    if (this.silent) this.say("The kernel answers again");
+    this.hear();
     if (this.gone && this.gone !== "closed") this.gone = ""; // a kernel that sends is not gone
     switch (message.kind) {
       case "answer": this.settle(message.cid, message); break;
@@ -381,13 +415,11 @@ export class Store {
     // Keep older turns that the user asked for: without them the page would jump.
     this.turns = known > 0 ? [...this.turns.slice(0, known), ...turns] : turns;
     this.earlier = known > 0 ? this.earlier : (message.earlier ?? 0);
-    if (this.session === null && this.drafts.has("")) {
-      this.drafts.set(message.session, this.drafts.get(""));
-      this.drafts.delete("");
-    }
+    const early = this.session === null ? this.drafts.get("") : "";
     if (message.live?.key !== this.live?.key) this.stopping = false;
     const { epoch, seq, session, sessions = [], live = null, agent = null, source = "" } = message;
     Object.assign(this, { epoch, seq, session, sessions, live, agent, source });
+    if (early) this.setDraft(early);
     this.takeQueue(message.queue ?? []);
     for (const turn of [...turns, live ?? {}]) this.arrived(turn.cid);
     // A message that was taken and is not in the snapshot was taken back in another view.

@@ -37,7 +37,7 @@ export class Transcript {
   }
 
   watchSizes() {
-    let shown = true;
+    let shown = false;
     this.sizes = new ResizeObserver(() => {
       // A notebook may remove a cell from the page and put it back, scrolled to the top.
       if (!this.log.clientHeight) {
@@ -46,7 +46,7 @@ export class Transcript {
       }
       if (this.following) this.toBottom();
       else if (!shown) this.log.scrollTop = this.lastTop;
-      if (!shown) this.panel.composer.fit();
+      if (!shown) this.panel.placed();
       shown = true;
     });
     this.sizes.observe(this.log);
@@ -182,7 +182,8 @@ export class Transcript {
     const { store, composer } = this.panel;
     if (message.state !== "unsent") {
       if (!store.isLate(message.cid)) say("sending");
-      else say(store.connecting ? "queued: the connection is lost" : "queued: the kernel is busy");
+      else if (store.connecting) say("queued: the connection is lost");
+      else say(store.silent ? "no answer yet" : "queued: the kernel is busy");
       return;
     }
     say("not sent",

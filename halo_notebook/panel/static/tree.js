@@ -1,6 +1,7 @@
 /* The JSON tree of an action's payload. `TreeNode` and `Search` do not use the DOM. */
 
 import { button, element, icon, setLabel, setText } from "./dom.js";
+import { focusedNear, selectedNear } from "./host.js";
 import { isBranch, keysOf, kindOf, pathStep, prettyJson, textOf, unmarked } from "./json.js";
 import { count, counted, quoted, startOf, visible } from "./text.js";
 
@@ -156,7 +157,6 @@ export class JsonTree {
       oninput: () => this.filterSoon(),
       onkeydown: (event) => {
         if (event.key !== "Escape" || !this.filter.value) return;
-        event.stopPropagation(); // Elsewhere Esc stops the turn; here it clears the filter.
         this.filter.value = "";
         this.filterSoon();
       },
@@ -257,7 +257,7 @@ export class JsonTree {
     if (!node || event.target.closest("button")) return;
     this.select(node);
     // Selecting text with the pointer must not open the row.
-    if (node.isBranch && !String(document.getSelection())) this.toggle(node);
+    if (node.isBranch && !selectedNear(node.row)) this.toggle(node);
   }
 
   toggle(node) {
@@ -290,7 +290,7 @@ export class JsonTree {
 
   hover(event) {
     const node = this.nodeOf(event.target);
-    if (node && !this.tools.contains(document.activeElement)) this.showTools(node);
+    if (node && !this.tools.contains(focusedNear(this.tools))) this.showTools(node);
   }
 
   /** Move the copy buttons, of which there is one set, to the row under the pointer or the selected row. */

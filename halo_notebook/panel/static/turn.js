@@ -207,7 +207,7 @@ export class TurnView {
     const value = turn.rating?.value ?? "";
     this.up.setAttribute("aria-pressed", String(value === "up"));
     this.down.setAttribute("aria-pressed", String(value === "down"));
-    if (document.activeElement !== this.note) this.note.value = turn.rating?.note ?? "";
+    if (this.noteForm.hidden) this.note.value = turn.rating?.note ?? ""; // else one is being written
     for (const node of this.foot.querySelectorAll(".halo-framed, [aria-pressed]")) node.disabled = Boolean(gone);
     this.foot.classList.toggle("halo-rated", Boolean(value));
   }
@@ -216,6 +216,7 @@ export class TurnView {
     const before = this.turn.rating ?? { value: "", note: "" };
     const next = before.value === value ? "" : value;
     this.noteForm.hidden = !next;
+    this.note.value = "";
     this.panel.store.rate(this.turn, next, ""); // a note on the previous verdict does not belong to this one
     if (next) this.note.focus({ preventScroll: true });
   }
@@ -238,7 +239,6 @@ export class TurnView {
 
   noteKey(event) {
     if (event.key !== "Escape") return;
-    event.stopPropagation(); // Elsewhere Esc stops the turn; here it closes the note.
     this.closeNote();
   }
 }
