@@ -1,6 +1,6 @@
-"""A panel in a page of another front end, whose classes and variables are copied here; the test is its kernel.
+"""A panel in a page with the classes and variables of another front end; the test is its kernel.
 
-The page knows no kernel: what the panel sends is noted in it, and `answer` and `tell` are what the panel gets.
+The page knows no kernel: it notes what the panel sends, and `answer` and `tell` are what the panel gets.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ async ([esm, css, shadow, state]) => {
   window.sent = [];
   window.tell = message => listeners['msg:custom'].forEach(listener => listener(message));
   window.pressed = [];
+  window.saved = [];
   window.addEventListener('keydown', event => {
     if (!event.composedPath().some(one => one.classList?.contains('halo-panel'))) pressed.push(event.key);
     if (event.key === 's') event.preventDefault();
   });
+  // Both the key itself and what the panel makes of it.
+  window.addEventListener('keydown', event => event.key === 's' && saved.push(event), true);
   const model = {
     get: name => state[name],
     set() {},
@@ -80,7 +83,7 @@ def vscode(kind: str, scheme: Literal["light", "dark"], **colours: str) -> Host:
     return Host(
         scheme,
         html='style="' + ";".join(f"--vscode-{name}:{value}" for name, value in variables.items()) + '"',
-        body=f'class="{kind}" data-vscode-theme-kind="{kind.split()[-1]}"',
+        body=f'class="{kind}" data-vscode-theme-kind="{kind.rsplit(maxsplit=1)[-1]}"',
         cell='class="cell-output-ipywidget-background"',
         css=WIDGETS_CSS + ".cell-output-ipywidget-background { background: white !important }",
         system="light" if scheme == "dark" else "dark",
@@ -139,7 +142,10 @@ HOSTS = {
     "Colab dark": Host("dark", html='theme="dark"'),
     "Colab light": Host("light", html='theme="light"', system="dark"),
     "marimo dark": Host(
-        "dark", body='class="dark dark-theme"', css="body.dark { background: oklch(0.2 0.01 160) }", shadow=True
+        "dark",
+        body='class="dark dark-theme"',
+        css="body.dark { background: oklch(0.2 0.01 160) }",
+        shadow=True,
     ),
     "marimo light": Host("light", body='class="light"', css="", shadow=True, system="dark"),
     "a light page on a dark system": Host("light", css="", system="dark"),
@@ -176,8 +182,15 @@ class HostPage(BrowserPage):
     def snapshot(turns: Any = (), session: str = "docs") -> dict[str, Any]:
         """What a kernel tells first."""
         return {
-            **{"epoch": 1, "seq": 1, "session": session, "turns": list(turns), "queue": [], "live": None},
-            **{"sessions": [{"name": session, "turns": len(turns)}], "agent": "agent_demo", "source": ""},
+            "epoch": 1,
+            "seq": 1,
+            "session": session,
+            "turns": list(turns),
+            "queue": [],
+            "live": None,
+            "sessions": [{"name": session, "turns": len(turns)}],
+            "agent": "agent_demo",
+            "source": "",
         }
 
     def tell(self, kind: str, **content: Any) -> None:

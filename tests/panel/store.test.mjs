@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { progressOf, stateOf } from "../../halo_notebook/panel/static/status.js";
+import { NO_ANSWER, progressOf, stateOf } from "../../halo_notebook/panel/static/status.js";
 import { Store } from "../../halo_notebook/panel/static/store.js";
 
 const turn = (number, more = {}) => ({
@@ -48,6 +48,10 @@ function wait(milliseconds) {
 }
 
 beforeEach(() => {
+  const kept = new Map();
+  const storage = { getItem: (key) => kept.get(key), setItem: (key, text) => kept.set(key, text), removeItem: (key) => kept.delete(key) };
+  Object.defineProperty(globalThis, "sessionStorage", { value: storage, configurable: true });
+  globalThis.location = { pathname: "/a.ipynb" };
   [sent, saved, said, ends, timers] = [[], [], [], [], new Map()];
   globalThis.setTimeout = (call, after) => {
     const id = timers.size + 1_000 * sent.length + Math.random();
@@ -122,7 +126,7 @@ test("the whole is asked for less and less often while no answer comes", () => {
   store.sync();
   const waits = [];
   for (let turns = 0; turns < 6; turns++) {
-    waits.push(Math.max(...[...timers.values()].map((timer) => timer.after)));
+    waits.push(Math.max(...[...timers.values()].map((timer) => timer.after).filter((after) => after !== 30_000)));
     wait(Infinity);
   }
   assert.deepEqual(waits, [5_000, 5_000, 10_000, 20_000, 40_000, 60_000]);
@@ -171,6 +175,70 @@ test("a message that another view took back is gone", () => {
   assert.deepEqual(store.pending, []);
 });
 
+test("a message is said to be sent when the kernel has it", () => {
+  store.send("hello");
+  assert.deepEqual(said, []);
+  answer("send");
+  begin({ cid: asked("send")[0].cid });
+  assert.deepEqual(said, ["Message sent", "The agent is answering"]);
+  store.send("too long");
+  store.receive({ kind: "answer", cid: asked("send")[1].cid, error: "refused" });
+  assert.deepEqual(said.slice(2), ["refused"]);
+});
+
+for (const [what, ask, kernel] of [
+  ["a message and no kernel to look at", (one) => one.send("hello")],
+  ["a message and a kernel that seems free", (one) => one.send("hello"), { status: "idle" }],
+  ["Stop", (one) => { one.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(1) }); one.stop(); }],
+  ["a rating", (one) => { one.receive(snapshot({ turns: [turn(1)] })); one.rate(one.turns[0], "up", ""); }],
+  ["the first snapshot", () => {}],
+]) {
+  test(`after half a minute without an answer to ${what} the page says so, until somebody answers`, () => {
+    const one = started({}, kernel);
+    one.show(view);
+    if (what !== "the first snapshot") one.receive(snapshot());
+    ask(one);
+    wait(30_000);
+    assert.deepEqual([one.silent, stateOf(one)[1], said.at(-1)], [true, "no answer", NO_ANSWER]);
+    const heard = said.length;
+    wait(60_000);
+    assert.equal(said.length, heard);
+    one.receive(snapshot());
+    assert.deepEqual([one.silent, said[heard]], [false, "The kernel answers again"]);
+  });
+}
+
+test("a message that nobody answered goes out again, with its id, when somebody answers", () => {
+  store.send("hello");
+  wait(30_000);
+  assert.equal(asked("sync").length, 2);
+  store.receive(snapshot());
+  assert.deepEqual(asked("send").map((one) => one.cid), Array(2).fill(asked("send")[0].cid));
+});
+
+test("a kernel that computes or is not connected owes no answer yet", () => {
+  const kernel = { status: "busy" };
+  const one = started({}, kernel);
+  one.receive(snapshot());
+  one.send("hello");
+  wait(30_000);
+  assert.equal(one.silent, false);
+  kernel.status = "idle";
+  one.connection(true);
+  wait(30_000);
+  assert.equal(one.silent, false);
+  one.connecting = false;
+  wait(30_000);
+  assert.equal(one.silent, true);
+});
+
+test("a kernel that answers everything is never silent, however long", () => {
+  store.send("hello");
+  answer("send");
+  wait(Infinity);
+  assert.equal(store.silent, false);
+});
+
 test("a request without an answer for half a second means a busy kernel", () => {
   store.send("hello");
   wait(500);
@@ -213,6 +281,24 @@ test("a draft from before the session was known goes to it", () => {
   early.setDraft("typed early");
   early.receive(snapshot());
   assert.equal(early.draft(), "typed early");
+});
+
+test("a draft is there after a reload, in another panel on the session, and gone when it was sent", () => {
+  store.setDraft("half a mess");
+  store.setDraft("half a message");
+  const again = started();
+  assert.equal(again.draft(), "");
+  again.receive(snapshot());
+  assert.equal(again.draft(), "half a message");
+  again.receive(snapshot({ epoch: 2, session: "other" }));
+  assert.equal(again.draft(), "");
+  again.receive(snapshot({ epoch: 3 }));
+  again.send("a suggestion");
+  assert.equal(again.draft(), "half a message");
+  again.send("half a message");
+  const last = started();
+  last.receive(snapshot());
+  assert.deepEqual([again.draft(), last.draft()], ["", ""]);
 });
 
 test("when the kernel goes, nothing stays waiting, and the first reason is shown", () => {

@@ -1,19 +1,20 @@
-"""The panel in pages of VS Code, Colab, marimo and others: it looks as the page does, and leaves it its keys."""
+"""The panel in pages of VS Code, Colab, marimo and others: it looks as they do, and their keys reach them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from halo_notebook.panel.views import turn_view
 from halo_notebook.panel.state import frames_of
+from halo_notebook.panel.views import turn_view
 from halo_notebook.session import Turn
-from halo_notebook.stream import Action, TextDelta
+from halo_notebook.stream import JSON, Action
 
 from ..harness.contrast import CONTRASTS
-from ..harness.host_page import HOSTS, HostPage
+from ..harness.host_page import HOSTS, Host, HostPage
 from ..harness.pages import ARTEFACTS
 from ..harness.panel_page import PanelPage
 
@@ -35,7 +36,11 @@ def greet(name: str) -> str:  # says hello
     return f"Hello {name}" * 2
 ```
 """
-PAYLOAD = {"type": "ticket", "title": "Cannot log in", "number": 17, "urgent": True, "tags": ["login", "web"]}
+PAYLOAD: JSON = {"type": "ticket", "title": "Cannot log in", "number": 17, "urgent": True, "tags": ["a"]}
+NO_STORAGE = """
+() => Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('denied'); } })
+"""
+KEPT = ("a", "0", "0", "Shift+Enter", "Control+Enter", "Control+a", "Control+z", "Control+ArrowLeft")
 
 
 def turns() -> list[Any]:
@@ -44,7 +49,11 @@ def turns() -> list[Any]:
 
     good = Turn({"message": "Open a ticket, please"}, reply_of(TEXT, Action(PAYLOAD)))
     bad = Turn({"message": "And again"}, reply_of("This is"))
-    bad.reply.status, bad.reply.error, bad.reply.may_have_arrived = "failed", "The connection broke off.", True
+    bad.reply.status, bad.reply.error, bad.reply.may_have_arrived = (
+        "failed",
+        "The connection broke off.",
+        True,
+    )
     return [turn_view(turn, number, frames_of(turn)) for number, turn in enumerate([good, bad], 1)]
 
 
@@ -56,23 +65,179 @@ def host_page() -> Iterator[HostPage]:
         assert page.page_errors == []
 
 
+def ground(panel: PanelPage) -> str:
+    """Whether the panel is light or dark."""
+    colour = panel.root.evaluate("root => getComputedStyle(root).backgroundColor")
+    return "dark" if max(map(int, re.findall(r"\d+", colour))) < 60 else "light"
+
+
 @pytest.mark.parametrize("name", HOSTS)
 def test_the_panel_is_light_or_dark_as_its_page_is(host_page: HostPage, name: str) -> None:
     """Whatever the system prefers; and all text can be read."""
     host = HOSTS[name]
     host_page.open(host, *turns())
     panel = PanelPage(host_page)
-    panel.turn(2).wait_for()
     panel.button("Good reply", panel.turn(1)).click()
     panel.box.fill("A draft")
-    host_page.page.wait_for_timeout(300)
-    ARTEFACTS.mkdir(exist_ok=True)
-    host_page.page.screenshot(path=ARTEFACTS / f"panel-{name.lower().replace(' ', '-')}.png")
-    text, ground = panel.root.evaluate(
-        "root => [getComputedStyle(root).color, getComputedStyle(root).backgroundColor]"
-    )
-    print(name, text, ground)
+    assert ground(panel) == host.scheme
     contrasts = host_page.page.evaluate(CONTRASTS, ".halo-panel")
     assert len(contrasts) > 10
     assert {each: round(ratio, 2) for each, ratio in contrasts.items() if ratio < 4.5} == {}
-    assert panel.root.evaluate("root => getComputedStyle(root).colorScheme") in (host.scheme, "normal", "light dark")
+    ARTEFACTS.mkdir(exist_ok=True)
+    host_page.page.screenshot(path=ARTEFACTS / f"panel-in-{name.lower().replace(' ', '-')}.png")
+
+
+def test_the_panel_changes_with_its_page(host_page: HostPage) -> None:
+    """By a class, by an attribute, by a background that changes slowly; in a shadow root, too."""
+    css = "#cell { transition: background 0.2s } .night #cell { background: black }"
+    for shadow in (False, True):
+        host_page.open(Host("light", css=css, shadow=shadow))
+        panel = PanelPage(host_page)
+        for change, scheme in (
+            ("document.body.className = 'dark'", "dark"),
+            ("document.body.className = ''", "light"),
+            ("document.documentElement.setAttribute('theme', 'dark')", "dark"),
+            ("document.documentElement.setAttribute('theme', 'light')", "light"),
+            ("document.documentElement.className = 'night'", "dark"),
+            ("document.documentElement.className = ''", "light"),
+            ("document.documentElement.style.colorScheme = 'dark'", "light"),  # the page says light
+            ("document.documentElement.removeAttribute('theme')", "dark"),
+        ):
+            host_page.page.evaluate(f"() => {{ {change} }}")
+            panel.until(lambda: ground(panel) == scheme, f"a {scheme} panel after {change}")  # noqa: B023
+
+
+@pytest.mark.parametrize("name", ["VS Code Dark Modern", "marimo light"])
+def test_shortcuts_reach_the_page_and_other_keys_do_not(host_page: HostPage, name: str) -> None:
+    """Wherever the focus is in the panel; what the page does with a key, the browser does not."""
+    host_page.open(HOSTS[name], *turns())
+    panel = PanelPage(host_page)
+    panel.root.locator("pre").evaluate("pre => { pre.tabIndex = 0; }")
+    for place in (
+        panel.box,
+        panel.root.get_by_role("searchbox"),
+        panel.root.get_by_role("treeitem").first,
+        panel.root.locator("pre"),
+        panel.log,
+    ):
+        before = len(host_page.pressed())
+        place.focus()
+        for keys in ("Control+s", "Control+Shift+P", "F1", "Control+b", "Meta+k", "Alt+w"):
+            panel.page.keyboard.press(keys)
+        assert host_page.pressed()[before:] == ["s", "P", "F1", "b", "k", "w"]
+        for keys in KEPT:
+            panel.page.keyboard.press(keys)
+        assert len(host_page.pressed()) == before + 6
+    assert host_page.page.evaluate("saved.every(event => event.defaultPrevented)")
+    assert host_page.page.evaluate("saved.length") == 10
+
+
+def test_esc_stops_only_from_an_empty_text_box(host_page: HostPage) -> None:
+    """A reflex must not stop a reply: not with a text, nor from code, a filter, a menu or a note."""
+    host_page.open(HOSTS["Colab light"], *turns())
+    live = {
+        **turns()[0],
+        "key": "t3",
+        "number": 3,
+        "status": "streaming",
+        "state": "",
+        "open": "",
+        "waiting": [],
+    }
+    host_page.tell("begin", epoch=1, seq=2, turn=live)
+    panel = PanelPage(host_page)
+    panel.wait_for_state("waiting")
+    first = panel.turn(1)
+    panel.button("Good reply", first).click()
+    for place in (
+        first.get_by_role("textbox", name="Note on this reply"),
+        panel.root.get_by_role("searchbox").first,
+        panel.root.get_by_role("treeitem").first,
+        panel.button("Copy code", first),
+        panel.log,
+    ):
+        place.focus()
+        panel.page.keyboard.press("Escape")
+    panel.box.fill("my next message")
+    panel.box.press("Escape")
+    panel.box.fill(" ")
+    panel.box.press("Escape")
+    panel.box.fill("")
+    panel.box.press("Shift+Escape")
+    panel.button(re.compile("^Session")).click()
+    panel.page.keyboard.press("Escape")
+    assert not panel.button("New conversation").is_visible()
+    assert host_page.sent("stop") == []
+    panel.box.press("Escape")
+    assert len(host_page.sent("stop")) == 1
+
+
+def test_a_draft_survives_a_reload_and_a_new_panel(host_page: HostPage) -> None:
+    """For each session; where the browser allows no storage, it lives as long as the page."""
+    host = HOSTS["VS Code Light Modern"]
+    host_page.open(host)
+    panel = PanelPage(host_page)
+    draft = "a draft \U0001f600 \u202e\n" * 20
+    panel.box.fill(draft)
+    host_page.tell("snapshot", **{**host_page.snapshot(session="other"), "epoch": 2})
+    panel.until(lambda: panel.box.input_value() == "", "the other session")
+    panel.box.fill("for the other")
+    host_page.page.reload()
+    host_page.start(host)
+    panel.until(lambda: panel.box.input_value() == draft, "the draft after a reload")
+    host_page.tell("snapshot", **{**host_page.snapshot(session="other"), "epoch": 2})
+    panel.until(lambda: panel.box.input_value() == "for the other", "the other session's draft")
+    panel.box.press("Enter")
+    host_page.page.reload()
+    host_page.page.evaluate(NO_STORAGE)
+    host_page.start(host)
+    panel = PanelPage(host_page)
+    panel.box.fill("not kept")
+    panel.box.press("Enter")
+    assert host_page.sent("send")[0]["text"] == "not kept"
+
+
+def test_a_note_survives_the_next_turn(host_page: HostPage) -> None:
+    """A rating's note that is being written, in the focus or not, in a shadow root or not."""
+    for name in ("Colab light", "marimo dark"):
+        done = turns()
+        host_page.open(HOSTS[name], *done)
+        panel = PanelPage(host_page)
+        panel.button("Good reply", panel.turn(2)).click()
+        note = panel.turn(2).get_by_role("textbox", name="Note on this reply")
+        note.press_sequentially("half a no")
+        host_page.tell("turn", epoch=1, seq=2, turn={**done[1], "rating": {"value": "up", "note": ""}})
+        host_page.tell("turn", epoch=1, seq=3, turn={**done[0], "key": "t3", "number": 3})
+        panel.turn(3).wait_for()
+        note.press_sequentially("te")
+        panel.box.focus()
+        host_page.tell("turn", epoch=1, seq=4, turn={**done[0], "key": "t4", "number": 4})
+        panel.turn(4).wait_for()
+        assert note.input_value() == "half a note"
+
+
+def test_a_page_without_a_kernel_says_within_a_minute_that_nobody_answers(host_page: HostPage) -> None:
+    """On the page and to a screen reader; what was typed stays, and goes out when somebody answers."""
+    host_page.page.clock.install()
+    host_page.open(HOSTS["Colab light"])
+    panel = PanelPage(host_page)
+    voice = panel.root.locator("[aria-live=polite]")
+    panel.box.fill("hello")
+    panel.box.press("Enter")
+    assert voice.text_content() == ""
+    host_page.page.clock.run_for(20_000)
+    assert panel.waiting.get_by_text("queued: the kernel is busy").is_visible()
+    host_page.page.clock.run_for(39_000)
+    panel.wait_for_state("no answer")
+    assert panel.root.get_by_role("note").get_by_text("No answer for 30 seconds").is_visible()
+    assert panel.waiting.get_by_text("no answer yet").is_visible()
+    assert "No answer for 30 seconds" in str(voice.text_content())
+    assert panel.box.is_editable()
+    host_page.page.screenshot(path=ARTEFACTS / "panel-no-answer.png")
+    host_page.tell("snapshot", **host_page.snapshot())
+    host_page.page.clock.run_for(1_000)
+    assert not panel.root.get_by_role("note").is_visible()
+    assert {each["cid"] for each in host_page.sent("send")} == {host_page.sent("send")[0]["cid"]}
+    assert len(host_page.sent("send")) == 2
+    host_page.answer("send")
+    assert voice.text_content() == "Message sent"

@@ -99,7 +99,7 @@ def test_the_package_styles_its_panel_only() -> None:
 def test_the_modules_are_joined_into_one(tmp_path: Path) -> None:
     """The result imports nothing, contains each module once, and is a valid module."""
     assert {path.stem for path in STATIC.glob("*.js")} == {
-        *("composer", "dom", "header", "json", "panel"),
+        *("composer", "dom", "header", "host", "json", "panel"),
         *("status", "store", "text", "transcript", "tree", "turn"),
     }
     text = bundle()
@@ -173,9 +173,9 @@ def test_a_directive_disables_one_rule_on_one_line_with_a_reason() -> None:
 
 
 def test_the_modules_do_what_their_tests_say() -> None:
-    """Each test of json, tree and store passes."""
+    """Each test of host, json, tree and store passes."""
     tests = sorted(Path(__file__).parent.glob("*.test.mjs"))
-    assert {test.name.partition(".")[0] for test in tests} == {"json", "store", "tree"}
+    assert {test.name.partition(".")[0] for test in tests} == {"host", "json", "store", "tree"}
     assert "\n# fail 0" in node("--test", "--test-reporter=tap", *tests)
 
 
