@@ -36,7 +36,7 @@ def greet(name: str) -> str:  # says hello
     return f"Hello {name}" * 2
 ```
 """
-PAYLOAD: JSON = {"type": "ticket", "title": "Cannot log in", "number": 17, "urgent": True, "tags": ["a"]}
+PAYLOAD: JSON = {"type": "ticket", "title": "x" * 300, "number": 17, "urgent": True, "tags": ["a"]}
 NO_STORAGE = """
 () => Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('denied'); } })
 """
@@ -130,6 +130,23 @@ def test_shortcuts_reach_the_page_and_other_keys_do_not(host_page: HostPage, nam
         assert len(host_page.pressed()) == before + 6
     assert host_page.page.evaluate("saved.every(event => event.defaultPrevented)")
     assert host_page.page.evaluate("saved.length") == 10
+
+
+def test_keys_stay_in_the_panel_when_what_has_the_focus_goes(host_page: HostPage) -> None:
+    """A button that replaces itself, a row that a filter removes: the notebook does not get the next keys."""
+    host_page.open(HOSTS["Colab light"], *turns())
+    panel = PanelPage(host_page)
+    for name in ("show all 300 characters", "show less"):
+        panel.button(name).focus()
+        panel.page.keyboard.press("Enter")
+        panel.page.keyboard.press("0")
+    panel.root.get_by_role("searchbox").fill("17")
+    panel.root.get_by_role("treeitem").last.focus()
+    panel.root.get_by_text("1 of 6").wait_for()
+    panel.page.keyboard.press("0")
+    panel.page.keyboard.press("ArrowDown")
+    assert panel.root.locator(".halo-row:focus").inner_text().startswith("number")
+    assert host_page.pressed() == []
 
 
 def test_esc_stops_only_from_an_empty_text_box(host_page: HostPage) -> None:

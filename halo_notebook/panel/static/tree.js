@@ -167,9 +167,10 @@ export class JsonTree {
   }
 
   paint() {
+    const focus = this.list.contains(focusedNear(this.list));
     this.list.replaceChildren(...Array.from(this.root.shown(), (node) => this.row(node)));
     this.current = null;
-    this.select(this.root, { focus: false });
+    this.select(this.root, { focus });
   }
 
   row(node) {
@@ -261,6 +262,7 @@ export class JsonTree {
   }
 
   toggle(node) {
+    const focus = node.row.contains(focusedNear(node.row)); // also of a button that goes
     if (!node.isBranch) {
       if (kindOf(node.value) !== "string" || textOf(node.value).length <= SHORT_STRING) return;
       node.whole = !node.whole;
@@ -271,6 +273,7 @@ export class JsonTree {
     }
     this.fill(node);
     this.showTools(this.current);
+    if (focus) node.row.focus();
   }
 
   select(node, { focus = true } = {}) {
