@@ -11,9 +11,9 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, time
+from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import partial
@@ -35,6 +35,20 @@ MAX_BEHAVIOR_CHARS = 5_000
 MODES = ("chat", "voice", "video", "livehelp")
 
 _check_json = json.JSONEncoder(allow_nan=False).encode
+_sorted_json = json.JSONEncoder(sort_keys=True).encode
+_FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table"), ("pyarrow", "RecordBatch")}
+# Columns, tables and values of other libraries, and the method that gives them as Python has them.
+_CONVERTED = {
+    ("pandas", "Index"): "tolist",
+    ("pandas", "ExtensionArray"): "tolist",
+    ("polars", "DataFrame"): "to_dicts",
+    ("polars", "Series"): "to_list",
+    ("pyarrow", "Table"): "to_pylist",
+    ("pyarrow", "RecordBatch"): "to_pylist",
+    ("pyarrow", "Array"): "to_pylist",
+    ("pyarrow", "ChunkedArray"): "to_pylist",
+    ("pyarrow", "Scalar"): "as_py",
+}
 
 
 class RequestFields(TypedDict, total=False):
@@ -73,8 +87,8 @@ def _invalid(what: str, todo: str = "") -> InvalidRequest:
 def context_entry(key: str, value: Any) -> dict[str, JSON]:
     """Return `value` as an entry of the request's context.
 
-    A mapping with `label` and `value` is an entry already. A pandas DataFrame becomes a ``list`` of its rows;
-    any other value is labelled with its key.
+    A mapping with `label` and `value` is an entry already. A DataFrame of pandas or polars, or a pyarrow
+    table, becomes a ``list`` of its rows; any other value is labelled with its key.
     """
     if isinstance(value, Mapping) and {"label", "value"} <= value.keys() <= {"label", "type", "value"}:
         entry = {**value, "value": plain_json(value["value"], f"context[{key!r}]")}
@@ -82,23 +96,24 @@ def context_entry(key: str, value: Any) -> dict[str, JSON]:
             raise _invalid(f"context[{key!r}] needs its label and type as strings", "fix that entry")
         return cast("dict[str, JSON]", entry)
     rows = plain_json(value, f"context[{key!r}]")
-    if ("pandas", "DataFrame") in _kinds(value):
+    if _kinds(value) & _FRAMES:
         return {"label": key, "type": "list", "value": rows}
     return {"label": key, "value": rows}
 
 
 def plain_json(value: Any, place: str) -> JSON:
-    """Return `value` as plain JSON, without loss.
+    """Return `value` as plain JSON, without loss, and the same in every process.
 
     Args:
-        value: JSON values; mappings, sequences and sets of them; dates, times, UUIDs, paths, enumerations and
-            decimals, which become text or their value; dataclasses; values of numpy and pandas. A DataFrame
-            becomes a list of its rows, with a named index as columns; a Series with a plain index becomes a
-            list, another one an object. Missing values in both become null.
+        value: JSON values; mappings and sequences of them; sets, which become sorted lists; dates, times,
+            time spans, UUIDs, paths, enumerations and decimals, which become text or their value;
+            dataclasses; values of numpy and pandas; DataFrames and columns of pandas, polars and pyarrow. A
+            DataFrame becomes a list of its rows, with a named index as columns; a Series with a plain index
+            becomes a list, another one an object. Missing values in them become null.
         place: what the value is called in an error.
 
     Raises:
-        InvalidRequest: naming `place`, when a part of it has no JSON form.
+        InvalidRequest: naming `place`, and the key or column in it, when a part has no JSON form.
     """
     try:
         plain = _plain(value)
@@ -118,16 +133,25 @@ def _plain(value: Any, *, missing: bool = False) -> JSON:
             return _plain(value.value, missing=missing)
         case int():
             return int(value)
-        case float():
-            return None if missing and math.isnan(value) else float(value)
-        case Decimal() | UUID() | PurePath():
+        case float() if math.isfinite(value):
+            return float(value)
+        case Decimal() if value.is_finite():
+            return str(value)
+        case float() | Decimal():
+            if missing and "nan" in str(value).lower():
+                return None
+            raise TypeError(f"{value} has no JSON form")
+        case UUID() | PurePath() | timedelta():
             return str(value)
         case date() | time():
             return None if type(value).__name__ == "NaTType" else value.isoformat()
         case Mapping():
             return _plain_object(value.items(), missing)
-        case list() | tuple() | set() | frozenset() | range():
+        case list() | tuple() | range():
             return [_plain(item, missing=missing) for item in value]
+        case Set():
+            # In an order that does not depend on the process, as a set's own does.
+            return sorted((_plain(item, missing=missing) for item in value), key=_sorted_json)
     if is_dataclass(value) and not isinstance(value, type):
         return _plain_object(((each.name, getattr(value, each.name)) for each in fields(value)), missing)
     kinds = _kinds(value)
@@ -145,24 +169,40 @@ def _plain(value: Any, *, missing: bool = False) -> JSON:
         return _plain_object(value.items(), missing=True)
     if kinds & {("pandas", "NAType"), ("pandas", "NaTType")}:
         return None
-    if ("numpy", "datetime64") in kinds:
+    if kinds & {("pandas", "Period"), ("pandas", "Interval")}:
+        return str(value)
+    if kinds & {("numpy", "datetime64"), ("numpy", "timedelta64")}:
         return None if str(value) == "NaT" else str(value)
     if ("numpy", "ndarray") in kinds:
         # `tolist` would turn dates into numbers.
         return _plain(list(value) if value.dtype.kind in "mM" else value.tolist(), missing=missing)
     if ("numpy", "generic") in kinds and not isinstance(value.item(), type(value)):
         return _plain(value.item(), missing=missing)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    names = getattr(value, "column_names", ()) if kinds & _FRAMES else ()
+    if len(set(names)) < len(names):
+        raise TypeError("its column names are not unique")
+    if kind := next(iter(kinds & _CONVERTED.keys()), None):
+        return _plain(getattr(value, _CONVERTED[kind])(), missing=True)
+    known = [name for name in ("to_pandas", "toPandas", "collect", "compute") if hasattr(type(value), name)]
+    todo = f"; give its .{known[0]}()" if known else ""
+    raise TypeError(f"{type(value).__name__} has no JSON form{todo}")
 
 
 def _plain_object(items: Iterable[tuple[Any, Any]], missing: bool) -> JSON:
     plain: dict[str, JSON] = {}
     for key, value in items:
-        name = key if isinstance(key, str) else str(_plain(key) if not isinstance(key, tuple) else key)
+        name = key if isinstance(key, str) else str(_plain_key(key))
         if name in plain:
             raise TypeError(f"two of its keys are {name!r} as text")
-        plain[name] = _plain(value, missing=missing)
+        try:
+            plain[name] = _plain(value, missing=missing)
+        except TypeError as error:
+            raise TypeError(f"{name!r}: {error}") from None
     return plain
+
+
+def _plain_key(key: Any) -> Any:
+    return tuple(map(_plain_key, key)) if isinstance(key, tuple) else _plain(key, missing=True)
 
 
 def _kinds(value: Any) -> set[tuple[str, str]]:
@@ -198,7 +238,9 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
     for name in fields:
         if name not in known:
             raise _unknown("field", name, known, "the fields are")
-    if not isinstance(message, str) or not message.strip():
+    if not isinstance(message, str | None):
+        raise _invalid(f"The message must be a string, not {type(message).__name__}")
+    if message is None or not message.strip():
         raise _invalid("The message is empty", "write one")
     _check_length("The message", len(message), MAX_MESSAGE_CHARS)
     given = {name: value for name, value in (*defaults.items(), *fields.items()) if value is not None}

@@ -6,19 +6,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import difflib
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..client.request import RequestFields, checked_request, plain_json
 from ..errors import InvalidRequest
+from .case_files import read_items, table_items
 
 if TYPE_CHECKING:
     from ..stream import JSON
@@ -27,6 +25,7 @@ CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _FIELDS = tuple(name for name in RequestFields.__annotations__ if name != "session_id")
+_COLUMNS = ("id", "message", "turns", "expect", "tags", *_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Case:
     @property
     def content_key(self) -> str:
         """A digest of what is sent, whatever the id."""
-        return digest([[turn.message, plain_json(turn.fields, "a field")] for turn in self.turns])
+        return digest([[turn.message, keyed(turn.fields, f"Case {self.id!r}")] for turn in self.turns])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +78,22 @@ def digest(content: JSON) -> str:
     return hashlib.sha256(_canonical(content).encode("utf-8", "replace")).hexdigest()[:20]
 
 
+def keyed(fields: Mapping[str, Any], place: str) -> JSON:
+    """The request fields that say what is sent. A user token says who sends it, and is renewed."""
+    return plain_json({name: value for name, value in fields.items() if name != "user_token"}, place)
+
+
 def read_cases(source: CaseSource) -> list[Case]:
     """Return the cases in `source`.
 
     Args:
         source: a list whose items are a message, a list of messages (turns of one conversation), a
-            dict or a `Case`; a pandas DataFrame with a row per case; or the path of a file, ``.jsonl``
-            with one such item per line or ``.csv`` with a row per case.
+            dict or a `Case`; a DataFrame (pandas, polars) or pyarrow table with a row per case; or the path
+            of a file, ``.jsonl`` with one such item per line or ``.csv`` with a row per case.
 
             A dict is ``{message, expect, id, tags}`` with request fields beside them, or ``{turns, expect,
             id, tags}``, in which a turn is a message or ``{message, expect}`` with request fields. Columns
-            are named like these keys; in a CSV, `tags` are separated by ``;`` and `turns` is a JSON list.
+            are named like these keys; in a table, `tags` are separated by ``;`` and `turns` is a JSON list.
 
     Raises:
         InvalidRequest: naming the case, before anything is sent.
@@ -98,9 +102,9 @@ def read_cases(source: CaseSource) -> list[Case]:
     ['1', '2']
     """
     if isinstance(source, (str, Path)):
-        items: Iterable[Any] = _from_file(Path(source).expanduser())
-    elif hasattr(source, "to_dict") and hasattr(source, "columns"):
-        items = _from_rows(plain_json(source, "the cases"))
+        items: Iterable[Any] = read_items(source, _COLUMNS)
+    elif hasattr(type(source), "columns"):
+        items = table_items(cast("list[dict[str, Any]]", plain_json(source, "The cases")))
     elif isinstance(source, Mapping):
         items = [source]
     elif isinstance(source, Iterable):
@@ -122,50 +126,10 @@ def read_cases(source: CaseSource) -> list[Case]:
     return list(cases.values())
 
 
-def _from_file(path: Path) -> Iterator[Any]:
-    if path.suffix.lower() not in (".jsonl", ".csv"):
-        raise InvalidRequest(
-            f"A string is read as a file name, and {path.name!r} is not .jsonl or .csv. Nothing was sent. "
-            f"For one message, pass [{path.name!r}]."
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InvalidRequest(
-            f"The cases in {str(path)!r} could not be read ({why}). Nothing was sent; give a .jsonl or "
-            ".csv file, or a list of messages."
-        ) from None
-    if path.suffix.lower() == ".csv":
-        table = csv.DictReader(io.StringIO(text, newline=""))
-        yield from _from_rows({key: value or None for key, value in row.items()} for row in table)
-        return
-    # Not splitlines, which parts at characters that JSON may hold.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                what = f"Line {number} of {path.name!r}"
-                raise InvalidRequest(f"{what} is not JSON. Nothing was sent; fix that line.") from None
-
-
-def _from_rows(rows: Any) -> Iterator[dict[str, Any]]:
-    """The rows of a table as dicts of what their cells hold."""
-    for row in rows:
-        given = {str(name): value for name, value in row.items() if value is not None}
-        if isinstance(given.get("turns"), str):
-            with contextlib.suppress(ValueError):
-                given["turns"] = json.loads(given["turns"])
-        if isinstance(given.get("tags"), str):
-            given["tags"] = [tag.strip() for tag in given["tags"].split(";") if tag.strip()]
-        yield given
-
-
 def _case(item: Any, number: int) -> Case:
     if isinstance(item, Case):
-        return item
-    if isinstance(item, str):
+        item = {"id": item.id, "turns": item.turns, "expect": item.expect, "tags": item.tags}
+    elif isinstance(item, (str, CaseTurn)):
         item = {"turns": [item]}
     elif isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray)):
         item = {"turns": item}
@@ -174,37 +138,56 @@ def _case(item: Any, number: int) -> Case:
             f"Case {number} is {type(item).__name__}. Nothing was sent; give a message, a list of messages "
             "or a dict."
         )
-    given: dict[str, Any] = dict(item)
-    case_id = str(given.pop("id", number))
-    name = f"Case {case_id!r}"
+    # What is missing in a table is NaN in its rows.
+    given: dict[str, Any] = {key: value for key, value in item.items() if not _is_missing(value)}
+    case_id = plain_json(given.pop("id", number), f"Case {number}: id")
+    if not isinstance(case_id, str | int | float):
+        raise InvalidRequest(f"Case {number}: its id is not a string. Nothing was sent; fix that case.")
+    name = f"Case {str(case_id)!r}"
     of_a_turn = {key: given.pop(key) for key in ("message", *RequestFields.__annotations__) if key in given}
     if "turns" in given and of_a_turn:
         both = f"turns and {', '.join(of_a_turn)}"
         raise InvalidRequest(f"{name} has {both}. Nothing was sent; put what goes with a turn into it.")
-    if "turns" in given:
-        _check_keys(given, ("id", "turns", "expect", "tags"), name)
-    else:
-        _check_keys(given, ("id", "message", "turns", "expect", "tags", *_FIELDS), name)
+    _check_keys(given, ("id", "turns", "expect", "tags") if "turns" in given else _COLUMNS, name)
     turns: Any = given.get("turns", [of_a_turn] if of_a_turn else None)
-    if isinstance(turns, (str, Mapping)):
+    if isinstance(turns, (str, Mapping, CaseTurn)):
         turns = [turns]
     if not isinstance(turns, Sequence) or not turns:
         raise InvalidRequest(f"{name} has no turns. Nothing was sent; give at least one message.")
-    tags = given.get("tags") or ()
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
-        raise InvalidRequest(f"{name}: tags must be a list of strings. Nothing was sent; fix that case.")
     return Case(
-        id=case_id,
+        id=str(case_id),
         turns=tuple(_turn(turn, name) for turn in turns),
         expect=plain_json(given.get("expect"), f"{name}: expect"),
-        tags=tuple(tags),
+        tags=_tags(given.get("tags"), name),
     )
+
+
+def _tags(given: Any, name: str) -> tuple[str, ...]:
+    """A list of strings or numbers, or one number."""
+    tags = plain_json(given, f"{name}: tags") if given is not None else []
+    tags = [tags] if isinstance(tags, int | float) else tags
+    if not isinstance(tags, list) or any(
+        isinstance(tag, bool) or not isinstance(tag, str | int | float) for tag in tags
+    ):
+        raise InvalidRequest(f"{name}: tags must be a list of strings. Nothing was sent; fix that case.")
+    return tuple(dict.fromkeys(_number_text(tag) for tag in tags))
+
+
+def _number_text(tag: Any) -> str:
+    """A tag as text: 3 also for 3.0, as which a column with a gap holds it."""
+    return str(int(tag)) if isinstance(tag, float) and tag.is_integer() else str(tag)
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, float):
+        return value != value  # noqa: PLR0124  # NaN
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _turn(turn: Any, name: str) -> CaseTurn:
     if isinstance(turn, CaseTurn):
-        return turn
-    given = {"message": turn} if isinstance(turn, str) else dict(turn) if isinstance(turn, Mapping) else {}
+        turn = {**turn.fields, "message": turn.message, "expect": turn.expect}
+    given: dict[str, Any] = {"message": turn} if not isinstance(turn, Mapping) else dict(turn)
     if "session_id" in given:
         own = "a case has a session of its own"
         raise InvalidRequest(f"{name}: {own}. Nothing was sent; leave session_id out.")
@@ -220,7 +203,7 @@ def _turn(turn: Any, name: str) -> CaseTurn:
 def _check_keys(given: Iterable[str], allowed: Sequence[str], name: str) -> None:
     for key in given:
         if key not in allowed:
-            close = difflib.get_close_matches(str(key), allowed, n=1)
+            close = difflib.get_close_matches(str(key).lower(), allowed, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "."
             raise InvalidRequest(
                 f"{name}: Unknown key {key!r}. Nothing was sent{hint} Allowed: {', '.join(allowed)}."

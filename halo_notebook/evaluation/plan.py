@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..client.aio import AsyncHaloClient
-from ..client.request import plain_json
 from ..client.settings import is_loopback
 from ..client.sync import HaloClient
 from ..errors import InvalidRequest, UsageError
 from ..kernel import current_client
-from .cases import CaseSource, Conversation, digest, read_cases
+from .cases import CaseSource, Conversation, digest, keyed, read_cases
 from .journal import Journal
 from .judging import Checks, named_checks
 from .state import RunState
@@ -71,7 +70,7 @@ class Plan:
         made = []
         case_keys = [case.content_key for case in self.cases]
         target_keys = {
-            name: digest([self.clients[name].identity, plain_json(fields, f"configuration {name!r}")])
+            name: digest([self.clients[name].identity, keyed(fields, f"Configuration {name!r}")])
             for name, fields in self.fields.items()
         }
         for repeat in range(1, self.repeats + 1):

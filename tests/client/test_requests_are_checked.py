@@ -144,13 +144,12 @@ def test_values_of_a_notebook_have_a_json_form(value: Any, plain: Any) -> None:
     ("value", "words"),
     [
         ({1: 2, "1": 3}, "two of its keys are '1'"),
-        (pd.DataFrame({"a": [math.inf]}), "not JSON compliant"),
+        (pd.DataFrame({"a": [math.inf]}), "'a': inf has no JSON form"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "column names are not unique"),
         (pd.DataFrame({"a": [object()]}), "object has no JSON form"),
         (b"bytes", "bytes has no JSON form"),
-        (np.timedelta64(1, "s"), "no JSON form"),
     ],
-    ids=["keys", "infinity", "columns", "objects", "bytes", "duration"],
+    ids=["keys", "infinity", "columns", "objects", "bytes"],
 )
 def test_what_would_be_lost_is_refused(value: Any, words: str) -> None:
     """Nothing is dropped or changed in silence."""
