@@ -2,7 +2,6 @@
 
 - Lines are only ever added, in order. A `confirmed` line is on the disk, with all before it.
 - A message is recorded before it is sent, so that after any end it is known what may have reached the agent.
-- A line cut short by a crash is skipped; the lines after it are still read.
 - Only a file that begins like a journal is continued; no other file is touched.
 - There is one writer: a second is refused, in this process or another.
 """
@@ -10,15 +9,15 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import io
 import json
 import os
 import queue
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import UsageError
 
@@ -31,6 +30,7 @@ _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # behind what computes: milliseconds, where a disk takes a fifth of one.
 _SYNCED = getattr(os, "O_DSYNC", 0)
 _BEGINNING = b'{"kind":"run"'
+_MAX_BEGINNING_BYTES = 1_000_000
 _Line: TypeAlias = "tuple[bytes, asyncio.Future[None] | None]"
 
 
@@ -46,33 +46,37 @@ class Journal:
         from filelock import FileLock, Timeout
 
         self.path = path
-        if path.exists() and not _is_journal(path):
-            raise UsageError(
-                f"{str(path)!r} is not an evaluation file. Nothing was sent, and it was not changed; "
-                "give another path."
-            )
-        self._lock = FileLock(f"{path}.lock")
+        # Not of the thread that opens it: whichever ends the run releases it.
+        self._lock = FileLock(f"{path}.lock", thread_local=False)
         try:
+            if path.exists() and not _is_journal(path):
+                raise UsageError(
+                    f"{str(path)!r} is not an evaluation file. Nothing was sent, and it was not changed; "
+                    "give another path."
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-            # Unbuffered: what could not be written must not be tried again later.
-            self._file = io.FileIO(path, "a", opener=_synced)
+            with contextlib.ExitStack() as undo:
+                self._lock.acquire(timeout=0)
+                undo.callback(self._lock.release)
+                # Unbuffered: what could not be written must not be tried again later.
+                self._file = undo.enter_context(io.FileIO(path, "a", opener=_synced))
+                if path.stat().st_size and not _ends_with_a_line(path):
+                    self._file.write(b"\n")  # the part of a line stays on a line of its own
+                self._size = self._end = path.stat().st_size  # what is on the disk, and what will be
+                self._waiting: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
+                self._error: UsageError | None = None
+                self._thread = threading.Thread(target=self._write_all, name="halo-journal", daemon=True)
+                self._thread.start()
+                undo.pop_all()
         except Timeout:
             raise UsageError(
                 f"Another evaluation is writing {path.name!r}. Nothing was sent; wait until it finishes, or "
                 "give another path."
             ) from None
-        except OSError as error:
-            self._lock.release()
-            what = f"{str(path)!r} could not be written ({error.strerror})"
+        except (OSError, NotImplementedError) as error:  # a disk that knows no locks
+            why = getattr(error, "strerror", None) or error
+            what = f"{str(path)!r} could not be written ({why})"
             raise UsageError(f"{what}. Nothing was sent; choose another path.") from None
-        if path.stat().st_size and not _ends_with_a_line(path):
-            self._file.write(b"\n")  # the part of a line stays on a line of its own
-        self._size = self._end = path.stat().st_size  # what is on the disk, and what will be
-        self._waiting: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
-        self._error: UsageError | None = None
-        self._thread = threading.Thread(target=self._write_all, name="halo-journal", daemon=True)
-        self._thread.start()
 
     def append(self, line: dict[str, JSON], on_disk: asyncio.Future[None] | None = None) -> int:
         """Add a line, and return the byte at which it begins. If it cannot be written, `close` raises."""
@@ -140,35 +144,22 @@ def _settle(waiting: list[asyncio.Future[None]], error: UsageError | None) -> No
             future.set_result(None) if error is None else future.set_exception(error)
 
 
-def located_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The whole lines of a journal in order, each with the byte at which it begins; none without a file."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        at = 0
-        for raw in file:
-            begins, at = at, at + len(raw)
-            with contextlib.suppress(ValueError):  # cut short by a crash
-                line = json.loads(raw)
-                if isinstance(line, dict) and raw.endswith(b"\n"):
-                    yield begins, line
-
-
-def line_at(file: BinaryIO, at: int) -> dict[str, Any]:
-    """The whole line that begins at that byte."""
-    file.seek(at)
-    return cast("dict[str, Any]", json.loads(file.readline()))
-
-
 def _is_journal(path: Path) -> bool:
     """Whether a file may be continued: one that begins like a journal, or is empty."""
     if not path.is_file():  # reading a device may never end
         return False
     try:
         with path.open("rb") as file:
-            return _BEGINNING.startswith(file.read(len(_BEGINNING)))
+            first = file.readline(_MAX_BEGINNING_BYTES).removeprefix(codecs.BOM_UTF8)
     except OSError:
         return True  # opening it for writing says why not
+    if _BEGINNING.startswith(first[: len(_BEGINNING)]):
+        return True
+    try:
+        line = json.loads(first)  # written by another program
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(line, dict) and line.get("kind") == "run"
 
 
 def _ends_with_a_line(path: Path) -> bool:

@@ -1,12 +1,15 @@
 """Checks applied to replies.
 
-What a check raises is its own failure to judge: never a pass, and never a failure of the agent.
+A failed assertion is a fail, and a skipped test says nothing. What else a check raises is its own failure to
+judge: never a pass, and never a failure of the agent. An interrupt ends the run.
 """
 
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..checks import PASSING, Score, check_name
@@ -80,7 +83,7 @@ def judged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> dict[str,
         try:
             scores[name] = as_score(call(check, reply, expect))
         except (UserCodeError, TypeError) as error:
-            scores[name] = NoVerdict(None, note=one_line(str(error)))
+            scores[name] = _raised(error)
     return scores
 
 
@@ -91,22 +94,45 @@ async def ajudged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> di
         try:
             scores[name] = as_score(await call_here(check, reply, expect))
         except (UserCodeError, TypeError) as error:
-            scores[name] = NoVerdict(None, note=one_line(str(error)))
+            scores[name] = _raised(error)
     return scores
+
+
+def _raised(failure: UserCodeError | TypeError) -> Score:
+    """What it means that a check raised this, or returned what it may not."""
+    error = failure.error if isinstance(failure, UserCodeError) else failure
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a task group of the check
+    # By name, since neither pytest nor unittest may be loaded.
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    if isinstance(error, AssertionError) or ("_pytest", "Failed") in kinds:
+        return Score(False, 0.0, one_line(str(error)) or _source_line(error))
+    if kinds & {("_pytest", "Skipped"), ("unittest", "SkipTest")}:
+        return Score(None, note=one_line(str(error)))
+    return NoVerdict(None, note=one_line(str(failure)))
+
+
+def _source_line(error: BaseException) -> str:
+    """The line that raised: what an assertion without a message says."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return one_line(frames[-1].line or "") if frames else ""
 
 
 def as_score(verdict: Any) -> Score:
     """What a check returned, as a `Score`. Raises `TypeError` when a check may not return it."""
     match verdict:
         case Score():
-            return verdict
+            # Such as numpy's bool, and None for a note.
+            return replace(verdict, passed=as_score(verdict.passed).passed, note=str(verdict.note or ""))
         case None:
             return Score(None)
         case bool():
             return Score(verdict, float(verdict))
         case int() | float() if 0 <= verdict <= 1:
             return Score(verdict >= PASSING, float(verdict), f"score {verdict:.3g}")
-        case _ if type(verdict).__module__ == "numpy" and hasattr(verdict, "item"):
+        case _ if type(verdict).__module__ == "numpy" and getattr(verdict, "size", 0) == 1:
             return as_score(verdict.item())
     given = verdict if isinstance(verdict, int | float) else type(verdict).__name__
     raise TypeError(f"a check returns a bool, a number from 0 to 1 or a Score, not {given}")

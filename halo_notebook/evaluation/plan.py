@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
-import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from numbers import Integral
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..client.aio import AsyncHaloClient
 from ..client.settings import is_loopback
@@ -21,9 +18,13 @@ from ..kernel import current_client
 from .cases import CaseSource, Conversation, digest, keyed, read_cases
 from .journal import Journal
 from .judging import Checks, named_checks
+from .lines import FORMAT
+from .places import absolute, temporary_file
 from .state import RunState
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..stream import JSON
 
 Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
@@ -103,11 +104,10 @@ def _target(name: str, config: Config) -> tuple[AsyncHaloClient, dict[str, Any]]
 
 def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:
     """The state as the file knows it, and the file to continue in; raises as `evaluate` does."""
-    folder = tempfile.mkdtemp(prefix="halo-evaluation-") if path is None else None
-    file = Path(folder, "evaluation.jsonl") if folder else Path(cast("str | Path", path)).expanduser()
     if resume not in (True, False, "interrupted"):
         wanted = "True, False or 'interrupted'"
         raise InvalidRequest(f"resume must be {wanted}, not {resume!r}. Nothing was sent.")
+    file, remove = temporary_file() if path is None else (absolute(path), None)
     journal = Journal(file)
     try:
         if not resume and file.stat().st_size:
@@ -120,11 +120,11 @@ def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tupl
             for name, client in plan.clients.items()
         }
         state = RunState(file, plan.conversations(), plan.checks, sources)
-        if folder:
-            weakref.finalize(state, shutil.rmtree, folder, ignore_errors=True)
+        if remove is not None:
+            weakref.finalize(state, remove)
         state.load()
         addresses: dict[str, JSON] = {name: client.base_url for name, client in plan.clients.items()}
-        journal.append({"kind": "run", "format": 1, "at": now(), "configs": addresses})
+        journal.append({"kind": "run", "format": FORMAT, "at": now(), "configs": addresses})
     except BaseException:
         journal.close()
         raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, UsageError
 from ..reply import Reply, reply_from
 from . import tables
 from .intervals import compare_passes, compare_times
 from .judging import Checks, named_checks
+from .places import absolute
 from .state import NOT_RUN
 
 if TYPE_CHECKING:
@@ -63,18 +64,13 @@ class Evaluation:
 
     @property
     def df(self) -> pd.DataFrame:
-        """The rows as a pandas DataFrame."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows()))
+        """The rows as a pandas DataFrame; its checks' columns hold True, False and missing values."""
+        return tables.rows_frame(self._state)
 
     def failures(self) -> pd.DataFrame:
         """The rows that did not pass every check that judged them, or are not complete."""
-        import pandas as pd
-
-        rows = list(self.rows())
-        failed = [row["status"] != NOT_RUN and bool(tables.why(self._state, row)) for row in rows]
-        return pd.DataFrame(rows)[failed]
+        failed = [row["status"] != NOT_RUN and bool(tables.why(self._state, row)) for row in self.rows()]
+        return self.df[failed]
 
     def worst(self, count: int = 5) -> pd.DataFrame:
         """The cases to look at first: for each case its worst row, with the reason, indexed as in `df`.
@@ -91,7 +87,7 @@ class Evaluation:
             chosen = of_rows[row]
         except IndexError:
             raise InvalidRequest(f"There is no row {row}; there are {len(of_rows):,}, from 0.") from None
-        with self.path.open("rb") as file:
+        with self._state.opened() as file:
             turns = zip(chosen.case.turns, self._state.lines(chosen, file), strict=True)
             return [(turn.message, reply_from(line["reply"])) for turn, line in turns if line]
 
@@ -177,7 +173,18 @@ class Evaluation:
         """
         from .report.page import write_page
 
-        return write_page(self._state, Path(path).expanduser())
+        return write_page(self._state, absolute(path))
+
+    def __deepcopy__(self, memo: object = None) -> Evaluation:
+        return Evaluation(self._state.copied())
+
+    __copy__ = __deepcopy__
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            f"An evaluation is not pickled: it is kept in {str(self.path)!r}. Run the same call with that "
+            "path to open it again, or pickle result.df."
+        )
 
     def __len__(self) -> int:
         return len(self._state.conversations)

@@ -26,6 +26,7 @@ from .dask import ClusterSender, check_use, check_workers
 from .judging import Checks, ajudged, judged
 from .pace import Pace
 from .plan import Config, Plan, now, open_run
+from .report.progress import progress_bar
 from .result import Evaluation
 from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome
 
@@ -96,7 +97,8 @@ def evaluate(
     run = _Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit), on)
     if on is not None:
         wait(spawn(check_workers(on)))
-    with run.opened(path, resume=resume, progress=progress) as state, InterruptInbox() as inbox:
+    # The inbox first: an interrupt must not come between the opening of the file and its `with`.
+    with InterruptInbox() as inbox, run.opened(path, resume=resume, progress=progress) as state:
         turns = Pulled(run.ended(), inbox)
         try:
             inbox.run(state.rescore)
@@ -128,12 +130,19 @@ async def aevaluate(
     run = _Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit), on)
     if on is not None:
         await check_workers(on)
-    with run.opened(path, resume=resume, progress=progress) as state:
-        for key, number, reply, expect in state.replies() if state.checks else ():
-            state.set_scores(key, number, await ajudged(state.checks, reply, expect))
-        async with contextlib.aclosing(run.ended()) as turns:
-            async for ended in turns:
-                run.take(ended, await ajudged(state.checks, ended.reply, ended.expect))
+    with contextlib.ExitStack() as stack:
+        with InterruptInbox() as inbox:  # as above
+            state = stack.enter_context(run.opened(path, resume=resume, progress=progress))
+        if inbox.stopped:
+            raise KeyboardInterrupt
+        with contextlib.suppress(KeyboardInterrupt):  # of a check
+            state.interrupted = True
+            for key, number, reply, expect in state.replies() if state.checks else ():
+                state.set_scores(key, number, await ajudged(state.checks, reply, expect))
+            async with contextlib.aclosing(run.ended()) as turns:
+                async for ended in turns:
+                    run.take(ended, await ajudged(state.checks, ended.reply, ended.expect))
+            state.interrupted = False
     return Evaluation(state)
 
 
@@ -165,13 +174,11 @@ class _Run:
     @contextlib.contextmanager
     def opened(self, path: str | Path | None, *, resume: bool | str, progress: bool) -> Iterator[RunState]:
         """Hold the file open and show a bar of turns, with passes and failures counted."""
-        from tqdm.auto import tqdm
-
         self._state, self._journal = open_run(self._plan, path, resume=resume)
         with contextlib.closing(self._journal):
             self._todo = deque(self._state.unfinished(interrupted=resume == "interrupted"))
             total = sum(len(each.case.turns) for each in self._todo)
-            with tqdm(total=total, unit="turn", disable=not progress) as self._bar:
+            with progress_bar(total, shown=progress) as self._bar:
                 yield self._state
 
     async def ended(self) -> AsyncGenerator[_Ended, None]:
@@ -196,17 +203,19 @@ class _Run:
     async def _run(self) -> None:
         plan, on = self._plan, self._on
         self._sender = LocalSender(plan.clients) if on is None else ClusterSender(on, plan.clients)
+        error: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(plan.concurrency, len(self._todo))):
                     group.create_task(self._work())
         except BaseExceptionGroup as errors:
-            # They have the same cause, so one is enough to say what to do.
-            raise errors.exceptions[0] from None
+            error = errors.exceptions[0]  # they have the same cause, so one is enough to say what to do
         finally:
             lag_s = await self._sender.aclose()
             if lag_s is not None:
                 self._add({"kind": "lag", "p90_s": lag_s})
+        if error is not None:
+            raise error  # not above: IPython shows the whole of an error whose context is a group
 
     async def _work(self) -> None:
         while self._todo:
@@ -214,6 +223,7 @@ class _Run:
 
     async def _converse(self, conversation: Conversation) -> None:
         session_id: str | None = None
+        round_ = self._state.next_round(conversation.key)
         fields = self._plan.fields[conversation.config]
         turns = conversation.case.turns
         for number, turn in enumerate(turns):
@@ -221,7 +231,7 @@ class _Run:
             while self._given - self._judged >= MAX_UNJUDGED:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             given = {**fields, **turn.fields, "session_id": session_id}
-            reply = await self._send(conversation, number, given)
+            reply = await self._send(conversation, round_, number, given)
             self._given += 1
             complete, expect = reply.status == "complete", conversation.case.expected(number)
             settles = 1 if complete else len(turns) - number
@@ -230,11 +240,13 @@ class _Run:
                 return
             session_id = reply.session_id
 
-    async def _send(self, conversation: Conversation, number: int, fields: Mapping[str, Any]) -> Reply:
+    async def _send(
+        self, conversation: Conversation, round_: int, number: int, fields: Mapping[str, Any]
+    ) -> Reply:
         """Send one turn, again only while it certainly did not arrive."""
         ready = time.perf_counter()
-        turn: dict[str, JSON] = {"key": conversation.key, "turn": number}
         for tries in range(1, MAX_TRIES + 1):
+            turn: dict[str, JSON] = {"key": conversation.key, "turn": number, "round": round_, "try": tries}
             await self._sender.ready()
             await self._pace.wait()
             try:

@@ -1,21 +1,26 @@
 """What has become of each turn of an evaluation: its figures in memory, its reply in the file.
 
 - A line changes the state in the same way when it is written and when it is read again later.
+- Lines that come twice or out of order change nothing: each belongs to a round (a start of its conversation)
+  and a try, of which the later ones count, and a complete turn stays complete.
 - A turn holds no text, but the position of its line in the file. Whatever became of it, it is in every count.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..errors import UsageError
 from ..reply import reply_from
-from .journal import line_at, located_lines
 from .judging import NoVerdict, judged
+from .lines import line_at, located_lines
 from .sender import COMPLETE, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from .judging import Judge
 
 SKIPPED, NOT_RUN = "skipped", "not run"
+_STAGES = ("sent", "refused", "turn")
 
 
 @dataclass(slots=True)
@@ -34,6 +40,7 @@ class TurnState:
 
     status: str
     at: int | None = None  # the byte of the file at which its line begins, once it has ended
+    order: tuple[int, int] = (0, 0)  # the try, and how far it has come
     first_text_s: float | None = None
     elapsed_s: float | None = None
     agent_id: str | None = None
@@ -67,41 +74,54 @@ class RunState:
         self.sources = dict(sources)  # configuration → who answers; empty for Halo
         self.interrupted = False
         self.lag_s = 0.0  # how long data waited before it was read (p90)
+        self.cut_lines: list[int] = []  # the numbers of the file's lines that were cut short by a crash
         self._turns: dict[str, dict[int, TurnState]] = {}  # by the conversation's key and the turn's number
+        self._rounds: dict[str, int] = {}  # how often a conversation was started
         self._tally: Counter[bool | None] = Counter()
         self._lock = threading.Lock()  # one thread sends, another judges
+        self._original: RunState | None = None
 
     # --- How it changes ---
 
     def load(self) -> None:
-        """Take in every line of the file."""
-        for at, line in located_lines(self.path):
+        """Take in every line of the file. Raises `UsageError`, naming a line that makes no sense."""
+        for at, line in located_lines(self.path, self.cut_lines):
             self.take(line, at)
+
+    def next_round(self, key: str) -> int:
+        """The number of the round in which a conversation is started now."""
+        return self._rounds.get(key, 0) + 1
 
     def take(self, line: Mapping[str, Any], at: int | None = None) -> None:
         """Take in a line that begins at the byte `at` of the file."""
-        key, number, kind = line.get("key"), line.get("turn"), line.get("kind")
+        kind, key, number = line["kind"], line.get("key"), line.get("turn", -1)
         if kind == "lag":
-            self.lag_s = float(line.get("p90_s") or 0)
-        if key not in self.conversations or not isinstance(number, int):
+            self.lag_s = max(line["p90_s"], 0.0)
+        if key not in self.conversations or not 0 <= number < len(self.conversations[key].case.turns):
             return
         with self._lock:
-            turns = self._turns.setdefault(str(key), {})
+            # Lines of an earlier version have neither round nor try: their order in the file counts.
+            round_, order = line.get("round", 0), (line.get("try", 0), _STAGES.index(kind))
+            turns = self._turns.setdefault(key, {})
+            if round_ > self._rounds.get(key, 0) and self.outcome(self.conversations[key]) != COMPLETE:
+                for turn in turns.values():
+                    self._tally.subtract(map(turn.passes, turn.scores))
+                turns.clear()
+                self._rounds[key] = round_
+            known = turns.get(number)
+            if round_ != self._rounds.get(key, 0) or (known is not None and known.status == COMPLETE):
+                return
+            if known is not None and order <= known.order and not (kind == "sent" and "try" not in line):
+                return
             match kind:
                 case "sent":
-                    if number == 0:
-                        # The conversation starts, or starts again: what became of an earlier one is past.
-                        for turn in turns.values():
-                            self._tally.subtract(map(turn.passes, turn.scores))
-                        turns.clear()
-                    turns[number] = TurnState(INTERRUPTED)  # until it is known to have ended in another way
+                    turns[number] = TurnState(INTERRUPTED, order=order)  # until it has ended in another way
                 case "refused":
-                    turns.pop(number, None)
+                    turns[number] = TurnState(NOT_RUN, order=order)
                 case "turn":
-                    reply: dict[str, Any] = line.get("reply") or {}
                     names = ("first_text_s", "elapsed_s", "agent_id")
-                    figures: dict[str, Any] = {name: reply.get(name) for name in names}
-                    turns[number] = TurnState(str(line.get("status")), at, **figures)
+                    figures: dict[str, Any] = {name: line["reply"][name] for name in names}
+                    turns[number] = TurnState(line["status"], at, order, **figures)
 
     def set_scores(self, key: str, number: int, scores: dict[str, Score]) -> None:
         """Keep what the checks found about a turn's reply."""
@@ -120,6 +140,17 @@ class RunState:
                     turn.scores = {}
         for key, number, reply, expect in self.replies() if self.checks else ():
             self.set_scores(key, number, judged(self.checks, reply, expect))
+
+    def copied(self) -> RunState:
+        """A copy that is judged on its own, of the same file."""
+        made = copy.copy(self)
+        made.checks, made._tally = dict(self.checks), Counter(self._tally)
+        made._turns = {
+            key: {number: replace(turn) for number, turn in turns.items()}
+            for key, turns in self._turns.items()
+        }
+        made._original = self  # with which a temporary file is removed
+        return made
 
     # --- What is known ---
 
@@ -166,6 +197,19 @@ class RunState:
 
     # --- What is in the file ---
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The file, to read its lines. Raises `UsageError`."""
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise UsageError(
+                f"The evaluation's file {str(self.path)!r} could not be read ({error.strerror}). Nothing was "
+                "sent; put it back, or run again."
+            ) from None
+        with file:
+            yield file
+
     def lines(self, conversation: Conversation, file: BinaryIO) -> list[dict[str, Any] | None]:
         """The line of each turn of a conversation, None for one without, from the open file."""
         places = (turn.at for turn in self.turns(conversation))
@@ -181,7 +225,7 @@ class RunState:
         )
         if not places:
             return
-        with self.path.open("rb") as file:
+        with self.opened() as file:
             for at, key, number in places:
                 expect = self.conversations[key].case.expected(number)
                 yield key, number, reply_from(line_at(file, at)["reply"]), expect

@@ -31,14 +31,37 @@ BUSY = 0.2  # the share of the agent's times that this process may add to them b
 TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}  # the times, and what they are called
 
 
+class Cell(list[Any]):
+    """A list as a table's cell, not to be changed: pandas can compare it and group by it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a list has none
+        return hash(_hashable(list(self)))
+
+
+def _hashable(value: Any) -> Any:
+    match value:
+        case dict():
+            return frozenset((key, _hashable(item)) for key, item in value.items())
+        case list():
+            return tuple(map(_hashable, value))
+    return value
+
+
 # --- Rows: case × configuration × repeat × turn, sent or not -----------------------------
 
 
 def read_rows(state: RunState) -> Iterator[dict[str, Any]]:
     """The rows in order, read from the file one conversation at a time."""
-    with state.path.open("rb") as file:
+    with state.opened() as file:
         for conversation in state.conversations.values():
             yield from conversation_rows(state, conversation, state.lines(conversation, file))
+
+
+def rows_frame(state: RunState) -> pd.DataFrame:
+    """All rows, see `Evaluation.df`."""
+    from .report.frames import table_of
+
+    return table_of(read_rows(state), state.checks)
 
 
 def conversation_rows(
@@ -54,10 +77,12 @@ def conversation_rows(
             "config": conversation.config,
             "repeat": conversation.repeat,
             "turn": number,
-            "tags": list(conversation.case.tags),
+            "tags": Cell(conversation.case.tags),
             "status": turn.status,
             "message": sent.message,
-            **{name: reply.get(name) for name in ("text", "actions", "session_id", "agent_id", *TIMES)},
+            "text": reply.get("text"),
+            "actions": Cell(reply["actions"]) if line else None,
+            **{name: reply.get(name) for name in ("session_id", "agent_id", *TIMES)},
             "queue_wait_s": line.get("queue_wait_s") if line else None,
             "retries": reply.get("retries"),
             "error": reply.get("error") or None,
@@ -82,7 +107,7 @@ def why(state: RunState, row: Mapping[str, Any]) -> str:
 
 def worst_rows(state: RunState, count: int) -> pd.DataFrame:
     """For each of the worst cases its worst row, see `Evaluation.worst`."""
-    import pandas as pd
+    from .report.frames import Table
 
     columns = ["row", "case", "config", "repeat", "turn", "why", "text", "elapsed_s"]
     worst: dict[str, tuple[tuple[bool, int, float], list[Any]]] = {}
@@ -101,7 +126,7 @@ def worst_rows(state: RunState, count: int) -> pd.DataFrame:
             shown = {**row, "row": number, "why": reason, "text": text}
             worst[case] = rank, [shown[name] for name in columns]
     chosen = [row for _, row in heapq.nlargest(count, worst.values(), key=lambda ranked: ranked[0])]
-    frame = pd.DataFrame(chosen, columns=columns).set_index("row")
+    frame = Table(chosen, columns=columns).set_index("row")
     frame.insert(4, "bad", [f"{bad[case]} of {rows[case]}" for case in frame["case"]])
     return frame
 
@@ -145,6 +170,8 @@ def summary_frame(state: RunState, *, by_tag: bool) -> pd.DataFrame:
     """See `Evaluation.summary`."""
     import pandas as pd
 
+    from .report.frames import Table
+
     tags = [tag for each in state.conversations.values() for tag in each.case.tags]
     groups = [None, *dict.fromkeys(tags)] if by_tag else [None]
     rows = {
@@ -153,7 +180,7 @@ def summary_frame(state: RunState, *, by_tag: bool) -> pd.DataFrame:
         for tag in groups
     }
     index = pd.MultiIndex.from_tuples(list(rows), names=["config", "tag"])
-    frame = pd.DataFrame(list(rows.values()), index=index)
+    frame = Table(list(rows.values()), index=index)
     return frame if by_tag else frame.droplevel("tag")
 
 
@@ -186,6 +213,11 @@ def notes(state: RunState) -> list[str]:
     found = []
     if state.interrupted:
         found.append("It was stopped before all messages were sent; the same call resumes it.")
+    if state.cut_lines:
+        found.append(
+            f"{counted(len(state.cut_lines), 'line')} of {state.path.name!r}, cut short by a crash, "
+            f"{'was' if len(state.cut_lines) == 1 else 'were'} skipped."
+        )
     incomplete = [state.first_incomplete(each) for each in state.conversations.values()]
     cut = sum(status == INTERRUPTED or (number > 0 and status != COMPLETE) for status, number in incomplete)
     if cut:

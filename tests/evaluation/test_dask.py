@@ -26,7 +26,7 @@ from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step, sign_user_token
 from halo_notebook.evaluation import aevaluate
 from halo_notebook.evaluation import dask as cluster
-from halo_notebook.evaluation.journal import located_lines
+from halo_notebook.evaluation.lines import located_lines
 from halo_notebook.recording.recorder import Recorder
 from halo_notebook.stream import JSON, TextDelta
 

@@ -22,7 +22,8 @@ import pytest
 from halo_notebook import HaloClient, Reply, TextDelta, errors
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
-from halo_notebook.evaluation.journal import Journal, line_at, located_lines
+from halo_notebook.evaluation.journal import Journal
+from halo_notebook.evaluation.lines import located_lines
 
 from .agents import in_two_parts, messages, ok, sent, states, wait_until
 
@@ -234,12 +235,10 @@ def test_a_line_cut_short_by_a_crash_is_skipped(kept: Path) -> None:
         journal.append({"kind": "run"})
     with kept.open("ab") as file:
         file.write(b'{"kind": "tor')
-    written: list[dict[str, JSON]] = [{"kind": "zwölf", "number": number} for number in range(100)]
+    written: list[dict[str, JSON]] = [{"kind": "refused", "key": "ü", "turn": each} for each in range(100)]
     with contextlib.closing(Journal(kept)) as journal:
         begin = [journal.append(line) for line in written]
     assert list(located_lines(kept)) == [(0, {"kind": "run"}), *zip(begin, written, strict=True)]
-    with kept.open("rb") as file:
-        assert [line_at(file, at) for at in begin] == written
     assert lines_of(kept.with_name("none")) == []
 
 
@@ -291,4 +290,4 @@ def test_a_table_reads_only_the_lines_of_its_turns(run: Run, kept: Path) -> None
     assert [row["message"] for row in result.rows()] == ["one", "two", "three"]
     assert states(result) == ["complete"] * 3 and len(result.conversation(1)) == 2
     assert all(row["ok"] for row in result.rescore().rows())
-    assert {line["kind"] for line in lines_of(kept)} == {"turn"}
+    assert kept.read_bytes().count(b"\n!") >= 3

@@ -69,7 +69,7 @@ def _write(state: RunState, page: TextIO) -> None:
         alt = "Pass rates with intervals, and times, by configuration: the figures of the table above"
         page.write(f'<img alt="{alt}" src="data:image/svg+xml;base64,{picture}">\n')
     page.write("<h2>Conversations</h2>\n")
-    with state.path.open("rb") as file:
+    with state.opened() as file:
         page.writelines(
             _conversation(state, conversation, state.lines(conversation, file))
             for conversation in state.conversations.values()

@@ -1,0 +1,169 @@
+"""The lines of an evaluation's file, read and checked: a file may come from anybody.
+
+- A line cut short by a crash is skipped and counted, and the lines after it are still read.
+- Any other line that cannot be meant is one error, which names the line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ..errors import UsageError
+
+FORMAT = 1
+ENDED = ("complete", "failed", "interrupted")
+_BEGINNING = b'{"kind"'
+_REPLY_STATUS = ("streaming", "complete", "stopped", "failed")
+
+
+def located_lines(path: Path, skipped: list[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The lines of a file in order, each with the byte at which it begins; none without a file.
+
+    The numbers of lines that were cut short are added to `skipped`. Raises `UsageError`, naming the line.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        at = 0
+        for number, raw in enumerate(file, 1):
+            begins, at = at, at + len(raw)
+            text = raw.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n\0")  # NULs: a crash of the machine
+            try:
+                if text:
+                    yield begins, _checked(text)
+            except ValueError as error:
+                if not isinstance(error, _Unfit) and _is_cut_short(text):
+                    if skipped is not None:
+                        skipped.append(number)
+                    continue
+                why = error if isinstance(error, _Unfit) else "it is not JSON"
+                raise UsageError(
+                    f"Line {number} of {path.name!r} is not a line of an evaluation ({why}). Nothing was "
+                    "sent; remove that line, or give another path."
+                ) from None
+
+
+def line_at(file: BinaryIO, at: int) -> dict[str, Any]:
+    """The line of a turn that begins at that byte. Raises `UsageError` when the file has changed."""
+    file.seek(at)
+    try:
+        line = _checked(file.readline())
+    except ValueError:
+        line = {}
+    if line.get("kind") != "turn":
+        raise UsageError(
+            f"{file.name!r} has changed since it was read (at byte {at:,}). Nothing was sent; run the same "
+            "call again to read it again."
+        )
+    return line
+
+
+def _is_cut_short(text: bytes) -> bool:
+    """Whether what is not JSON may be a line's beginning. A message whose line is whole may have left."""
+    is_whole = text.startswith(b'{"kind":"sent"') and text.endswith(b"}")
+    return text[: len(_BEGINNING)] == _BEGINNING[: len(text)] and not is_whole
+
+
+class _Unfit(ValueError):
+    """A line that is JSON, and not what its kind holds."""
+
+
+def _checked(raw: bytes) -> dict[str, Any]:
+    """A line as JSON. Raises `ValueError`."""
+    try:
+        line = json.loads(raw)
+        if b"\\ud" in raw.lower():  # a lone surrogate could neither be shown nor written
+            line = json.loads(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError:
+        raise _Unfit("it is nested too deeply") from None
+    if not isinstance(line, dict):
+        raise _Unfit("it is not an object")
+    kind = line.get("kind")
+    if kind == "run":
+        if line.get("format", FORMAT) != FORMAT:
+            raise _Unfit(f"its format is {line['format']!r}, and not {FORMAT}")
+    elif kind == "lag":
+        _check(line, "p90_s", _is_time)
+    elif kind in ("sent", "refused", "turn"):
+        _check(line, "key", _is_text)
+        _check(line, "turn", _is_count)
+        for name in ("round", "try"):
+            if name in line:
+                _check(line, name, _is_count)
+        if kind == "turn":
+            _check_turn(line)
+    else:
+        raise _Unfit(f"its kind is {str(kind)[:40]!r}")
+    return cast("dict[str, Any]", line)
+
+
+def _check_turn(line: Mapping[str, Any]) -> None:
+    _check(line, "status", lambda value: value in ENDED)
+    if "queue_wait_s" in line:
+        _check(line, "queue_wait_s", _is_time_or_none)
+    _check(line, "reply", lambda value: isinstance(value, dict))
+    reply = line["reply"]
+    for name in ("text", "error", "started_at"):
+        _check(reply, name, _is_text)
+    for name in ("session_id", "agent_id"):
+        _check(reply, name, lambda value: value is None or isinstance(value, str))
+    for name in ("first_text_s", "elapsed_s"):
+        _check(reply, name, _is_time_or_none)
+    for name in ("actions", "action_events", "malformed"):
+        _check(reply, name, lambda value: isinstance(value, list))
+    _check(reply, "summary", lambda value: value is None or isinstance(value, list))
+    _check(reply, "status", lambda value: value in _REPLY_STATUS)
+    _check(reply, "retries", _is_count)
+    if "raw" not in reply:
+        raise _Unfit("'raw' is missing")
+    _check(reply, "started_at", _is_moment)
+    for event in reply["action_events"]:
+        _check_names(event, "payload", "at_s", "offset")
+        _check(event, "at_s", _is_time)
+        _check(event, "offset", _is_count)
+    for record in reply["malformed"]:
+        _check_names(record, "raw", "reason")
+        _check(record, "raw", _is_text)
+        _check(record, "reason", _is_text)
+
+
+def _check_names(value: Any, *names: str) -> None:
+    if not isinstance(value, dict) or value.keys() != set(names):
+        raise _Unfit(f"an item needs {', '.join(names)}")
+
+
+def _check(place: Mapping[str, Any], name: str, fits: Any) -> None:
+    if name not in place:
+        raise _Unfit(f"{name!r} is missing")
+    if not fits(place[name]):
+        raise _Unfit(f"{name!r} is {str(place[name])[:40]!r}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_moment(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+
+
+def _is_time(value: Any) -> bool:
+    """Whether it is a number of seconds, and not NaN; an answer may come before the message has all left."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1 <= value < 1e9
+
+
+def _is_time_or_none(value: Any) -> bool:
+    return value is None or _is_time(value)

@@ -1,0 +1,66 @@
+"""Where the file of an evaluation is: at the user's path, or in a folder that is gone with the result."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_PREFIX = "halo-evaluation-"
+
+
+def absolute(path: str | Path) -> Path:
+    """The file that `path` names now, wherever the process goes later. Raises `UsageError`."""
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError, TypeError) as error:  # such as a folder that is gone
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"The path {str(path)!r} cannot be used ({why}). Nothing was sent; give another path."
+        ) from None
+
+
+def temporary_file() -> tuple[Path, Callable[[], None]]:
+    """A file in a new folder, and a function that removes it. Raises `UsageError`.
+
+    The folder has a lock beside it, held as long as this process lives or until it is removed. Folders whose
+    lock nobody holds are those of killed processes, and are removed first.
+    """
+    from filelock import FileLock
+
+    try:
+        place = Path(tempfile.gettempdir())
+        for folder in place.glob(f"{_PREFIX}*/"):
+            if (lock_file := Path(f"{folder}.lock")).exists():
+                with contextlib.suppress(OSError, TimeoutError):  # another user's, or in use
+                    lock = FileLock(lock_file, thread_local=False)
+                    lock.acquire(timeout=0)
+                    _remove(folder, lock, os.getpid())
+        folder = place / f"{_PREFIX}{uuid4().hex[:12]}"
+        lock = FileLock(f"{folder}.lock", thread_local=False)
+        lock.acquire(timeout=0)  # before there is a folder to remove
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise UsageError(
+            f"There is no place for temporary files ({error.strerror}). Nothing was sent; make room, or give "
+            "a path."
+        ) from None
+    return folder / "evaluation.jsonl", partial(_remove, folder, lock, os.getpid())
+
+
+def _remove(folder: Path, lock: BaseFileLock, owner: int) -> None:
+    if os.getpid() == owner:  # a fork of it ends, too
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
