@@ -2,10 +2,14 @@
 
 A check is a function ``check(reply)`` or ``check(reply, expect)``, sync or async, where `expect` is what the
 case expects. It returns a bool (pass or fail), a number from 0 to 1 (0.5 or more passes), a `Score`, or None
-when it has nothing to say about the reply. A check that raises has failed to judge: the turn counts
-neither as passed nor as failed.
+when it has nothing to say about the reply.
 
-The ready-made checks look only at what was received: the text, the actions, the times.
+A failed assertion (also of pytest or unittest) is a fail, and a skipped test says nothing. A check that
+raises anything else has failed to judge: the turn counts neither as passed nor as failed. Only an interrupt
+ends the run.
+
+The ready-made checks look only at what was received: the text, the actions, the times. Texts that are
+canonically equal in Unicode are equal, such as an é of one character and one of two.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .display.lookalikes import canonical, difference
 
 if TYPE_CHECKING:
     from .reply import Reply
@@ -73,17 +79,22 @@ def contains(*texts: str, ignore_case: bool = True) -> Check:
         wanted = texts or _expected_texts(expect)
         if not wanted:
             return Score(None)
-        text = reply.text.casefold() if ignore_case else reply.text
-        missing = [each for each in wanted if (each.casefold() if ignore_case else each) not in text]
-        return _score(not missing, f"without {missing[0]!r}" if missing else "")
+        text = canonical(reply.text, ignore_case=ignore_case)
+        missing = [each for each in wanted if canonical(each, ignore_case=ignore_case) not in text]
+        return _score(not missing, _without(reply.text, missing[0]) if missing else "")
 
     return _named(check, "contains", *texts)
 
 
 def matches(pattern: str, flags: int = 0) -> Check:
     """Passes if the regular expression `pattern` is found in the reply's text."""
-    compiled = re.compile(pattern, flags)
-    return _named(lambda reply: compiled.search(reply.text) is not None, "matches", pattern)
+    compiled, of_canonical = re.compile(pattern, flags), re.compile(canonical(pattern), flags)
+
+    def check(reply: Reply) -> bool:
+        found = compiled.search(reply.text) or of_canonical.search(canonical(reply.text))
+        return found is not None
+
+    return _named(check, "matches", pattern)
 
 
 def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # as payloads call it
@@ -182,10 +193,15 @@ def _score(passed: bool, note: str) -> Score:
     return Score(passed, float(passed), note)
 
 
+def _without(text: str, wanted: str) -> str:
+    how = difference(canonical(text), canonical(wanted))
+    return f"without {wanted!r}" + (f" ({how})" if how else "")
+
+
 def _fits(payload: JSON, type_: str | None, where: Mapping[str, Any]) -> bool:
     if not isinstance(payload, dict):
         return type_ is None and not where
-    if type_ is not None and type_ not in (payload.get("type"), payload.get("name")):
+    if type_ is not None and not any(_equal(payload.get(name), type_) for name in ("type", "name")):
         return False
     return all(_holds(payload, path.split("__"), wanted) for path, wanted in where.items())
 
@@ -197,6 +213,12 @@ def _holds(value: JSON, path: Sequence[str], wanted: Any) -> bool:
         value = value[key]
     if callable(wanted):
         return bool(wanted(value))
+    return _equal(value, wanted)
+
+
+def _equal(value: JSON, wanted: Any) -> bool:
+    if isinstance(value, str) and isinstance(wanted, str):
+        return canonical(value) == canonical(wanted)
     # Python holds True equal to 1, and JSON does not.
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
 

@@ -6,6 +6,7 @@ Every rate comes with an interval whose unit is the case: repeats of a case are 
 from __future__ import annotations
 
 import heapq
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
@@ -32,10 +33,13 @@ TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}  # the times,
 
 
 class Cell(list[Any]):
-    """A list as a table's cell, not to be changed: pandas can compare it and group by it."""
+    """A list as a table's cell, not to be changed: pandas can sort it and group by it."""
 
     def __hash__(self) -> int:  # type: ignore[override]  # a list has none
         return hash(_hashable(list(self)))
+
+    def __lt__(self, other: list[Any]) -> bool:  # its items may have no order
+        return json.dumps(self, sort_keys=True) < json.dumps(other, sort_keys=True)
 
 
 def _hashable(value: Any) -> Any:
