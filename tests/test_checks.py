@@ -51,6 +51,16 @@ GO: JSON = {"name": "navigate"}
         (contains(), reply("Your name is Ada."), "Ada", True),
         (contains(), reply("Your name is Ada."), ["Ada", "Grace"], False),
         (contains(), reply("Anything"), None, None),
+        (contains("café"), reply("Un cafe\u0301."), None, True),
+        (contains("cafe\u0301", ignore_case=False), reply("Un café."), None, True),
+        (contains(), reply("Ångström"), "\u212bngstro\u0308m", True),
+        (contains("cafe"), reply("Un cafe\u0301."), None, False),
+        (matches("caf.$"), reply("Un cafe\u0301"), None, True),
+        (matches("[é]$"), reply("Un cafe\u0301"), None, True),
+        (matches(r"e\u0301$"), reply("Un cafe\u0301"), None, True),
+        (action("créer", nom="e\u0301"), reply("", {"type": "cre\u0301er", "nom": "é"}), None, True),
+        (no_action("créer"), reply("", {"type": "cre\u0301er"}), None, False),
+        (actions_in_order("créer"), reply("", {"name": "cre\u0301er"}), None, True),
         (matches(r"\bTM-\d+"), reply("Ticket TM-42 is open"), None, True),
         (matches(r"^TM"), reply("Ticket TM-42"), None, False),
         (action("create_ticket"), reply("", TICKET), None, True),
@@ -84,6 +94,13 @@ GO: JSON = {"name": "navigate"}
 def test_ready_made_checks(check: Check, about: Reply, expect: JSON, passes: bool | None) -> None:
     """Each passes what its docstring says, and nothing else."""
     assert as_score(judge_of(check)(about, expect)).passed is passes
+
+
+def test_a_note_says_how_texts_differ_that_look_alike() -> None:
+    """By the code points, since both look the same in the note."""
+    note = as_score(judge_of(contains("1 000 €"))(reply("It is 1\u202f000 €."), None)).note
+    assert note == "without '1 000 €' (it has U+202F NARROW NO-BREAK SPACE in it)"
+    assert as_score(judge_of(contains("Ada"))(reply("Grace"), None)).note == "without 'Ada'"
 
 
 def test_an_autoevals_scorer_is_a_check() -> None:

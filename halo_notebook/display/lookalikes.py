@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 _SAME_LOOK: Final = str.maketrans(
@@ -17,6 +18,7 @@ _SAME_LOOK: Final = str.maketrans(
         "·": "•",
     }
 )
+_MAX_CHARS = 100_000
 _BLANKS = re.compile(r"\s+")
 
 
@@ -37,8 +39,9 @@ def difference(text: str, wanted: str) -> str:
     >>> difference("It is 1\\u202f000 €.", "1 000 €")
     'it has U+202F NARROW NO-BREAK SPACE in place of U+0020 SPACE'
     """
-    looks, places = [], []
-    for at, character in enumerate(text):
+    looks: list[str] = []
+    places: list[int] = []
+    for at, character in enumerate(text[:_MAX_CHARS]):
         shown = _look(character)
         if shown == " " and looks[-1:] == [" "]:
             continue
@@ -52,9 +55,12 @@ def difference(text: str, wanted: str) -> str:
     more, less = _named(found, wanted), _named(wanted, found)
     if more and less:
         return f"it has {more} in place of {less}"
-    return f"it has {more} in it" if more else f"it has no {less}" if less else ""
+    if more or less:
+        return f"it has {more} in it" if more else f"it has no {less}"
+    return "" if found.lower() == wanted.lower() else "it has other blanks"
 
 
+@lru_cache(maxsize=4096)
 def _look(character: str) -> str:
     """What a reader sees of a character: no mark of format, any blank as a space, one case."""
     kind = unicodedata.category(character)
@@ -70,7 +76,6 @@ def _look(character: str) -> str:
 
 def _named(text: str, other: str) -> str:
     """The characters of `text` that `other` lacks, with their names."""
-    extra = [each for each in dict.fromkeys(text) if each.casefold() not in other.casefold()]
-    return ", ".join(
-        f"U+{ord(each):04X} {unicodedata.name(each, 'a control character')}" for each in extra[:3]
-    )
+    extra = [each for each in dict.fromkeys(text) if each.lower() not in other.lower()]
+    names = (f"U+{ord(each):04X} {unicodedata.name(each, 'a control character')}" for each in extra[:3])
+    return ", ".join(names)

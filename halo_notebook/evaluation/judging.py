@@ -103,13 +103,14 @@ def _raised(failure: UserCodeError | TypeError) -> Score:
     error = failure.error if isinstance(failure, UserCodeError) else failure
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # a task group of the check
-    # By name, since neither pytest nor unittest may be loaded.
+    # By name, since neither pytest nor unittest may be loaded; pytest says that its own are builtins.
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
+    of_pytest = ("_pytest", "OutcomeException") in kinds
     if isinstance(error, KeyboardInterrupt):
         raise error
-    if isinstance(error, AssertionError) or ("_pytest", "Failed") in kinds:
+    if isinstance(error, AssertionError) or (of_pytest and ("builtins", "Failed") in kinds):
         return Score(False, 0.0, one_line(str(error)) or _source_line(error))
-    if kinds & {("_pytest", "Skipped"), ("unittest", "SkipTest")}:
+    if (of_pytest and ("builtins", "Skipped") in kinds) or ("unittest", "SkipTest") in kinds:
         return Score(None, note=one_line(str(error)))
     return NoVerdict(None, note=one_line(str(failure)))
 

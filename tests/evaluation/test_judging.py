@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import unittest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from halo_notebook.checks import Score, action, check_name, contains, faster_than
+from halo_notebook import DemoAgent, HaloClient, TextDelta
+from halo_notebook.checks import Check, Score, action, check_name, contains, faster_than
+from halo_notebook.demo import DEMO_KEY
 from halo_notebook.errors import InvalidRequest
-from halo_notebook.evaluation import aevaluate
-from halo_notebook.evaluation.judging import as_score, judge_of, named_checks
+from halo_notebook.evaluation import aevaluate, evaluate
+from halo_notebook.evaluation.judging import NoVerdict, ajudged, as_score, judge_of, judged, named_checks
 from halo_notebook.reply import Reply
 
-from .agents import ok
+from .agents import messages, ok, sent, states
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from halo_notebook import HaloClient
     from halo_notebook.stream import JSON
 
     from ..harness.kernels import Kernel
@@ -50,6 +53,139 @@ def test_what_a_check_may_not_return(verdict: Any) -> None:
     """It is neither a pass nor a fail."""
     with pytest.raises(TypeError, match="a bool, a number from 0 to 1 or a Score"):
         as_score(verdict)
+
+
+@pytest.mark.parametrize(
+    ("given", "passed", "note"),
+    [
+        (Score(np.bool_(True)), True, ""),  # type: ignore[arg-type]
+        (Score(0.2), False, ""),  # type: ignore[arg-type]
+        (Score(None, note=None), None, ""),  # type: ignore[arg-type]
+        (Score(True, note=ValueError("x")), True, "x"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_score_may_hold(given: Score, passed: bool | None, note: str) -> None:
+    """Numpy's bool, a number, and any note."""
+    score = as_score(given)
+    assert (score.passed, score.note) == (passed, note) and type(score.passed) is type(passed)
+
+
+class InTest(unittest.TestCase):
+    """Whose methods checks may use."""
+
+
+def fails_plainly(reply: Reply) -> bool:
+    assert not reply
+    return True
+
+
+def fails_in_a_group(reply: Reply) -> None:
+    raise ExceptionGroup("tasks", [ExceptionGroup("inner", [AssertionError("wrong")])])
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        (fails_plainly, "assert not"),
+        (lambda reply: pytest.fail("wrong"), "wrong"),
+        (lambda reply: InTest().fail("wrong"), "wrong"),
+        (lambda reply: InTest().assertEqual(1, 2), "1 != 2"),  # noqa: PT009  # what users write
+        (lambda reply: np.testing.assert_equal(1, 2), "Items are not equal"),
+        (fails_in_a_group, "wrong"),
+        (lambda reply: pytest.xfail("known"), "known"),
+    ],
+    ids=["assert", "pytest.fail", "unittest's fail", "assertEqual", "numpy", "groups", "pytest.xfail"],
+)
+def test_a_failed_assertion_is_a_fail(check: Check, words: str) -> None:
+    """Sync and async, with its words as the note."""
+
+    async def later(reply: Reply) -> Any:
+        await asyncio.sleep(0)
+        return check(reply)
+
+    checks = named_checks({"now": check, "later": later})
+    for scores in (judged(checks, Reply(), None), asyncio.run(ajudged(checks, Reply(), None))):
+        for score in scores.values():
+            assert (score.passed, score.value) == (False, 0.0) and words in score.note
+
+
+def test_an_assertion_without_words_is_noted_by_its_line(run: Run) -> None:
+    """Half of the replies fail, and so does half of the rate."""
+
+    def right(reply: Reply) -> bool:
+        if reply.text.endswith(("1", "3")):
+            raise AssertionError
+        return True
+
+    with DemoAgent(first_byte_s=0, reply=lambda request: iter([TextDelta(str(request["message"]))])) as agent:
+        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+        result = run(["0", "1", "2", "3"], [right], configs=configs)
+    assert result.passed("right") == {"demo": {"1": [True], "2": [False], "3": [True], "4": [False]}}
+    assert list(result.failures()["right note"]) == ["raise AssertionError"] * 2
+    assert result.summary()["right"]["demo"].estimate == 0.5 and result.notes() == []
+
+
+def skips(error: Exception) -> Check:
+    def check(reply: Reply) -> bool:
+        raise error
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("check", "note"),
+    [
+        (lambda reply: pytest.skip("later"), "later"),
+        (skips(unittest.SkipTest("later")), "later"),
+        (lambda reply: InTest().skipTest("later"), "later"),
+    ],
+    ids=["pytest", "SkipTest", "skipTest"],
+)
+def test_a_skipped_test_says_nothing(check: Check, note: str) -> None:
+    """It is no failure of the check either."""
+    [score] = judged(named_checks([check]), Reply(), None).values()
+    assert score == Score(None, note=note) and not isinstance(score, NoVerdict)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), SystemExit(None), pytest.exit.Exception("x"), KeyError("x"), MemoryError()],
+    ids=repr,
+)
+def test_what_else_a_check_raises_is_its_own_failure(
+    error: BaseException, agent: DemoAgent, run: Run
+) -> None:
+    """Every reply is in the file, and every message is sent."""
+
+    def check(reply: Reply) -> bool:
+        raise error
+
+    result = run(["one", "two", "three"], [check], concurrency=1)
+    assert states(result) == ["complete"] * 3 and len(agent.requests) == 3
+    assert result.passed("check") == {"demo": {}} and "Check 'check' failed on 3 turns" in result.notes()[0]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["evaluate", "aevaluate"])
+def test_an_interrupt_in_a_check_ends_the_sending(
+    asynchronous: bool, client: HaloClient, agent: DemoAgent, kept: Path
+) -> None:
+    """At once: what was sent is in the file, and the same call sends the rest."""
+
+    def check(reply: Reply) -> bool:
+        raise KeyboardInterrupt
+
+    cases = messages(200)
+    settings: Any = {"configs": {"demo": client}, "path": kept, "progress": False, "concurrency": 1}
+    if asynchronous:
+        result = asyncio.run(aevaluate(cases, [check], **settings))
+    else:
+        result = evaluate(cases, [check], **settings)
+    time.sleep(0.1)
+    assert result.interrupted and len(agent.requests) < 200
+    rows = [row for row in result.rows() if row["status"] != "not run"]
+    assert [row["message"] for row in rows] == sent(agent)
+    again = evaluate(cases, **settings)
+    assert len(sent(agent)) == 200 == len(set(sent(agent))) and "not run" not in states(again)
 
 
 def test_a_check_may_take_what_is_expected() -> None:
