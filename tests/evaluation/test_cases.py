@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
+from halo_notebook.client.secrets import Secret
 from halo_notebook.errors import InvalidRequest
 from halo_notebook.evaluation.cases import Case, CaseTurn, read_cases
+
+from .agents import states
+
+if TYPE_CHECKING:
+    from halo_notebook import DemoAgent, HaloClient
+
+    from .conftest import Run
 
 
 @pytest.mark.parametrize(
@@ -65,6 +80,198 @@ def test_the_key_of_a_case_depends_on_what_is_sent() -> None:
     assert read_cases([{"id": "x", "turns": ["Hello"], "expect": "Hi", "tags": ["t"]}])[0].content_key == key
     for other in ("Hello!", ["Hello", "Hello"], {"turns": [{"message": "Hello", "user_id": "u_1"}]}):
         assert read_cases([other])[0].content_key != key
+
+
+KEYS = """\
+from collections import namedtuple
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+import numpy as np, pandas as pd
+from halo_notebook import HaloClient
+from halo_notebook.evaluation.plan import Plan
+
+class Tier(Enum):
+    GOLD = frozenset("gold")
+
+names = {"gold", "beta", "emea", "sso"}
+values = [
+    names, frozenset(names), [{"deep": [names]}], {frozenset(names): names}, {(1, frozenset(names)): 1},
+    {1, "1", 2.5}, {Decimal("1.5"), date(2026, 1, 2), None}, {Tier.GOLD}, {np.int64(3), np.float32(0.5)},
+    pd.DataFrame({"a": [names, {1}]}), pd.Series([names]), {PurePath("a"), PurePath("b")},
+]
+client = HaloClient("ab_live_x", base_url="http://127.0.0.1:1")
+cases = [{"turns": [{"message": "Hi", "context": {"plan": value}}]} for value in values]
+configs = {str(at): {"client": client, "custom_fields": {"plan": values[at]}} for at in range(3)}
+print(*(each.key for each in Plan(cases, (), configs, 1, 1, None).conversations()))
+"""
+
+
+def test_the_key_of_a_case_is_the_same_in_every_process() -> None:
+    """Sets at any depth, in cases and configurations: their order depends on the process's hash seed."""
+    seeds = [
+        subprocess.run(
+            [sys.executable, "-c", KEYS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    ]
+    assert len(set(seeds)) == 1 and len(seeds[0].split()) == 12 * 3
+
+
+def token(user: str, number: int) -> str:
+    claims = json.dumps({"user_id": user, "n": number, "exp": 2_000_000_000 + number})
+    return f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.c2ln"
+
+
+async def later() -> str:
+    return token("u_1", 9)
+
+
+@pytest.mark.parametrize("where", ["config", "case", "turn"])
+def test_a_renewed_user_token_is_not_another_message(
+    where: str, agent: DemoAgent, client: HaloClient, run: Run, kept: Path
+) -> None:
+    """A string, a callable and an async one say who asks. None of them is in the file."""
+    tokens: list[Any] = [
+        token("u_1", 1),
+        token("u_1", 2),
+        lambda: token("u_1", 3),
+        later,
+        Secret(token("u_1", 4)),
+    ]
+    for given in tokens:
+        who = {"user_id": "u_1", "user_token": given}
+        config = {"client": client, **(who if where == "config" else {})}
+        turn = {"message": "Hi", **(who if where != "config" else {})}
+        cases = [{"turns": [turn]} if where == "turn" else turn]
+        assert states(run(cases, configs={"ada": config}, path=kept)) == ["complete"]
+    [request] = agent.requests
+    assert request.body["user_token"] == tokens[0]
+    assert "e30." not in kept.read_text()
+    other = [{"message": "Hi", "user_id": "u_2"}]
+    run(other, configs={"ada": client}, path=kept)
+    assert len(agent.requests) == 2  # another user is another message
+
+
+@pytest.mark.parametrize(
+    ("given", "tags"),
+    [
+        (3, ("3",)),
+        (2.0, ("2",)),
+        (1.5, ("1.5",)),
+        (None, ()),
+        (float("nan"), ()),
+        (pd.NA, ()),
+        ([1, "b", 2.5], ("1", "b", "2.5")),
+        (["a, b", "a, b"], ("a, b",)),
+        ({"b", "a", "c"}, ("a", "b", "c")),
+        (("x", "y"), ("x", "y")),
+        (np.array([1, 2]), ("1", "2")),
+        (np.int64(3), ("3",)),
+        ([], ()),
+    ],
+    ids=range(13),
+)
+def test_tags_may_be_numbers_or_missing(given: Any, tags: tuple[str, ...]) -> None:
+    """A number is a tag; a set has an order."""
+    assert read_cases([{"message": "Hi", "tags": given}])[0].tags == tags
+
+
+@pytest.mark.parametrize(
+    ("column", "tags"),
+    [
+        ([1, 2], [("1",), ("2",)]),
+        ([1, None], [("1",), ()]),
+        (["a; b", "a, b"], [("a", "b"), ("a, b",)]),
+        ([["a"], None], [("a",), ()]),
+    ],
+    ids=str,
+)
+def test_tags_in_a_column(column: list[Any], tags: list[tuple[str, ...]]) -> None:
+    """In DataFrames, in their rows as dicts, and in frames of other libraries."""
+    frame = pd.DataFrame({"message": ["one", "two"], "tags": column})
+    assert [case.tags for case in read_cases(frame)] == tags
+    assert [
+        case.tags for case in read_cases(pl.DataFrame({"message": ["one", "two"], "tags": column}))
+    ] == tags
+    if not isinstance(column[0], str):
+        assert [case.tags for case in read_cases(frame.to_dict("records"))] == tags
+
+
+@pytest.mark.parametrize(
+    "tags", [True, {"a": 1}, [["a"]], [None], [True], "a,b", object(), b"a"], ids=range(8)
+)
+def test_other_tags_are_refused_with_the_case(tags: Any) -> None:
+    """In one line."""
+    with pytest.raises(InvalidRequest, match=r"^Case 'a': tags "):
+        read_cases([{"id": "a", "message": "Hi", "tags": tags}])
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pl.DataFrame({"id": ["a", "b"], "message": ["Hi", "Ho"], "expect": [1.5, float("nan")]}),
+        pa.table({"id": ["a", "b"], "message": ["Hi", "Ho"], "expect": [1.5, None]}),
+        pa.record_batch({"id": ["a", "b"], "message": ["Hi", "Ho"], "expect": [1.5, None]}),
+        pd.DataFrame({"id": ["a", "b"], "message": ["Hi", "Ho"], "expect": [1.5, None]}),
+    ],
+    ids=lambda frame: type(frame).__name__ + type(frame).__module__.partition(".")[0],
+)
+def test_frames_of_other_libraries_are_cases(frame: Any) -> None:
+    """What is missing is null."""
+    assert read_cases(frame) == [Case("a", (CaseTurn("Hi"),), 1.5), Case("b", (CaseTurn("Ho"),))]
+
+
+class Distributed:
+    """As a DataFrame of Dask."""
+
+    columns = ("message",)
+
+    def compute(self) -> None: ...
+
+
+class Remote:
+    """As a DataFrame of cuDF."""
+
+    columns = ("message",)
+
+    def to_pandas(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (pl.LazyFrame({"message": ["Hi"]}), r"give its \.collect\(\)"),
+        (Distributed(), r"give its \.compute\(\)"),
+        (Remote(), r"give its \.to_pandas\(\)"),
+        (pl.DataFrame({"message": ["Hi"], "expect": [b"x"]}), "'expect': bytes has no JSON form"),
+        (pa.table([["a"], ["b"]], names=["message", "message"]), "column names are not unique"),
+    ],
+    ids=["polars lazy", "dask", "cudf", "bytes", "pyarrow"],
+)
+def test_the_error_for_a_frame_names_the_column_or_the_method(frame: Any, words: str) -> None:
+    """In one line, before anything is sent."""
+    with pytest.raises(InvalidRequest, match=words):
+        read_cases(frame)
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (Case("a", (CaseTurn(""),)), "Case 'a': The message is empty"),
+        (Case("a", (CaseTurn("Hi", fields={"mode": "loud"}),)), "There is no mode 'loud'"),
+        (Case("a", ()), "Case 'a' has no turns"),
+    ],
+)
+def test_a_case_is_checked_like_a_dict(case: Case, words: str) -> None:
+    """What it holds may be wrong, too."""
+    with pytest.raises(InvalidRequest, match=words):
+        read_cases([case])
 
 
 @pytest.mark.parametrize(
