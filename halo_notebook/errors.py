@@ -6,7 +6,8 @@
     ├── ConfigError            no       a setting is missing or unsafe
     ├── InvalidRequest         no       a field is not what the API takes
     ├── UsageError             no       a magic, a stream or a method was used in a way that it does not allow
-    ├── ConnectionFailed       no       there was no connection; the message may be sent again
+    ├── ConnectionFailed       no       there was no connection; the message may be sent again (by hand, if
+    │                                   the certificate is not trusted)
     ├── StatusError            maybe    the server answered with an error status (4xx: refused)
     │   ├── BadRequest             refused  400, 413, 422
     │   ├── AuthenticationError    refused  401
@@ -69,7 +70,7 @@ class UsageError(HaloError):
 class ConnectionFailed(HaloError):
     """There was no connection: the message certainly did not arrive."""
 
-    again_s = 0.0
+    again_s: float | None = 0.0
 
 
 class StatusError(HaloError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 from weakref import WeakKeyDictionary
 
 from ..concurrency.loop import IN_BROWSER
+from ..errors import UsageError
 from ..stream import JSON, MAX_RECORD_BYTES
 from .request import Request, RequestFields, checked_request
 from .secrets import Secret, checked_key, not_sent
@@ -175,9 +176,11 @@ class Client:
 
     def transport_here(self) -> Transport:
         """The transport for the running loop, made when it is first needed. Raises `ConfigError`."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         transport = self._loops.get(loop)
         if transport is None:
+            for closed in [each for each in self._loops if each.is_closed()]:
+                del self._loops[closed]  # with a connection that was not closed, it would stay
             self._loops[loop] = transport = self._new_transport()
         return transport
 
@@ -192,14 +195,30 @@ class Client:
 
         return HttpxTransport(self.transport) if self.transport is not None else network(self.base_url)
 
+    def look_again(self) -> None:
+        """Read the environment again for the next message: a proxy or a certificate may be set by then."""
+        if self.transport is None:  # such a one keeps no connection that would have to be closed
+            self._loops.pop(running_loop(), None)
+
     async def aclose(self) -> None:
         """Close the connections on the running loop. The client can be used again; it opens new ones."""
-        transport = self._loops.pop(asyncio.get_running_loop(), None)
+        transport = self._loops.pop(running_loop(), None)
         if transport is not None:
             await transport.aclose()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r}, api_key set)"
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The running event loop. Raises `UsageError` where none of asyncio's runs, as under trio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            "No event loop of asyncio runs here, which async code of this package needs (trio has another). "
+            "Nothing was sent; use asyncio.run, or a HaloClient."
+        ) from None
 
 
 def request_headers(key: str) -> dict[str, str]:

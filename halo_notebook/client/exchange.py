@@ -19,10 +19,10 @@ import json
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from ..errors import HaloError, IdentityError, ReplyUnreadable, UsageError
+from ..errors import ConnectionFailed, HaloError, IdentityError, ReplyUnreadable, UsageError
 from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
-from .client import request_headers
+from .client import request_headers, running_loop
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .secrets import Secret, shown
 from .transports.body import decoded
@@ -92,6 +92,7 @@ class AsyncReplyStream:
             raise UsageError(
                 "This stream has been opened before. Nothing was sent; make another for each turn."
             )
+        running_loop()
         self._batches = self._run()
         self._client.last = self.reply
         try:
@@ -99,9 +100,9 @@ class AsyncReplyStream:
         except BaseException as error:
             self.end(error)
             raise
-        sent_id = self.request.body.get("session_id")
-        self.reply.session_id = _checked_id(incoming.headers.get("x-session-id") or sent_id)
-        self.reply.agent_id = _checked_id(incoming.headers.get("x-agent-id"))
+        sent_id = _checked_id(self.request.body.get("session_id"))
+        self.reply.session_id = _id_in(incoming.headers.get("x-session-id", "")) or sent_id
+        self.reply.agent_id = _id_in(incoming.headers.get("x-agent-id", ""))
         self.reply.set_state("waiting for the agent")
         return self
 
@@ -222,6 +223,8 @@ class AsyncReplyStream:
                 refused = token
                 reply.may_have_arrived = False
             except HaloError as error:
+                if isinstance(error, ConnectionFailed):
+                    self._client.look_again()
                 wait_s = retry_wait_s(error, reply.retries, first_s=_BACKOFF_S, longest_s=MAX_RETRY_WAIT_S)
                 if wait_s is None or reply.retries >= self._settings.max_retries:
                     raise
@@ -309,7 +312,8 @@ class AsyncReplyStream:
             if isinstance(error, HaloError) or not isinstance(error, Exception):
                 raise
             host = urlsplit(self._settings.base_url).netloc
-            raise transport_error(error, self.reply, host, self.secrets) from error
+            answered = self._incoming is not None
+            raise transport_error(error, self.reply, host, self.secrets, answered=answered) from error
 
 
 class _WholeAnswer:
@@ -333,6 +337,12 @@ class _WholeAnswer:
                 said = (content.get(name) for name in _TEXT_FIELDS)
                 text = next((each for each in said if isinstance(each, str)), "")
         return [TextDelta(text)] if text else []
+
+
+def _id_in(header: str) -> str | None:
+    """The id in a header; None when it does not hold one value. Headers of one name are joined by commas."""
+    values = {value.strip() for value in header.split(",")}
+    return _checked_id(values.pop()) if len(values) == 1 else None
 
 
 def _checked_id(value: JSON) -> str | None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
+import math
+import re
+import socket
+import ssl
+import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -24,10 +29,10 @@ from ..errors import (
 )
 from ..stream import JSON, decode_json
 from .secrets import Secret, shown
-from .transports.protocol import BrokeOff, NotConnected, Silent, Unreadable
+from .transports.protocol import BrokeOff, NotConnected, NotTrusted, Silent, Unreadable, no_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..reply import Reply
     from .transports.protocol import Incoming
@@ -39,10 +44,20 @@ MAY_HAVE_ARRIVED = (
 
 TRANSPORT_ERRORS: dict[type[Exception], tuple[type[HaloError], str]] = {
     NotConnected: (ConnectionFailed, "No connection to {host} ({why})"),
+    NotTrusted: (ConnectionFailed, "No connection to {host}: its certificate is not trusted ({why})"),
     Silent: (ReplyTimeout, "The agent was {why}"),
     BrokeOff: (ReplyInterrupted, "The connection broke off{reason}"),
     Unreadable: (ReplyUnreadable, "The reply's compression could not be read ({why})"),
 }
+_DAY_S = 24 * 3600.0
+_SINCE_1970_S = 1e9  # a larger number of seconds, about 32 years, is a time
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]*)?|\.[0-9]{1,15}")
+_CERTIFICATE = (
+    "check HALO_BASE_URL and this computer's clock; if your network has a certificate authority of its own, "
+    "set SSL_CERT_FILE to its certificate"
+)
+# What Python raises before there is a connection, for a caller's own transport.
+_NO_CONNECTION = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
 _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
     400: (BadRequest, "Halo refused the request", "fix the field it names and run again"),
     401: (AuthenticationError, "Halo refused the key", "check HALO_API_KEY, or run %halo connect"),
@@ -65,18 +80,27 @@ def retry_wait_s(error: HaloError, retries: int, *, first_s: float, longest_s: f
     return error.again_s or first_s * 2.0**retries
 
 
-def transport_error(error: Exception, reply: Reply, host: str, secrets: Sequence[Secret]) -> HaloError:
-    """What a transport raised, as an error of this package; a caller's own transport may raise anything."""
+def transport_error(
+    error: Exception, reply: Reply, host: str, secrets: Sequence[Secret], *, answered: bool
+) -> HaloError:
+    """What a transport raised, as an error of this package; a caller's own transport may raise anything.
+
+    `answered`: whether the server has answered the message.
+    """
+    if isinstance(error, _NO_CONNECTION) and not answered:
+        error = no_connection(error)
     why = shown(str(error), 120, secrets)
     kind, what = TRANSPORT_ERRORS.get(
         type(error), (ReplyInterrupted, f"The transport raised {type(error).__name__}")
     )
     what = what.format(host=host, why=why, reason=f" ({why})" if why else "")
-    if kind is ConnectionFailed:
-        return ConnectionFailed(
-            f"{what}. The message was not sent and the session is kept; check HALO_BASE_URL and the "
-            "network, then run again."
-        )
+    if kind is ConnectionFailed and not answered:
+        again = not isinstance(error, NotTrusted)
+        todo = "check HALO_BASE_URL and the network" if again else _CERTIFICATE
+        failed = kind(f"{what}. The message was not sent and the session is kept; {todo}, then run again.")
+        failed.again_s = failed.again_s if again else None
+        return failed
+    kind = ReplyInterrupted if kind is ConnectionFailed else kind
     return kind(f"{what} before the reply had ended. {what_is_kept(reply)}. {MAY_HAVE_ARRIVED}.")
 
 
@@ -84,8 +108,10 @@ def status_error(incoming: Incoming, body: bytes, secrets: Sequence[Secret]) -> 
     """An answer with a status other than 200, as an error; `body` is the start of its body."""
     code = incoming.status
     detail, docs_url = _detail(body, secrets)
-    retry_after_s = _retry_after_s(incoming.headers.get("retry-after", ""))
-    wait = f" {retry_after_s:,.0f} s" if retry_after_s is not None else ""
+    retry_after_s = _retry_after_s(incoming.headers)
+    wait = ""
+    if retry_after_s:
+        wait = f" {math.ceil(retry_after_s):,} s" if retry_after_s < _DAY_S else " more than a day"
     status = f" ({code}: {detail})" if detail else f" ({code})"
     if code in _STATUS_ERRORS:
         kind, what, todo = _STATUS_ERRORS[code]
@@ -117,15 +143,26 @@ def _detail(body: bytes, secrets: Sequence[Secret]) -> tuple[str, str | None]:
     return text, shown(str(url), 300, secrets) if is_url else None
 
 
-def _retry_after_s(value: str) -> float | None:
-    """The seconds that a `Retry-After` asks for; None when it cannot be read."""
-    value = value.strip()
-    if value.isascii() and value.isdigit() and len(value) < 20:
-        return float(value)
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds that `Retry-After` asks for; None when it cannot be read.
+
+    It may be a number of seconds, a date, or seconds or milliseconds since 1970. A time is counted from the
+    answer's own `Date`, since this computer's clock may be wrong.
+    """
+    value = headers.get("retry-after", "").strip()
+    at = float(value) if _NUMBER.fullmatch(value) else _timestamp(value)
+    if at is None or (at < _SINCE_1970_S and _NUMBER.fullmatch(value)):
+        return at
+    if at > 100 * _SINCE_1970_S:
+        at /= 1000
+    sent_at = _timestamp(headers.get("date", ""))
+    return max(0.0, at - (time.time() if sent_at is None else sent_at))
+
+
+def _timestamp(date: str) -> float | None:
+    """A date of HTTP in seconds since 1970, or None."""
     try:
-        at = parsedate_to_datetime(value)
-        if at.tzinfo is None:
-            at = at.replace(tzinfo=UTC)
-        return max(0.0, (at - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError):
+        at = parsedate_to_datetime(date)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, TypeError, LookupError):
         return None

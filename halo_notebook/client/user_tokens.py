@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from ..concurrency.usercode import Home, UserCodeError
 from ..errors import ConfigError
@@ -20,6 +20,9 @@ TokenSource: TypeAlias = Secret | Callable[[], "str | Awaitable[str]"]
 """A user token as a client holds it."""
 CallUser: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls a user's callable from async code and awaits what it returns."""
+_CLOCK_OFF_S = 24 * 3600.0
+"""A token that was just made is sent though it seems to have expired by less: this computer's clock may be
+wrong by a time zone, and the server's counts."""
 
 
 async def call_in_thread(function: Callable[[], Any]) -> Any:
@@ -32,7 +35,8 @@ class UserTokens:
 
     def __init__(self) -> None:
         self._last: tuple[TokenSource, Secret] | None = None  # with the callable that returned it
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        # A lock keeps its loop, and is kept only by the turns that use it.
+        self._locks: WeakValueDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakValueDictionary()
 
     async def get(
         self, source: TokenSource, call: CallUser = call_in_thread, refused: Secret | None = None
@@ -45,8 +49,8 @@ class UserTokens:
         if isinstance(source, Secret):
             if _has_expired(source):
                 raise ConfigError(
-                    "The user token has expired. Nothing was sent; give a fresh one, or a callable "
-                    "that returns fresh ones."
+                    "By this computer's clock the user token has expired. Nothing was sent; check the "
+                    "clock, and give a fresh token or a callable that returns fresh ones."
                 )
             return source
         # Many turns may find it expired at the same time; one of them requests another. There is no lock
@@ -69,7 +73,7 @@ async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUse
     if not isinstance(value, str) or not value.strip():
         raise _not_taken(f"returned {type(value).__name__} instead of a token")
     token = checked_token(value)
-    if _has_expired(token):
+    if _has_expired(token, by_s=_CLOCK_OFF_S):
         raise _not_taken("returned a token that has expired", "let it return a fresh one")
     return token
 
@@ -78,11 +82,11 @@ def _not_taken(did: str, todo: str = "fix the callable") -> ConfigError:
     return ConfigError(f"The user_token callable {did}. The message was not taken; {todo} and run again.")
 
 
-def _has_expired(token: Secret) -> bool:
-    """Whether the token is a JWT whose `exp` has passed; False for a token that cannot be read."""
+def _has_expired(token: Secret, *, by_s: float = 0.0) -> bool:
+    """Whether the token is a JWT whose `exp` has passed `by_s` ago; False for one that cannot be read."""
     try:
         claims = token.reveal().split(".")[1]
         expires = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
-        return not isinstance(expires, bool) and float(expires) <= time.time()
+        return not isinstance(expires, bool) and float(expires) + by_s <= time.time()
     except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
         return False

@@ -202,7 +202,8 @@ class _Run:
 
     async def _run(self) -> None:
         plan, on = self._plan, self._on
-        self._sender = LocalSender(plan.clients) if on is None else ClusterSender(on, plan.clients)
+        clients = plan.clients if self._todo else {}
+        self._sender = LocalSender(clients) if on is None else ClusterSender(on, clients)
         error: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:

@@ -108,10 +108,15 @@ class Lag:
 
 
 def for_many_streams(client: AsyncHaloClient) -> AsyncHaloClient:
-    """A copy for many streams at once. It does not retry: all conversations slow down together instead."""
+    """A copy for many streams at once. It does not retry: all conversations slow down together instead.
+
+    Raises:
+        ConfigError: when the network cannot be set up.
+    """
     from ..client.transports.aiohttp import AiohttpTransport
 
-    return client.copy(AiohttpTransport(client.base_url), max_retries=0)
+    transport = None if client.transport else AiohttpTransport(client.base_url)
+    return client.copy(transport, max_retries=0)
 
 
 async def send_once(

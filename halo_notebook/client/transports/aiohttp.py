@@ -1,7 +1,8 @@
 """Messages over aiohttp, for many streams at once.
 
 What it promises, beside what each transport does: a connection that was idle for `REUSED_WITHIN_S` is not
-used again, since the server may be closing it just as a message leaves.
+used again, since the server may be closing it just as a message leaves. And what came before something that
+cannot be read is given, though aiohttp drops what it finds in the same packet.
 
 httpx's own transport takes more of one core for 30 streams than their server does, and on one
 client 100 streams wait for each other, which would show in the agent's times. A single turn
@@ -12,25 +13,32 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from .environment import certificates, proxy_for
-from .protocol import BrokeOff, Incoming, NotConnected, Outgoing
+from .protocol import BrokeOff, Incoming, Outgoing, no_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 REUSED_WITHIN_S = 2.0
 _TO_READ_S = 0.05
+_MAX_LINE_BYTES = 64 * 1024
 
 
 class AiohttpTransport:
-    """See the module. All requests go to `base_url`, which decides on certificates and proxies."""
+    """See the module. All requests go to `base_url`, which decides on certificates and proxies.
+
+    Raises:
+        ConfigError: when the environment cannot be followed.
+    """
 
     def __init__(self, base_url: str) -> None:
-        self._base_url = base_url
+        self._proxy = proxy_for(base_url, ("http", "https"))
+        self._trusted = certificates(base_url)
         self._session: aiohttp.ClientSession | None = None
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -39,18 +47,18 @@ class AiohttpTransport:
             # 100 us of CPU time per message, until it has freed a larger block once.
             bytearray(1024 * 1024)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, ssl=certificates(self._base_url), keepalive_timeout=REUSED_WITHIN_S
-                ),
-                proxy=proxy_for(self._base_url, ("http", "https")),
+                connector=_Connector(limit=0, ssl=self._trusted, keepalive_timeout=REUSED_WITHIN_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                max_line_size=_MAX_LINE_BYTES,
+                max_field_size=_MAX_LINE_BYTES,
                 trust_env=False,
             )
         return self._session
 
     async def send(self, outgoing: Outgoing) -> Incoming:
         silence = _Silence(outgoing.silence_s)
+        message = _Message(outgoing, silence)
         session = self._opened()
         try:
             async with asyncio.timeout(None) as waiting:
@@ -58,27 +66,32 @@ class AiohttpTransport:
                 answer = await session.post(
                     outgoing.url,
                     headers=outgoing.headers,
-                    data=_Message(outgoing, silence),
+                    data=message,
                     allow_redirects=False,
+                    proxy=self._proxy,
                     # Its own limit on a silence is set again by each packet, which costs too much.
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=outgoing.connect_s),
+                    timeout=aiohttp.ClientTimeout(total=None, connect=outgoing.connect_s),
                 )
         except BaseException as error:
             silence.end()
             if isinstance(error, Exception):
-                raise _mapped(error, outgoing) from error
+                raise _mapped(error, outgoing, left=message.left) from error
             raise
         silence.too_long = answer.close
 
         async def chunks() -> AsyncIterator[bytes]:
             silence.broken()
+            content = answer.content
             try:
-                async for chunk in answer.content.iter_any():
+                async for chunk in content.iter_any():
                     silence.broken()
                     yield chunk
             except Exception as error:
+                content.set_exception(None)  # type: ignore[arg-type]  # what came before it can be read then
+                if rest := content.read_nowait():
+                    yield rest
                 cause = TimeoutError("silence") if silence.was_too_long else error
-                raise _mapped(cause, outgoing) from error
+                raise _mapped(cause, outgoing, left=True) from error
             finally:
                 silence.end()
 
@@ -86,13 +99,46 @@ class AiohttpTransport:
             silence.end()
             answer.close()  # one that was read to its end has given its connection back by then
 
-        return Incoming(answer.status, answer.headers, chunks, close)
+        headers = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
+        return Incoming(answer.status, headers, chunks, close)
 
     async def aclose(self) -> None:
         """Close the connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factory = cast("partial[ResponseHandler]", partial(_Answer, loop=self._loop))
+
+
+class _Answer(ResponseHandler):
+    """Reads answers as aiohttp does, but what cannot be read costs nothing that came before it."""
+
+    _content: aiohttp.StreamReader | None = None  # after the head, until the next request
+
+    def set_response_params(self, **settings: Any) -> None:
+        self._content = None
+        super().set_response_params(**settings)
+
+    def feed_data(self, data: Any, *args: Any) -> None:
+        message, content = data
+        if message.code >= 200:
+            self._content = content
+        super().feed_data(data, *args)
+
+    def data_received(self, data: bytes) -> None:
+        while b"\n" in data and self._content is None and self.exception() is None:
+            line, end, data = data.partition(b"\n")
+            super().data_received(line + end)
+        if self.exception() is None:
+            super().data_received(data)
+        if self._content is not None and self.exception() is not None and not self._content.is_eof():
+            # Else the reader would wait until it is silent for too long.
+            self._content.set_exception(aiohttp.ClientPayloadError())
 
 
 class _Message(aiohttp.Payload):
@@ -108,11 +154,13 @@ class _Message(aiohttp.Payload):
         self._size = len(outgoing.body)
         self._outgoing = outgoing
         self._silence = silence
+        self.left = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self._value.decode(encoding, errors)
 
     async def write(self, writer: Any) -> None:
+        self.left = True
         self._outgoing.leaves()
         self._silence.broken()
         connection = writer.transport
@@ -166,18 +214,20 @@ class _Silence:
             self._timer.cancel()
 
 
-def _mapped(error: Exception, outgoing: Outgoing) -> Exception:
-    """An exception of aiohttp as a `TransportError`; any other is returned as it is."""
-    why = str(error) or type(error).__name__
+def _mapped(error: Exception, outgoing: Outgoing, *, left: bool) -> Exception:
+    """An exception of aiohttp as a `TransportError`; any other is returned as it is.
+
+    `left`: whether a part of the message may have left.
+    """
     match error:
-        case aiohttp.ConnectionTimeoutError():
-            return NotConnected(f"no answer within {outgoing.connect_s:g} s")
-        case aiohttp.ClientHttpProxyError():  # its text would show the proxy's password
-            return NotConnected(f"by the proxy: {error.status} {error.message}")
-        case aiohttp.ClientProxyConnectionError():
-            return NotConnected(f"by the proxy: {why}")
-        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
-            return NotConnected(why)
+        case TimeoutError() if not left:
+            return no_connection(error, f"no answer within {outgoing.connect_s:g} s")
+        case aiohttp.ClientResponseError() if not left:  # its text would show the proxy's password
+            return no_connection(error, f"by the proxy: {error.status} {error.message}")
+        case aiohttp.ClientProxyConnectionError() if not left:
+            return no_connection(error, f"by the proxy: {error}")
+        case _ if not left:
+            return no_connection(error)
         case TimeoutError():
             return outgoing.silent()
         # The server closed, a reset, a body cut short: the message may have left.

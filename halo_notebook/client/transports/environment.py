@@ -6,8 +6,11 @@ Every transport asks here, so that all messages take the same way. No user name 
 
 from __future__ import annotations
 
+import os
 import ssl
-from typing import TYPE_CHECKING, Any
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ...errors import ConfigError
@@ -23,41 +26,86 @@ def proxy_for(base_url: str, schemes: Sequence[str] = ("http", "https", *SOCKS))
     """The proxy for requests to `base_url`, or None; none sees what goes to this machine.
 
     Raises:
-        ConfigError: for a proxy whose scheme is not one of `schemes`; a request does not go around it.
+        ConfigError: for a proxy that cannot be used, or whose scheme is not one of `schemes`: a request does
+            not go around it.
     """
     if is_loopback(base_url):
         return None
-    from urllib.request import getproxies, proxy_bypass  # heavy
+    from urllib.request import getproxies, getproxies_environment, proxy_bypass  # heavy
 
     parts = urlsplit(base_url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or any(proxy_bypass(host) for host in (parts.hostname or "", parts.netloc)):
+    host, port = parts.hostname or "", parts.port or 443
+    # Where the environment names no proxy, Windows and macOS have settings of their own.
+    given = getproxies_environment()
+    proxies = given or getproxies()
+    proxy = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
+    if not proxy or (_is_listed(given.get("no", ""), host, port) if given else proxy_bypass(host)):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
-        scheme = urlsplit(proxy).scheme.lower()
+        address = urlsplit(proxy)
+        valid = address.hostname and address.port != 0 and proxy.isprintable() and " " not in proxy
     except ValueError:
-        raise not_set_up("the proxy's address is not valid") from None
-    if scheme not in schemes:
-        raise not_set_up(f"a proxy with {scheme}:// is not supported here")
+        valid = None
+    if not valid:
+        raise not_set_up("the proxy's address is not valid")
+    if address.scheme not in schemes:
+        raise not_set_up(f"a proxy with {address.scheme}:// is not supported here")
     return proxy
 
 
+def _is_listed(no_proxy: str, host: str, port: int) -> bool:
+    """Whether NO_PROXY names that host: itself, a domain above it, its address, or a network with it."""
+    host = host.rstrip(".")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        address = None
+    for entry in no_proxy.lower().replace(",", " ").split():
+        if entry == "*":
+            return True
+        try:
+            if address is not None and address in ip_network(entry.strip("[]"), strict=False):
+                return True
+            # As part of an address, since an IPv6 address has colons too; what cannot be read names no host.
+            parts = urlsplit(f"//{entry.removeprefix('*').strip('.')}")
+            name, only = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError:
+            name, only = entry.removeprefix("*").strip("."), None
+        within = address is None and host.endswith(f".{name}")
+        if name and (host == name or within) and only in (None, port):
+            return True
+    return False
+
+
 def certificates(base_url: str) -> ssl.SSLContext:
-    """The authorities that are trusted: those of SSL_CERT_FILE or SSL_CERT_DIR, else certifi's."""
+    """The authorities that are trusted: those of SSL_CERT_FILE and SSL_CERT_DIR, else those of
+    REQUESTS_CA_BUNDLE, else certifi's. Raises `ConfigError` for a variable that names none."""
     if base_url.startswith("http:"):
         # Without https no certificates are needed, and loading them takes a while.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    import httpx
-
+    variable = "SSL_CERT_FILE"
+    file, folders = (os.environ.get(name, "").strip() for name in (variable, "SSL_CERT_DIR"))
+    if not file and not folders:
+        variable = "REQUESTS_CA_BUNDLE"
+        file = os.environ.get(variable, "").strip()
+        if Path(file).is_dir():
+            file, folders = "", file
+    elif folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
+        raise not_set_up("SSL_CERT_DIR names no folder")
     try:
-        return httpx.create_ssl_context()
-    except (OSError, ssl.SSLError) as error:
-        raise not_set_up(str(error)) from error
+        if file or folders:
+            return ssl.create_default_context(cafile=file or None, capath=folders or None)
+        import httpx
+
+        return httpx.create_ssl_context(trust_env=False)
+    except ssl.SSLError:
+        raise not_set_up(f"the file of {variable} is no list of certificates") from None
+    except OSError as error:
+        raise not_set_up(f"{variable}: {error.strerror or error}") from None
 
 
-def not_set_up(why: Any) -> ConfigError:
+def not_set_up(why: object) -> ConfigError:
     """The error for an environment that no network can be set up with."""
     return ConfigError(
         f"The network could not be set up ({why}). Nothing was sent; check the proxy and certificate "

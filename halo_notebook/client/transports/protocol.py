@@ -2,6 +2,7 @@
 
 - It raises only `NotConnected`, `Silent`, `BrokeOff` and `Unreadable` (and this package's errors).
 - `NotConnected` means that nothing was sent; with any other error the message may have arrived.
+- What fails before there is a connection is `NotConnected`, whatever it is: see `no_connection`.
 - It calls `Outgoing.leaves` before the first byte may leave, and `Outgoing.has_left` after the last.
 - It sends a message at most once: it does not retry, and it follows no redirect.
 """
@@ -9,12 +10,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+_MAX_CAUSES = 20
 
 
 class TransportError(Exception):
@@ -23,6 +27,10 @@ class TransportError(Exception):
 
 class NotConnected(TransportError):
     """There was no connection: nothing was sent."""
+
+
+class NotTrusted(TransportError):
+    """The other side's certificate is not trusted: nothing was sent, and another try would not help."""
 
 
 class Silent(TransportError):
@@ -54,6 +62,17 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Wait before the message is sent again."""
         await asyncio.sleep(seconds)
+
+
+def no_connection(error: BaseException, why: str = "") -> NotConnected | NotTrusted:
+    """The error of a transport that failed before there was a connection; `why` in place of its text."""
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        message: str = getattr(cause, "verify_message", "")
+        if isinstance(cause, ssl.SSLCertVerificationError) and message:
+            return NotTrusted(message)
+        cause = cause and (cause.__cause__ or cause.__context__)
+    return NotConnected(why or str(error) or type(error).__name__)
 
 
 @dataclass(frozen=True)
