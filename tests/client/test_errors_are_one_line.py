@@ -53,12 +53,14 @@ def test_every_httpx_error_is_mapped() -> None:
     for kind in known:
         error = kind.__new__(kind)
         Exception.__init__(error, "why")
-        assert type(mapped(error, outgoing)) in TRANSPORT_ERRORS, kind
-        if isinstance(mapped(error, outgoing), NotConnected):
+        for left in (True, False, None):
+            assert type(mapped(error, outgoing, left=left)) in TRANSPORT_ERRORS, kind
+        assert not isinstance(mapped(error, outgoing, left=True), NotConnected)
+        assert isinstance(mapped(error, outgoing, left=False), NotConnected)
+        if isinstance(mapped(error, outgoing, left=None), NotConnected):
             not_sent.add(kind)
     before_sending = {httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout}
     assert not_sent == before_sending | {httpx.InvalidURL, httpx.ProxyError, httpx.UnsupportedProtocol}
-    assert isinstance(mapped(httpx.ReadError("x"), outgoing, left=False), NotConnected)
     assert TRANSPORT_ERRORS.keys() == set(TransportError.__subclasses__())
 
 

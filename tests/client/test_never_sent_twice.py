@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 
-from halo_notebook import HaloClient, errors
+from halo_notebook import HaloClient, errors, evaluate
+from halo_notebook.client.transports.protocol import Clock
 from halo_notebook.demo import DemoAgent
 
 from .clients import KEY, in_turn
@@ -31,7 +34,7 @@ def test_a_server_that_comes_up_late_gets_the_message_once(agent: DemoAgent) -> 
 
 
 def test_a_message_that_was_put_off_is_sent_again() -> None:
-    """After the seconds that the server asks for, or at a date; one in the past means at once."""
+    """After the seconds that the server asks for, or at a date; one in the past means soon."""
     date = {"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}
     put_off = httpx.Response(429, headers={"Retry-After": "1"}), httpx.Response(503, headers=date)
     client, sent = in_turn(*put_off, httpx.Response(200, text="Hi"))
@@ -41,7 +44,82 @@ def test_a_message_that_was_put_off_is_sent_again() -> None:
     assert 1 <= time.monotonic() - started < 10
 
 
-UNREADABLE = ["soon", "-1", "", "1e3", "9" * 30, "Mon, 32 Foo 2020 00:00:00 GMT"]
+CLOCK = "Thu, 26 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "date", "waits"),
+    [
+        ("1.5", None, "1.5"),
+        (".5", None, "0.5"),
+        ("2.", None, "2"),
+        ("Thu, 26 Nov 2026 10:00:01 GMT", CLOCK, "1"),
+        ("Thu, 26 Nov 2026 10:00:01 GMT", "Thu, 26 Nov 2026 09:59:31 GMT", "30"),
+        ("Thursday, 26-Nov-26 10:00:02 GMT", CLOCK, "2"),
+        ("Thu Nov 26 10:00:03 2026", CLOCK, "3"),
+        ("Thu, 26 Nov 2026 11:00:04 +0100", CLOCK, "4"),
+        ("1795687205", CLOCK, "5"),
+        ("1795687206.5", CLOCK, "6.5"),
+        ("1795687207000", CLOCK, "7"),
+        ("0", None, "0.5"),
+        ("1771404540", CLOCK, "0.5"),
+        ("Thu, 26 Nov 2026 09:59:00 GMT", CLOCK, "0.5"),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_read(
+    status: int, asked_for: str, date: str | None, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decimals; dates and times since 1970, from the answer's Date and not by this computer's clock."""
+    waited: list[str] = []
+
+    async def sleep(self: Clock, seconds: float) -> None:
+        waited.append(f"{seconds:g}")
+
+    monkeypatch.setattr(Clock, "sleep", sleep)
+    headers = {"Retry-After": asked_for} | ({"Date": date} if date else {})
+    client, sent = in_turn(httpx.Response(status, headers=headers), httpx.Response(200, text="Hi"))
+    assert (client.ask("Hello").status, len(sent), waited) == ("complete", 2, [waits])
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "says"),
+    [
+        ("61", "wait 61 s and run"),
+        ("3598.2", "wait 3,599 s and run"),
+        ("86400", "wait more than a day and run"),
+        ("999999999", "wait more than a day and run"),
+        ("1995687207", "wait more than a day and run"),
+        ("999999999999999", "wait more than a day and run"),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", "wait more than a day and run"),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_long_wait_is_said_and_not_waited_for(status: int, asked_for: str, says: str) -> None:
+    """Up to a day in seconds."""
+    client, sent = in_turn(httpx.Response(status, headers={"Retry-After": asked_for, "Date": CLOCK}))
+    with pytest.raises(errors.StatusError, match=says) as caught:
+        client.ask("Hello")
+    assert len(sent) == 1 and caught.value.arrived == "refused" and caught.value.again_s is not None
+
+
+UNREADABLE = [
+    "soon",
+    "-1",
+    "",
+    "1e3",
+    "1.5 s",
+    "1,5",
+    "5, 6",
+    "+5",
+    "nan",
+    "inf",
+    "0x10",
+    "\u0665".encode(),
+    ".",
+    "9" * 30,
+    "Mon, 32 Foo 2020 00:00:00 GMT",
+]
 UNREADABLE += ["Mon, 99999999999999999999 Jan 2020 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +99999999999999"]
 
 
@@ -51,6 +129,14 @@ UNREADABLE += ["Mon, 99999999999999999999 Jan 2020 00:00:00 GMT", "Mon, 01 Jan 2
         (httpx.ConnectTimeout("t"), errors.ConnectionFailed, 3),
         (httpx.ConnectError("c"), errors.ConnectionFailed, 3),
         (httpx.PoolTimeout("p"), errors.ConnectionFailed, 3),
+        (httpx.ProxyError("p"), errors.ConnectionFailed, 3),
+        (httpx.UnsupportedProtocol("u"), errors.ConnectionFailed, 3),
+        (httpx.InvalidURL("i"), errors.ConnectionFailed, 3),
+        (ConnectionRefusedError(111, "refused"), errors.ConnectionFailed, 3),
+        (socket.gaierror(-2, "Name or service not known"), errors.ConnectionFailed, 3),
+        (httpx.LocalProtocolError("l"), errors.ReplyInterrupted, 1),
+        (ConnectionResetError(104, "reset"), errors.ReplyInterrupted, 1),
+        (TimeoutError("t"), errors.ReplyTimeout, 1),
         (httpx.ReadTimeout("r"), errors.ReplyTimeout, 1),
         (httpx.WriteTimeout("w"), errors.ReplyTimeout, 1),
         (httpx.WriteError("w"), errors.ReplyInterrupted, 1),
@@ -72,6 +158,50 @@ def test_a_message_that_may_have_arrived_is_sent_once(
     assert sent[0].extensions["timeout"]["connect"] == 10
     reply = caught.value.reply
     assert reply is not None and (reply.retries, reply.may_have_arrived) == (times - 1, times == 1)
+
+
+class Spoiling(httpx.AsyncHTTPTransport):
+    """A caller's own transport that changes requests before it sends them."""
+
+    def __init__(self, **headers: str) -> None:
+        super().__init__(trust_env=False)
+        self._headers = headers
+        self.tries = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.tries += 1
+        request.headers.update(self._headers)
+        return await super().handle_async_request(request)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "headers"),
+    [
+        ("https://127.0.0.1:9", {}),
+        ("https://halo.invalid", {}),
+        ("https://a..b", {}),
+        ("{agent}", {"X-Note": "two\nlines"}),
+        ("{agent}", {"Host": ""}),
+        ("{tls}", {}),
+    ],
+    ids=["refused", "no such host", "no host's name", "bad header", "no host", "no TLS"],
+)
+def test_nothing_left_through_a_callers_transport(
+    base_url: str, headers: dict[str, str], agent: DemoAgent, tmp_path: Path
+) -> None:
+    """What fails before a connection exists has not arrived, and an evaluation asks it again."""
+    places = {"{agent}": agent.url, "{tls}": agent.url.replace("http:", "https:")}
+    transport = Spoiling(**headers)
+    client = HaloClient(KEY, base_url=places.get(base_url, base_url), transport=transport, max_retries=0)
+    stream = client.stream("Hello")
+    with pytest.raises(errors.ConnectionFailed, match="was not sent"), stream:
+        pass
+    assert not stream.reply.may_have_arrived and not agent.requests
+    for tries in (1, 2):
+        before = transport.tries
+        result = evaluate(["Hi"], configs={"a": client}, path=tmp_path / "run.jsonl", progress=False)
+        assert list(result.df.status) == ["failed"]
+        assert transport.tries > before, f"run {tries} asks"
 
 
 def test_an_interrupt_knows_whether_the_message_left(client: HaloClient, agent: DemoAgent) -> None:

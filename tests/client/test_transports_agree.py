@@ -7,125 +7,36 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
-from halo_notebook import AsyncHaloClient, Reply, errors
-from halo_notebook.client.transports.aiohttp import REUSED_WITHIN_S, AiohttpTransport
-from halo_notebook.client.transports.environment import proxy_for
-from halo_notebook.demo import DEMO_KEY, DemoAgent
+from halo_notebook import Reply, errors
+from halo_notebook.client.transports.aiohttp import REUSED_WITHIN_S
+from halo_notebook.display.wording import status_words
 
 from ..harness.faults import FAULTS, Fault
 from .clients import check
+from .servers import (
+    HI,
+    OK,
+    Serve,
+    answers,
+    asked,
+    is_left,
+    not_connected,
+    over,
+    over_each,
+    received,
+    resets,
+    server,
+)
 
-Serve: TypeAlias = Callable[[socket.socket], object]
+if TYPE_CHECKING:
+    from halo_notebook.demo import DemoAgent
 
-TRANSPORTS: dict[str, Callable[[str], Any]] = {
-    "network": lambda url: None,
-    "aiohttp": AiohttpTransport,
-    "the caller's httpx": lambda url: httpx.AsyncHTTPTransport(trust_env=False),
-}
-over_each = pytest.mark.parametrize("via", TRANSPORTS)
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
-HI = OK % 2 + b"hi"
-
-
-def over(url: str, via: str = "aiohttp", **settings: Any) -> AsyncHaloClient:
-    """A client that sends by that transport."""
-    return AsyncHaloClient(DEMO_KEY, base_url=url, transport=TRANSPORTS[via](url), **settings)
-
-
-def asked(
-    url: str, via: str = "aiohttp", images: list[str] | None = None, **settings: Any
-) -> tuple[Reply, errors.HaloError | None]:
-    """What came of one message over a transport, and the error that it ended with."""
-
-    async def ask() -> tuple[Reply, errors.HaloError | None]:
-        async with over(url, via, max_retries=0, **({"silence_timeout_s": 1} | settings)) as client:
-            stream = client.stream("Hello", images=images)
-            try:
-                async with stream:
-                    await stream.to_end()
-            except errors.HaloError as error:
-                return stream.reply, error
-            return stream.reply, None
-
-    return asyncio.run(ask())
-
-
-def not_connected(url: str, via: str, **settings: Any) -> str:
-    """The error's line, when a message could certainly not be sent."""
-    reply, error = asked(url, via, **settings)
-    assert isinstance(error, errors.ConnectionFailed) and not reply.may_have_arrived
-    assert "The message was not sent" in str(error)
-    return str(error)
-
-
-@contextmanager
-def server(serve: Serve) -> Iterator[str]:
-    """A server that does with each connection what `serve` does, one after the other; its base URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                serve(connection)
-
-    thread = threading.Thread(target=accept)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/sdk"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(10)
-
-
-def received(connection: socket.socket) -> bytes:
-    """The head of one request, which is read to its end; empty when the other side has left."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        if not (more := connection.recv(65536)):
-            return b""
-        data += more
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
-    )
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head
-
-
-def answers(*parts: bytes, then: Serve = lambda _: None) -> Serve:
-    """Reads a request, sends these parts of an answer, 0.1 s between them, and does `then`."""
-
-    def serve(connection: socket.socket) -> None:
-        received(connection)
-        for number, part in enumerate(parts):
-            time.sleep(0.1 if number else 0)
-            connection.sendall(part)
-        then(connection)
-
-    return serve
-
-
-def resets(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-
-
-def is_left(connection: socket.socket) -> bool:
-    """Wait until the other side leaves."""
-    connection.settimeout(10)
-    return connection.recv(1) == b""
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Session-Id: s1\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize("via", ["aiohttp", "the caller's httpx"])  # the network: test_errors_are_one_line
@@ -214,58 +125,118 @@ def test_a_connection_is_reused_but_not_after_it_was_idle() -> None:
     assert requests == [2, 1]
 
 
-@pytest.mark.parametrize("via", ["network", "aiohttp"])
-@pytest.mark.parametrize("names", [("HTTP_PROXY", "HTTPS_PROXY"), ("ALL_PROXY",)])
-def test_a_proxy_is_used_except_for_this_machine(
-    names: tuple[str, ...], via: str, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("then", [is_left, lambda _: None, resets], ids=["open", "ends", "resets"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (CHUNKED + b"5\r\nHello\r\nZZ\r\n",),
+        (CHUNKED, b"5\r\nHello\r\nZZ\r\n"),
+        (CHUNKED[:-3], CHUNKED[-3:] + b"5\r\nHello\r\n-1\r\n"),
+        (CHUNKED + b"5\r\nHelloand no line end\r\n",),
+        (CHUNKED + b"5\r\nHello\r\n0\r\nno trailer\r\n\r\n",),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"5\r\nHello\r\nZZ\r\n",),
+    ],
+    ids=["in one packet", "in two", "head in two", "no line end", "bad trailer", "after 100"],
+)
+@over_each
+def test_what_came_before_something_unreadable_is_kept(
+    via: str, parts: tuple[bytes, ...], then: Serve
 ) -> None:
-    """A proxy from the environment does not see what goes to this machine, nor to a host of NO_PROXY."""
-    for name in names:
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert asked(agent.url, via)[1] is None
-    proxied = not_connected("https://halo.invalid/api/sdk", via)
-    monkeypatch.setenv("NO_PROXY", "localhost, ::1/128, .invalid")
-    assert not_connected("https://halo.invalid/api/sdk", via) != proxied
-    assert proxy_for("https://halo.invalid/api/sdk") is None
+    """Though it came in the same packet; the reply breaks off at once."""
+    with server(answers(*parts, then=then)) as url:
+        reply, error = asked(url, via, silence_timeout_s=20)
+    assert isinstance(error, errors.ReplyInterrupted) and "broke off" in str(error), error
+    assert (reply.text, reply.session_id, reply.status) == ("Hello", "s1", "failed")
+    assert reply.elapsed_s is not None and reply.elapsed_s < 5
 
 
-@pytest.mark.parametrize("via", ["network", "aiohttp"])
-def test_a_proxy_gets_its_password_and_no_error_shows_it(via: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that refuses the connection has seen the password; the message was not sent."""
-    asked_for: list[bytes] = []
-
-    def serve(connection: socket.socket) -> None:
-        asked_for.append(connection.recv(65536))
-        connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
-
-    with server(serve) as url:
-        monkeypatch.setenv("ALL_PROXY", url.replace("//", "//user:p4ssword@").removesuffix("/api/sdk"))
-        line = not_connected("https://halo.invalid/api/sdk", via)
-    assert "by the proxy: 502 Bad Gateway" in line and "p4ssword" not in line
-    assert b"CONNECT halo.invalid:443" in asked_for[0] and b"Proxy-Authorization: Basic " in asked_for[0]
-    assert b"Bearer" not in asked_for[0]
+@over_each
+def test_what_comes_after_the_end_of_a_reply_changes_nothing(via: str) -> None:
+    """The reply is complete."""
+    with server(answers(HEAD + b"Content-Length: 5\r\n\r\nHelloand more")) as url:
+        reply, error = asked(url, via)
+    assert (reply.text, reply.status, error) == ("Hello", "complete", None)
 
 
 @pytest.mark.parametrize(
-    ("via", "name", "value"),
+    ("ids", "known"),
     [
-        ("network", "ALL_PROXY", "foo://127.0.0.1"),
-        ("network", "ALL_PROXY", "http://[::1"),
-        ("network", "ALL_PROXY", "http://127.0.0.1:port"),
-        ("aiohttp", "ALL_PROXY", "socks5://user:p4ssword@127.0.0.1:9"),
-        ("network", "SSL_CERT_FILE", "/nonexistent/certificates"),
+        (b"X-Session-Id: s1\r\nX-Session-Id: s2\r\n", None),
+        (b"X-Session-Id: s1, s2\r\n", None),
+        (b"X-Session-Id: s1\r\nX-Session-Id: \r\n", None),
+        (b"X-Session-Id: s1\r\nx-session-id: s1\r\n", "s1"),
+        (b"X-Session-Id: \r\n", None),
+        (b"X-Session-Id: s\xff\xfe\x07\r\n", None),
     ],
+    ids=["two", "a list", "one is empty", "twice the same", "empty", "unprintable"],
 )
-def test_a_network_that_cannot_be_set_up_is_one_line(
-    via: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A message does not go around a proxy that cannot be used; the line names no password."""
-    monkeypatch.setenv(name, value)
-    reply, error = asked("https://halo.invalid/api/sdk", via)
-    assert isinstance(error, errors.ConfigError) and "network could not be set up" in str(error)
-    assert reply.status == "failed"
-    assert ("socks5:// is not supported" in str(error)) is (via == "aiohttp")
-    assert "p4ssword" not in str(error)
+@over_each
+def test_an_id_that_is_not_one_value_is_none(via: str, ids: bytes, known: str | None) -> None:
+    """Of a conversation and of an agent; of a conversation, the status line says it."""
+    head = OK[:-2] + ids + ids.lower().replace(b"session", b"agent") + b"\r\n"
+    with server(answers(head % 2 + b"hi")) as url:
+        reply, error = asked(url, via)
+    if error is None:  # an HTTP parser may refuse control characters
+        assert (reply.text, reply.session_id, reply.agent_id) == ("hi", known, known)
+        assert any("no session id" in words for words in status_words(reply)) is (known is None)
+    else:
+        assert b"\x07" in ids and reply.session_id is None
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        b"Location: " + each + b"\r\n"
+        for each in (b"http://[", b"", b"\xff\xfe", b"//", b"http://a:99999", b"x" * 20_000)
+    ]
+    + [b"", b"Location: https://a.invalid\r\nLocation: https://b.invalid\r\n"],
+    ids=lambda each: repr(each[10:25]),
+)
+@over_each
+def test_a_redirect_is_one_wherever_it_leads(via: str, location: bytes) -> None:
+    """Its address is not read."""
+    with server(answers(b"HTTP/1.1 302 Found\r\n" + location + b"Content-Length: 0\r\n\r\n")) as url:
+        reply, error = asked(url, via)
+    assert isinstance(error, errors.StatusError) and "redirected the request (302)" in str(error)
+    assert error.status_code == 302 and reply.status == "failed"
+
+
+@pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints\r\nLink: </a>"])
+@over_each
+def test_interim_answers_without_an_end_are_bounded(via: str, interim: bytes) -> None:
+    """They are no reply: without one, the agent is silent."""
+
+    def serve(connection: socket.socket) -> None:
+        received(connection)
+        for _ in range(200):
+            connection.sendall(b"HTTP/1.1 " + interim + b"\r\n\r\n")
+            time.sleep(0.05)
+
+    with server(serve) as url:
+        reply, error = asked(url, via, silence_timeout_s=0.5)
+    assert isinstance(error, errors.ReplyTimeout) and reply.may_have_arrived
+    assert reply.elapsed_s is not None and reply.elapsed_s < 5
+
+
+@pytest.mark.parametrize("cookie", [b"a=\xc3\xa9", b"session=ada; Path=/", b"a=b; Domain=.1; Max-Age=x"])
+@over_each
+def test_no_cookie_is_kept(via: str, cookie: bytes) -> None:
+    """The next turn, which may be another user's, is sent without it."""
+    heads: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        while head := received(connection):
+            heads.append(head)
+            connection.sendall(HI.replace(b"\r\n", b"\r\nSet-Cookie: " + cookie + b"\r\n", 1))
+
+    async def ask_twice(url: str) -> None:
+        async with over(url, via) as client:
+            for _ in range(2):
+                assert (await client.ask("Hello")).text == "hi"
+
+    with server(serve) as url:
+        asyncio.run(ask_twice(url))
+    assert len(heads) == 2 and not any(b"cookie" in head.lower() for head in heads)
 
 
 def test_a_reply_that_is_left_closes_its_connection() -> None:

@@ -105,15 +105,19 @@ def raising(error: Exception) -> str:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (token(1), r"has expired\. Nothing was sent"),
+        (
+            token(1),
+            r"^By this computer's clock the user token has expired\. Nothing was sent; check the clock",
+        ),
         (lambda: None, "returned NoneType"),
         (lambda: "", "returned str"),
         (lambda: token(1), "a token that has expired"),
+        (lambda: token(time.time() - 25 * 3600), "a token that has expired"),
         (lambda: raising(ValueError("signed with " + SECRET)), "raised ValueError"),
         (lambda: raising(StopIteration()), "raised StopIteration"),
         (lambda: SECRET, "identity secret"),
     ],
-    ids=["expired string", "none", "empty", "expired", "raises", "exhausted", "secret"],
+    ids=["expired string", "none", "empty", "expired", "yesterday's", "raises", "exhausted", "secret"],
 )
 def test_a_source_that_gives_no_token_is_named_without_its_secrets(
     source: Any, words: str, strict_agent: DemoAgent
@@ -123,6 +127,22 @@ def test_a_source_that_gives_no_token_is_named_without_its_secrets(
         client_of(strict_agent, source).ask("Hello")
     assert SECRET not in str(caught.value)
     assert not strict_agent.requests
+
+
+@pytest.mark.parametrize("ahead_s", [300, 3600, 12 * 3600, -3600])
+def test_a_token_that_was_just_made_is_sent_though_the_clock_is_wrong(ahead_s: int, agent: DemoAgent) -> None:
+    """The server's clock counts: this computer's may be ahead, by a time zone too."""
+    made: list[str] = []
+
+    def fresh() -> str:
+        made.append(token(time.time() - ahead_s + 60))
+        return made[-1]
+
+    client = client_of(agent, fresh)
+    for _ in range(2):
+        client.ask("Hello")
+        assert agent.requests[-1].body["user_token"] == made[-1]
+    assert len(made) == (2 if ahead_s > 0 else 1), "one that seems to have expired is not sent twice"
 
 
 def test_each_callable_gives_its_own_users_token(agent: DemoAgent) -> None:
