@@ -150,11 +150,14 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     answer's own `Date`, since this computer's clock may be wrong.
     """
     value = headers.get("retry-after", "").strip()
-    at = float(value) if _NUMBER.fullmatch(value) else _timestamp(value)
-    if at is None or (at < _SINCE_1970_S and _NUMBER.fullmatch(value)):
-        return at
-    if at > 100 * _SINCE_1970_S:
-        at /= 1000
+    at = _timestamp(value)
+    if _NUMBER.fullmatch(value):
+        at = float(value)
+        if at < _SINCE_1970_S:
+            return at
+        at = at / 1000 if at > 100 * _SINCE_1970_S else at
+    if at is None:
+        return None
     sent_at = _timestamp(headers.get("date", ""))
     return max(0.0, at - (time.time() if sent_at is None else sent_at))
 

@@ -24,10 +24,6 @@ async def left(client: AsyncHaloClient) -> None:
             break
 
 
-async def never_closed(client: AsyncHaloClient) -> None:
-    await client.stream("Hello").__aenter__()
-
-
 @pytest.mark.parametrize("user_token", [None, lambda: "a token"], ids=["no token", "a callable"])
 @pytest.mark.parametrize("ask", [lambda client: client.ask("Hello"), left], ids=["ask", "left"])
 def test_a_client_keeps_no_loop_that_has_ended(ask: Ask, user_token: Any, agent: DemoAgent) -> None:
@@ -43,21 +39,6 @@ def test_a_client_keeps_no_loop_that_has_ended(ask: Ask, user_token: Any, agent:
         asyncio.run(three_turns())
     gc.collect()
     assert [loop() for loop in loops] == [None] * 10
-
-
-def test_an_open_connection_keeps_its_loop_until_the_next_turn_at_most(agent: DemoAgent) -> None:
-    """A stream that nobody closed: its connection belongs to the loop."""
-    client = AsyncHaloClient(DEMO_KEY, base_url=agent.url)
-    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
-
-    async def turn() -> None:
-        loops.append(weakref.ref(asyncio.get_running_loop()))
-        await never_closed(client)
-
-    for _ in range(5):
-        asyncio.run(turn())
-    gc.collect()
-    assert sum(loop() is not None for loop in loops) <= 1
 
 
 USES: dict[str, Ask] = {

@@ -115,7 +115,6 @@ UNREADABLE = [
     "nan",
     "inf",
     "0x10",
-    "\u0665".encode(),
     ".",
     "9" * 30,
     "Mon, 32 Foo 2020 00:00:00 GMT",
@@ -181,10 +180,10 @@ class Spoiling(httpx.AsyncHTTPTransport):
         ("https://halo.invalid", {}),
         ("https://a..b", {}),
         ("{agent}", {"X-Note": "two\nlines"}),
-        ("{agent}", {"Host": ""}),
+        ("{agent}", {"X-Note": "a\0b"}),
         ("{tls}", {}),
     ],
-    ids=["refused", "no such host", "no host's name", "bad header", "no host", "no TLS"],
+    ids=["refused", "no such host", "no host's name", "bad header", "bad value", "no TLS"],
 )
 def test_nothing_left_through_a_callers_transport(
     base_url: str, headers: dict[str, str], agent: DemoAgent, tmp_path: Path

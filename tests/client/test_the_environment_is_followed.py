@@ -316,24 +316,30 @@ EXPIRED = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("name", "trusted", "not_after", "why"),
     [
-        ({"name": "127.0.0.1"}, "unable to get local issuer certificate"),
-        ({"name": "other.invalid", "trusted": True}, "not valid for '127.0.0.1'"),
-        ({"name": "127.0.0.1", "trusted": True, "not_after": EXPIRED}, "certificate has expired"),
+        ("127.0.0.1", False, None, "unable to get local issuer certificate"),
+        ("other.invalid", True, None, "not valid for '127.0.0.1'"),
+        ("127.0.0.1", True, EXPIRED, "certificate has expired"),
     ],
     ids=["a company's", "another host's", "expired"],
 )
 def test_a_certificate_that_is_not_trusted_is_tried_once(
-    given: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    *,
+    trusted: bool,
+    not_after: datetime | None,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It cannot get better. The line names it and SSL_CERT_FILE; nothing was sent."""
     authority = trustme.CA()
-    if given.pop("trusted", False):
+    not_before = not_after and not_after.replace(year=not_after.year - 1)
+    certificate = authority.issue_cert(name, not_before=not_before, not_after=not_after)
+    if trusted:
         authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    dates = {} if "not_after" not in given else {"not_before": EXPIRED.replace(year=2019)}
-    certificate = authority.issue_cert(given.pop("name"), **given, **dates)
     tries: list[int] = []
 
     def count(connection: socket.socket) -> None:

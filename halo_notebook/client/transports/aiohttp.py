@@ -12,6 +12,7 @@ does not use this one: httpx needs no further package and supports SOCKS proxies
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,7 +38,10 @@ class AiohttpTransport:
     """
 
     def __init__(self, base_url: str) -> None:
-        self._proxy = proxy_for(base_url, ("http", "https"))
+        proxy = proxy_for(base_url, ("http", "https"))
+        self._proxy = str(proxy.url) if proxy else None
+        user = b64encode(b":".join(proxy.raw_auth)).decode() if proxy and proxy.raw_auth else None
+        self._proxy_headers = {"Proxy-Authorization": f"Basic {user}"} if user else None
         self._trusted = certificates(base_url)
         self._session: aiohttp.ClientSession | None = None
 
@@ -69,6 +73,7 @@ class AiohttpTransport:
                     data=message,
                     allow_redirects=False,
                     proxy=self._proxy,
+                    proxy_headers=self._proxy_headers,
                     # Its own limit on a silence is set again by each packet, which costs too much.
                     timeout=aiohttp.ClientTimeout(total=None, connect=outgoing.connect_s),
                 )

@@ -19,10 +19,12 @@ from ..settings import is_loopback
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import httpx
+
 SOCKS = ("socks5", "socks5h")
 
 
-def proxy_for(base_url: str, schemes: Sequence[str] = ("http", "https", *SOCKS)) -> str | None:
+def proxy_for(base_url: str, schemes: Sequence[str] = ("http", "https", *SOCKS)) -> httpx.Proxy | None:
     """The proxy for requests to `base_url`, or None; none sees what goes to this machine.
 
     Raises:
@@ -41,17 +43,18 @@ def proxy_for(base_url: str, schemes: Sequence[str] = ("http", "https", *SOCKS))
     proxy = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not proxy or (_is_listed(given.get("no", ""), host, port) if given else proxy_bypass(host)):
         return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    import httpx
+
     try:
-        address = urlsplit(proxy)
+        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         valid = address.hostname and address.port != 0 and proxy.isprintable() and " " not in proxy
-    except ValueError:
-        valid = None
-    if not valid:
-        raise not_set_up("the proxy's address is not valid")
-    if address.scheme not in schemes:
-        raise not_set_up(f"a proxy with {address.scheme}:// is not supported here")
-    return proxy
+        if valid and address.scheme not in schemes:
+            raise not_set_up(f"a proxy with {address.scheme}:// is not supported here")
+        if valid:
+            return httpx.Proxy(address.geturl())
+    except (ValueError, httpx.InvalidURL):
+        pass
+    raise not_set_up("the proxy's address is not valid")
 
 
 def _is_listed(no_proxy: str, host: str, port: int) -> bool:
@@ -62,18 +65,19 @@ def _is_listed(no_proxy: str, host: str, port: int) -> bool:
     except ValueError:
         address = None
     for entry in no_proxy.lower().replace(",", " ").split():
-        if entry == "*":
+        name, only = entry, ""
+        if entry.count(":") == 1 or "]:" in entry:  # an address of IPv6 has colons, too
+            name, _, only = entry.rpartition(":")
+        if only not in ("", str(port)):
+            continue
+        if name == "*":
             return True
         try:
-            if address is not None and address in ip_network(entry.strip("[]"), strict=False):
-                return True
-            # As part of an address, since an IPv6 address has colons too; what cannot be read names no host.
-            parts = urlsplit(f"//{entry.removeprefix('*').strip('.')}")
-            name, only = (parts.hostname or "").rstrip("."), parts.port
+            named = address is not None and address in ip_network(name.strip("[]"), strict=False)
         except ValueError:
-            name, only = entry.removeprefix("*").strip("."), None
-        within = address is None and host.endswith(f".{name}")
-        if name and (host == name or within) and only in (None, port):
+            named = False
+        domain = name.removeprefix("*").strip(".")
+        if named or (address is None and domain and f".{host}".endswith(f".{domain}")):
             return True
     return False
 
@@ -96,9 +100,9 @@ def certificates(base_url: str) -> ssl.SSLContext:
     try:
         if file or folders:
             return ssl.create_default_context(cafile=file or None, capath=folders or None)
-        import httpx
+        from httpx import create_ssl_context
 
-        return httpx.create_ssl_context(trust_env=False)
+        return create_ssl_context(trust_env=False)
     except ssl.SSLError:
         raise not_set_up(f"the file of {variable} is no list of certificates") from None
     except OSError as error:

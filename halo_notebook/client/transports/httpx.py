@@ -24,11 +24,13 @@ _DEFAULTS = {"Accept": "*/*", "User-Agent": f"python-httpx/{httpx.__version__}"}
 
 def network(base_url: str) -> HttpxTransport:
     """The network, as the environment says that `base_url` is reached. Raises `ConfigError`."""
-    address, trusted = proxy_for(base_url), certificates(base_url)
+    proxy, trusted = proxy_for(base_url), certificates(base_url)
+    if proxy and proxy.url.scheme == "https":
+        proxy.ssl_context = trusted
     try:
         inner = httpx.AsyncHTTPTransport(
             verify=trusted,
-            proxy=httpx.Proxy(address, ssl_context=trusted) if address else None,
+            proxy=proxy,
             trust_env=False,
             # Each turn has a connection of its own: the server may close an idle one just as the message
             # leaves, and a message that may have arrived cannot be sent again.
@@ -36,8 +38,6 @@ def network(base_url: str) -> HttpxTransport:
         )
     except ImportError:
         raise not_set_up(f"a proxy with {SOCKS[0]}:// needs: pip install 'httpx[socks]'") from None
-    except (ValueError, httpx.InvalidURL):
-        raise not_set_up("the proxy cannot be used") from None
     return HttpxTransport(inner, reports=True)
 
 
