@@ -13,6 +13,7 @@ import pytest
 from halo_notebook import HaloClient, errors, evaluate
 from halo_notebook.client.transports.protocol import Clock
 from halo_notebook.demo import DemoAgent
+from halo_notebook.evaluation import sender
 
 from .clients import KEY, in_turn
 
@@ -186,9 +187,9 @@ class Spoiling(httpx.AsyncHTTPTransport):
     ids=["refused", "no such host", "no host's name", "bad header", "bad value", "no TLS"],
 )
 def test_nothing_left_through_a_callers_transport(
-    base_url: str, headers: dict[str, str], agent: DemoAgent, tmp_path: Path
+    base_url: str, headers: dict[str, str], agent: DemoAgent
 ) -> None:
-    """What fails before a connection exists has not arrived, and an evaluation asks it again."""
+    """What fails before a connection exists has not arrived."""
     places = {"{agent}": agent.url, "{tls}": agent.url.replace("http:", "https:")}
     transport = Spoiling(**headers)
     client = HaloClient(KEY, base_url=places.get(base_url, base_url), transport=transport, max_retries=0)
@@ -196,11 +197,18 @@ def test_nothing_left_through_a_callers_transport(
     with pytest.raises(errors.ConnectionFailed, match="was not sent"), stream:
         pass
     assert not stream.reply.may_have_arrived and not agent.requests
-    for tries in (1, 2):
-        before = transport.tries
+
+
+def test_an_evaluation_asks_again_what_a_callers_transport_did_not_send(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is failed, not interrupted, and the next run on the same path sends the message."""
+    monkeypatch.setattr(sender, "MAX_TRIES", 1)
+    transport = Spoiling()
+    client = HaloClient(KEY, base_url="https://127.0.0.1:9", transport=transport)
+    for run in (1, 2):
         result = evaluate(["Hi"], configs={"a": client}, path=tmp_path / "run.jsonl", progress=False)
-        assert list(result.df.status) == ["failed"]
-        assert transport.tries > before, f"run {tries} asks"
+        assert (list(result.df.status), transport.tries) == (["failed"], run)
 
 
 def test_an_interrupt_knows_whether_the_message_left(client: HaloClient, agent: DemoAgent) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 from urllib.parse import unquote
 
 import nbformat
 import pytest
+import trustme
 from markdown_it import MarkdownIt
 
 from halo_notebook import HaloClient, Replay, errors, evaluate
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation.journal import Journal
 
+from ..client.servers import server
 from .tutorials import check_ran_well, executed
 
 ROOT = Path(__file__).parents[2]
@@ -144,13 +148,29 @@ def test_each_page_is_in_the_index() -> None:
 
 
 def ask(
-    message: str = "Hello", *, url: str = "", key: str = DEMO_KEY, fault: str = ""
+    message: str = "Hello",
+    *,
+    url: str = "",
+    key: str = DEMO_KEY,
+    fault: str = "",
+    user_token: str | None = None,
 ) -> Callable[[DemoAgent, Path], object]:
     def asked(agent: DemoAgent, folder: Path) -> object:
         agent.faults.extend(filter(None, [fault]))
-        return HaloClient(key, base_url=url or agent.url, silence_timeout_s=0.5, max_retries=0).ask(message)
+        client = HaloClient(key, base_url=url or agent.url, silence_timeout_s=0.5, max_retries=0)
+        return client.ask(message, user_token=user_token)
 
     return asked
+
+
+def of_an_unknown_authority(agent: DemoAgent, folder: Path) -> object:
+    with server(lambda _: None, trustme.CA().issue_cert("127.0.0.1")) as url:
+        return ask(url=url)(agent, folder)
+
+
+def without_certificates(agent: DemoAgent, folder: Path) -> object:
+    with mock.patch.dict(os.environ, SSL_CERT_FILE=str(folder)):
+        return ask(url="https://127.0.0.1:1/api/sdk")(agent, folder)
 
 
 def two_writers(agent: DemoAgent, folder: Path) -> object:
@@ -169,6 +189,9 @@ PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
     "There is no Halo API at the base URL (404": ask(fault="404"),
     "Plain http would send the key unencrypted": ask(url="http://halo.example/api/sdk"),
     "No connection to": ask(url="http://127.0.0.1:1/api/sdk"),
+    "its certificate is not trusted": of_an_unknown_authority,
+    "The network could not be set up": without_certificates,
+    "By this computer's clock the user token has expired": ask(user_token="a.eyJleHAiOjF9.c"),
     "Rate limit reached (429": ask(fault="429"),
     "The agent was silent for": ask(fault="stall"),
     "The connection broke off before the reply had ended": ask(fault="cut text"),
