@@ -38,8 +38,13 @@ class Cell(list[Any]):
     def __hash__(self) -> int:  # type: ignore[override]  # a list has none
         return hash(_hashable(list(self)))
 
-    def __lt__(self, other: list[Any]) -> bool:  # its items may have no order
+    # Its items may have no order.
+
+    def __lt__(self, other: list[Any]) -> bool:
         return json.dumps(self, sort_keys=True) < json.dumps(other, sort_keys=True)
+
+    def __gt__(self, other: list[Any]) -> bool:
+        return json.dumps(self, sort_keys=True) > json.dumps(other, sort_keys=True)
 
 
 def _hashable(value: Any) -> Any:

@@ -1,0 +1,221 @@
+"""An evaluation's tables as pandas users handle them: masks, groups, files, copies, and in a page."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import pickle
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from halo_notebook import Action, HaloClient, Reply, TextDelta, errors
+from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
+from halo_notebook.display.formulas import NO_FORMULAS
+from halo_notebook.evaluation import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    from halo_notebook.stream import JSON
+
+PAYLOADS: list[JSON] = [
+    {"x": 1},
+    {"x": [1]},
+    [1],
+    "text",
+    None,
+    {"x": {"y": 1}},
+    True,
+    1.5,
+    {"x": 1.0},
+    [[{}]],
+]
+TEXTS = ["=1+1", "$\\let\\alpha\\beta$ <b>bold</b>", "\x01\x02 control", "quiet"]
+
+
+def mixed(request: dict[str, JSON]) -> Iterator[Step]:
+    number = int(str(request["message"]))
+    yield TextDelta(TEXTS[number % 4])
+    if number % 5:
+        yield Action(PAYLOADS[number % len(PAYLOADS)])
+
+
+def sums(reply: Reply) -> bool | None:
+    return None if reply.text == "quiet" else reply.text.startswith("=")
+
+
+@pytest.fixture(scope="module")
+def result() -> Evaluation:
+    """Actions of every shape, texts of every kind, and a check that was silent for one of four rows."""
+    cases = [{"message": str(number), "tags": ["a", "b"] if number % 2 else []} for number in range(12)]
+    with DemoAgent(first_byte_s=0, chunk_s=0, reply=mixed) as agent:
+        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+        return evaluate(cases, [sums], configs=configs, progress=False)
+
+
+# --- A check that was silent once -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count"),
+    [
+        (lambda df: df[df["sums"]], 3),
+        (lambda df: df[~df["sums"]], 6),
+        (lambda df: df.query("sums"), 3),
+        (lambda df: df.query("not sums and turn == 1"), 6),
+        (lambda df: df.loc[df["sums"] & (df["turn"] == 1)], 3),
+        (lambda df: df[df["sums"].isna()], 3),
+        (lambda df: df[df["sums"].fillna(value=False)], 3),
+        (lambda df: df[df["sums"] == True], 3),  # noqa: E712  # what users write
+        (lambda df: df.dropna(subset="sums"), 9),
+    ],
+    ids=range(9),
+)
+def test_a_check_that_was_silent_once_is_a_column_of_booleans(
+    result: Evaluation, chosen: Callable[[Any], Any], count: int
+) -> None:
+    """It can be negated and used as a mask; what is missing is in neither."""
+    assert result.df["sums"].dtype == "boolean" and result.df["sums"].mean() == pytest.approx(1 / 3)
+    assert len(chosen(result.df)) == count
+    assert len(chosen(result.failures())) <= count
+
+
+# --- What pandas does with a table ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("use", "size"),
+    [
+        (lambda df: df.drop_duplicates(), 12),
+        (lambda df: df.drop_duplicates("actions"), 9),
+        (lambda df: df.drop_duplicates(["tags", "sums"]), 4),
+        (lambda df: df.groupby("tags")["turn"].count(), 2),
+        (lambda df: df.groupby("actions").size(), 9),
+        (lambda df: df.groupby("sums", dropna=False).size(), 3),
+        (lambda df: df["actions"].value_counts(), 9),
+        (lambda df: df.merge(df, on="case"), 12),
+        (lambda df: df.merge(df[["tags", "turn"]].drop_duplicates(), on="tags"), 12),
+        (lambda df: df.merge(df[["actions"]].drop_duplicates(), on="actions"), 12),
+        (lambda df: df.sort_values("actions"), 12),
+        (lambda df: df.explode("tags"), 18),
+        (lambda df: pd.concat([df, df]), 24),
+        (lambda df: df.set_index("tags"), 12),
+        (copy.deepcopy, 12),
+        (lambda df: pickle.loads(pickle.dumps(df)), 12),  # noqa: S301  # our own
+        (lambda df: df.pivot_table(index="tags", values="sums", aggfunc="mean"), 2),
+        (lambda df: df.nunique(), 18),
+    ],
+    ids=range(18),
+)
+def test_a_table_can_be_grouped_joined_and_copied(
+    result: Evaluation, use: Callable[[Any], Any], size: int
+) -> None:
+    """Its lists of tags and actions can be compared, as everything in it."""
+    assert len(use(result.df)) == size
+
+
+def test_lists_in_a_table_are_lists(result: Evaluation) -> None:
+    """And equal to others of the same items."""
+    row = next(row for row in result.rows() if row["case"] == "2")
+    assert row["tags"] == ["a", "b"] and row["actions"] == [{"x": [1]}] and isinstance(row["actions"], list)
+    assert hash(row["actions"]) == hash(type(row["actions"])([{"x": [1.0]}]))
+
+
+@pytest.mark.parametrize("frame", ["df", "failures", "worst", "summary", "by tag"])
+def test_a_table_can_be_stored_in_any_file(frame: str, result: Evaluation, tmp_path: Path) -> None:
+    """Actions of several shapes are JSON where a column has one type."""
+    tables: dict[str, Any] = {
+        "df": result.df,
+        "failures": result.failures(),
+        "worst": result.worst(),
+        "summary": result.summary(),
+        "by tag": result.summary(by_tag=True),
+    }
+    table = tables[frame]
+    table.to_parquet(tmp_path / "x.parquet")
+    assert len(pd.read_parquet(tmp_path / "x.parquet")) == len(table)
+    assert len(pl.read_parquet(tmp_path / "x.parquet")) == len(table)
+    table.reset_index().to_feather(tmp_path / "x.feather")
+    table.to_excel(tmp_path / "x.xlsx")
+    assert table.reset_index().to_sql("t", sqlite3.connect(":memory:")) == len(table)
+    assert table.to_csv() and table.to_json() and table.to_html()
+    assert len(pickle.loads(pickle.dumps(table))) == len(table)  # noqa: S301  # our own
+
+
+def test_a_table_in_a_file_says_what_it_says(result: Evaluation, tmp_path: Path) -> None:
+    """Actions as JSON, booleans as booleans; a spreadsheet gets no formula from an agent."""
+    stored = pd.read_parquet(io.BytesIO(result.df.to_parquet()))
+    assert stored["actions"].tolist()[:4] == ["[]", '[{"x": [1]}]', "[[1]]", '["text"]']
+    assert stored["sums"].tolist()[:3] == [True, False, False] and stored["sums"].isna().sum() == 3
+    result.df.to_excel(tmp_path / "x.xlsx")
+    texts = pd.read_excel(tmp_path / "x.xlsx")["text"].tolist()
+    assert texts[:4] == ["'=1+1", TEXTS[1], " control", "quiet"]
+
+
+def test_an_evaluation_can_be_copied(result: Evaluation) -> None:
+    """The copy is judged on its own, and keeps the file as long as it is used."""
+    made = copy.deepcopy(result)
+    made.rescore({"all": lambda reply: True})
+    assert made.summary()["all"]["demo"].estimate == 1.0 and "all" not in result.df
+    assert len(copy.copy(result).df) == 12
+    with DemoAgent(first_byte_s=0) as agent:
+        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+        own = evaluate(["one"], configs=configs, progress=False)
+    later, path = copy.copy(own), own.path
+    del own
+    gc.collect()
+    assert len(later.df) == 1
+    del later
+    gc.collect()
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("pickled", [pickle.dumps, pickle._dumps], ids=["C", "Python"])  # type: ignore[attr-defined]
+def test_an_evaluation_is_not_pickled(pickled: Callable[[Any], bytes], result: Evaluation) -> None:
+    """One line says where it is kept, and what can be pickled."""
+    for given in (result, [result], {"a": result}):
+        with pytest.raises(errors.UsageError, match=r"Run the same call with that path .* pickle result\.df"):
+            pickled(given)
+
+
+# --- In a page --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda result: result.df,
+        lambda result: result.failures(),
+        lambda result: result.worst(),
+        lambda result: result.summary(),
+        lambda result: result.summary(by_tag=True),
+        lambda result: result.df[["text"]],
+        lambda result: result.df.head(2).T,
+        lambda result: result.df.groupby("text").agg({"turn": "sum"}),
+        lambda result: result.df["text"].to_frame(),
+        lambda result: result.df.set_index("text")[["turn"]].reset_index(),
+        lambda result: pd.concat([result.df, result.df]),
+        lambda result: result.df.merge(result.df, on="case"),
+        lambda result: result.df.pivot_table(index="text", values="turn"),
+        lambda result: copy.deepcopy(result.df),
+    ],
+    ids=range(14),
+)
+def test_a_page_does_not_typeset_what_an_agent_wrote(
+    shown: Callable[[Evaluation], Any], result: Evaluation
+) -> None:
+    """Nor run it: a table's HTML has the classes that keep formulas out, and its texts are escaped."""
+    html = shown(result)._repr_html_()
+    assert html.startswith(f'<div class="{NO_FORMULAS}">') and html.endswith("</div>")
+    assert "<b>" not in html
+
+
+def test_without_html_there_is_none(result: Evaluation) -> None:
+    """As the user has set pandas."""
+    with pd.option_context("display.notebook_repr_html", False):
+        assert result.df._repr_html_() is None
