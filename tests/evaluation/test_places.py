@@ -155,7 +155,7 @@ def test_an_error_while_the_file_is_opened_leaves_it_free(
         patch.setattr(f"halo_notebook.evaluation.plan.{where}", fails)
         with pytest.raises(MemoryError) as held:
             run(["one"], path=kept)
-    assert states(run(["one"], path=kept)) == ["complete"] and held.value
+    assert states(run(["one"], path=kept)) == ["complete"] and held.value.__traceback__
 
 
 def test_a_lock_is_released_on_any_thread(run: Run, kept: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_thread_that_cannot_be_started_leaves_the_file_free(
         patch.setattr("halo_notebook.evaluation.journal.threading.Thread.start", fails)
         with pytest.raises(RuntimeError) as held:
             Journal(kept)
-    assert states(run(["one"], path=kept)) == ["complete"] and held.value
+    assert states(run(["one"], path=kept)) == ["complete"] and held.value.__traceback__
 
 
 # --- Its folder, without a path ----------------------------------------------------------
