@@ -26,7 +26,7 @@ from .client import request_headers, running_loop
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .secrets import Secret, shown
 from .transports.body import decoded
-from .transports.protocol import Clock, Outgoing
+from .transports.protocol import Clock, Outgoing, unsent
 from .user_tokens import CallUser, call_in_thread
 
 if TYPE_CHECKING:
@@ -307,13 +307,14 @@ class AsyncReplyStream:
         try:
             yield
         except BaseException as error:
+            answered = self._incoming is not None
+            raised = error if answered else unsent(error)
             if self._passing is not None:
-                self._passing.end(error)
-            if isinstance(error, HaloError) or not isinstance(error, Exception):
+                self._passing.end(raised)
+            if isinstance(raised, HaloError) or not isinstance(raised, Exception):
                 raise
             host = urlsplit(self._settings.base_url).netloc
-            answered = self._incoming is not None
-            raise transport_error(error, self.reply, host, self.secrets, answered=answered) from error
+            raise transport_error(raised, self.reply, host, self.secrets, answered=answered) from error
 
 
 class _WholeAnswer:

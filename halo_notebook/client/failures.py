@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-import socket
-import ssl
 import time
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -29,7 +27,7 @@ from ..errors import (
 )
 from ..stream import JSON, decode_json
 from .secrets import Secret, shown
-from .transports.protocol import BrokeOff, NotConnected, NotTrusted, Silent, Unreadable, no_connection
+from .transports.protocol import BrokeOff, NotConnected, NotTrusted, Silent, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,8 +54,6 @@ _CERTIFICATE = (
     "check HALO_BASE_URL and this computer's clock; if your network has a certificate authority of its own, "
     "set SSL_CERT_FILE to its certificate"
 )
-# What Python raises before there is a connection, for a caller's own transport.
-_NO_CONNECTION = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
 _STATUS_ERRORS: dict[int, tuple[type[StatusError], str, str]] = {
     400: (BadRequest, "Halo refused the request", "fix the field it names and run again"),
     401: (AuthenticationError, "Halo refused the key", "check HALO_API_KEY, or run %halo connect"),
@@ -87,8 +83,6 @@ def transport_error(
 
     `answered`: whether the server has answered the message.
     """
-    if isinstance(error, _NO_CONNECTION) and not answered:
-        error = no_connection(error)
     why = shown(str(error), 120, secrets)
     kind, what = TRANSPORT_ERRORS.get(
         type(error), (ReplyInterrupted, f"The transport raised {type(error).__name__}")

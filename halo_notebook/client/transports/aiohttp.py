@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REUSED_WITHIN_S = 2.0
 _TO_READ_S = 0.05
-_MAX_LINE_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 100 * 1024  # as httpx
 
 
 class AiohttpTransport:
@@ -136,11 +136,14 @@ class _Answer(ResponseHandler):
         super().feed_data(data, *args)
 
     def data_received(self, data: bytes) -> None:
-        while b"\n" in data and self._content is None and self.exception() is None:
-            line, end, data = data.partition(b"\n")
-            super().data_received(line + end)
+        begins = 0
+        while self._content is None and self.exception() is None:
+            if not (ends := data.find(b"\n", begins) + 1):
+                break
+            super().data_received(data[begins:ends])
+            begins = ends
         if self.exception() is None:
-            super().data_received(data)
+            super().data_received(data[begins:])
         if self._content is not None and self.exception() is not None and not self._content.is_eof():
             # Else the reader would wait until it is silent for too long.
             self._content.set_exception(aiohttp.ClientPayloadError())

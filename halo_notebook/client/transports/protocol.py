@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -29,8 +29,8 @@ class NotConnected(TransportError):
     """There was no connection: nothing was sent."""
 
 
-class NotTrusted(TransportError):
-    """The other side's certificate is not trusted: nothing was sent, and another try would not help."""
+class NotTrusted(NotConnected):
+    """The other side's certificate is not trusted; another try would not help."""
 
 
 class Silent(TransportError):
@@ -64,15 +64,28 @@ class Clock:
         await asyncio.sleep(seconds)
 
 
-def no_connection(error: BaseException, why: str = "") -> NotConnected | NotTrusted:
+def no_connection(error: BaseException, why: str = "") -> NotConnected:
     """The error of a transport that failed before there was a connection; `why` in place of its text."""
     cause: BaseException | None = error
     for _ in range(_MAX_CAUSES):
-        message: str = getattr(cause, "verify_message", "")
-        if isinstance(cause, ssl.SSLCertVerificationError) and message:
+        if message := _certificates_fault(cause):
             return NotTrusted(message)
         cause = cause and (cause.__cause__ or cause.__context__)
     return NotConnected(why or str(error) or type(error).__name__)
+
+
+def unsent(error: BaseException) -> BaseException:
+    """What a transport raised instead of an answer; `NotConnected` where Python itself says so, as in a
+    caller's own transport."""
+    if isinstance(error, (ConnectionRefusedError, socket.gaierror)) or _certificates_fault(error):
+        return no_connection(error)
+    return error
+
+
+def _certificates_fault(error: BaseException | None) -> str:
+    """What an `ssl.SSLCertVerificationError` says, by its attribute: a browser's Python has no ssl."""
+    message = getattr(error, "verify_message", "")
+    return message if isinstance(message, str) else ""
 
 
 @dataclass(frozen=True)
