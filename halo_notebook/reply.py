@@ -213,5 +213,10 @@ def reply_from(content: Mapping[str, Any]) -> Reply:
 
 
 def _canonical(payload: JSON) -> str:
-    # As text: True, 1 and 1.0 are equal in Python and differ in JSON.
-    return json.dumps(payload, sort_keys=True)
+    # As text: True and 1 are equal in Python and differ in JSON. 1.0 and 1 are the same number.
+    return json.dumps(json.loads(json.dumps(payload), parse_float=_number), sort_keys=True)
+
+
+def _number(written: str) -> int | float:
+    value = float(written)
+    return int(value) if value.is_integer() else value

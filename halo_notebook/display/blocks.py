@@ -14,8 +14,11 @@ from html import escape
 from typing import Any
 
 from .formulas import NO_FORMULAS
-from .markdown import Block, References, block_html, read_blocks, verbatim
-from .text import hidden_note, terminal_text, wire_size
+from .growing import shown_length
+from .highlight import Highlighter
+from .links import DataCut
+from .markdown import Asked, Block, References, block_html, read_blocks, verbatim
+from .text import PlainPieces, hidden_note, wire_size
 
 MAX_SHOWN_CHARS = 262_144
 """Of a longer text only the beginning and the end are rendered: no page could show more."""
@@ -24,9 +27,9 @@ MAX_SHOWN_BYTES = 800_000
 MAX_END_CHARS = 2_000
 MAX_OPEN_CHARS = 16_384
 """A block beyond this is cut, at a line where there is one, and continues as a new block."""
-_FORMULA_START = re.compile(r"^[ \t>*+\-0-9.)]*(?:\$\$|\\\[)", re.MULTILINE)
+_FORMULA_START = re.compile(r"^[ \t>*+\-0-9.)]*(?:\$\$|\\\[|\\begin)", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
-_ENDED_BY_A_BLANK_LINE = {"paragraph_open", "table_open", "blockquote_open", "math_block"}
+_ENDED_BY_A_BLANK_LINE = {"paragraph_open", "table_open", "blockquote_open", "math_block", "definitions"}
 _ENDED_BY_THEIR_LINE = {"heading_open", "hr"}
 _BEGUN_BY_THEIR_LINE = {
     *("heading_open", "hr", "fence", "bullet_list_open", "ordered_list_open", "blockquote_open"),
@@ -93,24 +96,28 @@ class BlockRenderer:
     """Markdown text that grows → finished blocks of safe HTML, and the open one.
 
     The blocks do not depend on how the text is divided into pieces, as long as no block had to be cut. For
-    one thread at a time. Unless `images`, a remote image becomes a link; `references` are known link
-    definitions.
+    one thread at a time. Unless `images`, a remote image becomes a link. `before` has read the same text: its
+    link definitions are known, and so is which of them are used.
 
     >>> text = BlockRenderer()
     >>> text.append("# Hello\\nHello *wor")
     >>> [block.html for block in text.finished], text.open_html
-    (['<h1>Hello</h1>\\n'], '<p>Hello *wor</p>\\n')
+    (['<h1 dir="auto">Hello</h1>\\n'], '<p dir="auto">Hello wor</p>\\n')
     >>> text.append("ld*")
     >>> text.end()
     >>> text.finished[1].html, text.open_html
-    ('<p>Hello <em>world</em></p>\\n', '')
+    ('<p dir="auto">Hello <em>world</em></p>\\n', '')
     """
 
-    def __init__(self, *, images: bool = False, references: References | None = None) -> None:
+    def __init__(self, *, images: bool = False, before: BlockRenderer | None = None) -> None:
         self.length = 0
         """How many characters have been received, without those that are never shown."""
         self._images = images
-        self._references: References = dict(references or {})
+        self._references: References = dict(before._references) if before else {}
+        self._asked: set[str] = set(before._asked) if before else set()  # the labels that links name
+        self._highlighter: Highlighter = before._highlighter if before else Highlighter()
+        self._plain = PlainPieces()
+        self._cut = DataCut()
         self._pieces: list[str] = []  # the whole text, without control characters
         self._unread: list[str] = []  # the pieces since the last `_read`
         self._tail = ""  # the text after the finished blocks
@@ -125,7 +132,7 @@ class BlockRenderer:
 
     def append(self, text: str) -> None:
         """Add the next piece of the text; nothing is rendered yet."""
-        text = terminal_text(text)
+        text = self._cut(self._plain(text))
         if text:
             self._pieces.append(text)
             self._unread.append(text)
@@ -169,8 +176,11 @@ class BlockRenderer:
         self._tail, self._open_html, self._full_at = "", "", None
 
     def resolved(self) -> list[str]:
-        """The HTML of the finished blocks after the end, with links that were defined after their use."""
-        again = BlockRenderer(images=self._images, references=self._references)
+        """The HTML of the finished blocks after the end.
+
+        Links are in it that were defined after their use, and no definition that was used later.
+        """
+        again = BlockRenderer(images=self._images, before=self)
         if self._references:
             again.append(self.text)
             again.end()
@@ -234,7 +244,11 @@ class BlockRenderer:
         for label, reference in references.items():
             if label not in self._references and reference["map"][1] <= end_line:
                 self._references[label] = reference
-        env: dict[str, Any] = {"references": self._references, "finished": True, "formulas": self._formulas}
+        env: dict[str, Any] = {
+            "references": Asked(self._references, self._asked),
+            "highlighter": self._highlighter,
+            "formulas": self._formulas,
+        }
         for block in blocks:
             begin = max(block.begin - len(self._prefix), 0)
             self._add(block_html(block, env, images=self._images), self._taken + begin)
@@ -251,8 +265,13 @@ class BlockRenderer:
         # Only once: rendering changes the tokens.
         blocks, references = self._open or self._blocks_of(self._tail)[1:]
         self._open = None
-        env: dict[str, Any] = {"references": references, "finished": False, "formulas": self._formulas}
-        return "".join(block_html(block, env, images=self._images) for block in blocks)
+        shown = shown_length(self._tail, blocks[-1].tokens if blocks else ())
+        if shown < len(self._tail):
+            blocks, references = self._blocks_of(self._tail[:shown])[1:]
+        env = {"references": Asked(references, set(self._asked)), "formulas": self._formulas}
+        return "".join(
+            block_html(block, env, images=self._images, is_growing=block is blocks[-1]) for block in blocks
+        )
 
     def _render_end(self) -> str:
         """The end of a text that is too long, after a note on what is left out."""
@@ -266,7 +285,7 @@ def markdown_to_html(text: str, *, images: bool = False) -> str:
     r"""Return the safe HTML of a whole text; if it is too long, of its beginning and its end.
 
     >>> markdown_to_html("from $5 to $10, <b>not</b> [here](javascript:alert)")
-    '<p>from $5 to $10, &lt;b&gt;not&lt;/b&gt; [here](javascript:alert)</p>\n'
+    '<p dir="auto">from $5 to $10, &lt;b&gt;not&lt;/b&gt; [here](javascript:alert)</p>\n'
     """
     renderer = BlockRenderer(images=images)
     renderer.append(text)

@@ -18,9 +18,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from .scripts import joins_words
+
 if TYPE_CHECKING:
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
 
 NO_FORMULAS: Final = "mathjax_ignore tex2jax_ignore"
 """The classes that keep JupyterLab's and nbconvert's typesetting away from what is not a formula."""
@@ -119,16 +122,18 @@ def is_ordinary_tex(tex: str) -> bool:
 
 
 _CLOSINGS = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
+_OPENING = re.compile(r"\$\$?|\\[(\[]|\\begin\{([a-zA-Z]+\*?)\}")
 
 
 def math_inline(state: StateInline, silent: bool) -> bool:
-    r"""Parse $…$, $$…$$, \(…\) or \[…\] within a paragraph."""
+    r"""Parse $…$, $$…$$, \(…\), \[…\] or \begin{x}…\end{x} within a paragraph."""
     text, at = state.src, state.pos
-    opening = next((each for each in _CLOSINGS if text.startswith(each, at)), "")
-    if not opening:
+    found = _OPENING.match(text, at)
+    if not found:
         return False
-    closing = _CLOSINGS[opening]
-    start = at + len(opening)
+    opening, environment = found[0], found[1]
+    closing = f"\\end{{{environment}}}" if environment else _CLOSINGS[opening]
+    start = found.end()
     limit = start + MAX_FORMULA_CHARS + len(closing)
     end = text.find(closing, start, limit)
     while end > 0 and _is_escaped(text[start:end]):
@@ -139,10 +144,16 @@ def math_inline(state: StateInline, silent: bool) -> bool:
     if opening == "$" and not _is_dollar_formula(text, at, tex, end):
         return False
     if not silent:
-        token = state.push("math_inline", "", 0)
-        token.content, token.markup, token.info = tex, opening, closing
+        _fill(state.push("math_inline", "", 0), opening, tex, closing)
     state.pos = end + len(closing)
     return True
+
+
+def _fill(token: Token, opening: str, tex: str, closing: str) -> None:
+    # An environment has to be checked with its name, and MathJax finds it by its name.
+    is_environment = opening.startswith("\\begin")
+    token.markup, token.info = ("", "") if is_environment else (opening, closing)
+    token.content = f"{opening}{tex}{closing}" if is_environment else tex
 
 
 def _is_escaped(before: str) -> bool:
@@ -154,26 +165,35 @@ def _is_dollar_formula(text: str, at: int, tex: str, end: int) -> bool:
     """Whether $…$ is a formula, rather than two prices or two shell variables."""
     if tex[0].isspace() or tex[-1].isspace() or "\n\n" in tex:
         return False
-    before, after = text[at - 1 : at], text[end + 1 : end + 2]
-    if before.isalnum() or after.isalnum() or after == "$":
+    beside = text[at - 1 : at], text[end + 1 : end + 2]
+    is_joined = any(char and joins_words(char) for char in beside)
+    if beside[1] == "$" or any(
+        char.isdecimal() or (char.isalnum() and not joins_words(char)) for char in beside
+    ):
         return False
-    # '$5 and US$': a number and words are not a formula.
-    starts_as_number = tex.lstrip("+-")[:1].isdigit()
-    return not starts_as_number or not any(map(str.isspace, tex)) or any(sign in tex for sign in "\\^_={}<>+")
+    # '$5 and US$': a number and words are not a formula. Nor are words without blanks, within such words.
+    starts_as_number = tex.lstrip("+-")[:1].isdecimal()
+    has_words = starts_as_number and any(map(str.isspace, tex))
+    has_words |= (starts_as_number or is_joined) and any(map(joins_words, tex))
+    return not has_words or any(sign in tex for sign in "\\^_={}<>+")
 
 
 def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    r"""Parse $$…$$ or \[…\] that begins and ends with a line and has no blank line inside.
+    r"""Parse $$…$$, \[…\] or \begin{x}…\end{x} that begins and ends with a line and has no blank line inside.
 
     This is a rule for blocks, since a line of a formula may begin with what would otherwise start a list.
     """
     if state.is_code_block(start_line):
         return False
     first = line_of(state, start_line)
-    if not first.startswith(("$$", "\\[")):
+    found = _OPENING.match(first)
+    if not found or len(found[0]) < 2 or found[0] == "\\(":
         return False
-    opening, closing = first[:2], _CLOSINGS[first[:2]]
-    lines = [first[2:]]
+    opening = found[0]
+    closing = f"\\end{{{found[1]}}}" if found[1] else _CLOSINGS[opening]
+    if state.src.find(closing, state.bMarks[start_line] + len(opening)) < 0:
+        return False  # as found by reading 200 lines, but many may begin like this
+    lines = [first[found.end() :]]
     at = start_line
     while closing not in lines[-1]:
         at += 1
@@ -190,7 +210,7 @@ def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) 
         state.line = at + 1
         token = state.push("math_block", "", 0)
         token.block = True
-        token.content, token.markup, token.info = tex, opening, closing
+        _fill(token, opening, tex, closing)
         token.map = [start_line, state.line]
     return True
 

@@ -15,22 +15,29 @@ HTML of a cell that was just run. What is guaranteed for any input:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from unicodedata import bidirectional
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.parser_inline import ParserInline
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block.fence import fence as _fence_rule
 from markdown_it.rules_block.reference import reference as _reference_rule
 from markdown_it.rules_block.table import table as _table_rule
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_core.text_join import text_join
+from markdown_it.rules_inline import StateInline
+from markdown_it.rules_inline.state_inline import Scanned
 from markdown_it.token import Token
 
 from .formulas import MAX_FORMULAS, is_ordinary_tex, line_of, math_block, math_inline
-from .highlight import highlighted
+from .growing import open_code, open_emphasis, open_link
+from .links import is_data, is_safe, linked, short_data, text_with_links
+from .scripts import joins_words
 from .text import bounded, terminal_text, wire_size
 
 if TYPE_CHECKING:
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from markdown_it.utils import EnvType, OptionsDict
 
 MAX_BLOCK_BYTES = 400_000
+References: TypeAlias = dict[str, Any]
 
 CLEANER_SETTINGS: Final[dict[str, Any]] = {
     "tags": {
@@ -45,7 +53,10 @@ CLEANER_SETTINGS: Final[dict[str, Any]] = {
         "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
     },
     "attributes": {
-        "a": {"href"}, "ol": {"start"}, "pre": {"style"}, "span": {"style"}, "td": {"style"}, "th": {"style"},
+        **{tag: {"dir"} for tag in ("blockquote", "code", "li", "p", "table")},
+        **{tag: {"dir"} for tag in ("h1", "h2", "h3", "h4", "h5", "h6")},
+        "a": {"href"}, "ol": {"dir", "start", "style"}, "pre": {"dir", "style"}, "span": {"style"},
+        "td": {"dir", "style"}, "th": {"dir", "style"}, "ul": {"dir", "style"},
     },
     "allowed_classes": {"span": {"mathjax_process", "tex2jax_process"}},
     "filter_style_properties": {
@@ -66,9 +77,6 @@ _IMAGES = {
 }
 _CLEANER_WITH_IMAGES = nh3.Cleaner(**(CLEANER_SETTINGS | _IMAGES))
 
-# No user or password before the host: 'https://bank.example@evil.example' misleads.
-_SAFE_URL = re.compile(r"(?:https?://[^/?#@\\\s][^/?#@\\\s]*(?:[/?#]|$)|mailto:[^\s?])", re.IGNORECASE)
-_BARE_URL = re.compile(r"\bhttps?://[^\s<>\"'`|\\^{}]{1,2000}", re.IGNORECASE)
 _TASK = re.compile(r"\[([ xX])\][ \t]+(?=\S)")
 _SPECIAL = re.compile(r"[\[\]!<>&*_`~$\\|]")
 _DELIMITER_ROW = re.compile(r"[\s:|-]*-[\s:|-]*")
@@ -79,23 +87,31 @@ _MAX_NESTING = 20
 
 
 class _Markdown(MarkdownIt):
-    """CommonMark with tables, strikethrough and formulas, and without raw HTML."""
+    """CommonMark with tables, strikethrough and formulas, and without raw HTML.
+
+    A line end within a paragraph is a line break, as in most chats.
+    """
 
     def __init__(self) -> None:
-        super().__init__(
-            "commonmark", {"html": False, "maxNesting": _MAX_NESTING}, renderer_cls=_HtmlRenderer
-        )
+        super().__init__(renderer_cls=_HtmlRenderer)
+        self.inline = _Inline()
+        self.configure("commonmark", {"html": False, "breaks": True, "maxNesting": _MAX_NESTING})
         self.enable(["table", "strikethrough"])
         self.disable(["html_block", "html_inline"])
-        self.block.ruler.at("reference", _one_line_reference)
+        self.block.ruler.at("fence", _fence, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+        self.block.ruler.at("reference", _definitions)
         self.block.ruler.at("table", _bounded_table, {"alt": ["paragraph", "reference"]})
         self.block.ruler.before(
             "fence", "math_block", math_block, {"alt": ["paragraph", "reference", "blockquote", "list"]}
         )
         self.inline.ruler.before("escape", "math_inline", math_inline)
+        self.inline.ruler.before("backticks", "open_code", open_code)
+        self.inline.ruler.after("image", "open_link", open_link)
+        self.inline.ruler.before("autolink", "line_break", _line_break)
+        self.inline.ruler2.after("emphasis", "open_emphasis", open_emphasis)
 
     def validateLink(self, url: str) -> bool:  # noqa: N802 - the library's name
-        return _SAFE_URL.match(url) is not None
+        return is_safe(url) or is_data(url)
 
     def normalizeLink(self, url: str) -> str:  # noqa: N802 - the library's name
         return super().normalizeLink(url).replace("'", "%27")
@@ -105,23 +121,75 @@ class _Markdown(MarkdownIt):
         return link
 
 
+class _Inline(ParserInline):
+    def parse(self, src: str, md: MarkdownIt, env: EnvType, tokens: list[Token]) -> list[Token]:
+        state = _InlineState(src, md, env, tokens)
+        self.tokenize(state)
+        for rule in self.ruler2.getRules(""):
+            rule(state)
+        return state.tokens
+
+
+class _InlineState(StateInline):
+    def scanDelims(self, start: int, canSplitWord: bool) -> Scanned:  # noqa: N802, N803 - the library's names
+        # CommonMark tells the two ends of emphasis apart by the blanks and punctuation beside them. Beside a
+        # script without blanks, both ends are possible: **「重要」**です.
+        scanned = super().scanDelims(start, canSplitWord)
+        before = self.src[start - 1] if start else " "
+        end = start + scanned.length
+        after = self.src[end] if end < self.posMax else " "
+        if self.src[start] == "_" or not (joins_words(before) or joins_words(after)):
+            return scanned
+        return Scanned(
+            scanned.can_open or not after.isspace(), scanned.can_close or not before.isspace(), scanned.length
+        )
+
+
+_LINE_BREAK = re.compile(r"<br\s*/?>[ \t]*\n?[ \t]*", re.IGNORECASE)
+
+
+def _line_break(state: StateInline, silent: bool) -> bool:
+    """Parse <br>, the only way to break a line in a table."""
+    found = _LINE_BREAK.match(state.src, state.pos, state.posMax)
+    if found:
+        if not silent:
+            state.push("hardbreak", "br", 0)
+        state.pos = found.end()
+    return found is not None
+
+
 class _HtmlRenderer(RendererHTML):
-    """Writes tokens as HTML; `env` says whether the block is finished, and counts formulas."""
+    """Writes tokens as HTML; `env` has the highlighter if the block is finished, and counts formulas."""
 
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         token = tokens[idx]
-        language = token.info.split(maxsplit=1)[0].lower() if token.info.strip() else ""
-        code = highlighted(token.content, language) if env.get("finished") else escape(token.content)
+        if "highlighter" in env:
+            code = env["highlighter"].html(token.content, _language(token))
+        elif token.content.strip():
+            code = escape(token.content)
+        else:
+            return ""  # nothing of it has arrived
         return f"{_PRE}<code>{code}</code></pre>\n"
 
     code_block = fence
 
+    def definitions(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        """The link definitions that no link refers to: their text would be lost."""
+        shown = [
+            self.renderInline(list(text_with_links(short_data(source), MARKDOWN)), options, env)
+            for label, source in tokens[idx].meta["definitions"]
+            if label not in env["references"].asked
+        ]
+        lines = "<br>\n".join(shown)
+        return f'<p dir="auto">{lines}</p>\n' if shown else ""
+
     def math_inline(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: EnvType) -> str:
-        return _formula_html(tokens[idx], env) or f"<code>{escape(_formula_source(tokens[idx]))}</code>"
+        source = escape(_formula_source(tokens[idx]))
+        return _formula_html(tokens[idx], env) or f'<code dir="ltr">{source}</code>'
 
     def math_block(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: EnvType) -> str:
         if formula := _formula_html(tokens[idx], env):
-            return f"<p>{formula}</p>\n"
+            return f'<p dir="ltr">{formula}</p>\n'
         return f"{_PRE}<code>{escape(_formula_source(tokens[idx]))}</code></pre>\n"
 
 
@@ -149,8 +217,73 @@ def _bounded_table(state: StateBlock, start_line: int, end_line: int, silent: bo
     return _table_rule(state, start_line, end_line, silent)
 
 
+def _language(token: Token) -> str:
+    """The first word after the marks of a fence."""
+    return token.info.split(maxsplit=1)[0].lower() if token.info.strip() else ""
+
+
+def _fence(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """Parse a fence. One of Markdown holds others: what a model writes there is meant so."""
+    if not _fence_rule(state, start_line, end_line, silent):
+        return False
+    token = state.tokens[-1] if state.tokens else None
+    if silent or token is None or _language(token) not in {"markdown", "md"}:
+        return True
+    depth, line = 1, start_line
+    mark = re.compile(rf"{re.escape(token.markup)}{token.markup[0]}*[ \t]*([^`\s])?")
+    while depth and (line := line + 1) < end_line:
+        if line_of(state, line) and state.sCount[line] < state.blkIndent:
+            break
+        if not state.is_code_block(line) and (found := mark.match(line_of(state, line))):
+            depth += 1 if found[1] else -1 if found.end() == len(line_of(state, line)) else 0
+    state.line = min(line + (not depth), end_line)
+    token.content = state.getLines(start_line + 1, line, state.sCount[start_line], True)
+    token.map = [start_line, state.line]
+    return True
+
+
 _REFERENCE = re.compile(r"\[(?:[^\[\]\\]|\\.){1,999}\]:(?:[ \t]*|[ \t]+\S+[ \t]*([\"'(].*)?)$")
 MAX_REFERENCES = 300
+
+
+class Asked(dict[str, Any]):
+    """Link definitions; `asked` are the labels that links have looked up."""
+
+    def __init__(self, references: References, asked: set[str]) -> None:
+        super().__init__(references)
+        self.asked = asked
+
+    def get(self, label: str, default: Any = None) -> Any:
+        self.asked.add(label)
+        return super().get(label, default)
+
+
+def _definitions(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    # Silent is only asked whether this ends another block, which it cannot.
+    found: list[tuple[str, str]] = []
+    line = start_line
+    while line < end_line and not silent and (definition := _definition(state, line, end_line)):
+        lines = range(line, state.line)
+        found.append((definition, "\n".join(line_of(state, each) for each in lines)))
+        line = state.line
+    if found:
+        token = state.push("definitions", "", 0)
+        token.map = [start_line, line]
+        token.meta["definitions"] = found
+    return bool(found)
+
+
+def _definition(state: StateBlock, line: int, end_line: int) -> str:
+    """Read a definition and return its label, or "[]" if the label has another address already."""
+    references = state.env["references"]
+    repeated = state.env.setdefault("duplicate_refs", [])
+    known = len(references)
+    if state.sCount[line] < state.blkIndent or not _one_line_reference(state, line, end_line, False):
+        return ""
+    if len(references) > known:
+        return str(next(reversed(references)))
+    label = str(repeated[-1]["label"])
+    return label if references[label]["href"] == repeated[-1]["href"] else "[]"
 
 
 def _one_line_reference(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
@@ -165,7 +298,7 @@ def _one_line_reference(state: StateBlock, start_line: int, end_line: int, silen
 
 
 _FRAME: Final = "margin:8px 0 12px;padding:6px 10px;border:1px solid rgba(128,128,128,0.5);border-radius:4px"
-_PRE: Final = f'<pre style="{_FRAME}">'
+_PRE: Final = f'<pre dir="ltr" style="{_FRAME}">'
 MARKDOWN = _Markdown()
 _ALT_TEXT = _HtmlRenderer()
 
@@ -192,9 +325,6 @@ class Block:
         return self.kind == "fence" and lines + 1 >= len(self.source.removesuffix("\n").split("\n"))
 
 
-References: TypeAlias = dict[str, Any]
-
-
 def read_blocks(text: str, references: References) -> list[Block]:
     """Parse `text` into its top-level blocks, and add the link definitions in it to `references`."""
     tokens: list[Token] = []
@@ -211,16 +341,21 @@ def read_blocks(text: str, references: References) -> list[Block]:
     return blocks
 
 
-def block_html(block: Block, env: dict[str, Any], *, images: bool) -> str:
-    """The safe HTML of one block; its source as plain text if the HTML would be too large."""
+def block_html(block: Block, env: dict[str, Any], *, images: bool, is_growing: bool = False) -> str:
+    """The safe HTML of one block; its source as plain text if the HTML would be too large.
+
+    If the block `is_growing`, marks are left out that have an end which has not arrived.
+    """
     if any(token.level >= _MAX_NESTING - 1 for token in block.tokens):
         return verbatim(block.source)  # the parser leaves out what is nested deeper
+    last = (
+        max((at for at, token in enumerate(block.tokens) if token.content), default=0) if is_growing else -1
+    )
     for index, token in enumerate(block.tokens):
         if token.type == "inline":
+            env["growing"] = index == last
             _read_inline(token, block.tokens, index, env, images=images)
-        elif token.tag in {"td", "th"} and token.nesting == 1 and "style" not in token.attrs:
-            # JupyterLab would align the cells of HTML output to the right.
-            token.attrs["style"] = "text-align:left"
+    _set_directions(block.tokens)
     html = MARKDOWN.renderer.render(block.tokens, MARKDOWN.options, env)
     cleaner = _CLEANER_WITH_IMAGES if images else CLEANER
     # Again, since an entity such as &#x202e; has become a character.
@@ -245,61 +380,67 @@ def _read_inline(token: Token, tokens: list[Token], index: int, env: dict[str, A
         token.children = []
         MARKDOWN.inline.parse(token.content, MARKDOWN, env, token.children)
         text_join(StateCore("", MARKDOWN, env, [token]))
-    token.children = list(_linked(token.children, images=images))
+    token.children = list(linked(token.children, MARKDOWN, _alt, images=images, is_growing=env["growing"]))
 
 
-def _linked(children: list[Token], *, images: bool) -> Iterator[Token]:
-    """Yield the tokens with bare URLs as links, and with images as links unless they are allowed."""
-    inside_link = False
+def _alt(image: Token) -> str:
+    return _ALT_TEXT.renderInlineAsText(image.children, MARKDOWN.options, {})
+
+
+_BY_FIRST_LETTER = {"p", "li", "td", "th", "blockquote", *(f"h{level}" for level in range(1, 7))}
+_BESIDE_MARKS = {"ul", "ol"}
+
+
+def _set_directions(tokens: list[Token]) -> None:
+    """Let each paragraph, item and cell run in the direction of its first letter, and code left to right.
+
+    HTML's dir=auto ignores text in elements that have a direction of their own, so what holds such elements
+    gets the direction of its first text here.
+    """
+    around: list[Token] = []
+    for token in tokens:
+        if token.nesting == 1:
+            around.append(token)
+            if token.tag in _BY_FIRST_LETTER:
+                token.attrs["dir"] = "auto"
+            if token.tag in {"td", "th"} and "style" not in token.attrs:
+                # JupyterLab would align the cells of HTML output to the right.
+                token.attrs["style"] = "text-align:left"
+        elif token.nesting == -1:
+            around.pop()
+        elif token.children:
+            for child in token.children:
+                if child.type == "code_inline":
+                    child.attrs["dir"] = "ltr"
+            direction = _direction(token.children)
+            for holder in around if direction else ():
+                known = holder.meta.setdefault("dir", direction)
+                if holder.tag in _BESIDE_MARKS and known != direction:
+                    holder.attrs["style"] = "padding:0 2.5em"  # room for marks on both sides
+                if known == direction == "rtl":
+                    _set_right_to_left(holder)
+
+
+def _set_right_to_left(holder: Token) -> None:
+    if holder.tag in {"ul", "ol", "li", "blockquote", "table"}:
+        holder.attrs["dir"] = "rtl"
+    elif holder.attrs.get("style") == "text-align:left":
+        holder.attrs["style"] = "text-align:right"
+
+
+def _direction(children: list[Token]) -> str:
+    """The direction of the first letter outside of code; empty if there is none."""
     for child in children:
-        match child.type:
-            case "link_open":
-                inside_link = True
-                child.attrs = {"href": child.attrs["href"]}  # a title can lie about the address
-                yield child
-            case "link_close":
-                inside_link = False
-                yield child
-            case "image":
-                yield from _image(child, inside_link=inside_link, images=images)
-            case "text" if not inside_link and "://" in child.content:
-                yield from _text_with_links(child.content)
-            case _:
-                yield child
-
-
-def _image(token: Token, *, inside_link: bool, images: bool) -> Iterator[Token]:
-    source = str(token.attrs["src"])
-    alt = _ALT_TEXT.renderInlineAsText(token.children, MARKDOWN.options, {})
-    if images and source.lower().startswith("http"):
-        token.attrs = {"src": source, "alt": alt}
-        token.children = [Token("text", "", 0, content=alt)]
-        yield token
-        return
-    text = Token("text", "", 0, content=f"image: {alt.strip() or source}")
-    yield from [text] if inside_link else _link(source, text)
-
-
-def _link(url: str, text: Token) -> list[Token]:
-    return [Token("link_open", "a", 1, attrs={"href": url}), text, Token("link_close", "a", -1)]
-
-
-def _text_with_links(text: str) -> Iterator[Token]:
-    at = 0
-    for found in _BARE_URL.finditer(text):
-        url = found.group().rstrip(".,:;!?*_~")
-        while url.count(url[-1]) > url.count({")": "(", "]": "["}.get(url[-1], url[-1])):
-            url = url[:-1].rstrip(".,:;!?*_~")
-        address = MARKDOWN.normalizeLink(url)
-        if not MARKDOWN.validateLink(address):
-            continue
-        yield Token("text", "", 0, content=text[at : found.start()])
-        yield from _link(address, Token("text", "", 0, content=url))
-        at = found.start() + len(url)
-    yield Token("text", "", 0, content=text[at:])
+        for char in child.content if child.type == "text" else "":
+            match bidirectional(char):
+                case "L":
+                    return "ltr"
+                case "R" | "AL":
+                    return "rtl"
+    return ""
 
 
 def verbatim(source: str) -> str:
     """Text as HTML that shows its source."""
     shown = bounded(source, MAX_BLOCK_BYTES // 6)  # a quote takes six characters as HTML
-    return f'<pre style="white-space:pre-wrap">{escape(shown)}</pre>\n'
+    return f'<pre dir="auto" style="white-space:pre-wrap">{escape(shown)}</pre>\n'

@@ -16,13 +16,13 @@ MAX_PLAIN_BYTES = 500_000
 """The most that `plain` returns: it travels in the same message as the HTML."""
 
 REORDERING: Final = "\u202a-\u202e\u2066-\u2069"
-# All of C0 except \n and \t; \r too, since it lets a line be overwritten. Only single characters are
-# dropped, never sequences, so the result does not depend on how a text is divided into pieces.
+# All of C0 and C1 except \n and \t. Only single characters are dropped, never sequences, so the result does
+# not depend on how a text is divided into pieces; for a CR LF that is divided there is `PlainPieces`.
 _CONTROLS = {*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")}
 _PLAIN: Final[dict[int, str | None]] = {
     **dict.fromkeys([*_CONTROLS, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]),
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
-    **dict.fromkeys([0x2028, 0x2029], "\n"),
+    **dict.fromkeys(map(ord, "\v\f\r\x85\u2028\u2029"), "\n"),
 }
 # Most texts have none of them, and finding that out is faster than translating.
 _NOT_PLAIN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{REORDERING}]")
@@ -31,13 +31,28 @@ _NOT_PLAIN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{
 def terminal_text(text: str) -> str:
     r"""Return `text` without what a terminal would act on.
 
-    Control characters except newline and tab are dropped (also ESC, C1 and the carriage return), and so are
-    those that reorder text. U+2028 and U+2029 become newlines, a lone surrogate becomes U+FFFD.
+    A line end of any kind becomes a newline: CR LF, CR, VT, FF, NEL, U+2028, U+2029. Other control
+    characters except tab are dropped (also ESC and C1), and so are those that reorder text. A lone surrogate
+    becomes U+FFFD.
 
     >>> terminal_text("\x1b[31mred\x1b[0m\r\n")
     '[31mred[0m\n'
     """
-    return text.translate(_PLAIN) if _NOT_PLAIN.search(text) else text
+    return text.replace("\r\n", "\n").translate(_PLAIN) if _NOT_PLAIN.search(text) else text
+
+
+class PlainPieces:
+    """Does to the pieces of a text what `terminal_text` does to the whole."""
+
+    def __init__(self) -> None:
+        self._is_after_return = False
+
+    def __call__(self, piece: str) -> str:
+        if not piece:
+            return ""
+        rest = piece[1:] if self._is_after_return and piece[0] == "\n" else piece
+        self._is_after_return = piece[-1] == "\r"
+        return terminal_text(rest)
 
 
 def writable(text: str) -> str:

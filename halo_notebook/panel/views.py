@@ -6,7 +6,6 @@ A view is plain JSON of bounded size: each turn fits into one message.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from itertools import groupby
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from ..display.blocks import FinishedBlock, wrap
 from ..display.bundles import message_html, shown_message, status_html
 from ..display.json_tree import Limits, json_display, json_html, page_json, payload_label
-from ..display.text import bounded
+from ..display.markdown import verbatim
+from ..display.text import bounded, terminal_text
 from ..display.wording import caveats, counted, status_words
 from ..stream import JSON
 
@@ -167,7 +167,7 @@ def turn_view(turn: Turn, number: int, frames: Frames) -> View:
         "first_text_s": reply.first_text_s,
         "elapsed_s": reply.elapsed_s,
         "words": list[JSON](caveats(reply)),
-        "text": bounded(reply.text, MAX_TEXT_BYTES),
+        "text": bounded(terminal_text(reply.text), MAX_TEXT_BYTES),
         "again": again,
     }
 
@@ -202,7 +202,7 @@ def _static_turn(turn: Turn, view: View, session: str) -> str:
             payload = payloads[int(action["id"][1:]) - 1]
             html.append(json_html(payload, action["label"], Limits(nodes=200)))
     if sum(map(len, html)) > MAX_STATIC_BYTES:
-        html = [wrap(f"<pre>{escape(bounded(turn.reply.text, MAX_STATIC_BYTES // 6))}</pre>")]
+        html = [wrap(verbatim(bounded(terminal_text(turn.reply.text), MAX_STATIC_BYTES // 6)))]
     words = status_words(turn.reply, source=turn.source, session=session)
     words += [turn.reply.error] if turn.reply.error else []
     return "\n".join([message_html(turn.message), *html, status_html(words)])

@@ -24,7 +24,7 @@ def test_a_reply_is_bundled_with_its_actions_and_status() -> None:
     """One output holds the text, each action where it arrived under its label, and the status line."""
     reply = reply_of("*Hi*\n\n", Action({"type": "<b>"}), "Bye", Action({"n": 2}))
     bundle = reply_bundle(reply, ["failed", "<i>\n1 s"])
-    order = "<em>Hi</em>.*action 1: &lt;b&gt;.*<p>Bye</p>.*action 2.*>failed</span> · <span.*&lt;i&gt; 1 s<"
+    order = "<em>Hi</em>.*action 1: &lt;b&gt;.*>Bye</p>.*action 2.*>failed</span> · <span.*&lt;i&gt; 1 s<"
     assert re.search(order, bundle["text/html"], re.DOTALL)
     text = '*Hi*\n\n[action 1: <b>]\n{\n  "type": "<b>"\n}\n\nBye\n\n[action 2]'
     assert bundle["text/plain"].startswith(text)

@@ -61,7 +61,7 @@ SAMPLES: dict[str, tuple[list[Event | str], str]] = {
     "in an indented line": (["Text\n\n  ", go(1), " more\n\nEnd"], "Text | more | a1 | End"),
     "first": ([go(1), "Text"], "a1 | Text"),
     "without text": ([go(1), go(2)], "a1 | a2"),
-    "late link": (["A [b][1].\n\n", go(1), "C.\n\n[1]: https://example.com\n"], "A b . | a1 | C."),
+    "late link": (["A [b][1].\n\n", go(1), "C.\n\n[1]: https://example.com\n"], "A b . | a1 | C. | "),
     "nothing": ([], ""),
     "never shown": (["a\x1b\x00b\r\n\n", go(1), "\u202ec\n\n", go(2), "d"], "ab | a1 | c | a2 | d"),
 }

@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _WEB = r"(?i:https?)://[^\s\"'<>`\\/?#@]+([/?#][^\s\"'<>`\\]*)?"
 _LINK = {"href": rf"{_WEB}|mailto:[^\s\"'<>`\\]+", "rel": "noopener noreferrer", "target": "_blank"}
-_ALIGN = {"style": r"text-align:\s*(left|right|center);?"}
+_AUTO = {"dir": "auto|ltr|rtl"}
+_ALIGN = {"dir": "auto", "style": r"text-align:\s*(left|right|center);?"}
 _COLOUR = (
     r"color:var\(--jp-mirror-editor-(keyword|string|number)-color, inherit\)"
     r"|font-style:italic;opacity:0\.75"
@@ -17,8 +18,8 @@ _FRAME = (
     r"margin:8px 0 12px;padding:6px 10px;border:1px solid rgba\(128, ?128, ?128, ?0\.5\);border-radius:4px"
 )
 _PLAIN = (
-    *("blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "p", "s", "strong"),
-    *("table", "tbody", "thead", "tr", "ul"),
+    *("br", "em", "hr", "s", "strong"),
+    *("tbody", "thead", "tr"),
 )
 # Of each tag the attributes, and of each of them the values.
 _TEXT = {
@@ -26,8 +27,12 @@ _TEXT = {
     "a": _LINK,
     "td": _ALIGN,
     "th": _ALIGN,
-    "ol": {"start": r"\d+"},
-    "pre": {"style": rf"{_FRAME}|white-space:pre-wrap"},
+    **dict.fromkeys(("p", "li", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"), _AUTO),
+    "table": {"dir": "rtl"},
+    "code": {"dir": "ltr"},
+    "ul": {"dir": "rtl", "style": r"padding:0 2\.5em"},
+    "ol": {"dir": "rtl", "style": r"padding:0 2\.5em", "start": r"\d+"},
+    "pre": {"dir": "ltr|auto", "style": rf"{_FRAME}|white-space:pre-wrap"},
     "span": {"style": _COLOUR, "class": "mathjax_process tex2jax_process"},
 }
 _IMAGE = {"img": {"src": _WEB, "alt": "(?s:.*)", "referrerpolicy": "no-referrer", "loading": "lazy"}}

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...display.bundles import MAX_TREES, action_text, labelled_payloads, status_text
-from ...display.text import terminal_text, writable
+from ...display.text import PlainPieces, writable
 from ...display.timeline import ShownAction
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class TerminalScreen:
         self._chars = 0  # of the text that is printed
         self._actions = 0
         self._line_open = False
+        self._plain = PlainPieces()
 
     def begin(self, state: str) -> None:
         pass  # not every terminal can take a line back
@@ -63,7 +64,7 @@ class TerminalScreen:
             self._write("\n")
 
     def _write(self, text: str) -> None:
-        text = writable(terminal_text(text))
+        text = writable(self._plain(text))
         if text:
             sys.stdout.write(text)
             self._line_open = not text.endswith("\n")

@@ -1,0 +1,151 @@
+"""Links, bare addresses and images in a line of Markdown → tokens that may be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+from unicodedata import category
+
+from markdown_it.token import Token
+
+from .scripts import is_punctuation
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+# No user or password before the host: 'https://bank.example@evil.example' misleads.
+_SAFE_URL = re.compile(r"(?:https?://[^/?#@\\\s][^/?#@\\\s]*(?:[/?#]|$)|mailto:[^\s?])", re.IGNORECASE)
+_BARE_URL = re.compile(r"https?://[^\s<>\"'`|\\^{}]{1,2000}", re.IGNORECASE)
+_AFTER_A_URL: Final = ".,:;!?*_~"
+_DATA = re.compile("data:", re.IGNORECASE)
+_AFTER_DATA = re.compile(r"[\s()<>\"'`]")
+MAX_DATA_CHARS = 4_000
+_SHOWN_DATA_CHARS = 60
+
+
+def is_safe(url: str) -> bool:
+    """Whether a link may go to `url`."""
+    return _SAFE_URL.match(url) is not None
+
+
+def is_data(url: str) -> bool:
+    """Whether `url` holds its content in itself. Markdown may read it; nothing links to it or loads it."""
+    return _DATA.match(url) is not None
+
+
+def short_data(text: str) -> str:
+    """`text` with only the beginning of what a data: URL holds."""
+    return re.sub(rf"(data:[^\s()]{{{_SHOWN_DATA_CHARS}}})[^\s()]+", r"\1…", text, flags=re.IGNORECASE)
+
+
+class DataCut:
+    """Shortens the data: URLs in a text that comes in pieces: nobody reads 200 KB of base64."""
+
+    def __init__(self) -> None:
+        self._edge = ""  # the last characters, where a URL may begin
+        self._length: int | None = None  # of the URL so far
+
+    def __call__(self, piece: str) -> str:
+        shown: list[str] = []
+        while piece:
+            if self._length is None:
+                text = self._edge + piece
+                found = _DATA.search(text)
+                taken = found.end() - len(self._edge) if found else len(piece)
+                shown.append(piece[:taken])
+                self._edge, self._length = ("", 0) if found else (text[-4:], None)
+            else:
+                end = _AFTER_DATA.search(piece)
+                taken = end.start() if end else len(piece)
+                shown.append(piece[: min(taken, max(0, MAX_DATA_CHARS - self._length))])
+                shown += ["…"] if self._length <= MAX_DATA_CHARS < self._length + taken else []
+                self._length = None if end else self._length + taken
+            piece = piece[taken:]
+        return "".join(shown)
+
+
+def linked(
+    children: list[Token],
+    markdown: MarkdownIt,
+    alt_text: Callable[[Token], str],
+    *,
+    images: bool,
+    is_growing: bool = False,
+) -> Iterator[Token]:
+    """Yield the tokens with bare URLs as links, and with images as links unless they are allowed.
+
+    A bare URL at the end of a text that `is_growing` is not linked: more of it may arrive.
+    """
+    inside_link = False
+    closing = ""  # of a link that is shown as its source
+    for index, child in enumerate(children):
+        match child.type:
+            case "link_open" if not is_safe(href := str(child.attrs["href"])):
+                is_auto = child.markup == "autolink"
+                yield _text("<" if is_auto else "[")
+                closing = ">" if is_auto else f"]({short_data(href)})"
+            case "link_close" if closing:
+                yield _text(closing)
+                closing = ""
+            case "link_open":
+                inside_link = True
+                child.attrs = {"href": child.attrs["href"]}  # a title can lie about the address
+                yield child
+            case "link_close":
+                inside_link = False
+                yield child
+            case "image":
+                yield from _image(child, alt_text(child), inside_link=inside_link, images=images)
+            case "text" if closing:
+                yield _text(short_data(child.content))
+            case "text" if not inside_link and "://" in child.content:
+                is_last = is_growing and index == len(children) - 1
+                yield from text_with_links(child.content, markdown, is_growing=is_last)
+            case _:
+                yield child
+
+
+def _image(token: Token, alt: str, *, inside_link: bool, images: bool) -> Iterator[Token]:
+    source = str(token.attrs["src"])
+    if images and source.lower().startswith("http"):
+        token.attrs = {"src": source, "alt": alt}
+        token.children = [_text(alt)]
+        yield token
+        return
+    text = _text(f"image: {alt.strip() or short_data(source)}")
+    yield from [text] if inside_link or not is_safe(source) else _link(source, text)
+
+
+def _text(content: str) -> Token:
+    return Token("text", "", 0, content=content)
+
+
+def _link(url: str, text: Token) -> list[Token]:
+    return [Token("link_open", "a", 1, attrs={"href": url}), text, Token("link_close", "a", -1)]
+
+
+def text_with_links(text: str, markdown: MarkdownIt, *, is_growing: bool = False) -> Iterator[Token]:
+    """Yield `text` with its bare URLs as links."""
+    at = 0
+    for found in _BARE_URL.finditer(text):
+        url = _without_sentence(found.group())
+        address = markdown.normalizeLink(url)
+        if not is_safe(address) or (is_growing and found.end() == len(text)):
+            continue
+        yield _text(text[at : found.start()])
+        yield from _link(address, _text(url))
+        at = found.start() + len(url)
+    yield _text(text[at:])
+
+
+def _without_sentence(url: str) -> str:
+    """`url` without the punctuation of the sentence around it, in any script."""
+    if not url.isascii():
+        url = url[: next((at for at, char in enumerate(url) if is_punctuation(char)), len(url))]
+        while not url[-1].isascii() and category(url[-1])[0] in "PSC":
+            url = url[:-1]
+    url = url.rstrip(_AFTER_A_URL)
+    while url.count(url[-1]) > url.count({")": "(", "]": "["}.get(url[-1], url[-1])):
+        url = url[:-1].rstrip(_AFTER_A_URL)
+    return url
