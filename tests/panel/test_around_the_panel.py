@@ -98,6 +98,24 @@ class TestNotebook:
         assert lab.page.evaluate(SOURCES) == before
         assert lab.page.locator(".jp-InputPrompt", has_text="[*]").count() == 0
 
+    def test_the_notebooks_shortcuts_work_from_the_text_box(self, lab: LabPage) -> None:
+        """Ctrl+S saves the notebook, Ctrl+Shift+C opens the commands; Ctrl+A and Ctrl+C are the box's."""
+        panel = PanelPage(lab, lab.cell_output(1))
+        lab.save()  # while one save runs, the notebook ignores another
+        panel.box.fill("a draft")
+        with lab.page.expect_request(lambda request: request.method == "PUT"):
+            panel.box.press("Control+s")
+        panel.box.press("Control+a")
+        panel.box.press("Control+c")
+        assert panel.copied("draft") == "a draft"
+        for place in (panel.box, panel.log):
+            place.press("Control+Shift+c")
+            commands = lab.page.locator(".lm-CommandPalette-input, .jp-CommandPalette input").last
+            commands.wait_for()
+            commands.press("Escape")
+            commands.wait_for(state="hidden")
+        panel.box.fill("")
+
     @pytest.mark.timeout(240)
     def test_nothing_is_lost_when_the_page_goes(self, lab: LabPage) -> None:
         """A reload in the middle of a reply shows what has come and streams on; so do other views."""
@@ -108,13 +126,14 @@ class TestNotebook:
         second.turn(2).locator(".halo-reply", has_text="word30 ").wait_for()
         second.box.fill("a draft")
         assert panel.box.input_value() == "a draft"
-        second.box.fill("")
 
         lab.save()
+        assert "a draft" not in lab.path.read_text()
         lab.page.reload()
         lab.page.wait_for_function("() => window.harness && harness.panel()")
         panel = PanelPage(lab, lab.cell_output(1))
         panel.turn(2).locator(".halo-reply", has_text="word60 ").wait_for()
+        assert panel.box.input_value() == "a draft"
         assert panel.reply(1) == "You said: line one\nline two"
         words = [f"word{number}" for number in range(1, 301)]
         panel.ended(panel.turn(2), "word300")
@@ -125,6 +144,7 @@ class TestNotebook:
         lab.run_cell(3)
         again = PanelPage(lab, lab.cell_output(3))
         assert again.reply(2).split() == words
+        assert again.box.input_value() == "a draft"
         again.ask("last", "You said: last")
 
     @pytest.mark.timeout(240)
@@ -150,7 +170,9 @@ class TestNotebook:
         lab.kernel_idle()
         lab.run_cell(0)
         lab.run_cell(1)
-        PanelPage(lab, lab.cell_output(1)).ask("again", "You said: again")
+        panel = PanelPage(lab, lab.cell_output(1))
+        panel.until(lambda: panel.box.input_value() == "a draft", "the draft in the new panel")
+        panel.ask("again", "You said: again")
 
 
 class TestNotebook7(TestNotebook):
