@@ -32,6 +32,11 @@ MAX_TEXT_BYTES = 400_000
 """If the text is longer, only a part can be copied from the page."""
 MAX_STATIC_BYTES = 100_000
 
+COPY_NOTE = (
+    "This is a copy. The panel itself needs a running kernel, ipywidgets in the page, and, if the page has a"
+    " Content-Security-Policy, script-src blob: in it."
+)
+
 View: TypeAlias = "dict[str, JSON]"
 """A turn, or a part of one, as JSON for a page."""
 
@@ -188,7 +193,7 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
     left_out = len(session.turns) - len(parts)
     title = [f"Halo session {session.name}", f"as of {when}", counted(len(session.turns), "turn")]
     title += [f"the first {left_out} not shown"] if left_out else []
-    return "\n".join([status_html(title), *parts])
+    return "\n".join([status_html(title), *parts, status_html([COPY_NOTE])])
 
 
 def _static_turn(turn: Turn, view: View, session: str) -> str:

@@ -48,6 +48,14 @@ def lossy(content):
         tell(content)
 panel.send = lossy
 """
+STRICT = """
+() => {
+  const policy = document.createElement('meta');
+  policy.httpEquiv = 'Content-Security-Policy';
+  policy.content = "script-src 'self' 'unsafe-inline' 'unsafe-eval'";
+  document.head.append(policy);
+}
+"""
 SOURCES = "harness.panel().content.model.toJSON().cells.map(cell => cell.source)"
 
 
@@ -241,6 +249,20 @@ def test_messages_lost_on_the_way_are_recovered(lab: LabPage) -> None:
     assert panel.reply(4).split() == words
     assert "'frame'" in printed(lab, 4)
     assert lab.page_errors == []
+
+
+@pytest.mark.timeout(240)
+def test_a_page_that_forbids_the_panel_shows_a_copy_and_why(lab: LabPage) -> None:
+    """With a Content-Security-Policy without blob:, the transcript is in the place of the panel."""
+    lab.open_notebook([AGENT, SHOW, 'reply = panel.ask("hello").result()'])
+    lab.page.evaluate(STRICT)
+    for cell in range(3):
+        lab.run_cell(cell)
+    lab.wait_for_text(1, "You said: hello")
+    lab.wait_for_text(1, "script-src blob:")
+    lab.screenshot("panel-strict-csp", cell=1)
+    assert not lab.page.locator(".halo-panel").count()
+    assert lab.cell_text(1).startswith("Halo session docs")
 
 
 @pytest.mark.timeout(240)
