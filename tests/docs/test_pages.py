@@ -20,6 +20,7 @@ from markdown_it import MarkdownIt
 
 from halo_notebook import HaloClient, Replay, errors, evaluate
 from halo_notebook.demo import DEMO_KEY, DemoAgent
+from halo_notebook.evaluation import read_cases
 from halo_notebook.evaluation.journal import Journal
 
 from ..client.servers import server
@@ -179,6 +180,20 @@ def two_writers(agent: DemoAgent, folder: Path) -> object:
         return evaluate(["Hello"], configs=configs, path=journal.path, progress=False)
 
 
+def cases_in(content: bytes) -> Callable[[DemoAgent, Path], object]:
+    def read(agent: DemoAgent, folder: Path) -> object:
+        (folder / "cases.csv").write_bytes(content)
+        return read_cases(folder / "cases.csv")
+
+    return read
+
+
+def a_damaged_file(agent: DemoAgent, folder: Path) -> object:
+    (folder / "evaluation.jsonl").write_text('{"kind":"run","format":1}\n[1, 2]\n')
+    configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+    return evaluate(["Hello"], configs=configs, path=folder / "evaluation.jsonl", progress=False)
+
+
 RECORDING = ROOT / "notebooks/recordings/support.jsonl"
 # How each message of the table in docs/troubleshooting.md comes about.
 PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
@@ -197,6 +212,9 @@ PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
     "The connection broke off before the reply had ended": ask(fault="cut text"),
     "The answer is declared as text/html": ask(fault="content type"),
     "The message has 10,001 characters": ask("x" * 10_001),
+    "has an open quote": cases_in(b'message\n"Hello\n'),
+    "is not UTF-8": cases_in("message\nGrüß Gott\n".encode("cp1252")),
+    "is not a line of an evaluation": a_damaged_file,
     "Another evaluation is writing": two_writers,
     "is not in the recording": lambda *_: HaloClient(transport=Replay(RECORDING)).ask("What else?"),
 }
