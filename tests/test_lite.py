@@ -63,6 +63,33 @@ for message in ("help", "/fault close", "help", "/fault close"):
     except Exception as error:
         print(type(error).__name__)""",
 ]
+REFUSED_CELL = """
+from halo_notebook import HaloClient, ConfigError
+from pyodide.code import run_js
+unlike = [
+    # As in Firefox: a request has no `duplex`, and its body becomes a text.
+    "delete Request.prototype.duplex",
+    # As in a browser that streams bodies of requests in a service worker only.
+    "Object.defineProperty(Request.prototype, 'duplex', {{ get: () => undefined, configurable: true }})",
+    # `duplex` is known, and the body is a text all the same.
+    '''
+    Object.defineProperty(Request.prototype, 'duplex', {{ get: () => 'half', configurable: true }});
+    Request = class extends Request {{
+      constructor(url, options) {{ super(url, {{ ...options, body: String(options.body) }}); }}
+    }}''',
+]
+before = run_js("[Request, Object.getOwnPropertyDescriptor(Request.prototype, 'duplex')]")
+for script in unlike:
+    run_js(script)
+    try:
+        HaloClient("ab_live_x", base_url="{url}/api/sdk").ask("help")
+    except ConfigError as error:
+        print(error)
+run_js('''([request, duplex]) => {{
+  Request = request;
+  if (duplex) Object.defineProperty(Request.prototype, 'duplex', duplex);
+}}''')(before)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +109,7 @@ def lite(secure: Secure) -> Iterator[LitePage]:
 
     tutorials = [cell for path in NOTEBOOKS for cell in json.loads(path.read_text())["cells"]]
     fetching = [FETCH_CELLS[0].format(url=secure.url), *FETCH_CELLS[1:]]
-    notebook = notebook_of([*PANEL_CELLS, *fetching])
+    notebook = notebook_of([*PANEL_CELLS, *fetching, REFUSED_CELL.format(url=secure.url)])
     notebook["cells"] += tutorials
     with Site() as site, LitePage(site) as page:
         page.open_notebook(notebook)
@@ -137,9 +164,21 @@ def test_fetch_streams_keeps_the_session_and_sends_once(lite: LitePage, secure: 
 
 
 @pytest.mark.browser
+def test_nothing_is_sent_by_a_browser_that_cannot_stream_a_body(lite: LitePage, secure: Secure) -> None:
+    """Neither in Firefox nor where Chromium behaves like another browser: the error says what to do."""
+    cell = len(PANEL_CELLS) + len(FETCH_CELLS)
+    already = len(secure.bodies)
+    lite.run_cells(cell)
+    lines = lite.printed(cell).splitlines()
+    assert len(lines) == 3
+    assert all("Nothing was sent; open this page in Chrome or Edge." in line for line in lines)
+    assert len(secure.bodies) == already
+
+
+@pytest.mark.browser
 def test_the_notebooks_run_without_a_server(lite: LitePage) -> None:
     """Each cell succeeds with the demo agent in the page, which asks no other host for anything."""
-    first = len(PANEL_CELLS) + len(FETCH_CELLS)
+    first = len(PANEL_CELLS) + len(FETCH_CELLS) + 1
     kinds = [cell["cell_type"] for cell in lite.notebook()["cells"]]
     lite.run_cells(*(cell for cell in range(first, len(kinds)) if kinds[cell] == "code"), timeout=100)
     for cell in lite.notebook()["cells"][first:]:

@@ -6,7 +6,8 @@ What it promises:
 - A message is sent once. Given a body that it can read again, Chromium sends a POST a second time, and
   a third, when a connection that it had kept breaks before the answer; nothing in `fetch` forbids it.
   So the body goes as a stream, which can be read only once. That takes https and HTTP/2 or later:
-  over HTTP/1.1 the browser refuses it, with nothing sent.
+  over HTTP/1.1 the browser refuses it, with nothing sent. A browser that cannot stream a body would
+  send the text "[object ReadableStream]" in its place; there, nothing is sent.
 - A message may have arrived as soon as it is handed over: the browser does not say what becomes of it.
   So no failure allows sending it again.
 - No cookies and no cache; redirects are not followed.
@@ -43,6 +44,11 @@ class FetchTransport:
         if not outgoing.url.startswith("https:"):
             raise ConfigError(
                 "A browser sends a message only over https. Nothing was sent; check HALO_BASE_URL."
+            )
+        if not _streams_bodies():
+            raise ConfigError(
+                "This browser cannot stream a message, and might send it twice. Nothing was sent; open this "
+                "page in Chrome or Edge."
             )
         aborter = js.AbortController.new()
         options = {
@@ -81,6 +87,16 @@ class FetchTransport:
 
     async def aclose(self) -> None:
         """There is nothing to close."""
+
+
+def _streams_bodies() -> bool:
+    """Whether a stream can be a request's body. Otherwise it becomes a text, which has a content type."""
+    import js
+    from pyodide.ffi import to_js
+
+    options = {"method": "POST", "body": js.ReadableStream.new(), "duplex": "half"}
+    request = js.Request.new("https://localhost", to_js(options, dict_converter=js.Object.fromEntries))
+    return getattr(request, "duplex", None) == "half" and not request.headers.has("content-type")
 
 
 async def _within(promise: Any, outgoing: Outgoing) -> Any:
