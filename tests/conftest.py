@@ -62,9 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """Close the harness's browser before the first test that does not need it."""
     pages = sys.modules.get("tests.harness.pages")
-    wanted = getattr(nextitem, "fixturenames", ())
-    if pages and not {"lab_server", "voila", *SHARED_SERVERS}.intersection(wanted):
-        pages.CHROMIUM.close()
+    if pages and not (nextitem and nextitem.get_closest_marker("browser")):
+        pages.BROWSER.close()
 
 
 def pytest_report_header() -> list[str]:

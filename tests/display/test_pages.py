@@ -1,4 +1,4 @@
-"""What a reader sees of a reply, in a real JupyterLab and a real Chromium.
+"""What a reader sees of a reply, in a real JupyterLab and a real browser.
 
 A page takes seconds to load, so the tests share one, and each looks at cells that no other test runs.
 Hostile samples have a page of their own, on which each is shown as the output of a cell that was just

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..harness.pages import CHROMIUM
+from ..harness.pages import BROWSER
 
 PROJECT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def test_the_printed_address_opens_the_first_notebook(tmp_path: Path) -> None:
             found = (re.search(r"http://127\.0\.0\.1:\S+", line) for line in server.stdout)
             address = next((match.group() for match in found if match), "")
             assert "/lab/tree/notebooks/01-first-reply.ipynb?token=" in address
-            page = CHROMIUM.browser().new_page()
+            page = BROWSER.browser().new_page()
             page.goto(address)
             page.locator(".jp-Notebook h1", has_text="A first reply").wait_for(timeout=60_000)
             page.context.close()

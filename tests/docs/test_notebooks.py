@@ -87,10 +87,10 @@ def test_the_first_is_where_one_begins() -> None:
 @pytest.mark.browser
 def test_the_notebooks_can_be_read_where_nothing_runs(tmp_path: Path) -> None:
     """As HTML with JavaScript off: the text of each reply is there, and the tree of each action opens."""
-    from ..harness.pages import ARTEFACTS, CHROMIUM
+    from ..harness.pages import ARTEFACTS, BROWSER
 
     ARTEFACTS.mkdir(exist_ok=True)
-    page = CHROMIUM.browser().new_page(viewport={"width": 1100, "height": 900}, java_script_enabled=False)
+    page = BROWSER.browser().new_page(viewport={"width": 1100, "height": 900}, java_script_enabled=False)
     page.route(re.compile("^https?:"), lambda route: route.abort())  # as without a network
     for path in PATHS:
         notebook = nbformat.read(path, as_version=4)

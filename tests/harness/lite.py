@@ -1,4 +1,4 @@
-"""The JupyterLite site, where Python runs in the page, and a real Chromium in front of it.
+"""The JupyterLite site, where Python runs in the page, and a real browser in front of it.
 
 `make lite` builds the site; without it a test fails. `Secure` serves an agent over https and HTTP/2 to pages
 of another origin, as a browser requires of a service.

@@ -1,15 +1,20 @@
-"""A real Chromium, and one page in it with a note of what went wrong there.
+"""A real browser, and one page in it with a note of what went wrong there.
 
-The promise: each page starts with its own browser profile. Without Chromium a test fails; it is not skipped.
+The browser is Chromium, or with BROWSER=firefox in the environment the system's Firefox, which Playwright
+drives through WebDriver BiDi.
+
+The promise: each page starts with its own browser profile. Without the browser a test fails; it is not
+skipped.
 
 Playwright's sync API keeps an event loop running in the thread that started it, and `asyncio.run` fails there
-meanwhile. So the browser is closed before the first test that does not need it (`CHROMIUM`).
+meanwhile. So the browser is closed before the first test that does not need it (`BROWSER`).
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +23,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Playwright, Route, sync_playwright
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 # The first is the same engine without the desktop browser's own pages, which take a third of the time.
@@ -26,6 +31,8 @@ CHROMIUM_NAMES = (
     *("chromium-headless-shell", "chromium", "chromium-browser"),
     *("google-chrome", "google-chrome-stable"),
 )
+FIREFOX_NAMES = ("firefox-esr", "firefox")
+FIREFOX = os.environ.get("BROWSER") == "firefox"
 CHROMIUM_ARGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -112,10 +119,10 @@ async ([selector, tags]) => {
 """
 
 
-class Chromium:
-    """One Chromium for all tests that follow one another, because starting it takes long.
+class RunningBrowser:
+    """One browser for all tests that follow one another, because starting it takes long.
 
-    It is the first on the PATH, or else Playwright's; without one, the test fails.
+    It is the first on the PATH, or else Playwright's Chromium; without one, the test fails.
     """
 
     def __init__(self) -> None:
@@ -128,14 +135,7 @@ class Chromium:
             self.close()
         if self._browser is None:
             with contextlib.ExitStack() as stack:
-                playwright = stack.enter_context(sync_playwright())
-                on_path = filter(None, map(shutil.which, CHROMIUM_NAMES))
-                executable = next(on_path, playwright.chromium.executable_path)
-                if not Path(executable).exists():
-                    pytest.fail("There is no Chromium on the PATH: `make test` installs one.", pytrace=False)
-                browser = playwright.chromium.launch(
-                    executable_path=executable, args=CHROMIUM_ARGS, timeout=60_000
-                )
+                browser = _started(stack.enter_context(sync_playwright()))
                 stack.callback(browser.close)
                 self._browser, self._stack = browser, stack.pop_all()
         return self._browser
@@ -146,8 +146,20 @@ class Chromium:
         self._stack.close()
 
 
-CHROMIUM = Chromium()
-atexit.register(CHROMIUM.close)
+def _started(playwright: Playwright) -> Browser:
+    on_path = filter(None, map(shutil.which, FIREFOX_NAMES if FIREFOX else CHROMIUM_NAMES))
+    executable = next(on_path, "" if FIREFOX else playwright.chromium.executable_path)
+    if not Path(executable).is_file():
+        name = "Firefox" if FIREFOX else "Chromium"
+        pytest.fail(f"There is no {name} on the PATH: `make test` installs one.", pytrace=False)
+    if FIREFOX:
+        # This channel is the stock browser; the default is one that Playwright has changed.
+        return playwright.firefox.launch(channel="moz-firefox", executable_path=executable, timeout=60_000)
+    return playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS, timeout=60_000)
+
+
+BROWSER = RunningBrowser()
+atexit.register(BROWSER.close)
 
 
 def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
@@ -181,7 +193,7 @@ class BrowserPage:
         self.console_errors: list[str] = []
         self.browser_dialogs: list[str] = []  # `alert`, `confirm` and `prompt`, all dismissed
         self.strangers: list[str] = []  # addresses on other hosts, after `refuse_strangers`
-        self._context = CHROMIUM.browser().new_context(
+        self._context = BROWSER.browser().new_context(
             viewport={"width": size[0], "height": size[1]},
             # Some tests have an https server with a certificate of their own.
             ignore_https_errors=True,

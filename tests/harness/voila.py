@@ -1,4 +1,4 @@
-"""A real Voila, and a real Chromium in front of it: a notebook as its readers get it, without its code.
+"""A real Voila, and a real browser in front of it: a notebook as its readers get it, without its code.
 
 Voila runs a notebook again for each page that opens it, with a kernel of the page's own, and shows it when
 all cells have ended; nothing can be run from the page but what widgets ask for.
