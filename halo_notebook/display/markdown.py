@@ -60,7 +60,8 @@ CLEANER_SETTINGS: Final[dict[str, Any]] = {
     },
     "allowed_classes": {"span": {"mathjax_process", "tex2jax_process"}},
     "filter_style_properties": {
-        "border", "border-radius", "color", "font-style", "margin", "opacity", "padding", "text-align",
+        "border", "border-radius", "color", "font-style", "margin", "opacity", "overflow-x", "padding",
+        "text-align",
     },
     "generic_attribute_prefixes": set(),
     "set_tag_attribute_values": {"a": {"target": "_blank"}},
@@ -298,7 +299,7 @@ def _one_line_reference(state: StateBlock, start_line: int, end_line: int, silen
 
 
 _FRAME: Final = "margin:8px 0 12px;padding:6px 10px;border:1px solid rgba(128,128,128,0.5);border-radius:4px"
-_PRE: Final = f'<pre dir="ltr" style="{_FRAME}">'
+_PRE: Final = f'<pre dir="ltr" style="{_FRAME};overflow-x:auto">'
 MARKDOWN = _Markdown()
 _ALT_TEXT = _HtmlRenderer()
 

@@ -32,7 +32,7 @@ _TEXT = {
     "code": {"dir": "ltr"},
     "ul": {"dir": "rtl", "style": r"padding:0 2\.5em"},
     "ol": {"dir": "rtl", "style": r"padding:0 2\.5em", "start": r"\d+"},
-    "pre": {"dir": "ltr|auto", "style": rf"{_FRAME}|white-space:pre-wrap"},
+    "pre": {"dir": "ltr|auto", "style": rf"{_FRAME};overflow-x:auto|white-space:pre-wrap"},
     "span": {"style": _COLOUR, "class": "mathjax_process tex2jax_process"},
 }
 _IMAGE = {"img": {"src": _WEB, "alt": "(?s:.*)", "referrerpolicy": "no-referrer", "loading": "lazy"}}

@@ -1,0 +1,98 @@
+"""A reply in a real JupyterLab and a real Voila: in an output widget, and while the reader selects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from halo_notebook.display.bundles import reply_bundle
+from halo_notebook.reply import Reply
+from halo_notebook.stream import TextDelta
+
+if TYPE_CHECKING:
+    from ..harness.lab import LabPage
+    from ..harness.voila import VoilaPage
+
+pytestmark = pytest.mark.browser
+AGENT = """\
+%load_ext halo_notebook
+import os
+import ipywidgets
+from halo_notebook import Action, DemoAgent, TextDelta
+
+def reply(request):
+    for number in range(20):
+        yield TextDelta(f"Paragraph {number} has " + "so many words " * 10 + ".\\n\\n")
+        while number == 10 and request["message"] == "wait" and not os.path.exists("go-on"):
+            yield 0.02
+    yield Action({"type": "create_ticket"})
+    yield TextDelta("The end.")
+
+magics = get_ipython().magics_manager.registry["HaloMagics"]
+magics.connection.demo = DemoAgent(first_byte_s=0, reply=reply).start()
+magics.demo_announced = True
+
+def ask(message):
+    get_ipython().run_line_magic("halo", "ask " + message)
+"""
+WITHIN = "out = ipywidgets.Output()\ndisplay(out)\nwith out: ask('Hello')"
+BUTTON = """\
+asked = ipywidgets.Output()
+button = ipywidgets.Button(description="Ask")
+button.on_click(asked.capture()(lambda _: ask("Hello")))
+display(button, asked)
+"""
+
+
+def shown_once(text: str) -> None:
+    """The reply is in the text, once and in order."""
+    at = [text.find(f"Paragraph {number} has") for number in range(20)]
+    assert -1 not in at and at == sorted(at)
+    assert text.count("Paragraph 7 has") == text.count("The end.") == text.count("total") == 1
+    assert "create_ticket" in text and "connecting" not in text
+
+
+def test_in_jupyterlab(lab: LabPage) -> None:
+    """An output widget shows a reply once, also from a button; in a cell, a selection stays meanwhile.
+
+    Code fits a narrow column.
+    """
+    lab.open_notebook([AGENT, WITHIN, BUTTON, "%halo ask wait"])
+    for cell in range(3):
+        lab.run_cell(cell)
+    lab.wait_for_text(1, "total")
+    shown_once(lab.cell_text(1))
+    lab.cell_output(2).get_by_role("button", name="Ask").click()
+    lab.wait_for_text(2, "total")
+    shown_once(lab.cell_text(2))
+
+    lab.start_cell(3)
+    lab.wait_for_text(3, "Paragraph 10 has")
+    first = lab.cell_output(3).locator(".halo-reply p").first
+    first.select_text()
+    (lab.lab.root / "go-on").touch()
+    lab.wait_for_text(3, "total")
+    lab.kernel_idle()
+    assert lab.page.evaluate("getSelection().toString()").strip() == first.inner_text()
+    assert lab.page_errors == []
+
+    # VS Code's page has no styles of its own for code.
+    reply = Reply()
+    reply.add(TextDelta("Run this:\n\n```sh\n" + "a-long-command " * 40 + "\n```\n"), 0.1)
+    html = reply_bundle(reply, ["total"])["text/html"]
+    lab.page.set_content(f'<div style="width:300px">{html}</div>')
+    widths = "[document.documentElement.scrollWidth, innerWidth, document.querySelector('pre').clientWidth]"
+    page, window, code = lab.page.evaluate(widths)
+    assert page <= window and code < 300
+
+
+def test_in_voila(voila: VoilaPage) -> None:
+    """Output widgets ignore updates there, too, on the server and in the page."""
+    voila.open_notebook([AGENT, WITHIN, BUTTON])
+    voila.page.get_by_text("total").wait_for()
+    shown_once(voila.page.inner_text("#rendered_cells"))
+    voila.page.get_by_role("button", name="Ask").click()
+    voila.page.get_by_text("total").nth(1).wait_for()
+    asked = voila.page.inner_text("#rendered_cells").split("total", 1)[1]
+    shown_once(asked)
