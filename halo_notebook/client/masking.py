@@ -1,0 +1,279 @@
+"""The rule for secrets that an agent repeats, kept where received bytes enter: before recorder and parser.
+
+Where the key or a user token stands in what is received, `MASK` takes its place, except for its first
+characters, which are the same in all keys. It is found
+
+- in text, in a record and in an answer in one piece, in its keys and values, written as it is or with
+  JSON's or Markdown's escapes,
+- with blanks and invisible characters between its own, however many,
+- divided over chunks, or by records; where the reply ends within it, the part that came.
+
+It is not found in another encoding (base64, HTML entities), with visible characters between its own, or in
+part; and a secret of fewer than `SHORTEST` characters is not looked for: it would spoil every reply.
+
+Work is linear in what is received. Held back is only what may still become a secret, from its first
+characters on.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..stream import JSON
+    from .secrets import Secret
+
+MASK = "•••"
+SHORTEST = 8
+_SHOWN = 8
+_MAX_HELD = 16 * 1024
+
+_BLANK = (
+    "\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
+    "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""What shows nothing: control characters, white space, and all that Unicode lets a font ignore."""
+_BLANKS = re.compile(f"[{_BLANK}]+")
+_ESCAPE = r"\\(?:u(?P<code>[0-9a-fA-F]{4})|(?P<open>(?:u[0-9a-fA-F]{0,3})?\Z)|(?P<char>.))"
+_RECORD = re.compile("\x1e__ACTIONS?__")
+_TAGS = ("\x1e__ACTION__", "\x1e__ACTIONS__")
+
+
+class _Written:
+    """As what a text is read: as it stands, where Markdown's backslashes show nothing; or as JSON."""
+
+    def __init__(self, *, escapes: bool) -> None:
+        blank = _BLANK if escapes else _BLANK + r"\\"
+        self.escapes = escapes
+        self.blanks = re.compile(f"[{blank}]+")
+        self.units = re.compile(f"[{blank}]+|{_ESCAPE}", re.DOTALL) if escapes else self.blanks
+        self._ascii_blanks = dict.fromkeys(code for code in range(128) if self.blanks.match(chr(code)))
+
+    def bare(self, text: str) -> str:
+        """`text` without what shows nothing, its escapes undone."""
+        if self.escapes and "\\" in text:
+            text = _ESCAPES.sub(_meant, text)
+        return text.translate(self._ascii_blanks) if text.isascii() else self.blanks.sub("", text)
+
+
+_ESCAPES = re.compile(_ESCAPE, re.DOTALL)
+_PLAIN, _JSON = _Written(escapes=False), _Written(escapes=True)
+
+
+def _meant(escape: re.Match[str]) -> str:
+    r"""The character of an escape; empty for one that shows nothing, such as ``\n``."""
+    if escape["code"]:
+        char = chr(int(escape["code"], 16))
+        return "" if "\ud800" <= char <= "\udfff" or _BLANKS.match(char) else char
+    char = escape["char"] or ""
+    return "" if char in "bfnrt" or _BLANKS.match(char) else char
+
+
+class _Bare:
+    """A text's bare form, and where each character of it stands in the text."""
+
+    def __init__(self, text: str, written: _Written) -> None:
+        self.open = len(text)  # where an escape begins that the text's end cuts
+        self._parts: list[str] = []
+        self._starts: list[int] = []  # of each part in the bare form
+        self._spans: list[tuple[int, int, bool]] = []  # of each part in the text, and whether it is an escape
+        self._size = at = 0
+        for unit in written.units.finditer(text):
+            self._add(text[at : unit.start()], at, unit.start())
+            at = unit.end()
+            if written.escapes and unit["open"] is not None:
+                self.open = unit.start()
+            elif written.escapes and (unit["code"] or unit["char"]):
+                self._add(_meant(unit), *unit.span(), escape=True)
+        self._add(text[at:], at, len(text))
+        self.text = "".join(self._parts)
+
+    def _add(self, part: str, start: int, end: int, *, escape: bool = False) -> None:
+        if part:
+            self._parts.append(part)
+            self._starts.append(self._size)
+            self._spans.append((start, end, escape))
+            self._size += len(part)
+
+    def span(self, number: int) -> tuple[int, int]:
+        """The start and the end of the n-th character in the text; of none, where the text is open."""
+        if number >= self._size:
+            return self.open, self.open
+        part = bisect_right(self._starts, number) - 1
+        start, end, escape = self._spans[part]
+        at = start + number - self._starts[part]
+        return (start, end) if escape else (at, at + 1)
+
+
+class _Text:
+    """Masks a text that comes in pieces. A record between two pieces does not divide it."""
+
+    def __init__(self, secrets: Iterable[Secret], written: _Written = _PLAIN) -> None:
+        self._written = written
+        bare = {written.blanks.sub("", secret.reveal()) for secret in secrets}
+        self._secrets = sorted((each for each in bare if len(each) >= SHORTEST), key=len, reverse=True)
+        self._starts = {secret[: _shown(secret) + 1] for secret in self._secrets}
+        self._reach = max(map(len, self._secrets), default=1) - 1
+        self._before = ""  # the bare text that was given, as far as a secret may begin in it
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """The text that is certain by now, masked."""
+        if not self._held and not (self._written.escapes and "\\" in text[-5:]):
+            bare = self._before + self._written.bare(text)
+            if not any(start in bare for start in self._starts):
+                self._before = bare[-self._reach :]
+                return text
+        return self._masked(self._held + text)
+
+    def cut(self) -> str:
+        """What is held, where no text follows: a secret that is cut there is masked as far as it came."""
+        held, self._held = self._held, ""
+        bare = self._before + self._written.bare(held)
+        self._before = bare[-self._reach :]
+        begun = self._begun(bare)
+        if begun is None or len(bare) - begun[0] <= _public(begun[1]):
+            return held
+        return MASK if held else ""
+
+    def _masked(self, raw: str) -> str:
+        read, before = _Bare(raw, self._written), len(self._before)
+        bare = self._before + read.text
+        out: list[str] = []
+        at = 0
+        for start, end in sorted(self._found(bare)):
+            if end > before:
+                first, last = read.span(max(start - before, 0))[0], read.span(end - 1 - before)[1]
+                if first >= at:
+                    out += [raw[at:first], MASK]
+                at = max(at, last)
+        begun = self._begun(bare)
+        held = len(bare) if begun is None else max(begun[0] + _shown(begun[1]), before)
+        hold = max(read.span(held - before)[0], at)
+        out.append(raw[at:hold])
+        self._before, self._held = bare[:held][-self._reach :], raw[hold:]
+        if len(self._held) > _MAX_HELD + 8 * self._reach:  # what shows nothing, without end
+            out.append(self.cut())
+        return "".join(out)
+
+    def _found(self, bare: str) -> Iterator[tuple[int, int]]:
+        for secret in self._secrets:
+            at = bare.find(secret)
+            while at >= 0:
+                yield at + _shown(secret), at + len(secret)
+                at = bare.find(secret, at + 1)
+
+    def _begun(self, bare: str) -> tuple[int, str] | None:
+        """Where the longest secret begins that may continue after the end, more than is shown of it; and it."""
+        begun = [
+            (at, secret)
+            for secret in self._secrets
+            if (at := _begins(bare, secret, max(len(bare) - len(secret) + 1, 0))) is not None
+        ]
+        return min(begun, default=None)
+
+
+def _begins(bare: str, secret: str, at: int) -> int | None:
+    """The first place from `at` on from which all of `bare` is the start of `secret`."""
+    start = secret[: _shown(secret) + 1]
+    while (at := bare.find(start, at)) >= 0:
+        if secret.startswith(bare[at:]):
+            return at
+        at += 1
+    return None
+
+
+def _shown(secret: str) -> int:
+    """How many of its first characters are shown: ``ab_live_`` and the like say what was masked."""
+    return min(_SHOWN, len(secret) // 4) if not secret.startswith("ab_live_") else _SHOWN
+
+
+def _public(secret: str) -> int:
+    """How many of its first characters may end a text: all keys have them, or all JWTs."""
+    header, dot, _ = secret.partition(".")
+    return len(header) + 1 if dot and secret.startswith("eyJ") else _SHOWN
+
+
+class _Record:
+    """Masks JSON that comes in pieces: what it means, and what it would mean as a text."""
+
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        self._read, self._plain = _Text(secrets, _JSON), _Text(secrets)
+
+    def feed(self, text: str) -> str:
+        return self._plain.feed(self._read.feed(text))
+
+    def cut(self) -> str:
+        return self._plain.feed(self._read.cut()) + self._plain.cut()
+
+
+class Mask:
+    """Masks the bytes of one answer, a stream or `in_one_piece`. Bytes that are not UTF-8 pass unchanged."""
+
+    def __init__(self, secrets: Iterable[Secret], *, in_one_piece: bool = False) -> None:
+        self._secrets = list(secrets)
+        self._text = _Text(self._secrets)
+        self._in_one_piece = in_one_piece
+        self._record = _Record(self._secrets) if in_one_piece else None
+        self._tag = ""  # what may become a record's
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes that are certain by now, masked."""
+        return self._fed(self._decode(data)).encode("utf-8", "surrogateescape")
+
+    def close(self) -> bytes:
+        """The rest, at the answer's end."""
+        rest = self._fed(self._decode(b"", True))
+        tag, self._tag = self._tag, ""
+        rest += (self._record or self._text).cut() + tag
+        return rest.encode("utf-8", "surrogateescape")
+
+    def _fed(self, text: str) -> str:
+        text, self._tag = self._tag + text, ""
+        if self._record is None and "\x1e" not in text:
+            return self._text.feed(text)
+        out: list[str] = []
+        at = 0
+        while at < len(text):
+            if self._record is not None:
+                end = -1 if self._in_one_piece else text.find("\x1e", at)
+                out.append(self._record.feed(text[at : end if end >= 0 else None]))
+                if end < 0:
+                    break
+                out += [self._record.cut(), "\x1e"]
+                self._record, at = None, end + 1
+            elif tag := _RECORD.search(text, at):
+                out += [self._text.feed(text[at : tag.start()]), self._text.cut(), tag.group()]
+                self._record, at = _Record(self._secrets), tag.end()
+            else:
+                end = text.rfind("\x1e", max(at, len(text) - len(_TAGS[1])))
+                end = end if end >= 0 and any(tag.startswith(text[end:]) for tag in _TAGS) else len(text)
+                out.append(self._text.feed(text[at:end]))
+                self._tag = text[end:]
+                break
+        return "".join(out)
+
+
+def masked(text: str, secrets: Iterable[Secret]) -> str:
+    """A text in one piece, masked."""
+    text_mask = _Text(secrets)
+    return text_mask.feed(text) + text_mask.cut()
+
+
+def masked_json(value: JSON, secrets: Iterable[Secret]) -> JSON:
+    """JSON with its strings and keys masked."""
+    match value:
+        case str():
+            return masked(value, secrets)
+        case list():
+            return [masked_json(each, secrets) for each in value]
+        case dict():
+            return {masked(key, secrets): masked_json(each, secrets) for key, each in value.items()}
+    return value
