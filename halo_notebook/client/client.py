@@ -6,6 +6,7 @@ import asyncio
 import copy
 import dataclasses
 import hashlib
+from collections import deque
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 from weakref import WeakKeyDictionary
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from ..reply import Reply
 
+_RECENT_TOKENS = 4
 AnyTransport: TypeAlias = "Transport | httpx.AsyncBaseTransport"
 
 
@@ -45,6 +47,7 @@ class Client:
         record: keeps what passes, or None.
         offline: whether no service is reached; no key is needed then, and no user token is requested.
         last: the reply to the last message, or None.
+        recent_tokens: the user tokens that were sent last: a later reply may repeat one.
     """
 
     def __init__(
@@ -77,7 +80,8 @@ class Client:
             silence_timeout_s: seconds to wait for the first byte and between chunks. There is no limit on
                 the total time.
             max_retries: how often a message that certainly did not arrive is sent again.
-            max_record_bytes: a longer record is dropped as malformed.
+            max_record_bytes: a longer record is dropped as malformed. A reply that has 16 MiB more than that
+                ends there as failed, with what was received.
             transport: replaces the network: an `httpx.AsyncBaseTransport`, or a `Transport` (see
                 `client.transports.protocol`). An offline one, such as a `Replay`, has a base URL of its own.
             record: a `Recorder`, which keeps what passes.
@@ -109,6 +113,7 @@ class Client:
         self.transport = transport
         self.record = record
         self.last: Reply | None = None
+        self.recent_tokens: deque[Secret] = deque(maxlen=_RECENT_TOKENS)
         self._tokens = UserTokens()
         # Connections belong to an event loop.
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = WeakKeyDictionary()

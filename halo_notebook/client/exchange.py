@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import ConnectionFailed, HaloError, IdentityError, ReplyUnreadable, UsageError
@@ -24,7 +25,7 @@ from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
 from .client import request_headers, running_loop
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
-from .secrets import Secret, shown
+from .masking import MASK, Mask, masked, shown
 from .transports.body import decoded
 from .transports.protocol import Clock, Outgoing, unsent
 from .user_tokens import CallUser, call_in_thread
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from .client import Client
     from .request import Request
+    from .secrets import Secret
     from .transports.protocol import Incoming, Passing
 
 MAX_RETRY_WAIT_S = 60.0
@@ -42,6 +44,8 @@ NOT_OPEN = (
     "This stream is not open. Nothing was sent; write 'with client.stream(…) as events:' ('async with' for "
     "an AsyncHaloClient) and read the events inside."
 )
+MAX_REPLY_BYTES = 16 * 1024 * 1024
+"""A reply that is longer, by more than `max_record_bytes`, ends there as failed."""
 _BACKOFF_S = 0.5
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _MAX_ID_CHARS = 1_000
@@ -64,7 +68,7 @@ class AsyncReplyStream:
         tries: how often the request has been sent.
         attended: whether somebody can let a `Replay` by steps continue. Set it before the stream is entered.
         clock: what the reply's times are taken from.
-        secrets: the key, and the user tokens that were sent.
+        secrets: the key, and the user tokens that were sent lately; what is received is masked.
     """
 
     def __init__(
@@ -77,12 +81,13 @@ class AsyncReplyStream:
         self.path = path
         self.tries = 0
         self.source = client.source
-        self.secrets: list[Secret] = [client.settings.api_key]
+        self.secrets = [] if client.offline else [client.settings.api_key, *client.recent_tokens]
         self._client = client
         self._settings = client.settings
         self._call = call
         self._incoming: Incoming | None = None
         self._passing: Passing | None = None
+        self._mask = Mask(())
         self._batches: AsyncGenerator[list[Event], None] | None = None
         self._unread: list[Event] = []  # of a batch, the next one last
 
@@ -99,6 +104,8 @@ class AsyncReplyStream:
             incoming = self._incoming = await self._send_until_taken()
         except BaseException as error:
             self.end(error)
+            if self._passing is not None:
+                await self._passing.kept()
             raise
         sent_id = _checked_id(self.request.body.get("session_id"))
         self.reply.session_id = _id_in(incoming.headers.get("x-session-id", "")) or sent_id
@@ -147,7 +154,7 @@ class AsyncReplyStream:
                         yield self._taken_in(parser.feed(chunk))
             finally:
                 # A broken stream may still hold something that was received.
-                rest = self._taken_in(parser.close())
+                rest = self._taken_in(parser.feed(self._unmasked()) + parser.close())
             failure = self._failure(incoming, whole)
             yield rest
             if failure is not None:
@@ -238,6 +245,7 @@ class AsyncReplyStream:
         body = dict(self.request.body)
         if token is not None:
             body["user_token"] = token.reveal()
+            self._client.recent_tokens.append(token)
             self.secrets.append(token)
         transport, settings = self._client.transport_here(), self._settings
         outgoing = Outgoing(
@@ -257,6 +265,8 @@ class AsyncReplyStream:
             self._passing = tap.begin(self)
         with self._mapped_errors():
             incoming = await transport.send(outgoing)
+        headers = {name: masked(value, self.secrets) for name, value in incoming.headers.items()}
+        incoming = replace(incoming, headers=headers)
         self.reply.may_have_arrived = True
         if self._passing is not None:
             self._passing.head(incoming)
@@ -275,12 +285,30 @@ class AsyncReplyStream:
         self.reply.set_state("waiting for the agent")
 
     async def _chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
-        async for chunk in decoded(incoming):
-            if self._passing is not None:
-                self._passing.chunk(chunk)
-            yield chunk
+        """The answer's bytes: decoded, masked, bounded."""
+        in_one_piece = incoming.status != 200 or self.path != "/chat/stream"
+        self._mask = Mask(self.secrets, in_one_piece=in_one_piece)
+        try:
+            async for chunk in decoded(incoming, MAX_REPLY_BYTES + self._settings.max_record_bytes):
+                if certain := self._mask.feed(chunk):
+                    yield self._passed(certain)
+        except Exception:
+            if rest := self._unmasked():
+                yield rest
+            raise
+        if rest := self._unmasked():
+            yield rest
         if self._passing is not None:
             self._passing.end(None)
+
+    def _unmasked(self) -> bytes:
+        """What the mask held back."""
+        return self._passed(self._mask.close())
+
+    def _passed(self, chunk: bytes) -> bytes:
+        if self._passing is not None and chunk:
+            self._passing.chunk(chunk)
+        return chunk
 
     async def _error_body(self, incoming: Incoming) -> bytes:
         """The start of an error's body, as far as it can be read."""
@@ -300,6 +328,7 @@ class AsyncReplyStream:
         finally:
             if self._passing is not None:
                 self._passing.end(GeneratorExit())  # it was not read to its end
+                await self._passing.kept()
 
     @contextlib.contextmanager
     def _mapped_errors(self) -> Iterator[None]:
@@ -348,5 +377,6 @@ def _id_in(header: str) -> str | None:
 
 def _checked_id(value: JSON) -> str | None:
     """An id as it came, opaque; None for a value that cannot be one: it would be shown and sent back."""
-    usable = isinstance(value, str) and 0 < len(value) <= _MAX_ID_CHARS and value.isprintable()
-    return cast("str", value) if usable else None
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_CHARS or not value.isprintable():
+        return None
+    return None if MASK in value else value

@@ -26,13 +26,14 @@ from ..errors import (
     StatusError,
 )
 from ..stream import JSON, decode_json
-from .secrets import Secret, shown
+from .masking import shown
 from .transports.protocol import BrokeOff, NotConnected, NotTrusted, Silent, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..reply import Reply
+    from .secrets import Secret
     from .transports.protocol import Incoming
 
 MAY_HAVE_ARRIVED = (
@@ -45,7 +46,7 @@ TRANSPORT_ERRORS: dict[type[Exception], tuple[type[HaloError], str]] = {
     NotTrusted: (ConnectionFailed, "No connection to {host}: its certificate is not trusted ({why})"),
     Silent: (ReplyTimeout, "The agent was {why}"),
     BrokeOff: (ReplyInterrupted, "The connection broke off{reason}"),
-    Unreadable: (ReplyUnreadable, "The reply's compression could not be read ({why})"),
+    Unreadable: (ReplyUnreadable, "The reply could not be read ({why})"),
 }
 _DAY_S = 24 * 3600.0
 _SINCE_1970_S = 1e9  # a larger number of seconds, about 32 years, is a time

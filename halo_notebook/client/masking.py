@@ -22,6 +22,8 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from ..display.text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -32,6 +34,7 @@ MASK = "•••"
 SHORTEST = 8
 _SHOWN = 8
 _MAX_HELD = 16 * 1024
+_MAX_TEXT_CHARS = 64 * 1024
 
 _BLANK = (
     "\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
@@ -127,7 +130,10 @@ class _Text:
         """The text that is certain by now, masked."""
         if not self._held and not (self._written.escapes and "\\" in text[-5:]):
             bare = self._before + self._written.bare(text)
-            if not any(start in bare for start in self._starts):
+            for start in self._starts:
+                if start in bare:
+                    break
+            else:
                 self._before = bare[-self._reach :]
                 return text
         return self._masked(self._held + text)
@@ -170,7 +176,7 @@ class _Text:
                 at = bare.find(secret, at + 1)
 
     def _begun(self, bare: str) -> tuple[int, str] | None:
-        """Where the longest secret begins that may continue after the end, more than is shown of it; and it."""
+        """Where the secret begins that may continue after the end, and which; the first, if more than one."""
         begun = [
             (at, secret)
             for secret in self._secrets
@@ -265,6 +271,11 @@ def masked(text: str, secrets: Iterable[Secret]) -> str:
     """A text in one piece, masked."""
     text_mask = _Text(secrets)
     return text_mask.feed(text) + text_mask.cut()
+
+
+def shown(text: str, limit: int, secrets: Iterable[Secret]) -> str:
+    """The text of a server or a transport, masked, in one line."""
+    return one_line(masked(text[:_MAX_TEXT_CHARS], secrets), limit)
 
 
 def masked_json(value: JSON, secrets: Iterable[Secret]) -> JSON:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from ..errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_MAX_TEXT_CHARS = 64 * 1024
 
 
 class Secret:
@@ -75,14 +70,3 @@ def _refuse_identity_secret(value: str, place: str) -> None:
             "leave a backend, so it is not used",
             "set the widget key (ab_live_…), and replace this secret if the notebook was shared",
         )
-
-
-def shown(text: str, limit: int, secrets: Sequence[Secret]) -> str:
-    """The text of a server or a transport in one line, without the secrets that were sent to it."""
-    from ..display.text import one_line
-
-    # Masked before it is cut, and after control characters between a secret's own are removed.
-    line = one_line(text, _MAX_TEXT_CHARS)
-    for secret in secrets:
-        line = line.replace(secret.reveal(), "•••")
-    return one_line(line, limit)

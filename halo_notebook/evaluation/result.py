@@ -168,7 +168,7 @@ class Evaluation:
     def to_html(self, path: str | Path) -> Path:
         """Write everything into one self-contained file, to send to a colleague; returns its path.
 
-        It holds every message and reply, with stars in place of secrets; it has no script and loads nothing.
+        It holds every message and reply, with secrets masked; it has no script and loads nothing.
         Raises `UsageError` when it cannot be written.
         """
         from .report.page import write_page

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -137,22 +136,6 @@ async def send_once(
             outcome.status = COMPLETE
         else:
             outcome.status = INTERRUPTED if reply.may_have_arrived else FAILED
-        outcome.reply = _masked(reply, [secret.reveal() for secret in stream.secrets])
         if error is not None and tries < MAX_TRIES:
             outcome.again_s = retry_wait_s(error, tries - 1, first_s=_BACKOFF_S, longest_s=MAX_WAIT_S)
         outcome.user_refused = isinstance(error, IdentityError)
-
-
-def _masked(reply: Reply, secrets: Sequence[str]) -> Reply:
-    """The reply, with stars for secrets that the agent repeated."""
-    records = reply.action_events or reply.summary or reply.malformed
-    if not records and not any(secret in reply.text for secret in secrets):
-        return reply  # which most are, and this is quick
-    text = original = json.dumps(reply.to_dict(), ensure_ascii=False)
-    for secret in secrets:
-        text = text.replace(secret, "*" * len(secret))
-    if text == original:
-        return reply
-    masked = reply_from(json.loads(text))
-    masked.may_have_arrived = reply.may_have_arrived
-    return masked

@@ -193,7 +193,8 @@ def read_recording(path: str | Path) -> list[RecordedExchange]:
     exchanges: list[RecordedExchange] = []
     for number, raw in enumerate(_read_lines(file) or [b""], 1):
         try:
-            line = decode_json(raw.decode())
+            # An editor may have put a byte order mark before the first line.
+            line = decode_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
         except ValueError as error:
             if number > 1 and not raw.endswith(b"\n"):
                 break

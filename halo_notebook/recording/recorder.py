@@ -2,32 +2,34 @@
 
 - A recording holds an exchange as it was: the request, the answer's bytes as they arrived, and how it ended.
   Its line is written at its end: a process that is killed loses only the exchange that was under way.
-- No secret is in it: not the key, not a user token, also where the server repeats it.
+- It is written on a thread of its own, so that a slow disk delays no other stream; a turn waits for its own.
+- No secret is in it: not the key, not a user token, also where the message or the agent repeats it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..client.masking import masked, masked_json
 from ..client.transports.protocol import NotConnected, TransportError
+from ..concurrency.loop import IN_BROWSER
 from ..errors import UsageError
-from ..stream import JSON, decode_json
-from .format import FORMAT, HEADERS, Chunks, RecordedExchange, read_recording
+from ..stream import decode_json
+from .format import FORMAT, HEADERS, RecordedExchange, read_recording
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..client.exchange import AsyncReplyStream
+    from ..client.secrets import Secret
     from ..client.transports.protocol import Incoming
-
-_SHORTEST_MASKED = 8
-"""A cut reply may end with this many characters of a secret: ``ab_live_`` is not secret."""
 
 
 class Recorder:
@@ -60,8 +62,9 @@ class Recorder:
     def __init__(self, path: str | Path) -> None:
         self.count = self.lost = 0
         self.error = ""
-        self._secrets: set[str] = set()  # all that went with a request; a later reply may repeat one
+        self._secrets: set[Secret] = set()  # all that went with a request; a later reply may repeat one
         self._lock = threading.Lock()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="halo-recorder")
         try:
             self.path = Path(path).expanduser().absolute()  # the working directory may change
             if self.path.exists() and self.path.stat().st_size:
@@ -76,20 +79,18 @@ class Recorder:
 
     def begin(self, turn: AsyncReplyStream) -> Passing:
         """Keep the exchange that begins; see `Tap`."""
-        self._secrets |= {secret.reveal() for secret in turn.secrets}
+        self._secrets.update(turn.secrets)
         return Passing(self, turn)
 
     def keep(self, exchange: RecordedExchange) -> None:
         """Add an exchange to the file, without its secrets. One that cannot be written is `lost`."""
-        secrets = sorted(self._secrets, key=len, reverse=True)  # one may be a part of another
-        masked = replace(
+        secrets = tuple(self._secrets)
+        kept = replace(
             exchange,
-            body={name: _masked(value, secrets) for name, value in exchange.body.items()},
-            headers={name: _masked_text(value, secrets) for name, value in exchange.headers.items()},
-            chunks=_masked_chunks(exchange.chunks, secrets),
-            why=_masked_text(exchange.why, secrets),
+            body={name: masked_json(value, secrets) for name, value in exchange.body.items()},
+            why=masked(exchange.why, secrets),
         )
-        text = json.dumps(masked.to_line(), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(kept.to_line(), ensure_ascii=False, separators=(",", ":"))
         try:
             decode_json(text)  # a line that cannot be read again would spoil the others
             with self._lock:
@@ -99,6 +100,14 @@ class Recorder:
             why = getattr(error, "strerror", None) or error
             self.lost += 1
             self.error = f"{self.path.name!r} lacks a reply, which could not be written ({why})"
+
+    def keep_soon(self, exchange: RecordedExchange) -> Future[None] | None:
+        """Add an exchange on the recorder's thread, where there can be one."""
+        if not IN_BROWSER:
+            with contextlib.suppress(RuntimeError):  # the interpreter exits
+                return self._writer.submit(self.keep, exchange)
+        self.keep(exchange)
+        return None
 
     def _append(self, line: bytes) -> None:
         # Opened each time: there is nothing to close, and each line is the system's at once.
@@ -113,7 +122,7 @@ class Recorder:
         whole = data.rfind(b"\n") + 1
         try:
             if whole < len(data):
-                decode_json(data[whole:].decode())
+                decode_json(data[whole:].decode("utf-8-sig"))
                 self._append(b"\n")
         except ValueError:
             os.truncate(self.path, whole)
@@ -130,6 +139,7 @@ class Passing:
         self._head_at_s = 0.0
         self._chunks: list[tuple[float, bytes]] = []
         self._over = False
+        self._kept: Future[None] | None = None
 
     def head(self, incoming: Incoming) -> None:
         self._incoming, self._head_at_s = incoming, self._turn.clock.now_s()
@@ -144,7 +154,7 @@ class Passing:
         turn, broken = self._turn, isinstance(error, Exception)
         name = type(error).__name__ if isinstance(error, TransportError) else "BrokeOff"
         given = self._incoming.headers if self._incoming else {}
-        self._recorder.keep(
+        self._kept = self._recorder.keep_soon(
             RecordedExchange(
                 path=turn.path,
                 body=turn.request.shown,
@@ -163,37 +173,7 @@ class Passing:
             )
         )
 
-
-def _masked(value: JSON, secrets: Sequence[str]) -> JSON:
-    """JSON without the secrets in its strings and keys."""
-    match value:
-        case str():
-            return _masked_text(value, secrets)
-        case list():
-            return [_masked(each, secrets) for each in value]
-        case dict():
-            return {_masked_text(key, secrets): _masked(each, secrets) for key, each in value.items()}
-    return value
-
-
-def _masked_text(text: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "*" * len(secret))
-    return text
-
-
-def _masked_chunks(chunks: Chunks, secrets: Sequence[str]) -> Chunks:
-    """The chunks without the secrets, wherever their bytes are divided; the lengths stay."""
-    data = b"".join(chunk for _, chunk in chunks)
-    for secret in secrets:
-        # As it is, and as JSON writes it within a string.
-        for written in {secret.encode(), json.dumps(secret)[1:-1].encode()}:
-            data = data.replace(written, b"*" * len(written))
-            for length in range(len(written) - 1, _SHORTEST_MASKED, -1):  # a reply may be cut within it
-                if data.endswith(written[:length]):
-                    data = data[:-length] + b"*" * length
-    masked, start = [], 0
-    for at_s, chunk in chunks:
-        masked.append((at_s, data[start : start + len(chunk)]))
-        start += len(chunk)
-    return tuple(masked)
+    async def kept(self) -> None:
+        """Wait until it is written."""
+        if self._kept is not None:
+            await asyncio.shield(asyncio.wrap_future(self._kept))  # what is stopped is still written

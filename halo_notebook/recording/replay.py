@@ -12,6 +12,7 @@ import contextlib
 import difflib
 import re
 import threading
+import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from itertools import pairwise
@@ -190,8 +191,8 @@ class Replay:
 
 
 def _normalized(message: str) -> str:
-    """A message as it is compared: the white space between its words does not matter."""
-    return " ".join(message.split())
+    """A message as it is compared: neither white space nor how accents are encoded matters."""
+    return unicodedata.normalize("NFC", " ".join(message.split()))
 
 
 def _retry(exchanges: Sequence[RecordedExchange], number: int) -> int | None:

@@ -29,7 +29,7 @@ def pieces(coding: str, data: bytes, size: int = 100, received: list[bytes] | No
             yield data[at : at + size]
 
     async def read() -> None:
-        async for piece in decoded(Incoming(200, {"content-encoding": coding}, chunks)):
+        async for piece in decoded(Incoming(200, {"content-encoding": coding}, chunks), 2**24):
             made.append(piece)
 
     asyncio.run(read())

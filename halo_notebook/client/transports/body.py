@@ -1,7 +1,8 @@
 """The only decoder between transports and parser: it undoes a compression, in pieces of bounded size.
 
 A reply is requested uncompressed, since a compressed one is held back until a block of it is full. If a
-server compresses it all the same with gzip or deflate, that is undone here; no other encoding is.
+server compresses it all the same, once, with gzip or deflate, that is undone here; no other encoding is. A
+byte order mark at the start is dropped.
 """
 
 from __future__ import annotations
@@ -15,27 +16,67 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 MAX_PIECE_BYTES = 64 * 1024
+_MAX_INPUT_BYTES = 4 * 1024
+"""zlib copies what it has not read yet, for each piece that it returns."""
 _GZIP_WINDOW = zlib.MAX_WBITS | 16
+_MARK = b"\xef\xbb\xbf"
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def decoded(incoming: Incoming) -> AsyncIterator[bytes]:
-    """The answer's body as it arrives, decoded. Raises `Unreadable` for what cannot be decoded."""
-    coding = incoming.headers.get("content-encoding", "").strip().lower()
-    if coding in ("", "identity"):
-        return incoming.chunks()
-    return _inflated(incoming, coding)
+async def decoded(incoming: Incoming, max_bytes: int) -> AsyncIterator[bytes]:
+    """The answer's body as it arrives, decoded.
+
+    Raises `Unreadable` for what cannot be decoded, and after `max_bytes`; `BrokeOff` for a compressed body
+    that is not complete.
+    """
+    given = incoming.headers.get("content-encoding", "").lower().split(",")
+    codings = [coding for each in given if (coding := each.strip()) not in ("", "identity")]
+    if len(codings) > 1 or not {*codings} <= {"gzip", "x-gzip", "deflate"}:
+        raise Unreadable(f"its encoding {', '.join(codings)[:40]!r} was not requested and is not supported")
+    read = _limited(incoming.chunks(), max_bytes)
+    pieces = _inflated(read, gzip=codings[0] != "deflate") if codings else read
+    async for piece in _limited(_unmarked(pieces), max_bytes):
+        yield piece
 
 
-async def _inflated(incoming: Incoming, coding: str) -> AsyncIterator[bytes]:
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise Unreadable(f"the encoding {coding[:40]!r} is not supported")
-    stream = _Stream(gzip=coding != "deflate")
-    async for data in incoming.chunks():
+async def _limited(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    left = max_bytes
+    async for piece in pieces:
+        if len(piece) > left:
+            yield piece[:left]
+            raise Unreadable(f"it has more than {max_bytes // 1024**2:,} MiB")
+        left -= len(piece)
+        yield piece
+
+
+async def _unmarked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces without a byte order mark at the start. Raises `Unreadable` for that of UTF-16."""
+    start: bytes | None = b""
+    async for piece in pieces:
+        if start is None:
+            yield piece
+            continue
+        start += piece
+        if start.startswith(_UTF_16_MARKS):
+            raise Unreadable("its text is UTF-16, not UTF-8")
+        if not any(mark.startswith(start) for mark in (_MARK, *_UTF_16_MARKS)):
+            yield start.removeprefix(_MARK)
+            start = None
+        elif start == _MARK:
+            start = None
+    if start:
+        yield start
+
+
+async def _inflated(chunks: AsyncIterator[bytes], *, gzip: bool) -> AsyncIterator[bytes]:
+    stream = _Stream(gzip=gzip)
+    async for data in chunks:
         try:
-            for piece in stream.pieces(data):
-                yield piece
+            for at in range(0, len(data), _MAX_INPUT_BYTES):
+                for piece in stream.pieces(data[at : at + _MAX_INPUT_BYTES]):
+                    yield piece
         except zlib.error as error:
-            raise Unreadable(str(error)) from error
+            raise Unreadable(f"its compression is damaged: {error}") from error
     if stream.unfinished:
         raise BrokeOff("its compression is not complete")
 
@@ -51,8 +92,9 @@ class _Stream:
     def pieces(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._inflate.eof:
-                if not self._gzip:
-                    return  # what follows is padding
+                data = data.lstrip(b"\0") if self._gzip else b""  # padding
+                if not data:
+                    return
                 self._inflate = zlib.decompressobj(_GZIP_WINDOW)
             try:
                 piece = self._inflate.decompress(data, MAX_PIECE_BYTES)

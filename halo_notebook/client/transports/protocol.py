@@ -150,13 +150,15 @@ class Transport(Protocol):
 
 class Passing(Protocol):
     """An exchange while it passes. `end` is called with the error that ended it, or None for its regular
-    end; only the first call counts."""
+    end; only the first call counts. `kept` waits until what has ended is kept."""
 
     def head(self, incoming: Incoming) -> None: ...
 
     def chunk(self, data: bytes) -> None: ...
 
     def end(self, error: BaseException | None) -> None: ...
+
+    async def kept(self) -> None: ...
 
 
 class Tap(Protocol):
