@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from halo_notebook import Reply
-from halo_notebook.stream import Action, MalformedRecord, TextDelta
+from halo_notebook.stream import Action, ActionSummary, MalformedRecord, TextDelta
 
 
 def test_text_can_be_followed_while_it_grows() -> None:
@@ -39,3 +43,23 @@ def test_a_reply_shows_itself_safely() -> None:
     assert "<img" not in bundle["text/html"] and "<script" not in bundle["text/html"]
     assert "<strong>bold</strong>" in bundle["text/html"]
     assert "**bold**" in bundle["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "summed_up", "same"),
+    [
+        ('{"x": 1.0}', '{"x": 1}', True),
+        ('{"x": [1e0, {"y": 2.50}], "z": -0.0}', '{"z": 0, "x": [1, {"y": 2.5}]}', True),
+        ("1e16", "10000000000000000", True),
+        ('{"x": true}', '{"x": 1}', False),
+        ('{"x": "1.0"}', '{"x": 1}', False),
+        ("9007199254740993", "9007199254740992.0", False),
+        ("[1.5]", "[1]", False),
+    ],
+)
+def test_an_action_that_the_summary_writes_otherwise_is_one(sent: str, summed_up: str, *, same: bool) -> None:
+    """Numbers that are equal are the same, and so is the order of keys; true and "1" are no numbers."""
+    reply = Reply()
+    reply.add(Action(json.loads(sent)), at_s=0.1)
+    reply.add(ActionSummary([json.loads(summed_up)]), at_s=0.2)
+    assert len(reply.actions) == (1 if same else 2)

@@ -17,6 +17,7 @@ from halo_notebook.stream import JSON, Action, ActionSummary, Event, MalformedRe
 
 from ..display.test_timeline import SAMPLES, go, reply_of
 from ..harness import hostile
+from ..harness.looks import FORBIDDEN
 
 
 class Page:
@@ -195,3 +196,16 @@ def test_the_static_twin_of_hostile_replies_holds_no_live_markup() -> None:
         )
         for tag in re.findall(r"<[a-z][^>]*>", html):
             assert not re.search(r"\son\w+\s*=|javascript:|data-commandlinker", tag, re.IGNORECASE), tag
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u2066x\u2069", "\x1b[31m", "\x9b", "a\x00b\x08", "\r\f\x85"])
+def test_a_shortened_copy_holds_no_hidden_characters(hidden: str) -> None:
+    """Neither the static copy of a reply too large for it nor the text that is copied from the page."""
+    session = Session()
+    turn = Turn({"message": f"ask {hidden} me"}, reply_of(f"{hidden}'<&word " * 60_000))
+    session.turns.append(turn)
+    view = turn_view(turn)
+    html = views.static_html(session, [(turn, view)], "now")
+    assert "characters are not shown here" in html and "word" in html
+    assert not FORBIDDEN.search(html)
+    assert not FORBIDDEN.search(json.dumps(view, ensure_ascii=False))
