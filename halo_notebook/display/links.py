@@ -19,6 +19,7 @@ _SAFE_URL = re.compile(r"(?:https?://[^/?#@\\\s][^/?#@\\\s]*(?:[/?#]|$)|mailto:[
 _BARE_URL = re.compile(r"https?://[^\s<>\"'`|\\^{}]{1,2000}", re.IGNORECASE)
 _AFTER_A_URL: Final = ".,:;!?*_~"
 _DATA = re.compile("data:", re.IGNORECASE)
+_SVG = re.compile(r"(!\[[^\]]*\]\(data:image/svg\+xml[\w;=-]*,)<svg.*?</svg>", re.IGNORECASE | re.DOTALL)
 _AFTER_DATA = re.compile(r"[\s()<>\"'`]")
 MAX_DATA_CHARS = 4_000
 _SHOWN_DATA_CHARS = 60
@@ -34,8 +35,15 @@ def is_data(url: str) -> bool:
     return _DATA.match(url) is not None
 
 
+def without_svg(text: str) -> str:
+    """`text` without the SVG in the addresses of images: its blanks would end the address."""
+    return _SVG.sub(r"\1…", text) if "</svg>" in text else text
+
+
 def short_data(text: str) -> str:
     """`text` with only the beginning of what a data: URL holds."""
+    if not _DATA.search(text):
+        return text
     return re.sub(rf"(data:[^\s()]{{{_SHOWN_DATA_CHARS}}})[^\s()]+", r"\1…", text, flags=re.IGNORECASE)
 
 
@@ -97,11 +105,13 @@ def linked(
                 yield child
             case "image":
                 yield from _image(child, alt_text(child), inside_link=inside_link, images=images)
-            case "text" if closing:
-                yield _text(short_data(child.content))
-            case "text" if not inside_link and "://" in child.content:
-                is_last = is_growing and index == len(children) - 1
-                yield from text_with_links(child.content, markdown, is_growing=is_last)
+            case "text":
+                child.content = short_data(child.content)
+                if inside_link or closing or "://" not in child.content:
+                    yield child
+                else:
+                    is_last = is_growing and index == len(children) - 1
+                    yield from text_with_links(child.content, markdown, is_growing=is_last)
             case _:
                 yield child
 

@@ -36,7 +36,7 @@ from markdown_it.token import Token
 
 from .formulas import MAX_FORMULAS, is_ordinary_tex, line_of, math_block, math_inline
 from .growing import open_code, open_emphasis, open_link
-from .links import is_data, is_safe, linked, short_data, text_with_links
+from .links import is_data, is_safe, linked, short_data, text_with_links, without_svg
 from .scripts import joins_words
 from .text import bounded, terminal_text, wire_size
 
@@ -379,7 +379,7 @@ def _read_inline(token: Token, tokens: list[Token], index: int, env: dict[str, A
         token.children = [Token("text", "", 0, content=token.content)]
     else:
         token.children = []
-        MARKDOWN.inline.parse(token.content, MARKDOWN, env, token.children)
+        MARKDOWN.inline.parse(without_svg(token.content), MARKDOWN, env, token.children)
         text_join(StateCore("", MARKDOWN, env, [token]))
     token.children = list(linked(token.children, MARKDOWN, _alt, images=images, is_growing=env["growing"]))
 
