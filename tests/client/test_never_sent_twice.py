@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
-from halo_notebook import HaloClient, errors, evaluate
-from halo_notebook.client.transports.protocol import Clock
+from halo_notebook import HaloClient, Recorder, errors, evaluate
+from halo_notebook.client.transports.protocol import (
+    BrokeOff,
+    Clock,
+    Incoming,
+    NotConnected,
+    NotTrusted,
+    Outgoing,
+)
 from halo_notebook.demo import DemoAgent
 from halo_notebook.evaluation import sender
 
 from .clients import KEY, in_turn
+from .servers import is_left, received, server
 
 
 def test_a_server_that_comes_up_late_gets_the_message_once(agent: DemoAgent) -> None:
@@ -23,15 +31,13 @@ def test_a_server_that_comes_up_late_gets_the_message_once(agent: DemoAgent) -> 
     port = int(agent.url.split(":")[2].split("/")[0])
     agent.stop()
     late = DemoAgent(port=port, first_byte_s=0, chunk_s=0)
-    timer = threading.Timer(0.3, late.start)
-    timer.start()
-    try:
-        reply = HaloClient(KEY, base_url=f"http://127.0.0.1:{port}/api/sdk").ask("Hello")
-        assert reply.retries >= 1
+    stream = HaloClient(KEY, base_url=f"http://127.0.0.1:{port}/api/sdk").stream("Hello")
+    stream.open()
+    while "trying again" not in stream.reply.state:
+        stream.next_event(0.05)
+    with late, stream:
+        assert stream.to_end().retries >= 1
         assert len(late.requests) == 1
-    finally:
-        timer.join()
-        late.stop()
 
 
 def test_a_message_that_was_put_off_is_sent_again() -> None:
@@ -197,6 +203,79 @@ def test_nothing_left_through_a_callers_transport(
     with pytest.raises(errors.ConnectionFailed, match="was not sent"), stream:
         pass
     assert not stream.reply.may_have_arrived and not agent.requests
+
+
+class SendingAgain(httpx.AsyncHTTPTransport):
+    """A caller's own transport that sends a request that broke off to another address."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except httpx.RemoteProtocolError:
+            request.url = httpx.URL("http://127.0.0.1:1")
+            return await super().handle_async_request(request)
+
+
+def test_a_message_that_left_before_a_connection_failed_may_have_arrived() -> None:
+    """A transport's last error says nothing about what it had sent before."""
+    heads: list[bytes] = []
+    with server(lambda connection: heads.append(received(connection))) as url:
+        client = HaloClient(KEY, base_url=url, transport=SendingAgain(trust_env=False))
+        with pytest.raises(errors.ReplyInterrupted, match="may have arrived"):
+            client.ask("Hello")
+    assert len(heads) == 1
+
+
+class Raising:
+    """A caller's own `Transport`, which does not know when bytes leave."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.tries = error, 0
+
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        self.tries += 1
+        outgoing.leaves()
+        raise self.error
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "tries"),
+    [
+        (NotConnected("no"), errors.ConnectionFailed, 3),
+        (ConnectionRefusedError(111, "refused"), errors.ConnectionFailed, 3),
+        (socket.gaierror(-2, "no such name"), errors.ConnectionFailed, 3),
+        (NotTrusted("self-signed certificate"), errors.ConnectionFailed, 1),
+        (BrokeOff(), errors.ReplyInterrupted, 1),
+        (ConnectionResetError(104, "reset"), errors.ReplyInterrupted, 1),
+        (OSError("of any kind"), errors.ReplyInterrupted, 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_transport_of_another_kind_is_believed(
+    error: Exception, expected: type[errors.HaloError], tries: int, tmp_path: Path
+) -> None:
+    """Only what means that there was no connection is sent again; a recording says the same."""
+    transport, recording = Raising(error), tmp_path / "recording.jsonl"
+    client = HaloClient(KEY, transport=transport, record=Recorder(recording))
+    with pytest.raises(expected) as caught:
+        client.ask("Hello")
+    assert transport.tries == tries
+    maybe = expected is not errors.ConnectionFailed
+    assert caught.value.reply is not None and caught.value.reply.may_have_arrived is maybe
+    assert ('"may_have_arrived":true' in recording.read_text()) is maybe
+
+
+def test_a_certificate_is_tried_once_through_a_callers_transport() -> None:
+    """As through the network's own."""
+    tries: list[int] = []
+    with server(is_left, trustme.CA().issue_cert("127.0.0.1"), tries) as url:
+        client = HaloClient(KEY, base_url=url, transport=httpx.AsyncHTTPTransport(trust_env=False))
+        with pytest.raises(errors.ConnectionFailed, match="certificate is not trusted"):
+            client.ask("Hello")
+    assert len(tries) == 1
 
 
 def test_an_evaluation_asks_again_what_a_callers_transport_did_not_send(
