@@ -140,6 +140,16 @@ test("older turns that were asked for stay when the whole comes again", () => {
   assert.deepEqual([store.turns.map((one) => one.number), store.earlier], [[2, 3, 4], 1]);
 });
 
+test("turns stay that a snapshot has no room for, unless one between them is missing", () => {
+  store.receive(snapshot({ turns: [turn(1), turn(2)] }));
+  store.receive(snapshot({ turns: [turn(3)], earlier: 2 }));
+  assert.deepEqual([store.turns.map((one) => one.number), store.earlier], [[1, 2, 3], 0]);
+  store.receive(snapshot({ turns: [turn(5)], earlier: 4 }));
+  assert.deepEqual([store.turns.map((one) => one.number), store.earlier], [[5], 4]);
+  store.receive(snapshot({ epoch: 2, turns: [turn(6)], earlier: 5 }));
+  assert.deepEqual([store.turns.map((one) => one.number), store.earlier], [[6], 5]);
+});
+
 test("what is typed is in view until the kernel shows it", () => {
   store.send("hello");
   const [{ cid, text }] = asked("send");

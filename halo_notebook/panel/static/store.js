@@ -409,12 +409,12 @@ export class Store {
 
   replaceAll(message) {
     const turns = message.turns ?? [];
-    const known = message.epoch === this.epoch && message.session === this.session && turns.length
-      ? this.turns.findIndex((turn) => turn.key === turns[0].key)
-      : -1;
-    // Keep older turns that the user asked for: without them the page would jump.
-    this.turns = known > 0 ? [...this.turns.slice(0, known), ...turns] : turns;
-    this.earlier = known > 0 ? this.earlier : (message.earlier ?? 0);
+    // Keep older turns, which a snapshot may have no room for: without them the page would jump.
+    const same = message.epoch === this.epoch && message.session === this.session && turns.length;
+    const older = same ? this.turns.filter((turn) => turn.number < turns[0].number) : [];
+    const follows = older.at(-1)?.number === turns[0]?.number - 1;
+    this.turns = follows ? [...older, ...turns] : turns;
+    this.earlier = follows ? this.earlier : (message.earlier ?? 0);
     const early = this.session === null ? this.drafts.get("") : "";
     if (message.live?.key !== this.live?.key) this.stopping = false;
     const { epoch, seq, session, sessions = [], live = null, agent = null, source = "" } = message;
