@@ -88,13 +88,17 @@ class PanelPage:
     def turn(self, number: int) -> Locator:
         return self.root.locator(f"article[aria-label='Turn {number}']")
 
+    def next_turn(self) -> Locator:
+        """The turn after the last, whose number says more than how many are on the page."""
+        last = self.turns.last.get_attribute("aria-label") if self.turns.count() else "Turn 0"
+        return self.turn(int(str(last).split()[1]) + 1)
+
     def button(self, name: str | re.Pattern[str], within: Locator | None = None) -> Locator:
         return (within or self.root).get_by_role("button", name=name, exact=isinstance(name, str))
 
     def say(self, text: str) -> Locator:
         """Type a message and press Enter; returns its turn, if it is the next."""
-        before = self.turns.last.get_attribute("aria-label") if self.turns.count() else "Turn 0"
-        turn = self.turn(int(str(before).split()[1]) + 1)  # not all turns need be on the page
+        turn = self.next_turn()
         self.box.fill(text)
         self.box.press("Enter")
         return turn

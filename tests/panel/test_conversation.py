@@ -264,7 +264,7 @@ class TestConversation:
         lab.screenshot("panel-send-again", cell=1)
         panel.button("Cancel", turn).click()
         assert int(printed(lab, REQUESTS).split()[0]) == requests
-        again = panel.turn(panel.turns.count() + 1)
+        again = panel.next_turn()
         panel.button("Send again", turn).first.click()
         panel.button("Send again", turn.get_by_role("group", name="Send again?")).click()
         panel.ended(again, "You said: break off")
@@ -298,7 +298,7 @@ class TestConversation:
     def test_a_cells_turn_shows_here(self, panel: PanelPage, lab: LabPage) -> None:
         """And the panel's own turn in the session that `%%halo` continues."""
         lab.run_cell(USE_AGENT)
-        turn = panel.turn(panel.turns.count() + 1)
+        turn = panel.next_turn()
         lab.run_cell(CELL_TURN)
         panel.ended(turn, "You said: from the cell")
         panel.ask("from the panel", "You said: from the panel")
