@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import NoneType
 from typing import Any, BinaryIO, cast
 
 from ..errors import UsageError
@@ -18,6 +19,17 @@ from ..errors import UsageError
 FORMAT = 1
 ENDED = ("complete", "failed", "interrupted")
 _BEGINNING = b'{"kind"'
+_TEXT_OR_NONE, _NUMBER_OR_NONE = (str, NoneType), (int, float, NoneType)
+_REPLY: dict[str, Any] = {
+    **dict.fromkeys(("text", "error", "started_at", "status"), str),
+    **dict.fromkeys(("session_id", "agent_id"), _TEXT_OR_NONE),
+    **dict.fromkeys(("first_text_s", "elapsed_s"), _NUMBER_OR_NONE),
+    **dict.fromkeys(("actions", "action_events", "malformed"), list),
+    "summary": (list, NoneType),
+    "retries": int,
+    "raw": (dict, list, str, int, float, NoneType),
+}
+_MISSING = object()
 _REPLY_STATUS = ("streaming", "complete", "stopped", "failed")
 
 
@@ -77,7 +89,7 @@ def _checked(raw: bytes) -> dict[str, Any]:
     """A line as JSON. Raises `ValueError`."""
     try:
         line = json.loads(raw)
-        if b"\\ud" in raw.lower():  # a lone surrogate could neither be shown nor written
+        if b"\\u" in raw and b"\\ud" in raw.lower():  # a lone surrogate could neither be shown nor written
             line = json.loads(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError:
         raise _Unfit("it is nested too deeply") from None
@@ -108,20 +120,16 @@ def _check_turn(line: Mapping[str, Any]) -> None:
         _check(line, "queue_wait_s", _is_time_or_none)
     _check(line, "reply", lambda value: isinstance(value, dict))
     reply = line["reply"]
-    for name in ("text", "error", "started_at"):
-        _check(reply, name, _is_text)
-    for name in ("session_id", "agent_id"):
-        _check(reply, name, lambda value: value is None or isinstance(value, str))
-    for name in ("first_text_s", "elapsed_s"):
-        _check(reply, name, _is_time_or_none)
-    for name in ("actions", "action_events", "malformed"):
-        _check(reply, name, lambda value: isinstance(value, list))
-    _check(reply, "summary", lambda value: value is None or isinstance(value, list))
+    for name, kinds in _REPLY.items():  # before what is slower, since a file may have many lines
+        if not isinstance(reply.get(name, _MISSING), kinds):
+            raise _Unfit(
+                f"{name!r} is {str(reply[name])[:40]!r}" if name in reply else f"{name!r} is missing"
+            )
     _check(reply, "status", lambda value: value in _REPLY_STATUS)
-    _check(reply, "retries", _is_count)
-    if "raw" not in reply:
-        raise _Unfit("'raw' is missing")
     _check(reply, "started_at", _is_moment)
+    _check(reply, "retries", _is_count)
+    _check(reply, "first_text_s", _is_time_or_none)
+    _check(reply, "elapsed_s", _is_time_or_none)
     for event in reply["action_events"]:
         _check_names(event, "payload", "at_s", "offset")
         _check(event, "at_s", _is_time)
