@@ -299,5 +299,6 @@ def wrap(html: str, style: str = "") -> str:
     Its classes keep MathJax from taking prices for formulas: the first is for version 3 and
     later (JupyterLab), the second for version 2 (nbconvert's export).
     """
-    styled = f' style="{style}"' if style else ""
-    return f'<div class="halo-reply {NO_FORMULAS}" dir="auto"{styled}>{html}</div>'
+    # A long word or code in a line would be wider than a narrow column, for instance in VS Code.
+    style = "overflow-wrap:break-word" + (f";{style}" if style else "")
+    return f'<div class="halo-reply {NO_FORMULAS}" dir="auto" style="{style}">{html}</div>'

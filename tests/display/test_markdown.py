@@ -27,7 +27,8 @@ def test_a_document_is_rendered_as_markdown() -> None:
     assert ("ol", {"start": "3"}) in look.elements
     aligned = [attributes["style"] for tag, attributes in look.elements if tag == "td"]
     assert aligned == ["text-align:left", "text-align:right", "text-align:center"]
-    wrapper = '<div class="halo-reply mathjax_ignore tex2jax_ignore" dir="auto">'
+    style = "overflow-wrap:break-word"
+    wrapper = f'<div class="halo-reply mathjax_ignore tex2jax_ignore" dir="auto" style="{style}">'
     assert wrap(markdown_to_html("<b>x</b>")) == f'{wrapper}<p dir="auto">&lt;b&gt;x&lt;/b&gt;</p>\n</div>'
     assert seen("- [ ] a\n- [x] b\n- [y] c").text.split() == ["☐", "a", "☑", "b", "[y]", "c"]
 
