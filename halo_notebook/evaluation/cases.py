@@ -155,7 +155,7 @@ def _case(item: Any, number: int) -> Case:
     if not isinstance(turns, Sequence) or not turns:
         raise InvalidRequest(f"{name} has no turns. Nothing was sent; give at least one message.")
     return Case(
-        id=str(case_id),
+        id=_whole(str(case_id)),
         turns=tuple(_turn(turn, name) for turn in turns),
         expect=plain_json(given.get("expect"), f"{name}: expect"),
         tags=_tags(given.get("tags"), name),
@@ -170,7 +170,12 @@ def _tags(given: Any, name: str) -> tuple[str, ...]:
         isinstance(tag, bool) or not isinstance(tag, str | int | float) for tag in tags
     ):
         raise InvalidRequest(f"{name}: tags must be a list of strings. Nothing was sent; fix that case.")
-    return tuple(dict.fromkeys(_number_text(tag) for tag in tags))
+    return tuple(dict.fromkeys(_whole(_number_text(tag)) for tag in tags))
+
+
+def _whole(text: str) -> str:
+    """The text with a question mark for half of a character, which no table and no message can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _number_text(tag: Any) -> str:
@@ -197,7 +202,7 @@ def _turn(turn: Any, name: str) -> CaseTurn:
         checked_request(message, given, {})
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from None
-    return CaseTurn(message, plain_json(expect, f"{name}: expect"), given)
+    return CaseTurn(_whole(message), plain_json(expect, f"{name}: expect"), given)
 
 
 def _check_keys(given: Iterable[str], allowed: Sequence[str], name: str) -> None:

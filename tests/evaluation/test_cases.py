@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from halo_notebook.checks import contains
 from halo_notebook.client.secrets import Secret
 from halo_notebook.errors import InvalidRequest
 from halo_notebook.evaluation.cases import Case, CaseTurn, read_cases
@@ -201,6 +202,15 @@ def test_tags_in_a_column(column: list[Any], tags: list[tuple[str, ...]]) -> Non
     ] == tags
     if not isinstance(column[0], str):
         assert [case.tags for case in read_cases(frame.to_dict("records"))] == tags
+
+
+def test_half_of_a_character_is_a_question_mark(run: Run, agent: DemoAgent) -> None:
+    """As JSON may escape it: in the id, the message, a tag; the tables can hold it."""
+    case = json.loads('{"id": "a\\ud83d", "message": "Hi \\ud800", "tags": ["\\udfff"], "expect": "\\ud800"}')
+    result = run([case], [contains()])
+    assert result.df[["case", "message"]].to_numpy().tolist() == [["a?", "Hi ?"]]
+    assert next(result.rows())["tags"] == ["?"] and agent.requests[0].body["message"] == "Hi ?"
+    assert result._repr_html_()
 
 
 @pytest.mark.parametrize(
