@@ -196,7 +196,7 @@ class TestNotebook7(TestNotebook):
 
 
 def test_in_voila(voila: VoilaPage) -> None:
-    """A page without code: the panel talks to its kernel all the same."""
+    """A page without code: the panel talks to its kernel all the same, and keeps a draft over a reload."""
     from ..harness.pages import ARTEFACTS
 
     voila.open_notebook([AGENT, SHOW])
@@ -205,6 +205,10 @@ def test_in_voila(voila: VoilaPage) -> None:
     panel.ask("hello from Voila", "You said: hello from Voila")
     assert voila.axe(".halo-panel") == []
     voila.page.screenshot(path=ARTEFACTS / "panel-voila.png")
+    panel.box.fill("a draft")
+    voila.page.reload()  # with a new kernel
+    panel = PanelPage(voila)
+    panel.until(lambda: panel.box.input_value() == "a draft", "the draft")
     assert voila.page_errors == []
 
 

@@ -70,8 +70,9 @@ export class Scheme {
   /** The panel has been put on the page, or elsewhere on it. */
   placed() {
     this.changes.disconnect();
-    for (let at = around(this.root); at; at = around(at)) this.changes.observe(at, { attributes: true });
     this.soon();
+    if (this.root.closest(THEMED)) return;
+    for (let at = around(this.root); at; at = around(at)) this.changes.observe(at, { attributes: true });
   }
 
   look() {
