@@ -41,8 +41,8 @@ def takes_updates(shell: InteractiveShell) -> bool:
     if isinstance(shell.display_pub, CapturingDisplayPublisher):
         return False
     widgets = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", {})
-    message = _request(shell).get("header", {}).get("msg_id")
-    return not any(getattr(widget, "msg_id", None) == message for widget in list(widgets.values()))
+    message = _request(shell).get("header", {}).get("msg_id", "")  # an idle output widget has an empty one
+    return not message or all(getattr(each, "msg_id", "") != message for each in list(widgets.values()))
 
 
 def shows_json_as_tree(shell: InteractiveShell) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets
 import pytest
+
+from halo_notebook.magics.front_end import in_notebook, takes_updates
 
 from ..harness.cells import SEED, evaluated, html, plain
 from ..harness.kernels import Kernel
@@ -107,6 +111,16 @@ def test_an_output_widget_shows_the_reply_once(shared: Kernel, within: str) -> N
     assert "connecting" not in html(result)
     after = shared.run("with out: pass\nask()")
     assert "update_display_data" in [each.msg_type for each in after.messages]
+
+
+@pytest.mark.parametrize("parent", [None, {}, {"header": {}}, {"header": {"msg_id": ""}}])
+def test_a_kernel_that_knows_no_request_takes_updates(parent: Any) -> None:
+    """As JupyterLite's may; widgets on the page change nothing."""
+    shell: Any = SimpleNamespace(display_pub=None, kernel=object(), get_parent=lambda: parent)
+    widgets = [ipywidgets.Output(), ipywidgets.Button()]
+    assert in_notebook(shell) and takes_updates(shell)
+    for widget in widgets:
+        widget.close()
 
 
 def test_a_long_reply_in_an_output_widget_comes_in_parts(fresh: Kernel) -> None:
