@@ -352,7 +352,7 @@ class TestHostile:
 
         page = attacked.page
         page.evaluate(WATCH_COMMANDS)
-        for text in ("data-commandlinker-command", "ontoggle=", "[click](javascript:", "onclick="):
+        for text in ("data-commandlinker-command", "onload=", "[click](javascript:", "onclick="):
             page.locator(".halo-reply").get_by_text(text).first.click()
         for tree in (TREES, ".halo-json"):
             page.locator(tree).get_by_text("data-commandlinker-command").first.click()
