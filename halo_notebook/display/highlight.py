@@ -18,7 +18,11 @@ MAX_LINE_CHARS = 1_000
 MAX_REPLY_CHARS = 100_000
 MAX_REPLY_S = 0.4
 """CPU seconds that highlighting a reply may take, since Stop waits for it."""
-_clock = getattr(time, "thread_time", time.perf_counter)  # some platforms lack the first
+try:
+    time.thread_time()
+    _clock = time.thread_time
+except (AttributeError, OSError):  # a page's Python may have no clock for threads
+    _clock = time.perf_counter
 # Some of the hundreds of lexers in Pygments take time that grows fast with the text.
 _LANGUAGES = {
     *("python", "py", "python3", "pycon", "ipython", "javascript", "js", "typescript", "ts", "json", "java"),
