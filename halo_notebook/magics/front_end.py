@@ -55,5 +55,6 @@ def shows_json_as_tree(shell: InteractiveShell) -> bool:
 
 def _request(shell: InteractiveShell) -> dict[str, Any]:
     """The message that the kernel is working on, such as the request to run a cell."""
-    get_parent = getattr(shell, "get_parent", None)
+    kernel = getattr(shell, "kernel", None)  # JupyterLite's shell does not know it
+    get_parent = getattr(shell, "get_parent", None) or getattr(kernel, "get_parent", None)
     return (get_parent() if get_parent else None) or {}

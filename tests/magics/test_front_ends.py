@@ -117,8 +117,14 @@ def test_an_output_widget_shows_the_reply_once(shared: Kernel, within: str) -> N
 def test_a_kernel_that_knows_no_request_takes_updates(parent: Any) -> None:
     """As JupyterLite's may; widgets on the page change nothing."""
     shell: Any = SimpleNamespace(display_pub=None, kernel=object(), get_parent=lambda: parent)
+    in_lite: Any = SimpleNamespace(display_pub=None, kernel=shell)
     widgets = [ipywidgets.Output(), ipywidgets.Button()]
-    assert in_notebook(shell) and takes_updates(shell)
+    for each in (shell, in_lite):
+        assert in_notebook(each) and takes_updates(each)
+    in_lite.kernel = SimpleNamespace(get_parent=lambda: {"header": {"msg_id": "m1"}})
+    assert takes_updates(in_lite)
+    widgets[0].msg_id = "m1"
+    assert not takes_updates(in_lite)
     for widget in widgets:
         widget.close()
 
