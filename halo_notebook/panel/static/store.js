@@ -16,6 +16,40 @@ const REASONS = { restarting: "restarted", autorestarting: "restarted", starting
 /** Whether the kernel refused a request, or went away without an answer. */
 export const refused = (answer) => Boolean(answer.error || answer.lost);
 
+/** Waits for the kernel to answer, and says when nobody does. */
+class Patience {
+  constructor(store) {
+    this.store = store;
+    this.timer = null;
+  }
+
+  /** The kernel has been asked for something. */
+  begin() {
+    if (!this.store.silent) this.timer ??= setTimeout(() => this.end(), NO_ANSWER_MS);
+  }
+
+  /** The kernel has answered, or is known to be gone. */
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.store.silent = false;
+  }
+
+  end() {
+    const { store } = this;
+    this.timer = null;
+    if (store.gone) return;
+    if (store.connecting || store.kernel?.status === "busy") { // the page says this already
+      this.begin();
+      return;
+    }
+    store.silent = true;
+    store.say(NO_ANSWER);
+    store.sync();
+    store.changed();
+  }
+}
+
 export class Store {
   views = new Set();
   epoch = null;
@@ -35,6 +69,7 @@ export class Store {
   gone = ""; // a key of GONE once the kernel is gone
   connecting = false;
   silent = false; // whether nobody has answered for long
+  patience = new Patience(this);
   stopping = false;
   syncTries = 0;
 
@@ -61,7 +96,7 @@ export class Store {
     return () => {
       clearInterval(watchdog);
       clearTimeout(this.syncing);
-      clearTimeout(this.unanswered);
+      this.patience.stop();
       for (const { timer } of this.requests.values()) clearTimeout(timer);
       unwatch();
     };
@@ -134,7 +169,7 @@ export class Store {
     // The first reason is the more exact one.
     if (this.gone && !(this.gone === "gone" && reason !== "none")) return;
     this.gone = reason;
-    this.hear();
+    this.patience.stop();
     clearTimeout(this.syncing);
     this.syncing = null;
     for (const message of this.pending) message.state = "unsent";
@@ -142,30 +177,6 @@ export class Store {
     this.stopping = false;
     this.say(GONE[reason]);
     this.changed();
-  }
-
-  /** Note that the kernel has been heard of, so it need not answer any more. */
-  hear() {
-    clearTimeout(this.unanswered);
-    this.unanswered = null;
-    this.silent = false;
-  }
-
-  noAnswer() {
-    this.unanswered = null;
-    if (this.gone) return;
-    if (this.connecting || this.kernel?.status === "busy") { // the page says this already
-      this.awaitAnswer();
-      return;
-    }
-    this.silent = true;
-    this.say(NO_ANSWER);
-    this.sync();
-    this.changed();
-  }
-
-  awaitAnswer() {
-    this.unanswered ??= setTimeout(() => this.noAnswer(), NO_ANSWER_MS);
   }
 
   // -- page → kernel
@@ -185,7 +196,7 @@ export class Store {
   }
 
   post(content) {
-    if (!this.silent) this.awaitAnswer();
+    this.patience.begin();
     try {
       this.model.send(content);
     } catch {
@@ -298,7 +309,7 @@ export class Store {
   receive(message) {
     this.heardAt = performance.now();
     if (this.silent) this.say("The kernel answers again");
-    this.hear();
+    this.patience.stop();
     if (this.gone && this.gone !== "closed") this.gone = ""; // a kernel that sends is not gone
     switch (message.kind) {
       case "answer": this.settle(message.cid, message); break;
