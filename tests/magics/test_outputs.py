@@ -187,7 +187,7 @@ The *first* point is `made` here, **and** backed by [a source](https://docs.exam
 
 @pytest.mark.parametrize("part", [PROSE, "one paragraph of many words that never ends, "], ids=len)
 def test_a_long_reply_costs_few_bytes(cell: Cell, part: str, record_property: Any) -> None:
-    """20,000 characters in 2,000 chunks over 10 s: at most 0.4 MB in a cell and 0.15 MB in a panel."""
+    """20,000 characters in 2,000 chunks over 10 s: at most 0.4 MB in a cell and 0.17 MB in a panel."""
     text = (part * 500)[:20_000]
     events: list[Event] = [TextDelta(text[at : at + 10]) for at in range(0, len(text), 10)]
     in_a_cell(events, 10 / len(events))
@@ -209,5 +209,5 @@ def test_a_long_reply_costs_few_bytes(cell: Cell, part: str, record_property: An
     sent.append(json.dumps(turn_view(turn, 1, frames), ensure_ascii=False))
     panel_bytes = len("".join(sent).encode())
     record_property("panel_bytes", panel_bytes)
-    assert panel_bytes <= 150_000
+    assert panel_bytes <= 170_000  # each block states its direction
     assert len(sent) > 100
