@@ -71,7 +71,9 @@ class Inbox:
         """Wait until there is something, at most so long; a call is run, or dropped without `calls`."""
         if on_io_thread():
             raise RuntimeError("The I/O thread cannot wait for itself: use 'await' there.")
-        message = self._next_in_page(timeout_s) if IN_BROWSER else self._next(timeout_s)
+        # What another part of the program has a user's code do on this thread's loop is done meanwhile.
+        with usercode.waiting(lambda begin: self._messages.put_nowait(lambda: begin(self.run))):
+            message = self._next_in_page(timeout_s) if IN_BROWSER else self._next(timeout_s)
         if message is None:
             self._woken = False  # before the caller looks: what changes from here on wakes it again
         elif calls:

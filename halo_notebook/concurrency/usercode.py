@@ -3,7 +3,7 @@
 - Whatever it raises, SystemExit included, arrives as a `UserCodeError`, so it ends neither a reply, nor the
   I/O thread, nor the kernel. Only an interrupt of the thread that waits stays an interrupt.
 - A `Home` runs it in the context in which it was registered, so its output appears there, and on the loop
-  to which it belongs, whose objects it may use.
+  to which it belongs, whose objects it may use. What a loop that ends has not begun runs on a thread.
 
 Sync code in a running kernel that has to await a user's coroutine on the kernel's loop nests that loop.
 Nothing else does, and asyncio is patched only then.
@@ -16,20 +16,27 @@ import contextlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
 from contextvars import copy_context
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import HaloError
-from .loop import IN_BROWSER, wait_in_page
+from .loop import IN_BROWSER, LOOK_S, wait_in_page
+
+Run: TypeAlias = Callable[..., Any]
+"""Calls a function with arguments."""
 
 
 class UserCodeError(HaloError):
     """The user's own code raised something. `error` is what it raised."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+        try:
+            text = str(error)
+        except BaseException:  # noqa: BLE001  # that is the user's code, too
+            text = "its text cannot be read"
+        super().__init__(f"{type(error).__name__}: {text}")
         self.error = error
 
 
@@ -57,16 +64,48 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
 
 async def call_here(function: Callable[..., Any], *args: Any) -> Any:
     """As `call`, for async code: an awaitable is awaited on the running loop."""
+    task = asyncio.current_task()
     try:
         value = function(*args)
         return await value if inspect.isawaitable(value) else value
-    except GeneratorExit:
-        raise
     except BaseException as error:
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise  # this task is cancelled, not the user's
+        if ends(task, error):
+            raise
         raise UserCodeError(error) from error
+
+
+def ends(task: asyncio.Task[Any] | None, error: BaseException) -> bool:
+    """Whether `error` comes from the end of `task`, in which it was caught, and not from the user's code."""
+    if isinstance(error, asyncio.CancelledError):
+        return task is not None and task.cancelling() > 0
+    if isinstance(error, GeneratorExit):  # a task that is destroyed does not run
+        with contextlib.suppress(RuntimeError):
+            return asyncio.current_task() is not task
+        return True
+    return False
+
+
+_waiting: dict[asyncio.AbstractEventLoop, Callable[[Callable[[Run], None]], None]] = {}
+_wanted: dict[asyncio.AbstractEventLoop, list[Callable[[Run], None]]] = {}
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def waiting(take: Callable[[Callable[[Run], None]], None]) -> Iterator[None]:
+    """Let `take` have the calls that need this thread's loop, while the thread waits in sync code."""
+    loop = asyncio._get_running_loop()
+    if loop is None or IN_BROWSER:  # there the loop goes on meanwhile
+        yield
+        return
+    with _lock:
+        _waiting[loop] = take
+        for wanted in _wanted.get(loop, ()):
+            take(wanted)
+    try:
+        yield
+    finally:
+        with _lock:
+            _waiting.pop(loop, None)
 
 
 class Home:
@@ -76,37 +115,106 @@ class Home:
         self._loop = loop or kernels_loop()
         self._context = copy_context()
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function(*args)` on its loop, which waits while a cell computes; without one, on a thread."""
+    async def call(self, function: Callable[..., Any], *args: Any, nested: bool = False) -> Any:
+        """Call `function(*args)` on its loop, which waits while a cell computes; without one, on a thread.
+
+        Args:
+            nested: call it also if the loop's thread waits in sync code: there, with the loop nested.
+        """
         if self._loop is None or self._loop.is_closed():
             return await self._in_thread(call, function, *args)
-        loop, outcome = self._loop, Future[Any]()
+        loop, outcome, tasks, begun = self._loop, Future[Any](), list[asyncio.Task[Any]](), False
+
+        def is_first() -> bool:  # on the loop's thread
+            nonlocal begun
+            before, begun = begun, True
+            return not before and not outcome.done()
 
         def begin() -> None:  # there, so that a loop that closes first leaves no coroutine behind
-            task = loop.create_task(call_here(function, *args))  # runs before what is scheduled later
-            task.add_done_callback(ended)
-            outcome.add_done_callback(
-                lambda _: loop.call_soon_threadsafe(task.cancel) if outcome.cancelled() else None
-            )
+            if is_first():
+                tasks.append(loop.create_task(call_here(function, *args)))  # runs before what comes later
+                tasks[0].add_done_callback(ended)
+                outcome.add_done_callback(unwanted)
+
+        def begin_nested(run: Run) -> None:
+            if is_first():
+                try:
+                    finish(self._context.copy().run(run, call, function, *args))
+                except UserCodeError as error:
+                    finish(error=error)
+                except KeyboardInterrupt as interrupt:
+                    finish(error=UserCodeError(interrupt))
+                    raise
 
         def ended(task: asyncio.Task[Any]) -> None:
             if task.cancelled():
-                outcome.cancel()
-            elif outcome.set_running_or_notify_cancel():
-                if error := task.exception():
+                finish(error=UserCodeError(asyncio.CancelledError("its task was cancelled")))
+            elif error := task.exception():
+                finish(error=error)
+            else:
+                finish(task.result())
+
+        def finish(value: Any = None, error: BaseException | None = None) -> None:
+            with contextlib.suppress(InvalidStateError):  # nobody wants it any more
+                if error is not None:
                     outcome.set_exception(error)
                 else:
-                    outcome.set_result(task.result())
+                    outcome.set_result(value)
 
-        loop.call_soon_threadsafe(begin, context=self._context.copy())
-        return await asyncio.wrap_future(outcome)
+        def unwanted(_: Future[Any]) -> None:  # on any thread
+            if outcome.cancelled():
+                with contextlib.suppress(RuntimeError):  # the loop has been closed
+                    loop.call_soon_threadsafe(tasks[0].cancel)
+
+        try:
+            loop.call_soon_threadsafe(begin, context=self._context.copy())
+        except RuntimeError:  # it has just been closed
+            return await self._in_thread(call, function, *args)
+        if nested:
+            with _lock:
+                _wanted.setdefault(loop, []).append(begin_nested)
+                if take := _waiting.get(loop):
+                    take(begin_nested)
+        waited_for = asyncio.wrap_future(outcome)
+        try:
+            while not waited_for.done():
+                await asyncio.wait({waited_for}, timeout=LOOK_S)
+                if loop.is_closed() and not outcome.done():
+                    return await self._after(tasks, function, *args)
+            return waited_for.result()
+        finally:
+            waited_for.cancel()
+            if nested:
+                with _lock:
+                    _wanted[loop].remove(begin_nested)
+                    if not _wanted[loop]:
+                        del _wanted[loop]
+
+    async def _after(self, tasks: list[asyncio.Task[Any]], function: Callable[..., Any], *args: Any) -> Any:
+        """What is left to do when the loop has been closed: the call, or the end of its task."""
+        called = False
+        for task in tasks:
+            coroutine = task.get_coro()
+            called = inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED  # type: ignore[arg-type]
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is ended here
+            with contextlib.suppress(UserCodeError):
+                await self._in_thread(coroutine.close)
+        if called:
+            raise UserCodeError(asyncio.CancelledError("its loop has ended"))
+        return await self._in_thread(call, function, *args)
 
     async def call_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(*args)` on a thread, since it may block; an awaitable is awaited on its loop."""
         if self._loop is None or self._loop.is_closed():
             return await self._in_thread(call, function, *args)
         value = await self._in_thread(function, *args)
-        return await self.call(lambda: value) if inspect.isawaitable(value) else value
+        if not inspect.isawaitable(value):
+            return value
+        try:
+            return await self.call(lambda: value, nested=True)
+        finally:
+            if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+                value.close()  # it is not wanted any more
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         def begin() -> Any:

@@ -14,7 +14,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -320,31 +320,47 @@ class PanelState:
     def call(self, callback: Callback, *args: Any) -> None:
         """Call `callback` soon, after those before it: one step of the loop later it is on its way."""
         (function, home), before, over = callback, self._called, Future[None]()
-        self._called = over
+        self._called, called = over, list[bool]()
 
         async def in_turn() -> Any:
             # A finished one is not awaited, so that a callback runs before the code that awaits the reply.
             if before is not None and not before.done():
                 await asyncio.wrap_future(before)
+            called.append(True)
             try:
                 value = function(*args)
                 return await value if inspect.isawaitable(value) else value
             finally:
+                finish()
+
+        def finish() -> None:
+            with suppress(InvalidStateError):  # the next one does not wait for it any more
                 over.set_result(None)
 
         async def reported() -> None:
             try:
-                await home.call(in_turn)
-            except UserCodeError as error:
-                name = getattr(function, "__name__", type(function).__name__)
-                self.notice(f"{name} raised {error}. The conversation continues.")
-                _log.info("A callback of a panel failed: %s", name, exc_info=error)
-            except RuntimeError:  # the interpreter exits, or the loop has been closed
+                while not called:
+                    try:
+                        await home.call(in_turn)
+                    except UserCodeError as error:
+                        if called:  # otherwise its loop has ended while it waited; it gets another one
+                            self._report(function, error)
+            except RuntimeError:  # the interpreter exits
                 _log.info("A callback of a panel was not called", exc_info=True)
+            finally:
+                finish()
 
         task = asyncio.ensure_future(reported())
         self._calling.add(task)
         task.add_done_callback(self._calling.discard)
+
+    def _report(self, function: Callable[..., Any], error: UserCodeError) -> None:
+        try:
+            name = str(getattr(function, "__name__", type(function).__name__))
+        except Exception:  # noqa: BLE001  # a callable may be any object
+            name = type(function).__name__
+        self.notice(f"{name} raised {error}. The conversation continues.")
+        _log.info("A callback of a panel failed: %s", name, exc_info=error)
 
 
 def frames_of(turn: Turn) -> Frames:

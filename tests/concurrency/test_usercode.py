@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -136,3 +138,39 @@ def test_without_a_loop_code_runs_on_a_thread() -> None:
     for calling in (home.call, home.call_in_thread):
         for function in (name, lambda: threading.current_thread().name):
             assert wait(spawn(calling(function))) not in ("MainThread", "halo-io")
+
+
+@pytest.mark.parametrize("moment", ["before its step", "in its first step", "while it waits", "closed"])
+def test_a_loop_that_ends_loses_no_call_and_leaves_no_task(
+    moment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it has not begun runs on a thread; what it has begun ends with it, as all of its tasks do."""
+    loop = asyncio.new_event_loop()
+    home, called, begun = Home(loop), threading.Event(), moment == "while it waits"
+
+    async def function() -> str:
+        called.set()
+        if begun and threading.current_thread() is threading.main_thread():
+            await asyncio.sleep(3600)
+        return threading.current_thread().name
+
+    if moment == "closed":
+        loop.close()
+    calling = spawn(home.call(function))
+    while moment != "closed" and not loop._ready:  # type: ignore[attr-defined]
+        time.sleep(0.01)
+    steps = {"in its first step": 1, "while it waits": 3}.get(moment, 0)
+    for _ in range(steps):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    assert called.is_set() == begun or moment == "closed"
+    loop.close()
+    if begun:
+        with pytest.raises(UserCodeError, match="its loop has ended"):
+            wait(calling)
+    else:
+        assert wait(calling) not in ("MainThread", "halo-io")
+    assert called.is_set()
+    del calling, home
+    gc.collect()
+    assert not caplog.records
