@@ -23,6 +23,8 @@ from . import usercode
 from .loop import IN_BROWSER, LOOK_S, on_io_thread, wait_in_page
 
 T = TypeVar("T")
+LINGER_S = 0.1
+"""See `InterruptInbox`. A cell ends within milliseconds of its turn."""
 _LONGEST_TIMER_S = 86_400.0
 
 
@@ -130,7 +132,7 @@ class InterruptInbox(Inbox):
 
     def __init__(self, linger_s: float = 0.0) -> None:
         super().__init__()
-        self._linger_s = linger_s
+        self.linger_s = linger_s
         self._previous: Any = None
         self._installed = False
         self._ended_at: float | None = None
@@ -144,7 +146,7 @@ class InterruptInbox(Inbox):
 
     def __exit__(self, *exc_info: object) -> None:
         self._ended_at = time.monotonic()
-        if self._installed and not self._linger_s:
+        if self._installed and not self.linger_s:
             signal.signal(signal.SIGINT, self._previous)
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
@@ -172,6 +174,6 @@ class InterruptInbox(Inbox):
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if self._ended_at is None:
             self.stop()
-        elif time.monotonic() > self._ended_at + self._linger_s:
+        elif time.monotonic() > self._ended_at + self.linger_s:
             signal.signal(signal.SIGINT, self._previous)
             self._previous(number, frame)

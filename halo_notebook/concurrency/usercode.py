@@ -194,6 +194,8 @@ class Home:
         """What is left to do when the loop has been closed: the call, or the end of its task."""
         called = False
         for task in tasks:
+            if task.done() and not task.cancelled():
+                return task.result()
             coroutine = task.get_coro()
             called = inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED  # type: ignore[arg-type]
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is ended here

@@ -20,7 +20,7 @@ from traitlets import Bool, Float, TraitType, Unicode
 from ..client.request import image_url
 from ..client.secrets import Secret, checked_key, checked_token
 from ..client.settings import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
-from ..concurrency.interrupts import InterruptInbox
+from ..concurrency.interrupts import LINGER_S, InterruptInbox
 from ..errors import ConfigError, ReplyStopped, UsageError
 from ..kernel import kernel_state
 from .commands import commands_help, run_command
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from ..client.sync import HaloClient, ReplyStream
     from ..reply import Reply
     from ..session import Session
-
-_LINGER_S = 0.1
-"""See `InterruptInbox`. A cell ends within milliseconds of its turn."""
 
 
 class _SecretTrait(TraitType[Any, Any]):
@@ -203,7 +200,7 @@ class HaloMagics(Magics):
             client.prepare(message, **fields)  # an invalid request must not start a conversation
             self.sessions.new(options.session)
         session = self.sessions.get(options.session)
-        with InterruptInbox(linger_s=_LINGER_S if in_kernel(self.shell) else 0.0) as inbox:
+        with InterruptInbox(linger_s=LINGER_S if in_kernel(self.shell) else 0.0) as inbox:
             try:
                 if session.busy:
                     show_line(self.shell, f"waiting for another turn of session {session.name!r} to end …")

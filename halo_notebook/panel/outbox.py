@@ -7,6 +7,7 @@ What it promises:
 - Stop holds what waits, and so does a turn from here that is stopped or fails. A message that is added or
   released after that is not held for that turn, even if the turn has not quite ended.
 - A message that is refused stays, held, with the reason.
+- A panel that is closed sends nothing that waits.
 - The result of a message is set after the page has been told and the callbacks have been called.
 
 It runs on the loop; `Sent` and `put` may be used on any thread.
@@ -23,12 +24,13 @@ from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from ..concurrency.interrupts import Inbox
+from ..concurrency.interrupts import LINGER_S, InterruptInbox
 from ..concurrency.loop import post
+from ..concurrency.usercode import UserCodeError, ends, kernels_loop
 from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError
 from . import follower
-from .state import Message, PanelState
+from .state import Fields, Message, PanelState
 
 if TYPE_CHECKING:
     from ..client.sync import HaloClient
@@ -40,6 +42,7 @@ _HELD = (
     "Held back: an earlier turn was stopped or failed. The message was not sent and the session is kept; "
     "send it from the panel, or send it again."
 )
+_CLOSED = "Held back: the panel was closed. The message was not sent and the session is kept; send it again."
 
 
 class Sent(Future["Reply"]):
@@ -55,15 +58,16 @@ class Sent(Future["Reply"]):
 
     def result(self, timeout: float | None = None) -> Reply:
         """Wait for the reply. An interrupt ends the waiting, not the turn."""
-        inbox, until = Inbox(), math.inf if timeout is None else time.monotonic() + timeout
-        self.add_done_callback(lambda _: inbox.wake())
-        try:
-            while not self.done() and (left_s := until - time.monotonic()) > 0:
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        with InterruptInbox() as inbox:
+            self.add_done_callback(lambda _: inbox.wake())
+            while not self.done() and not inbox.stopped and (left_s := until - time.monotonic()) > 0:
                 inbox.wait(left_s)
-        except KeyboardInterrupt:
-            raise HaloError(
-                "Stopped waiting for the reply. The turn continues in the panel; panel.stop() ends it."
-            ) from None
+            if inbox.stopped:
+                inbox.linger_s = LINGER_S if kernels_loop() else 0.0
+                raise HaloError(
+                    "Stopped waiting for the reply. The turn continues in the panel; panel.stop() ends it."
+                )
         return super().result(0)
 
     def __await__(self) -> Generator[Any, None, Reply]:
@@ -78,7 +82,7 @@ def put(
     state: PanelState,
     session: Session,
     text: str,
-    fields: dict[str, Any],
+    fields: Mapping[str, Any],
     *,
     cid: str = "",
     exact: bool = False,
@@ -92,7 +96,7 @@ def put(
         raise UsageError(f"A message must be a string, not {type(text).__name__}. Nothing was sent.")
     if not text.strip():
         raise UsageError("The message is empty. Nothing was sent; write one.")
-    message = Message(cid or uuid.uuid4().hex, text, fields, exact, sent := Sent(text))
+    message = Message(cid or uuid.uuid4().hex, text, Fields(fields), exact, sent := Sent(text))
     state.outbox(session).messages.append(message)
     sent.add_done_callback(lambda _: post(_remove, state, session, message) if sent.cancelled() else None)
     state.note_status()
@@ -110,13 +114,27 @@ def start(state: PanelState, session: Session) -> None:
 
 def stop(state: PanelState, session: Session) -> None:
     """Stop the turn of `session` that runs, and hold what waits."""
+    _hold_all(state, session)
+    session.stop()
+
+
+def close(state: PanelState) -> str:
+    """Hold what waits in a panel that has been closed, on any thread; a line that says what is not sent."""
+    messages = [each for outbox in state.outboxes.values() for each in outbox.messages]
+    texts = [one_line(each.text, 60) for each in messages if each.state != "sending"]
+    for session in state.outboxes:
+        post(_hold_all, state, session)
+    names = ", ".join(map(repr, texts))
+    return f"Not sent, since the panel was closed: {names}. The session is kept." if texts else ""
+
+
+def _hold_all(state: PanelState, session: Session) -> None:
     outbox = state.outbox(session)
     outbox.unwatch()
     if outbox.running is not None and any(message.state == "sending" for message in outbox.messages):
         outbox.running.cancel()  # the message's turn has not begun
         outbox.running = None
     _hold(state, session)
-    session.stop()
 
 
 def take_back(state: PanelState, cid: str) -> None:
@@ -158,7 +176,7 @@ def _hold(state: PanelState, session: Session) -> None:
     state.note_queue()
     for message in messages:
         if not message.sent.done():
-            message.sent.set_exception(message.error or ReplyStopped(_HELD))
+            message.sent.set_exception(message.error or ReplyStopped(_CLOSED if state.closed else _HELD))
 
 
 async def _send_all(state: PanelState, session: Session) -> None:
@@ -167,7 +185,7 @@ async def _send_all(state: PanelState, session: Session) -> None:
         await session.idle()
         # Until now it could be taken back or held.
         message = next((each for each in outbox.messages if each.state == "waiting"), None)
-        if message is None:
+        if message is None or state.closed:
             break
         if message.sent.set_running_or_notify_cancel():
             message.state = "sending"
@@ -181,7 +199,7 @@ async def _send(state: PanelState, session: Session, message: Message) -> None:
     """Send one message, and set its result when its reply has ended."""
     outbox, sent = state.outbox(session), message.sent
     turn: Turn | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def hold_behind(reply: Reply) -> None:
         if reply.status != "streaming":
@@ -201,8 +219,11 @@ async def _send(state: PanelState, session: Session, message: Message) -> None:
             async with stream as events:
                 async for _ in events:
                     pass
-    except Exception as caught:  # noqa: BLE001  # whatever it is, it belongs to this message
-        error = caught
+    except BaseException as caught:
+        if ends(asyncio.current_task(), caught):
+            raise
+        # Whatever it is, it belongs to this message: what is sent as context may run a user's code.
+        error = caught if isinstance(caught, Exception) else UserCodeError(caught)
     if turn is None:
         if not isinstance(error, HaloError):
             _log.error("A panel's message could not be sent", exc_info=error)
@@ -217,7 +238,7 @@ async def _send(state: PanelState, session: Session, message: Message) -> None:
         sent.set_exception(error)
 
 
-def _prepared(state: PanelState, message: Message) -> tuple[HaloClient, dict[str, Any]]:
+def _prepared(state: PanelState, message: Message) -> tuple[HaloClient, Mapping[str, Any]]:
     """Who is asked, by the settings as they are now, and with which request fields."""
     client = state.client or state.connection.client()
     if message.exact:

@@ -24,6 +24,7 @@ EXPORT_PART_CHARS = 300_000
 """An export goes to the page in parts of this size, which it asks for one by one."""
 MAX_NOTE_CHARS = 2_000
 _MAX_KNOWN = 1_000
+_MAX_EXPORTS = 10
 
 Request: TypeAlias = "dict[str, Any]"
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 async def handle(state: PanelState, request: Any) -> None:
     """Do what the page asks for, and answer."""
-    if not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
+    if state.closed or not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
         return
     answer: Any = None
     if cid not in state.requests:
@@ -89,17 +90,23 @@ def _new(state: PanelState, request: Request) -> None:
 
 async def _export(state: PanelState, request: Request) -> View:
     session, part, as_json = state.session, request.get("part", 0), request.get("format") == "json"
+    which = str(request.get("which"))  # several views may export at the same time
     if part == 0:
+        name = f"{session.name}.{'json' if as_json else 'md'}"
         text = await in_worker(session.to_json if as_json else session.to_markdown)
-        starts = range(0, len(text), EXPORT_PART_CHARS)
-        state.exported = [text[start : start + EXPORT_PART_CHARS] for start in starts]
-    if not isinstance(part, int) or not 0 <= part < len(state.exported):
+        state.exports.pop(which, None)
+        state.exports[which] = name, text
+        if len(state.exports) > _MAX_EXPORTS:
+            del state.exports[next(iter(state.exports))]
+    name, text = state.exports.get(which, ("", ""))
+    parts = -(-len(text) // EXPORT_PART_CHARS)
+    if not isinstance(part, int) or not 0 <= part < parts:
         raise UsageError("The export has no such part. Export it again.")
     return {
-        "name": f"{session.name}.{'json' if as_json else 'md'}",
+        "name": name,
         "mime": "application/json" if as_json else "text/markdown",
-        "text": state.exported[part],
-        "parts": len(state.exported),
+        "text": text[part * EXPORT_PART_CHARS : (part + 1) * EXPORT_PART_CHARS],
+        "parts": parts,
     }
 
 
@@ -117,7 +124,6 @@ async def _views(state: PanelState, request: Request) -> None:
     state.viewed = viewed
     if viewed and not before:
         await state.refresh()
-        state.following.news.set()  # the text of a running turn that it has missed
     elif before and not viewed:
         state.listens = False
         state.tell("views")  # another page may show it, and says so

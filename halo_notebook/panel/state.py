@@ -13,17 +13,20 @@ import json
 import logging
 import threading
 import uuid
+from collections import UserDict
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
+from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
+from ..client.secrets import checked_token
 from ..client.settings import configured
 from ..concurrency.loop import in_worker
 from ..concurrency.usercode import Home, UserCodeError
@@ -50,6 +53,18 @@ Callback: TypeAlias = "tuple[Callable[..., Any], Home]"
 """A program's callback, and where it belongs."""
 
 
+class Fields(UserDict[str, Any]):
+    """Request fields, in which a user token does not show."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        is_token = name == "user_token" and isinstance(value, str) and value.strip()
+        super().__setitem__(name, checked_token(value) if is_token else value)
+
+    def __ior__(self, others: Any) -> Self:  # type: ignore[override,misc]  # as `update` takes it
+        self.update(others)
+        return self
+
+
 @dataclass(eq=False)
 class Message:
     """A message that has no turn yet.
@@ -64,7 +79,7 @@ class Message:
 
     cid: str
     text: str
-    fields: dict[str, Any]
+    fields: Fields
     exact: bool
     sent: Future[Reply]
     state: Literal["waiting", "held", "sending"] = "waiting"
@@ -127,7 +142,7 @@ class PanelState:
         ratings: as the page knows them.
         cids: the page's ids of the messages that were sent from here.
         acted: how many actions of a reply the callbacks have received.
-        requests: the ids of the page's requests so far; `exported`: the parts of the last export.
+        requests: the ids of the page's requests so far; `exports`: the names and texts of the last exports.
     """
 
     session_name: str
@@ -137,7 +152,7 @@ class PanelState:
     send: Callable[[View], None]
     publish: Callable[[str, Any], None]
     home: Home = field(default_factory=Home)
-    fields: Any = field(default_factory=dict)
+    fields: Any = field(default_factory=Fields)
     following: Following = field(init=False)
     epoch: int = 0
     seq: int = 0
@@ -151,7 +166,7 @@ class PanelState:
     cids: WeakKeyDictionary[Turn, str] = field(default_factory=WeakKeyDictionary)
     acted: WeakKeyDictionary[Reply, int] = field(default_factory=WeakKeyDictionary)
     requests: dict[str, None] = field(default_factory=dict)
-    exported: list[str] = field(default_factory=list)
+    exports: dict[str, tuple[str, str]] = field(default_factory=dict)
     static_class: str = field(default_factory=lambda: f"halo-{uuid.uuid4().hex}-static")
     has_static_copy: bool = False
     on_reply: list[Callback] = field(default_factory=list)
@@ -205,6 +220,7 @@ class PanelState:
         self.listens = self.viewed
         self.saved = self._snapshot()
         self.tell("snapshot", **self.saved)
+        self.following.news.set()  # what the running turn's frames have not shown, as nobody looked
 
     def turns_before(self, number: int) -> tuple[list[JSON], int]:
         """The last turns before that number, as many as fit in a message, and how many come before them."""
@@ -307,7 +323,7 @@ class PanelState:
         # Not as an output of the cell that showed the panel: when it has ended, nbclient ignores its updates.
         context = Context() if update else copy_context()
         context.run(
-            publish_display_data,
+            _publish,
             data={
                 "text/html": f'<div class="halo-static {name}"><style>{style}</style>{html}</div>',
                 "text/plain": f"ChatPanel({session.name!r}, {counted(len(session.turns), 'turn')})",
@@ -323,9 +339,9 @@ class PanelState:
         self._called, called = over, list[bool]()
 
         async def in_turn() -> Any:
-            # A finished one is not awaited, so that a callback runs before the code that awaits the reply.
+            # If that one is finished, this runs before the code that awaits the reply.
             if before is not None and not before.done():
-                await asyncio.wrap_future(before)
+                return None
             called.append(True)
             try:
                 value = function(*args)
@@ -343,8 +359,10 @@ class PanelState:
                     try:
                         await home.call(in_turn)
                     except UserCodeError as error:
-                        if called:  # otherwise its loop has ended while it waited; it gets another one
+                        if called:  # otherwise its loop was about to end
                             self._report(function, error)
+                    if before is not None and not called:
+                        await asyncio.wrap_future(before)
             except RuntimeError:  # the interpreter exits
                 _log.info("A callback of a panel was not called", exc_info=True)
             finally:
@@ -357,10 +375,20 @@ class PanelState:
     def _report(self, function: Callable[..., Any], error: UserCodeError) -> None:
         try:
             name = str(getattr(function, "__name__", type(function).__name__))
-        except Exception:  # noqa: BLE001  # a callable may be any object
+        except BaseException:  # noqa: BLE001  # a callable may be any object
             name = type(function).__name__
         self.notice(f"{name} raised {error}. The conversation continues.")
         _log.info("A callback of a panel failed: %s", name, exc_info=error)
+
+
+def _publish(*, update: bool, **content: Any) -> None:
+    """Publish an output; an update also when another cell, whose outputs are captured, runs."""
+    hook: Any = getattr(get_ipython(), "displayhook", None)
+    if update and hasattr(hook, "pub_socket"):
+        parent = hook.parent_header
+        hook.session.send(hook.pub_socket, "update_display_data", content, parent=parent, ident=hook.topic)
+    else:
+        publish_display_data(**content, update=update)
 
 
 def frames_of(turn: Turn) -> Frames:

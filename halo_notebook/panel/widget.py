@@ -21,7 +21,7 @@ request), `notice`, `views` (do you show the panel?), `closed`. Page to kernel: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -34,13 +34,13 @@ from traitlets import Bool, List, TraitError, Unicode, validate
 from ..client.sync import HaloClient
 from ..concurrency.loop import post, spawn
 from ..concurrency.usercode import Home
-from ..display.text import one_line
+from ..display.text import one_line, writable
 from ..display.wording import counted
 from ..errors import UsageError
 from ..kernel import kernel_state
 from . import follower, outbox, page_requests
 from .assets import bundle, styles
-from .state import Callback, PanelState
+from .state import Callback, Fields, PanelState
 
 if TYPE_CHECKING:
     from ..client.request import RequestFields
@@ -147,14 +147,14 @@ class ChatPanel(anywidget.AnyWidget):
         return self._state.register.get(self._state.session_name)
 
     @property
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> MutableMapping[str, Any]:
         """Request fields that are sent with each message from here, see `RequestFields`. Can be set."""
-        fields: dict[str, Any] = self._state.fields
+        fields: MutableMapping[str, Any] = self._state.fields
         return fields
 
     @fields.setter
-    def fields(self, fields: dict[str, Any]) -> None:
-        self._state.fields = fields
+    def fields(self, fields: MutableMapping[str, Any]) -> None:
+        self._state.fields = Fields(fields) if isinstance(fields, dict) else fields
 
     def ask(self, text: str, **fields: Unpack[RequestFields]) -> Sent:
         """Send `text` as if it had been typed here, behind the messages that wait.
@@ -171,7 +171,7 @@ class ChatPanel(anywidget.AnyWidget):
         """
         self._check_open("Nothing was sent")
         state, session = self._state, self.session
-        sent = outbox.put(state, session, text, dict(fields))
+        sent = outbox.put(state, session, text, fields)
         post(outbox.start, state, session)
         return sent
 
@@ -195,7 +195,10 @@ class ChatPanel(anywidget.AnyWidget):
         return self._added(self._state.on_action, callback)
 
     def close(self) -> None:
-        """Remove the panel from the page for good. The session and its turns continue."""
+        """Remove the panel from the page for good. The session and its turns continue.
+
+        Messages that wait are not sent; one line says which.
+        """
         state = getattr(self, "_state", None)
         if state is None or state.closed:  # one whose arguments were refused is closed by its finaliser
             return
@@ -203,6 +206,8 @@ class ChatPanel(anywidget.AnyWidget):
         with state.lock:
             state.closed = True
         self._unwatch_register()
+        if line := outbox.close(state):
+            print(writable(line))  # noqa: T201  # the page is gone
         post(follower.leave, state)
         self.set_trait("status", "closed")
         self.set_trait("busy", False)

@@ -19,7 +19,19 @@ from halo_notebook.concurrency.loop import spawn
 from halo_notebook.concurrency.usercode import Home, UserCodeError, call, call_here
 
 WHERE: ContextVar[str] = ContextVar("where", default="elsewhere")
-RAISED = [ValueError("no"), SystemExit(3), StopIteration(), asyncio.CancelledError(), KeyboardInterrupt()]
+
+
+class Unreadable(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+RAISED = [
+    *(ValueError("no"), SystemExit(3), StopIteration(), GeneratorExit(), Unreadable()),
+    *(asyncio.CancelledError(), KeyboardInterrupt(), ExceptionGroup("several", [ValueError()])),
+]
 
 
 def raising(error: BaseException) -> Callable[[], None]:

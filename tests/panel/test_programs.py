@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import pydoc
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from halo_notebook import ChatPanel, HaloClient, Reply, errors
+
+from ..concurrency.test_usercode import RAISED
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent
@@ -107,6 +111,160 @@ def test_a_callback_or_observer_that_fails_is_reported(panel: ChatPanel, page: W
         assert f"{what} raised ValueError: no such row. The conversation continues." in named
     with pytest.raises(errors.UsageError):
         panel.on_reply(cast(Any, "not callable"))
+
+
+def has(items: list[str], count: int) -> bool:
+    return len(items) == count
+
+
+def told(page: Wire, name: str) -> bool:
+    return any(each["text"].startswith(f"{name} raised") for each in page.of("notice"))
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_whatever_a_callback_raises_ends_nothing(
+    error: BaseException, on_loop: bool, client: HaloClient, open_panel: Callable[..., Wire]
+) -> None:
+    """Neither the kernel nor the loop, sync or async; the callbacks after it are called."""
+
+    def exits(_: Any) -> None:
+        raise error
+
+    async def exits_later(_: Any) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    class Odd:
+        """A callable whose name cannot be read."""
+
+        def __call__(self, _: Any) -> None:
+            raise error
+
+        def __getattr__(self, name: str) -> Any:
+            raise SystemExit(name)
+
+    def made() -> tuple[Wire, list[Reply]]:
+        page, replies = open_panel(client=client), list[Reply]()
+        page.panel.observe(exits, ["status"])
+        for callback in (exits, exits_later, Odd(), replies.append):
+            page.panel.on_reply(callback)
+        return page, replies
+
+    async def notebook() -> Wire:
+        page, replies = made()
+        for number in range(2):
+            await page.panel.ask(f"message {number}")
+        await asyncio.to_thread(page.wait, lambda: len(replies) == 2)
+        return page
+
+    if on_loop:
+        page = asyncio.run(notebook())
+    else:
+        page, replies = made()
+        for number in range(2):
+            page.panel.ask(f"message {number}").result(10)
+        page.wait(lambda: len(replies) == 2)
+    for name in ("exits", "exits_later", "Odd", "An observer of status"):
+        page.wait(partial(told, page, name))
+    assert page.panel.ask("last").result(10).status == "complete"
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+def test_callbacks_of_a_loop_that_has_ended_are_called(
+    awaited: bool,
+    client: HaloClient,
+    open_panel: Callable[..., Wire],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On a thread, in order, once; also when it ends while one of them waits. No task is left."""
+    for number in range(8):
+        called: list[str] = []
+
+        async def slow(reply: Reply, called: list[str] = called) -> None:
+            called.append(f"slow {reply.status}")
+            await asyncio.sleep(0.05)
+
+        async def notebook(
+            slow: Callable[..., Any] = slow, called: list[str] = called, name: str = f"s{number}"
+        ) -> Wire:
+            page = open_panel(name, client=client)
+            page.panel.observe(lambda change: None, ["status", "busy"])
+            page.panel.on_reply(slow)
+            page.panel.on_reply(lambda reply: called.append(reply.status))
+            sent = page.panel.ask("Hello")
+            if awaited:
+                await sent
+            return page
+
+        page = asyncio.run(notebook())
+        page.wait(partial(has, called, 2))
+        page.panel.ask("Hello again").result(10)
+        page.wait(partial(has, called, 4))
+        assert called == ["slow complete", "complete"] * 2
+        page.panel.close()
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_a_callback_may_use_its_panel(client: HaloClient, open_panel: Callable[..., Wire]) -> None:
+    """Ask and wait, take a turn of its session, close it: on the kernel's loop and on a thread."""
+
+    def use(page: Wire) -> list[str]:
+        panel, texts = page.panel, list[str]()
+
+        def ask(reply: Reply) -> None:
+            texts.append(reply.text)
+            if len(texts) == 1:
+                assert panel.ask("My name is Ada").result(10) is panel.session.turns[1].reply
+                panel.session.ask(client, "What is my name?")
+                panel.close()
+                with pytest.raises(errors.UsageError, match="closed"):
+                    panel.ask("more")
+                texts.append("done")
+
+        panel.on_reply(ask)
+        return texts
+
+    async def notebook() -> None:
+        page = open_panel("a", client=client)
+        texts = use(page)
+        await page.panel.ask("Hello")
+        await asyncio.to_thread(page.wait, lambda: "done" in texts)
+        assert "Ada" in page.panel.session.turns[2].reply.text
+
+    asyncio.run(notebook())
+    page = open_panel("b", client=client)
+    texts = use(page)
+    page.panel.ask("Hello")
+    page.wait(lambda: "done" in texts)
+
+
+def test_a_callback_that_never_ends_holds_up_no_turn(panel: ChatPanel, page: Wire) -> None:
+    """The callbacks behind it wait; the conversation does not."""
+    go_on = threading.Event()
+    panel.on_reply(lambda reply: go_on.wait(30))
+    for number in range(3):
+        assert panel.ask(f"message {number}").result(10).status == "complete"
+    go_on.set()
+    panel.close()
+
+
+def test_the_fields_show_no_token(panel: ChatPanel, agent: DemoAgent) -> None:
+    """In no repr, however they were given; it is sent."""
+    token = "aaa.bbb.confidential"
+    panel.fields = {"user_id": "u_1", "user_token": token}
+    assert repr(panel.fields) == "{'user_id': 'u_1', 'user_token': set}"
+    panel.fields["user_token"] = token
+    panel.fields.update(user_token=token)
+    panel.fields |= {"user_token": token}
+    sent = panel.ask("Hello", user_token=token)
+    for shown in (panel.fields, dict(panel.fields), panel._state, sent, [*panel._state.outboxes.values()]):
+        assert "confidential" not in repr(shown)
+    sent.result(10)
+    assert agent.requests[0].body["user_token"] == token
+    with pytest.raises(errors.ConfigError, match="identity secret"):
+        panel.fields["user_token"] = "ha_secret_confidential"
 
 
 def test_state_can_be_observed(panel: ChatPanel, page: Wire) -> None:

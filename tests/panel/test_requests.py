@@ -82,8 +82,33 @@ def test_a_large_export_comes_in_parts(panel: ChatPanel, page: Wire, monkeypatch
         parts.append(page.ask("export", format="markdown", part=len(parts)))
     assert len(parts) > 2
     assert "".join(part["text"] for part in parts) == whole["text"]
-    assert "error" in page.ask("export", format="markdown", part=99)
-    assert "error" in page.ask("export", format="markdown", part="x")
+    for part in (99, -1, "x", True, None):
+        assert part is True or "error" in page.ask("export", format="markdown", part=part)
+
+
+def test_views_that_export_at_once_get_what_they_asked_for(
+    panel: ChatPanel, page: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another format, of another session, after one that was aborted: each its own parts."""
+    monkeypatch.setattr("halo_notebook.panel.page_requests.EXPORT_PART_CHARS", 50)
+    panel.ask("My name is Ada").result(10)
+    docs = panel.session
+    whole = {"markdown": docs.to_markdown(), "json": docs.to_json()}
+    parts: dict[str, list[Message]] = {"markdown": [], "json": []}
+    for format_, got in parts.items():
+        got.append(page.ask("export", format=format_, part=0, which=format_))
+    for number in range(6):  # aborted
+        page.ask("export", format="json", part=0, which=f"view {number}")
+    page.ask("switch", name="other")
+    other = page.ask("export", format="markdown", part=0, which="other")
+    for _ in range(1, parts["json"][0]["parts"]):
+        for format_, got in parts.items():
+            if len(got) < got[0]["parts"]:
+                got.append(page.ask("export", format=format_, part=len(got), which=format_))
+        assert other["name"] == "other.md"
+    for format_, got in parts.items():
+        assert "".join(part["text"] for part in got) == whole[format_]
+        assert {part["name"] for part in got} == {f"docs.{'md' if format_ == 'markdown' else 'json'}"}
 
 
 def test_a_long_conversation_comes_in_parts(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halo_notebook import ChatPanel, Reply, errors
+from halo_notebook import ChatPanel, HaloClient, Reply, errors
 from halo_notebook.panel.state import rendered
 from halo_notebook.stream import TextDelta
 
@@ -143,7 +143,7 @@ def test_a_program_can_wait_for_its_reply(panel: ChatPanel) -> None:
     assert repr(sent) == "Sent('Hello', ended)"
 
 
-@pytest.mark.parametrize("how", ["another session", "a new conversation", "close"])
+@pytest.mark.parametrize("how", ["another session", "a new conversation"])
 def test_waiting_messages_are_sent_when_the_panel_shows_something_else(
     how: str, panel: ChatPanel, page: Wire, release: threading.Event, agent: DemoAgent
 ) -> None:
@@ -157,21 +157,56 @@ def test_waiting_messages_are_sent_when_the_panel_shows_something_else(
         page.send("elsewhere")
         page.wait(lambda: page.of("begin")[-1]["turn"]["asked"] == "elsewhere")
         assert session.busy
-    elif how == "a new conversation":
+    else:
         page.ask("new")
         assert "continues as 'docs-1'" in page.wait(lambda: page.of("notice"))[0]["text"]
-    else:
-        panel.close()
     release.set()
     assert [each.result(10).text.partition(":")[0] for each in sent] == ["one", "two", "three"]
     assert [text for text in asked(agent) if text != "elsewhere"] == ["one", "two", "three"]
     assert [turn.message for turn in session.turns] == ["one", "two", "three"]
-    if how != "close":
-        panel.session_name = session.name
-        page.wait(lambda: not panel.busy)
-        assert page.of("snapshot")[-1]["queue"] == []
-        assert panel.ask("four").result(10).status == "complete"
-    assert (panel.busy, panel.status) == (False, "closed" if how == "close" else "complete")
+    panel.session_name = session.name
+    page.wait(lambda: not panel.busy)
+    assert page.of("snapshot")[-1]["queue"] == []
+    assert panel.ask("four").result(10).status == "complete"
+    assert (panel.busy, panel.status) == (False, "complete")
+
+
+@pytest.mark.parametrize("others", [0, 1, 3])
+def test_a_closed_panel_sends_nothing_that_waits(
+    others: int,
+    panel: ChatPanel,
+    page: Wire,
+    release: threading.Event,
+    *,
+    agent: DemoAgent,
+    open_panel: Callable[..., Wire],
+    client: HaloClient,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A line and the results say so. The turn that runs ends; another panel goes on in the session."""
+    first = panel.ask("one")
+    page.running()
+    page.send("two")
+    sent = [panel.ask(f"more {number}") for number in range(others)]
+    if others:  # also those of the session that it showed before
+        panel.session_name = "other"
+    panel.close()
+    texts = ", ".join(["'two'", *(f"'more {number}'" for number in range(others))])
+    assert capsys.readouterr().out == (
+        f"Not sent, since the panel was closed: {texts}. The session is kept.\n"
+    )
+    for each in sent:
+        with pytest.raises(errors.ReplyStopped, match="the panel was closed"):
+            each.result(10)
+    page.request({"kind": "send", "cid": "late", "text": "late"})
+    again = open_panel(client=client)
+    second = again.panel.ask("again")
+    release.set()
+    assert (first.result(10).status, second.result(10).status) == ("complete", "complete")
+    assert asked(agent) == ["one", "again"]
+    assert [turn["asked"] for turn in again.turns(2)] == ["one", "again"]
+    again.panel.close()
+    assert capsys.readouterr().out == ""
 
 
 def test_a_result_is_there_at_once_and_the_panel_at_rest(
@@ -202,17 +237,55 @@ def test_stop_right_after_sending(panel: ChatPanel, release: threading.Event) ->
         assert not panel.busy or panel.session.busy
 
 
-def test_an_interrupt_ends_only_the_waiting(panel: ChatPanel, page: Wire, release: threading.Event) -> None:
-    """One line says that the turn continues."""
+@pytest.mark.parametrize("interrupts", [1, 2, 6])
+def test_interrupts_end_only_the_waiting(
+    interrupts: int, panel: ChatPanel, page: Wire, release: threading.Event
+) -> None:
+    """One line says that the turn continues, however many there are."""
     sent = panel.ask("one")
     page.wait(lambda: page.of("begin"))
     main = threading.main_thread().ident
     assert main is not None
-    threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupt() -> None:
+        for _ in range(interrupts):
+            signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Timer(0.2, interrupt).start()
     with pytest.raises(errors.HaloError, match="The turn continues"):
         sent.result(10)
+    assert signal.getsignal(signal.SIGINT) == handler
     release.set()
     assert sent.result(10).status == "complete"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), ValueError("no")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_programs_code_raises_in_a_message_is_that_messages_error(
+    error: BaseException, panel: ChatPanel, agent: DemoAgent
+) -> None:
+    """Its token's or its context's; the next message is sent."""
+
+    def token() -> str:
+        raise error
+
+    async def later() -> str:
+        await asyncio.sleep(0)
+        raise error
+
+    class Context(dict[str, Any]):
+        def items(self) -> Any:
+            raise error
+
+    for fields in ({"user_token": token}, {"user_token": later}, {"context": Context(plan="team")}):
+        with pytest.raises(errors.HaloError, match=type(error).__name__):
+            panel.ask("Hello", user_id="u_1", **fields).result(10)
+        assert not agent.requests
+    assert panel.ask("Hello").result(10).status == "complete"
 
 
 def test_fields_are_read_when_the_message_is_sent(panel: ChatPanel, page: Wire, agent: DemoAgent) -> None:

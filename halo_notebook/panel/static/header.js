@@ -2,7 +2,7 @@
 
 import { button, download, element, icon, setText } from "./dom.js";
 import { stateOf } from "./status.js";
-import { counted } from "./text.js";
+import { counted, freshId } from "./text.js";
 
 const EXPORT_PART_MS = 600;
 
@@ -87,13 +87,13 @@ export class Header {
   }
 
   /** Fetch the conversation in parts, slowly: the server drops messages above its rate limit. */
-  export(format, part = 0, before = "") {
+  export(format, part = 0, before = "", which = freshId()) {
     const began = performance.now();
-    this.panel.store.request({ kind: "export", format, part }, (answer) => {
+    this.panel.store.request({ kind: "export", format, part, which }, (answer) => {
       if (answer.text === undefined) return;
       const text = before + answer.text;
       if (part + 1 < answer.parts) {
-        setTimeout(() => this.export(format, part + 1, text), began + EXPORT_PART_MS - performance.now());
+        setTimeout(() => this.export(format, part + 1, text, which), began + EXPORT_PART_MS - performance.now());
         return;
       }
       download({ ...answer, text });
