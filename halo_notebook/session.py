@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, Unpack, cast
 
 from .client.exchange import AsyncReplyStream
+from .client.secrets import hide_token
 from .client.sync import HaloClient, ReplyStream
 from .concurrency.loop import post
 from .concurrency.pulled import entered
@@ -134,6 +135,7 @@ class Session:
             InvalidRequest: when a field is not what the API accepts; the session has no new turn then.
             UsageError: when this thread is in the middle of a turn of this session.
         """
+        hide_token(fields)
         path = "/chat" if whole else "/chat/stream"
 
         def make() -> ReplyStream:
@@ -162,6 +164,7 @@ class Session:
             call: calls a `user_token` callable. None: on a thread, and what it returns is awaited on the
                 kernel's loop.
         """
+        hide_token(fields)
         call, path = call or Home().call_in_thread, "/chat" if whole else "/chat/stream"
         task = asyncio.current_task()
         assert task is not None, "this runs on the loop"
@@ -236,6 +239,7 @@ class Session:
 
     def ask(self, client: HaloClient, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Take a turn and return its reply once it has ended. Raises as `HaloClient.ask` does."""
+        hide_token(fields)
         with self.turn(client, message, **fields) as stream, stream:
             return stream.to_end()
 

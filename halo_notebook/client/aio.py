@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from .client import Client
 from .exchange import AsyncReplyStream
+from .secrets import hide_token
 
 if TYPE_CHECKING:
     from ..reply import Reply
@@ -36,10 +37,12 @@ class AsyncHaloClient(Client):
             InvalidRequest: at once, when a field is not what the API takes.
             HaloError: on entering, when the message was not taken; while iterating, when the reply broke off.
         """
+        hide_token(fields)
         return AsyncReplyStream(self, self.prepare(message, **fields))
 
     async def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` and return the streamed reply once it has ended. See `stream`."""
+        hide_token(fields)
         async with self.stream(message, **fields) as stream:
             return await stream.to_end()
 
@@ -52,6 +55,7 @@ class AsyncHaloClient(Client):
         Raises:
             ReplyUnreadable: when the answer is not a JSON object.
         """
+        hide_token(fields)
         async with AsyncReplyStream(self, self.prepare(message, **fields), path="/chat") as stream:
             return await stream.to_end()
 

@@ -14,7 +14,7 @@ from ..concurrency.loop import IN_BROWSER
 from ..errors import UsageError
 from ..stream import JSON, MAX_RECORD_BYTES
 from .request import Request, RequestFields, checked_request
-from .secrets import Secret, checked_key, not_sent
+from .secrets import Secret, checked_key, hidden, hide_token, not_sent
 from .settings import (
     CONNECT_TIMEOUT_S,
     DEFAULT_BASE_URL,
@@ -91,6 +91,7 @@ class Client:
         Raises:
             ConfigError: when a setting is missing or unsafe.
         """
+        api_key, user_token = hidden(api_key), hidden(user_token)  # in tracebacks, too
         # What reaches no service must neither need a key nor hold one.
         self.offline = bool(getattr(transport, "offline", False))
         if self.offline:
@@ -137,6 +138,7 @@ class Client:
 
     def prepare(self, message: str, **fields: Unpack[RequestFields]) -> Request:
         """Check a request without sending it. Raises as `stream` does at once."""
+        hide_token(fields)
         settings = self.settings
         defaults = {name: getattr(settings, name) for name in ("user_id", "agent_id", "user_token")}
         return checked_request(message, fields, defaults)
@@ -212,6 +214,8 @@ class Client:
             await transport.aclose()
 
     def __repr__(self) -> str:
+        if "settings" not in vars(self):  # a traceback shows it while it is made
+            return f"{type(self).__name__}(…)"
         return f"{type(self).__name__}({self.base_url!r}, api_key set)"
 
 

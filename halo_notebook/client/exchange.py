@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -49,6 +50,7 @@ MAX_REPLY_BYTES = 16 * 1024 * 1024
 _BACKOFF_S = 0.5
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _MAX_ID_CHARS = 1_000
+_MAX_CAUSES = 100
 _ERROR_BODY_S = 5.0
 _TEXT_FIELDS = ("response", "message", "text", "reply", "content")
 
@@ -242,16 +244,14 @@ class AsyncReplyStream:
                 self.reply.set_state("connecting")
 
     async def _send_once(self, token: Secret | None) -> Incoming:
-        body = dict(self.request.body)
         if token is not None:
-            body["user_token"] = token.reveal()
             self._client.recent_tokens.append(token)
             self.secrets.append(token)
         transport, settings = self._client.transport_here(), self._settings
         outgoing = Outgoing(
             settings.base_url + self.path,
             request_headers(settings.api_key.reveal()),
-            _as_json(body).encode("utf-8", "replace"),
+            _written(self.request, token),
             settings.connect_timeout_s,
             settings.silence_timeout_s,
             self._leaves,
@@ -342,8 +342,24 @@ class AsyncReplyStream:
                 self._passing.end(raised)
             if isinstance(raised, HaloError) or not isinstance(raised, Exception):
                 raise
+            _clear_frames(error)
             host = urlsplit(self._settings.base_url).netloc
             raise transport_error(raised, self.reply, host, self.secrets, answered=answered) from error
+
+
+def _written(request: Request, token: Secret | None) -> bytes:
+    """The request as it is sent. Here, so that no frame of an error holds it."""
+    user = {} if token is None else {"user_token": token.reveal()}
+    return _as_json({**request.body, **user}).encode("utf-8", "replace")
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Clear the local variables of the frames of `error` and its causes: a library's hold the headers."""
+    errors: list[BaseException | None] = [error]
+    for each in errors:
+        if each is not None and len(errors) < _MAX_CAUSES:
+            traceback.clear_frames(each.__traceback__)
+            errors += [each.__cause__, each.__context__]
 
 
 class _WholeAnswer:

@@ -23,12 +23,12 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from ..display.text import one_line
+from .secrets import BLANK, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..stream import JSON
-    from .secrets import Secret
 
 MASK = "•••"
 SHORTEST = 8
@@ -36,13 +36,7 @@ _SHOWN = 8
 _MAX_HELD = 16 * 1024
 _MAX_TEXT_CHARS = 64 * 1024
 
-_BLANK = (
-    "\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
-    "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-)
-"""What shows nothing: control characters, white space, and all that Unicode lets a font ignore."""
-_BLANKS = re.compile(f"[{_BLANK}]+")
+_BLANKS = re.compile(f"[{BLANK}]+")
 _ESCAPE = r"\\(?:u(?P<code>[0-9a-fA-F]{4})|(?P<open>(?:u[0-9a-fA-F]{0,3})?\Z)|(?P<char>.))"
 _RECORD = re.compile("\x1e__ACTIONS?__")
 _TAGS = ("\x1e__ACTION__", "\x1e__ACTIONS__")
@@ -52,7 +46,7 @@ class _Written:
     """As what a text is read: as it stands, where Markdown's backslashes show nothing; or as JSON."""
 
     def __init__(self, *, escapes: bool) -> None:
-        blank = _BLANK if escapes else _BLANK + r"\\"
+        blank = BLANK if escapes else BLANK + r"\\"
         self.escapes = escapes
         self.blanks = re.compile(f"[{blank}]+")
         self.units = re.compile(f"[{blank}]+|{_ESCAPE}", re.DOTALL) if escapes else self.blanks

@@ -245,9 +245,10 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
     _check_length("The message", len(message), MAX_MESSAGE_CHARS)
     given = {name: value for name, value in (*defaults.items(), *fields.items()) if value is not None}
     token = given.pop("user_token", None)
-    if isinstance(token, str):
-        token = checked_token(token) if token.strip() else defaults.get("user_token")
-    elif not (token is None or isinstance(token, Secret) or callable(token)):
+    if isinstance(token, (str, Secret)):
+        is_given = isinstance(token, Secret) or token.strip()
+        token = checked_token(token) if is_given else defaults.get("user_token")
+    elif not (token is None or callable(token)):
         raise _invalid("user_token must be a string or a callable")
     checked = {name: _FIELD_CHECKS[name](name, value) for name, value in given.items()}
     return Request({"message": message, **checked}, token)

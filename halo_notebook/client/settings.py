@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .secrets import Secret, checked_key, checked_token, not_sent
+from .secrets import Secret, checked_key, checked_token, hidden, not_sent
 
 if TYPE_CHECKING:
     from .user_tokens import TokenSource
@@ -93,10 +93,15 @@ def setting(name: str, argument: Any = None) -> Any:
 
     A blank value counts as absent. A key or a token is returned as a `Secret`.
     """
-    for value in (argument, configured(name), os.environ.get(f"HALO_{name.upper()}")):
+    check = _SECRETS.get(name)
+    if check is not None:
+        argument = hidden(argument)
+    for given in (argument, configured(name), os.environ.get(f"HALO_{name.upper()}")):
+        value = given if check is None else hidden(given)
+        del given  # no frame of an error holds it
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
-        return _SECRETS[name](value) if name in _SECRETS and isinstance(value, str) else value
+        return check(value) if check is not None and isinstance(value, Secret) else value
     return None
 
 

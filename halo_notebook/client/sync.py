@@ -13,6 +13,7 @@ from ..errors import UsageError
 from .aio import AsyncHaloClient
 from .client import Client
 from .exchange import NOT_OPEN, AsyncReplyStream
+from .secrets import hide_token
 
 if TYPE_CHECKING:
     from ..reply import Reply
@@ -45,15 +46,18 @@ class HaloClient(Client):
 
         See `AsyncHaloClient.stream` for arguments and errors.
         """
+        hide_token(fields)
         return ReplyStream(self, self.prepare(message, **fields))
 
     def ask(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` and return the streamed reply once it has ended. See `stream`."""
+        hide_token(fields)
         with self.stream(message, **fields) as stream:
             return stream.to_end()
 
     def chat(self, message: str, **fields: Unpack[RequestFields]) -> Reply:
         """Send `message` to the endpoint that answers in one piece. See `AsyncHaloClient.chat`."""
+        hide_token(fields)
         with ReplyStream(self, self.prepare(message, **fields), path="/chat") as stream:
             return stream.to_end()
 

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from ..concurrency.usercode import Home, UserCodeError
 from ..errors import ConfigError
-from .secrets import Secret, checked_token
+from .secrets import Secret, checked_token, hidden
 
 UserToken: TypeAlias = str | Callable[[], "str | Awaitable[str]"]
 TokenSource: TypeAlias = Secret | Callable[[], "str | Awaitable[str]"]
@@ -70,7 +70,8 @@ async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUse
     except UserCodeError as raised:
         # Its text is left out, here and in tracebacks: code that signs tokens may put a secret in it.
         raise _not_taken(f"raised {type(raised.error).__name__}") from None
-    if not isinstance(value, str) or not value.strip():
+    value = hidden(value)
+    if not isinstance(value, Secret):
         raise _not_taken(f"returned {type(value).__name__} instead of a token")
     token = checked_token(value)
     if _has_expired(token, by_s=_CLOCK_OFF_S):

@@ -31,6 +31,7 @@ from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Bool, List, TraitError, Unicode, validate
 
+from ..client.secrets import hide_token
 from ..client.sync import HaloClient
 from ..concurrency.loop import post, spawn
 from ..concurrency.usercode import Home
@@ -169,6 +170,7 @@ class ChatPanel(anywidget.AnyWidget):
         Raises:
             UsageError: when the panel is closed or `text` is not a message.
         """
+        hide_token(fields)
         self._check_open("Nothing was sent")
         state, session = self._state, self.session
         sent = outbox.put(state, session, text, fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import logging
@@ -40,7 +41,7 @@ def test_settings_come_from_the_argument_then_the_environment(monkeypatch: pytes
         ({"api_key": ""}, "no API key.*HALO_API_KEY"),
         ({"api_key": SECRET}, "identity secret"),
         ({"api_key": "ab_live_a b"}, "copy it again"),
-        ({"api_key": "ab_live_\x00"}, "copy it again"),
+        ({"api_key": "ab_live_\x00x"}, "copy it again"),
         ({"user_token": SECRET}, "identity secret"),
         ({"user_token": 3}, "string or a callable"),
         ({"base_url": "http://api.example.com"}, "Plain http.*api.example.com"),
@@ -73,6 +74,71 @@ def test_unsafe_settings_are_refused(settings: dict[str, Any], words: str) -> No
 def test_safe_addresses_are_taken(url: str) -> None:
     """https anywhere, plain http to this machine."""
     assert HaloClient(KEY, base_url=url).base_url == url
+
+
+TOKEN = token(None)
+WRAPPINGS = ["{}", '"{}"', "'{}'", "“{}”", " \"'{}'\" ", "«{}»", "\ufeff{}\u200b", '\\"{}\\"', "`{}`\n"]
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_quotes_around_a_secret_are_taken_off(
+    wrapping: str, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An env file keeps its quotes. An identity secret is refused, however it is wrapped."""
+    monkeypatch.setenv("HALO_API_KEY", wrapping.format(KEY))
+    client = HaloClient(base_url=agent.url)
+    client.ask("Hello", user_token=wrapping.format(TOKEN))
+    assert client.settings.api_key.reveal() == KEY
+    assert agent.requests[-1].body["user_token"] == TOKEN
+    monkeypatch.setenv("HALO_API_KEY", wrapping.format(SECRET))
+    monkeypatch.setenv("HALO_USER_TOKEN", wrapping.format(SECRET))
+    for key in (None, KEY):
+        with pytest.raises(errors.ConfigError, match="identity secret"):
+            HaloClient(key)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"export HALO_API_KEY={KEY}",
+        f"HALO_API_KEY={KEY}",
+        f"Bearer {KEY}",
+        f'{{"key": "{KEY}"}}',
+        f"{KEY[:9]}'{KEY[9:]}",
+        f"{KEY[:9]}\u200b{KEY[9:]}",
+        '""',
+    ],
+)
+def test_what_is_no_secret_is_refused(given: str, client: HaloClient, agent: DemoAgent) -> None:
+    """In one line, for a key and a user token, and nothing is sent."""
+    with pytest.raises(errors.ConfigError, match=r"API key contains.*copy it again"):
+        HaloClient(given)
+    with pytest.raises(errors.ConfigError, match=r"user token contains.*copy it again"):
+        client.ask("Hello", user_token=lambda: given)
+    assert not agent.requests
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"export X={SECRET}",
+        f"Bearer {SECRET}",
+        SECRET.upper(),
+        "\u200b".join(SECRET),
+        "'".join(SECRET),
+        f"ab_live_{SECRET}",
+        base64.b64encode(SECRET.encode()).decode(),
+        f"e30.{base64.urlsafe_b64encode(SECRET.encode()).decode()}.e30",
+    ],
+)
+def test_an_identity_secret_never_leaves(given: str, client: HaloClient, agent: DemoAgent) -> None:
+    """Neither as a key nor as a user token, also from a callable."""
+    with pytest.raises(errors.ConfigError, match="identity secret"):
+        HaloClient(given)
+    for user_token in (given, lambda: given):
+        with pytest.raises(errors.ConfigError, match="identity secret"):
+            client.ask("Hello", user_token=user_token)
+    assert not agent.requests
 
 
 def test_secrets_appear_nowhere(agent: DemoAgent, caplog: pytest.LogCaptureFixture) -> None:

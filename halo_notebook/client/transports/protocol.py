@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _certificates_fault(error: BaseException | None) -> str:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A POST request.
+    """A POST request. Its repr shows no secret.
 
     Attributes:
         connect_s: seconds to wait for a connection.
@@ -101,8 +101,8 @@ class Outgoing:
     """
 
     url: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     connect_s: float
     silence_s: float
     leaves: Callable[[], object] = lambda: None
