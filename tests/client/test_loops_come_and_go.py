@@ -24,7 +24,7 @@ async def left(client: AsyncHaloClient) -> None:
             break
 
 
-@pytest.mark.parametrize("user_token", [None, lambda: "a token"], ids=["no token", "a callable"])
+@pytest.mark.parametrize("user_token", [None, lambda: "a.token"], ids=["no token", "a callable"])
 @pytest.mark.parametrize("ask", [lambda client: client.ask("Hello"), left], ids=["ask", "left"])
 def test_a_client_keeps_no_loop_that_has_ended(ask: Ask, user_token: Any, agent: DemoAgent) -> None:
     """Nor its connections and certificates; turns at the same time share what belongs to their loop."""
@@ -68,7 +68,7 @@ def in_a_thread(function: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     raise raised[0]
 
 
-@pytest.mark.parametrize("user_token", [None, lambda: "a token"], ids=["no token", "a callable"])
+@pytest.mark.parametrize("user_token", [None, lambda: "a.token"], ids=["no token", "a callable"])
 @pytest.mark.parametrize("run", [trio.run, by_hand, in_a_thread])
 @pytest.mark.parametrize("use", USES)
 def test_without_a_loop_of_asyncio_it_is_one_line(
