@@ -125,3 +125,24 @@ def test_widget_libraries_are_loaded_only_to_show_a_panel(kernel: Kernel) -> Non
     assert "application/vnd.jupyter.widget-view+json" in cell.displays[0]
     assert cell.displays[0]["text/plain"] == "ChatPanel('billing', 0 turns)"
     assert "billing" in kernel.run("%halo sessions").stdout
+
+
+@pytest.mark.parametrize(
+    "capture",
+    [
+        "%%capture captured\n",
+        "from IPython.utils.capture import capture_output\nwith capture_output() as captured:\n  ",
+        "with __import__('IPython').utils.io.capture_output() as captured:\n  ",
+    ],
+    ids=["magic", "function", "io"],
+)
+def test_the_static_copy_goes_past_another_cells_capture(kernel: Kernel, capture: str) -> None:
+    """Its update is the notebook's; what is captured holds nothing of it."""
+    page = KernelPage(kernel)
+    kernel.run("from IPython.utils import io")
+    cell = kernel.start(f"{capture}panel.ask('words 3').result(20); time.sleep(1)")
+    cell.result()
+    page.wait("turn")
+    updates = [message for message in kernel.messages if message.msg_type == "update_display_data"]
+    assert any("word0 word1 word2" in str(update.content["data"]) for update in updates)
+    assert kernel.run("print(len(captured.outputs))").stdout == "0\n"

@@ -210,3 +210,33 @@ def test_again_sends_the_same_message(panel: ChatPanel, page: Wire, agent: DemoA
     first, second = (request.body for request in agent.requests)
     assert second["message"] == first["message"] == "Hello"
     assert second["context"] == first["context"] == {"plan": {"label": "plan", "value": "team"}}
+
+
+@pytest.mark.parametrize("how", ["opened", "switched", "looked at again"])
+def test_a_panel_that_comes_to_a_running_turn_shows_what_has_come(
+    how: str,
+    page: Wire,
+    release: threading.Event,
+    open_panel: Callable[..., Wire],
+    client: HaloClient,
+) -> None:
+    """At once, before the next chunk; also if nobody has looked so far."""
+    second = open_panel("other", client=client)
+    page.ask("views", count=0)
+    page.panel.ask("one")
+    page.running()
+    if how == "opened":
+        second = open_panel("docs", client=client)
+    elif how == "switched":
+        second.ask("switch", name="docs")
+    else:
+        second = page
+        page.ask("views", count=1)
+
+    def shown() -> str:
+        live = Page(second.of("snapshot")[-1]["live"])
+        for frame in second.of("frame"):
+            live.take(frame)
+        return live.html
+
+    second.wait(lambda: "one: first" in shown())
