@@ -176,6 +176,8 @@ def _legible(data: bytes) -> JSON:
 
 def _read_chunk(chunk: JSON) -> tuple[float, bytes]:
     match chunk:
+        case [bool(), _]:  # an int, in Python
+            pass
         case [int() | float() as at_s, str() as text]:
             return at_s, text.encode()
         case [int() | float() as at_s, {"base64": str() as text}]:
