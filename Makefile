@@ -5,6 +5,9 @@ BIN := .venv/bin
 ESLINT := tests/node_modules/.bin/eslint --config tests/eslint.config.js --max-warnings 0
 PACKAGE := $(wildcard halo_notebook/*.py halo_notebook/*/*.py halo_notebook/*/*/*)
 ARGS ?=
+# `make test BROWSER=firefox`. A BROWSER in the environment is meant for other programs.
+BROWSER = chromium
+export TEST_BROWSER = $(BROWSER)
 # Most tests wait for something, so two per core can run at once. ARGS=-n0 runs them one after the other.
 WORKERS ?= 4
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
@@ -23,8 +26,8 @@ lite: notebooks/lite/_site/.made ## Build the notebooks as a JupyterLite site, w
 	@echo "  python3 -m http.server --bind 127.0.0.1 --directory notebooks/lite/_site"
 
 test: .venv/.test tests/node_modules/.made notebooks/lite/_site/.made ## Run all tests
-	@.ci/browser
-	$(PYTEST) $(ARGS)
+	@.ci/browser $(BROWSER)
+	$(PYTEST) $(if $(filter firefox,$(BROWSER)),-m 'browser and not chromium') $(ARGS)
 
 coverage: .venv/.test tests/node_modules/.made ## Run the tests that need no browser, and check how much they cover
 	@rm -f .coverage .coverage.*

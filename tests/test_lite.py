@@ -143,6 +143,7 @@ def test_a_panel_works_without_a_server(lite: LitePage) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.chromium  # others cannot stream the body of a request
 def test_fetch_streams_keeps_the_session_and_sends_once(lite: LitePage, secure: Secure) -> None:
     """A service on another origin is reached, its reply arrives in pieces, and its ids are read.
 

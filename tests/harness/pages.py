@@ -1,7 +1,7 @@
 """A real browser, and one page in it with a note of what went wrong there.
 
-The browser is Chromium, or with BROWSER=firefox in the environment the system's Firefox, which Playwright
-drives through WebDriver BiDi.
+The browser is Chromium, or with TEST_BROWSER=firefox in the environment the system's Firefox, which
+Playwright drives through WebDriver BiDi.
 
 The promise: each page starts with its own browser profile. Without the browser a test fails; it is not
 skipped.
@@ -32,7 +32,7 @@ CHROMIUM_NAMES = (
     *("google-chrome", "google-chrome-stable"),
 )
 FIREFOX_NAMES = ("firefox-esr", "firefox")
-FIREFOX = os.environ.get("BROWSER") == "firefox"
+FIREFOX = os.environ.get("TEST_BROWSER") == "firefox"
 CHROMIUM_ARGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -40,6 +40,7 @@ CHROMIUM_ARGS = [
 KNOWN_PAGE_ERRORS = (
     # Notebook 7.6 throws it on each load, while it reads its own settings.
     "Cannot read properties of undefined (reading 'schema')",
+    """can't access property "schema", t.plugins[W.id] is undefined""",
 )
 # What the pages answer through. `jupyterapp` is there because the server exposes it.
 PAGE_SCRIPT = """

@@ -158,6 +158,7 @@ class TestConversation:
         panel.button("Copy reply", turn).click()
         assert panel.copied("Here").startswith("Here:\n\n```python\n")
 
+    @pytest.mark.chromium  # Playwright reports no download
     def test_a_rating_is_kept_in_the_kernel_and_exported(self, panel: PanelPage, lab: LabPage) -> None:
         """Up or down, with a note; it is on the turn and in the exports, which the browser downloads."""
         turn = panel.ask("rate me", "You said")
@@ -232,6 +233,7 @@ class TestConversation:
         panel.button("Expand all", card).click()
         assert rows.count() <= 700
 
+    @pytest.mark.chromium  # in Firefox the text box has no focus after the jump
     def test_the_reader_is_followed_or_left_alone(self, panel: PanelPage, lab: LabPage) -> None:
         """At the bottom the new is in view; further up nothing moves, and a button leads back."""
         turn = panel.start("words 500 6", "word150 ")
