@@ -171,3 +171,22 @@ def test_a_token_that_cannot_be_read_is_sent(text: str, agent: DemoAgent) -> Non
     """Only a token that is known to have expired is held back."""
     assert client_of(agent, text).ask("Hello").status == "complete"
     assert agent.requests[-1].body["user_token"] == text
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), BaseException("x")])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_callable_that_ends_python_ends_its_turn_only(
+    error: BaseException, is_async: bool, agent: DemoAgent
+) -> None:
+    """The I/O thread lives on, and the next turn works."""
+
+    def user_token() -> str:
+        raise error
+
+    async def later() -> str:
+        raise error
+
+    client = HaloClient(KEY, base_url=agent.url, user_token=later if is_async else user_token)
+    with pytest.raises((errors.ConfigError, KeyboardInterrupt)):
+        client.ask("Hello")
+    assert HaloClient(KEY, base_url=agent.url).ask("Hello").status == "complete"
