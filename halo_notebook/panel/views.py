@@ -52,12 +52,13 @@ class Frames:
     >>> from halo_notebook.stream import TextDelta
     >>> reply = Reply()
     >>> frames = Frames(Timeline(reply))
-    >>> reply.add(TextDelta("One.\\n\\nTwo"), 0.1)
-    >>> frames.frame()
-    {'items': [{'html': '<p>One.</p>\\n'}], 'keep': 0, 'open': '<p>Two</p>\\n', 'waiting': []}
+    >>> reply.add(TextDelta("A\\n\\nB"), 0.1)
+    >>> frame = frames.frame()
+    >>> frame["items"], frame["open"]
+    ([{'html': '<p dir="auto">A</p>\\n'}], '<p dir="auto">B</p>\\n')
     >>> reply.add(TextDelta("!"), 0.2)
     >>> frames.frame()
-    {'items': [], 'keep': 6, 'open': '!</p>\\n', 'waiting': []}
+    {'items': [], 'keep': 15, 'open': '!</p>\\n', 'waiting': []}
     """
 
     def __init__(self, timeline: Timeline) -> None:
