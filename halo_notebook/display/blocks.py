@@ -102,11 +102,11 @@ class BlockRenderer:
     >>> text = BlockRenderer()
     >>> text.append("# Hello\\nHello *wor")
     >>> [block.html for block in text.finished], text.open_html
-    (['<h1 dir="auto">Hello</h1>\\n'], '<p dir="auto">Hello wor</p>\\n')
+    (['<h1>Hello</h1>\\n'], '<p>Hello wor</p>\\n')
     >>> text.append("ld*")
     >>> text.end()
     >>> text.finished[1].html, text.open_html
-    ('<p dir="auto">Hello <em>world</em></p>\\n', '')
+    ('<p>Hello <em>world</em></p>\\n', '')
     """
 
     def __init__(self, *, images: bool = False, before: BlockRenderer | None = None) -> None:
@@ -123,6 +123,7 @@ class BlockRenderer:
         self._tail = ""  # the text after the finished blocks
         self._taken = 0  # how many characters are before it
         self._prefix = ""  # the opening line of a fence that was cut
+        self._has_rtl = False  # whether a finished block has a letter that runs to the left
         self._formulas = 0
         self._finished: list[FinishedBlock] = []
         self._size = 0  # of their HTML in a message
@@ -248,11 +249,12 @@ class BlockRenderer:
             "references": Asked(self._references, self._asked),
             "highlighter": self._highlighter,
             "formulas": self._formulas,
+            "has_rtl": self._has_rtl,
         }
         for block in blocks:
             begin = max(block.begin - len(self._prefix), 0)
             self._add(block_html(block, env, images=self._images), self._taken + begin)
-        self._formulas = env["formulas"]
+        self._formulas, self._has_rtl = env["formulas"], env["has_rtl"]
 
     def _add(self, html: str, begin: int) -> None:
         self._size += wire_size(html)
@@ -268,7 +270,11 @@ class BlockRenderer:
         shown = shown_length(self._tail, blocks[-1].tokens if blocks else ())
         if shown < len(self._tail):
             blocks, references = self._blocks_of(self._tail[:shown])[1:]
-        env = {"references": Asked(references, set(self._asked)), "formulas": self._formulas}
+        env = {
+            "references": Asked(references, set(self._asked)),
+            "formulas": self._formulas,
+            "has_rtl": self._has_rtl,
+        }
         return "".join(
             block_html(block, env, images=self._images, is_growing=block is blocks[-1]) for block in blocks
         )
@@ -285,7 +291,7 @@ def markdown_to_html(text: str, *, images: bool = False) -> str:
     r"""Return the safe HTML of a whole text; if it is too long, of its beginning and its end.
 
     >>> markdown_to_html("from $5 to $10, <b>not</b> [here](javascript:alert)")
-    '<p dir="auto">from $5 to $10, &lt;b&gt;not&lt;/b&gt; [here](javascript:alert)</p>\n'
+    '<p>from $5 to $10, &lt;b&gt;not&lt;/b&gt; [here](javascript:alert)</p>\n'
     """
     renderer = BlockRenderer(images=images)
     renderer.append(text)

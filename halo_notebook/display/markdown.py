@@ -356,7 +356,11 @@ def block_html(block: Block, env: dict[str, Any], *, images: bool, is_growing: b
         if token.type == "inline":
             env["growing"] = index == last
             _read_inline(token, block.tokens, index, env, images=images)
-    _set_directions(block.tokens)
+    # Blocks before the first letter that runs to the left all run to the right, and need not say so.
+    env["has_rtl"] = env["has_rtl"] or any(
+        _RIGHT_TO_LEFT.search(child.content) for token in block.tokens for child in token.children or ()
+    )
+    _set_directions(block.tokens, has_rtl=env["has_rtl"])
     html = MARKDOWN.renderer.render(block.tokens, MARKDOWN.options, env)
     cleaner = _CLEANER_WITH_IMAGES if images else CLEANER
     # Again, since an entity such as &#x202e; has become a character.
@@ -390,26 +394,30 @@ def _alt(image: Token) -> str:
 
 _BY_FIRST_LETTER = {"p", "li", "td", "th", "blockquote", *(f"h{level}" for level in range(1, 7))}
 _BESIDE_MARKS = {"ul", "ol"}
+_RIGHT_TO_LEFT = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\U00010800-\U00010fff\U0001e800-\U0001efff]"
+)
 
 
-def _set_directions(tokens: list[Token]) -> None:
+def _set_directions(tokens: list[Token], *, has_rtl: bool) -> None:
     """Let each paragraph, item and cell run in the direction of its first letter, and code left to right.
 
-    HTML's dir=auto ignores text in elements that have a direction of their own, so what holds such elements
-    gets the direction of its first text here.
+    Without a letter that runs to the left (`has_rtl`), all run as the element around them. HTML's dir=auto
+    ignores text in elements that have a direction of their own, so what holds such elements gets the
+    direction of its first text here.
     """
     around: list[Token] = []
     for token in tokens:
         if token.nesting == 1:
             around.append(token)
-            if token.tag in _BY_FIRST_LETTER:
+            if has_rtl and token.tag in _BY_FIRST_LETTER:
                 token.attrs["dir"] = "auto"
             if token.tag in {"td", "th"} and "style" not in token.attrs:
                 # JupyterLab would align the cells of HTML output to the right.
                 token.attrs["style"] = "text-align:left"
         elif token.nesting == -1:
             around.pop()
-        elif token.children:
+        elif has_rtl and token.children:
             for child in token.children:
                 if child.type == "code_inline":
                     child.attrs["dir"] = "ltr"

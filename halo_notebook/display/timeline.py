@@ -71,7 +71,7 @@ class Timeline:
     >>> timeline = Timeline(reply)
     >>> timeline.read()
     >>> timeline.items, timeline.text.open_html, len(timeline.waiting)
-    ([FinishedBlock(html='<p dir="auto">One.</p>\\n', begin=0)], '<p dir="auto">Two, three.</p>\\n', 1)
+    ([FinishedBlock(html='<p>One.</p>\\n', begin=0)], '<p>Two, three.</p>\\n', 1)
     """
 
     def __init__(self, reply: Reply, *, images: bool = False) -> None:

@@ -55,10 +55,10 @@ class Frames:
     >>> reply.add(TextDelta("A\\n\\nB"), 0.1)
     >>> frame = frames.frame()
     >>> frame["items"], frame["open"]
-    ([{'html': '<p dir="auto">A</p>\\n'}], '<p dir="auto">B</p>\\n')
+    ([{'html': '<p>A</p>\\n'}], '<p>B</p>\\n')
     >>> reply.add(TextDelta("!"), 0.2)
     >>> frames.frame()
-    {'items': [], 'keep': 15, 'open': '!</p>\\n', 'waiting': []}
+    {'items': [], 'keep': 4, 'open': '!</p>\\n', 'waiting': []}
     """
 
     def __init__(self, timeline: Timeline) -> None:

@@ -119,7 +119,4 @@ def test_what_replaces_nh3_in_a_browser_is_as_strict() -> None:
 
 def test_reordering_characters_are_dropped_however_they_are_written() -> None:
     """Neither a character nor an entity can make text or code read otherwise than it is."""
-    assert (
-        markdown_to_html("a\u202eb &#x202e;&#8294;c `\u2066d`")
-        == '<p dir="auto">ab c <code dir="ltr">d</code></p>\n'
-    )
+    assert markdown_to_html("a\u202eb &#x202e;&#8294;c `\u2066d`") == "<p>ab c <code>d</code></p>\n"

@@ -23,12 +23,12 @@ from ..harness.looks import safe_text
         ),
         *((f"x{tag}y", "x<br>\ny") for tag in ("<br>", "<BR>", "<br/>", "<br  />", "<Br />\n", "<br> \n ")),
         *((f"x{tag}y", f"x&lt;{tag[1:-1]}&gt;y") for tag in ("<br x>", "<brr>", "</br>", "<hr>", "<b>")),
-        ("`<br>` \\<br> &lt;br&gt;", '<code dir="ltr">&lt;br&gt;</code> &lt;br&gt; &lt;br&gt;'),
+        ("`<br>` \\<br> &lt;br&gt;", "<code>&lt;br&gt;</code> &lt;br&gt; &lt;br&gt;"),
     ],
 )
 def test_lines_are_broken_where_they_end(text: str, html: str) -> None:
     """At each line end of any kind and each <br>, and at no other tag."""
-    assert markdown_to_html(text) == f'<p dir="auto">{html}</p>\n'
+    assert markdown_to_html(text) == f"<p>{html}</p>\n"
 
 
 def test_lines_are_broken_in_items_and_cells_but_not_in_code() -> None:
@@ -90,7 +90,7 @@ def test_a_fence_of_markdown_holds_fences(text: str) -> None:
     """The text after it is not code, and what is in it is."""
     html = markdown_to_html(text)
     assert html.count("<pre") == 1
-    assert html.endswith('<p dir="auto">End.</p>\n')
+    assert html.endswith("<p>End.</p>\n")
     assert safe_text(markdown_to_html("```py\n```sh\n```\nEnd.")).text.endswith("End.\n")
 
 
@@ -127,7 +127,7 @@ def test_a_picture_as_a_data_address_is_named(address: str, size: int) -> None:
     text = f"![chart]({address}{'Ab1+' * (size // 4)}) after"
     for images in (False, True):
         html = markdown_to_html(text, images=images)
-        assert html == '<p dir="auto">image: chart after</p>\n'
+        assert html == "<p>image: chart after</p>\n"
     renderer = BlockRenderer()
     for at in range(0, len(text), 10_007):
         renderer.append(text[at : at + 10_007])
@@ -142,7 +142,7 @@ def test_other_data_addresses_are_shown_in_short() -> None:
     html = markdown_to_html(
         f"![a](data:image/svg+xml;utf8,{svg}) and ![b](data:image/png;base64,{'A' * 9_000}"
     )
-    assert html.startswith('<p dir="auto">image: a and ![b](data:image/png;base64,AAA') and len(html) < 200
+    assert html.startswith("<p>image: a and ![b](data:image/png;base64,AAA") and len(html) < 200
     assert 'href="https://a.example/x"' in markdown_to_html("The data: https://a.example/x")
     long = "data:application/pdf;base64," + "A" * 50_000
     texts = (f"[file]({long}) x", f"[f][r] ![p][r] x\n\n[r]: {long}\n", f"[r]: {long}\n\nx", f"<{long}> x")

@@ -209,5 +209,5 @@ def test_a_long_reply_costs_few_bytes(cell: Cell, part: str, record_property: An
     sent.append(json.dumps(turn_view(turn, 1, frames), ensure_ascii=False))
     panel_bytes = len("".join(sent).encode())
     record_property("panel_bytes", panel_bytes)
-    assert panel_bytes <= 170_000  # each block states its direction
+    assert panel_bytes <= 150_000
     assert len(sent) > 100
