@@ -8,7 +8,7 @@ random has a seed. `docs/evaluation.md` gives the reasons for the methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, harmonic_mean
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -33,6 +33,7 @@ EXACT_CASES = 16  # up to so many differing cases, every flip of the signs is co
 FLIPS = 20_000
 SEED = 0
 RESAMPLES = 2_000
+_LEVELS = (0.5, 0.95)
 
 
 @dataclass(frozen=True)
@@ -208,19 +209,15 @@ def compare_times(a: Runs, b: Runs) -> TimeComparison:
 
     pairs, left_out = _paired(a, b)
     n = len(pairs)
-    arrays = [(np.array(first), np.array(second)) for first, second in pairs]
-
-    def change(chosen: Iterable[int]) -> Floats:
-        before, after = zip(*(arrays[case] for case in chosen), strict=True)
-        levels = [0.5, 0.95]
-        changed = np.quantile(np.concatenate(after), levels) - np.quantile(np.concatenate(before), levels)
-        return np.asarray(changed, dtype=np.float64)
-
-    median, p95 = change(range(n)).tolist() if n else (None, None)
-    lows, highs = (None, None), (None, None)
+    median, p95, lows, highs = None, None, (None, None), (None, None)
+    if n:
+        before, after = _Pooled([first for first, _ in pairs]), _Pooled([second for _, second in pairs])
+        median, p95 = (after.quantiles() - before.quantiles()).tolist()
     if n >= TOO_FEW:
-        draws = np.random.default_rng(SEED).integers(0, n, (RESAMPLES, n))
-        changes = np.array([change(chosen) for chosen in draws])
+        rng, changes = np.random.default_rng(SEED), []
+        for _ in range(RESAMPLES):
+            drawn = np.bincount(rng.integers(0, n, n), minlength=n)
+            changes.append(after.quantiles(drawn) - before.quantiles(drawn))
         lows, highs = np.quantile(changes, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2], axis=0).tolist()
     method, note = "paired bootstrap over cases", _note(n, None, left_out)
     middle = Comparison(median, lows[0], highs[0], None, n, method, note, "s")
@@ -230,11 +227,37 @@ def compare_times(a: Runs, b: Runs) -> TimeComparison:
     return TimeComparison(middle, Comparison(None, None, None, None, n, method, note, "s"))
 
 
+class _Pooled:
+    """The values of all cases in order, to take quantiles of samples of whole cases without sorting again."""
+
+    def __init__(self, values: Sequence[Sequence[float]]) -> None:
+        import numpy as np
+
+        pooled = np.array([value for of_case in values for value in of_case])
+        order = np.argsort(pooled)
+        self._values = pooled[order]
+        self._case = np.repeat(np.arange(len(values)), [len(of_case) for of_case in values])[order]
+
+    def quantiles(self, drawn: NDArray[np.intp] | None = None) -> Floats:
+        """The median and the 95th percentile of a sample that has each case `drawn` times; None: once."""
+        import numpy as np
+
+        if drawn is None:
+            return np.asarray(np.quantile(self._values, _LEVELS), dtype=np.float64)
+        count = drawn[self._case].cumsum()  # how many values of the sample come up to each of ours
+        place = np.array(_LEVELS) * (count[-1] - 1)
+        lower, upper = (
+            self._values[np.searchsorted(count, whole, side="right")]
+            for whole in (np.floor(place), np.ceil(place))
+        )
+        return np.asarray(lower + (upper - lower) * (place % 1), dtype=np.float64)
+
+
 def quantiles(values: Sequence[float]) -> tuple[float | None, float | None]:
     """The median and the 95th percentile, interpolated; None without a value."""
     import numpy as np
 
-    return tuple(np.quantile(values, (0.5, 0.95)).tolist()) if values else (None, None)
+    return tuple(np.quantile(values, _LEVELS).tolist()) if values else (None, None)
 
 
 def padded_limits(differences: Sequence[float], size: float, quantile: float) -> tuple[float, float]:
@@ -294,14 +317,15 @@ def _sign_flip(differences: list[float]) -> tuple[float, str]:
     count, rng = len(differences), np.random.default_rng(SEED)
     values = np.array(differences)
     # Sums that are equal on paper may differ in their last digits.
-    reached = abs(math.fsum(differences)) - 1e-9
+    total = math.fsum(differences)
+    reached = abs(total) - 1e-9
     if count <= EXACT_CASES:
         bits = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
         return float(np.mean(np.abs((2.0 * bits - 1) @ values) >= reached)), "sign-flip permutation, exact"
     hits = 0
     for _ in range(FLIPS // 1000):  # in parts, since all at once could take gigabytes
-        signs = 2.0 * rng.integers(0, 2, (1000, count)) - 1
-        hits += int(np.sum(np.abs(signs @ values) >= reached))
+        heads = np.unpackbits(np.frombuffer(rng.bytes(125 * count), np.uint8)).reshape(1000, count)
+        hits += int(np.sum(np.abs(2 * (heads.astype(np.float32) @ values) - total) >= reached))
     # What was found is one of the flips, so p is never 0.
     return (hits + 1) / (FLIPS + 1), f"sign-flip permutation, {FLIPS:,} flips"
 

@@ -11,7 +11,7 @@ from ..tables import TIMES, summary_frame, times_by_case
 if TYPE_CHECKING:
     from ..state import RunState
 
-MAX_POINTS = 5_000  # a plot draws at most this many times of each kind, evenly chosen
+MAX_POINTS = 4_000  # a plot draws at most this many times, evenly chosen; Altair refuses more than 5,000 rows
 # Colour-blind readers can tell them apart (Okabe and Ito's).
 _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
 
@@ -57,12 +57,13 @@ def plot(state: RunState) -> Plot:
         ],
         columns=["config", "check", "rate", "low", "high"],
     )
+    most = max(MAX_POINTS // (len(TIMES) * len(names)), 20)
     times = pd.DataFrame(
         [
             {"config": config, "time": shown, "seconds": value}
             for name, shown in TIMES.items()
             for config, by_case in times_by_case(state, name).items()
-            for value in _spread([each for values in by_case.values() for each in values])
+            for value in _spread([each for values in by_case.values() for each in values], most)
         ],
         columns=["config", "time", "seconds"],
     )
@@ -93,8 +94,8 @@ def plot(state: RunState) -> Plot:
     return Plot(chart.configure_view(stroke=None).configure_facet(spacing=14))
 
 
-def _spread(values: list[float]) -> list[float]:
-    """At most `MAX_POINTS` of the values, evenly chosen over their range, so that a plot stays light."""
-    step = max(1.0, (len(values) - 1) / (MAX_POINTS - 1))
+def _spread(values: list[float], most: int) -> list[float]:
+    """At most so many of the values, evenly chosen over their range, so that a plot stays light."""
+    step = max(1.0, (len(values) - 1) / (most - 1))
     ordered = sorted(values)
-    return [ordered[round(at * step)] for at in range(min(len(values), MAX_POINTS))]
+    return [ordered[round(at * step)] for at in range(min(len(values), most))]
