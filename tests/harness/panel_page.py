@@ -155,7 +155,8 @@ def page_of(server: Lab) -> Iterator[LabPage]:
     with LabPage(server) as page:
         page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         yield page
-        assert (page.page_errors, page.dialogs, page.browser_dialogs) == ([], [], [])
+        wrong = [*page.page_errors, *page.dialogs, *page.browser_dialogs]
+        assert not wrong, wrong
 
 
 def opened(lab: LabPage, *cells: str) -> PanelPage:
