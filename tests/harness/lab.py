@@ -163,8 +163,10 @@ class LabPage(BrowserPage):
     def set_theme(self, name: str) -> None:
         """Switch to 'JupyterLab Dark' or 'JupyterLab Light' and wait until it is shown."""
         self.command("apputils:change-theme", theme=name)
+        # JupyterLab throws if the theme is switched again while its splash screen fades.
+        shown = f"document.body.dataset.jpThemeName === {json.dumps(name)}"
         self.wait_until(
-            f"document.body.dataset.jpThemeName === {json.dumps(name)}", f"the theme {name!r}", 30
+            f"{shown} && !document.getElementById('jupyterlab-splash')", f"the theme {name!r}", 30
         )
 
     def cell(self, index: int) -> Locator:
