@@ -62,9 +62,11 @@ def test_in_jupyterlab(lab: LabPage) -> None:
     for cell in range(3):
         lab.run_cell(cell)
     lab.wait_for_text(1, "total")
+    lab.wait_for_text(1, "create_ticket")  # a tree is painted after the text that follows it
     shown_once(lab.cell_text(1))
     lab.cell_output(2).get_by_role("button", name="Ask").click()
     lab.wait_for_text(2, "total")
+    lab.wait_for_text(2, "create_ticket")
     shown_once(lab.cell_text(2))
 
     lab.start_cell(3)
@@ -91,4 +93,5 @@ def test_in_voila(voila: VoilaPage) -> None:
     voila.open_notebook([AGENT, BUTTON])
     voila.page.get_by_role("button", name="Ask").click()
     voila.page.get_by_text("total").wait_for()
+    voila.page.get_by_text("create_ticket").first.wait_for()
     shown_once(voila.page.inner_text("#rendered_cells"))
