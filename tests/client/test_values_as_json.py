@@ -39,7 +39,7 @@ class Kind(Enum):
         (timedelta(days=1), "1 day, 0:00:00"),
         (pd.Timedelta("1h"), "0 days 01:00:00"),
         (np.timedelta64(5, "ns"), "5 nanoseconds"),
-        (np.timedelta64("NaT"), None),
+        (np.timedelta64("NaT", "ns"), None),
         (pd.Period("2024-01"), "2024-01"),
         (pd.Interval(0, 1), "(0, 1]"),
         (pd.Categorical(["a", None]), ["a", None]),
