@@ -374,6 +374,4 @@ class SessionRegister:
         """The session of that name. Raises `UsageError` when there is none."""
         if name in self._sessions:
             return self._sessions[name]
-        raise UsageError(
-            f"There is no session {name!r}. Nothing was changed; the sessions are {', '.join(self)}."
-        )
+        raise UsageError(f"No session named {name!r}. Nothing was changed. Sessions: {', '.join(self)}.")

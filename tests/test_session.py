@@ -182,7 +182,9 @@ def test_the_register_knows_its_sessions() -> None:
     resumed = register.resume("sess_1_a", "old", target="https://example.com")
     assert (resumed.session_id, resumed.id_for("https://example.com")) == ("sess_1_a", "sess_1_a")
     assert len(register) == 5
-    with pytest.raises(errors.UsageError, match=r"no session 'suport'.*default, support, kept, kept-1, old"):
+    with pytest.raises(
+        errors.UsageError, match=r"No session named 'suport'.*default, support, kept, kept-1, old"
+    ):
         register["suport"]
 
 

@@ -73,15 +73,15 @@ class Client:
             base_url: https, or http to this machine. Default: as for the key, HALO_BASE_URL.
             user_id, agent_id: sent with each request that names no other. `user_id` defaults as the key does,
                 from HALO_USER_ID.
-            user_token: a JWT, or a callable (sync or async) that returns a fresh one. It is called when there
-                is no token, when its `exp` has passed, and once after a 403. Default: as for the key,
-                HALO_USER_TOKEN.
+            user_token: a JWT, or a callable (sync or async) that returns a new one. The callable is called
+                for the first message, when the token's `exp` has passed, and once after a 403. Default:
+                `%config HaloMagics.user_token`, then HALO_USER_TOKEN.
             connect_timeout_s: seconds to wait for a connection.
-            silence_timeout_s: seconds to wait for the first byte and between chunks. There is no limit on
-                the total time.
+            silence_timeout_s: how many seconds to wait for the first byte, and then for each next chunk. The
+                total time is not limited.
             max_retries: how often a message that certainly did not arrive is sent again.
-            max_record_bytes: a longer record is dropped as malformed. A reply that has 16 MiB more than that
-                ends there as failed, with what was received.
+            max_record_bytes: a longer record is dropped as malformed. A reply longer than 16 MiB plus this
+                number fails at that point; the part received so far is kept.
             transport: replaces the network: an `httpx.AsyncBaseTransport`, or a `Transport` (see
                 `client.transports.protocol`). An offline one, such as a `Replay`, has a base URL of its own.
             record: a `Recorder`, which keeps what passes.

@@ -257,7 +257,7 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
 def _unknown(what: str, name: Any, known: Iterable[str], the_known_are: str) -> InvalidRequest:
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"{the_known_are} {', '.join(known)}."
-    return InvalidRequest(f"There is no {what} {name!r}. Nothing was sent; {hint}")
+    return InvalidRequest(f"Unknown {what} {name!r}. Nothing was sent; {hint}")
 
 
 def _check_length(what: str, length: int, limit: int, unit: str = "characters") -> None:

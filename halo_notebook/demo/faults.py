@@ -76,14 +76,14 @@ FAULTS = (*map(str, _STATUSES), "429 retry-after", "503 retry-after", *_FAULTS)
 
 
 def fault_answer(asked: str, session_id: str, agent_id: str) -> Answer:
-    """Return the answer that the fault `asked` consists of; a 400 if there is no such fault."""
+    """Return the answer that the fault `asked` consists of; a 400 if the fault is unknown."""
     name = " ".join(asked.lower().split())
     if fault := _FAULTS.get(name):
         return fault(session_id, agent_id)
     found = re.fullmatch(r"(\d{3})|(429|503) retry-after ?(\d{0,6})", name)
     status = int(found[1] or found[2]) if found else 0
     if found is None or status not in _STATUSES:
-        return error_answer(400, f"There is no fault '{name}'. The faults are: {', '.join(FAULTS)}.")
+        return error_answer(400, f"Unknown fault '{name}'. Faults: {', '.join(FAULTS)}.")
     error = f"{_STATUSES[status]} (the fault '{name}' was asked for)."
     if status == 502:
         # A bad gateway is reported by a proxy, which knows nothing of the API's JSON.

@@ -268,7 +268,7 @@ def _read_settings(
         if arg not in known:
             close = difflib.get_close_matches(arg, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(sorted(known))}."
-            raise ConfigError(f"There is no model arg {arg!r}. Nothing was sent; {hint}")
+            raise ConfigError(f"Unknown model arg {arg!r}. Nothing was sent; {hint}")
         if arg == "user_token" and isinstance(value, str):
             raise ConfigError(
                 "A user_token in a model arg would be in inspect's log. Nothing was sent; set "

@@ -53,8 +53,8 @@ def temporary_file() -> tuple[Path, Callable[[], None]]:
         folder.mkdir(mode=0o700)
     except OSError as error:
         raise UsageError(
-            f"There is no place for temporary files ({error.strerror}). Nothing was sent; make room, or give "
-            "a path."
+            f"No temporary folder could be created ({error.strerror}). Nothing was sent; free some space, or "
+            "give a path."
         ) from None
     return folder / "evaluation.jsonl", partial(_remove, folder, lock, os.getpid())
 

@@ -86,7 +86,9 @@ class Evaluation:
         try:
             chosen = of_rows[row]
         except IndexError:
-            raise InvalidRequest(f"There is no row {row}; there are {len(of_rows):,}, from 0.") from None
+            raise InvalidRequest(
+                f"Row {row} does not exist. The result has {len(of_rows):,} rows, numbered from 0."
+            ) from None
         with self._state.opened() as file:
             turns = zip(chosen.case.turns, self._state.lines(chosen, file), strict=True)
             return [(turn.message, reply_from(line["reply"])) for turn, line in turns if line]

@@ -261,7 +261,7 @@ class HaloMagics(Magics):
             return self.shell.user_ns[name]
         except KeyError:
             raise UsageError(
-                f"There is no variable {name!r} for {option}. Nothing was sent; "
+                f"No variable named {name!r} for {option}. Nothing was sent; "
                 + did_you_mean(name, self.shell.user_ns, "define it first.")
             ) from None
 

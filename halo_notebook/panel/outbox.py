@@ -247,5 +247,5 @@ def _prepared(state: PanelState, message: Message) -> tuple[HaloClient, Mapping[
         raise InvalidRequest("panel.fields must be a dict with string keys. Nothing was sent; fix it.")
     fields = {**state.fields, **message.fields}
     if "message" in fields:
-        raise InvalidRequest("There is no field 'message'. Nothing was sent; leave it out of the fields.")
+        raise InvalidRequest("Unknown field 'message'. Nothing was sent; leave it out of the fields.")
     return client, fields

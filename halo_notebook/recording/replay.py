@@ -94,7 +94,7 @@ class Replay:
         try:
             self.path = Path(path).expanduser()
         except RuntimeError as error:  # a user without a home
-            raise UsageError(f"There is no such path ({error}). Nothing was changed.") from None
+            raise UsageError(f"This path does not exist ({error}). Nothing was changed.") from None
         self.pace: Pace = pace
         self.exchanges = read_recording(self.path)
         if not self.exchanges:

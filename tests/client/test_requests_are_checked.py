@@ -54,7 +54,7 @@ def test_all_fields_are_sent_as_given(client: HaloClient, agent: DemoAgent) -> N
         (" \n", {}, "message is empty"),
         ("x" * (MAX_MESSAGE_CHARS + 1), {}, "10,001 characters; the API takes 10,000"),
         ("Hi", {"mode": "chta"}, "did you mean 'chat'"),
-        ("Hi", {"user_name": "u"}, "no field 'user_name'"),
+        ("Hi", {"user_name": "u"}, "Unknown field 'user_name'"),
         ("Hi", {"sesion_id": "s"}, "did you mean 'session_id'"),
         ("Hi", {"user_id": 7}, "user_id must be a string"),
         ("Hi", {"session_id": ""}, "session_id is empty"),

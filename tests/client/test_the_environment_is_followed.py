@@ -277,11 +277,17 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(
         ("https_proxy", "http://a b:9", "the proxy's address is not valid"),
         ("ALL_PROXY", '"http://user:p4ssword@127.0.0.1:9"', "the proxy's address is not valid"),
         *((name, "/nonexistent/certificates", "No such file") for name in CERTIFICATES if "DIR" not in name),
-        *((name, "empty", f"the file of {name} is no list of certificates") for name in CERTIFICATES[::2]),
-        *((name, "junk", f"the file of {name} is no list of certificates") for name in CERTIFICATES[::2]),
+        *(
+            (name, "empty", f"{name} names a file that is not a list of certificates")
+            for name in CERTIFICATES[::2]
+        ),
+        *(
+            (name, "junk", f"{name} names a file that is not a list of certificates")
+            for name in CERTIFICATES[::2]
+        ),
         ("SSL_CERT_FILE", "folder", "Is a directory"),
-        ("SSL_CERT_DIR", "/nonexistent/certificates", "SSL_CERT_DIR names no folder"),
-        ("SSL_CERT_DIR", "junk", "SSL_CERT_DIR names no folder"),
+        ("SSL_CERT_DIR", "/nonexistent/certificates", "SSL_CERT_DIR does not name a folder"),
+        ("SSL_CERT_DIR", "junk", "SSL_CERT_DIR does not name a folder"),
     ],
 )
 def test_a_network_that_cannot_be_set_up_is_one_line(

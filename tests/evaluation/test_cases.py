@@ -274,7 +274,7 @@ def test_the_error_for_a_frame_names_the_column_or_the_method(frame: Any, words:
     ("case", "words"),
     [
         (Case("a", (CaseTurn(""),)), "Case 'a': The message is empty"),
-        (Case("a", (CaseTurn("Hi", fields={"mode": "loud"}),)), "There is no mode 'loud'"),
+        (Case("a", (CaseTurn("Hi", fields={"mode": "loud"}),)), "Unknown mode 'loud'"),
         (Case("a", ()), "Case 'a' has no turns"),
     ],
 )
@@ -310,7 +310,7 @@ def test_a_case_is_checked_like_a_dict(case: Case, words: str) -> None:
         ([{"message": "a", "session_id": "s"}], "leave session_id out"),
         ([{"turns": [{"message": "a", "session_id": "s"}]}], "leave session_id out"),
         ([{"turns": ["a"], "user_id": "u_1"}], "has turns and user_id"),
-        ([{"turns": [{"message": "a", "mode": "loud"}]}], "There is no mode 'loud'"),
+        ([{"turns": [{"message": "a", "mode": "loud"}]}], "Unknown mode 'loud'"),
         ([{"id": "a", "turns": ["a"]}, {"id": "a", "turns": ["b"]}], "Cases 1 and 2 have the same id 'a'"),
         ([{"turns": ["a"], "tags": "x"}], "tags must be a list"),
         pytest.param([{"turns": ["a"], "expect": object()}], "expect cannot be sent as JSON", id="an object"),

@@ -97,7 +97,7 @@ def test_a_hundred_conversations_run_at_the_same_time(run: Run) -> None:
         ({"resume": "all"}, "resume must be True, False or 'interrupted'"),
         ({"configs": {"x": 3}}, "Configuration 'x' is int"),
         ({"configs": {"x": {"session_id": "s"}}}, "has a session_id"),
-        ({"configs": {"x": {"client": NOBODY, "modde": "chat"}}}, "There is no field 'modde'"),
+        ({"configs": {"x": {"client": NOBODY, "modde": "chat"}}}, "Unknown field 'modde'"),
         ({"checks": {"x": 3}}, "'x' is not a function"),
         ({"checks": {"ok": ok, "text": bool}}, "A check cannot be called 'text'"),
         ({"checks": {"ok note": bool}}, "A check cannot be called 'ok note'"),

@@ -242,7 +242,9 @@ def test_folders_of_others_are_left_alone(run: Run, folder: Path) -> None:
 def test_no_place_for_temporary_files_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that is gone, or a disk that is full."""
     monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
-    with pytest.raises(errors.UsageError, match=r"no place for temporary files \(.*\)\. Nothing was sent"):
+    with pytest.raises(
+        errors.UsageError, match=r"No temporary folder could be created \(.*\)\. Nothing was sent"
+    ):
         run(["one"])
 
 

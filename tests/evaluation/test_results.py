@@ -179,7 +179,9 @@ def test_the_worst_come_first(result: Evaluation) -> None:
     assert len(result.worst(1)) == 1
     said = [message for message, _ in result.conversation(worst.index[1])]
     assert said == ["Say <i>hi</i>"]
-    with pytest.raises(errors.InvalidRequest, match="There is no row 999; there are 16, from 0"):
+    with pytest.raises(
+        errors.InvalidRequest, match=r"Row 999 does not exist\. The result has 16 rows, numbered from 0"
+    ):
         result.conversation(999)
 
 

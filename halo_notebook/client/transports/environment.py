@@ -96,7 +96,7 @@ def certificates(base_url: str) -> ssl.SSLContext:
         if Path(file).is_dir():
             file, folders = "", file
     elif folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
-        raise not_set_up("SSL_CERT_DIR names no folder")
+        raise not_set_up("SSL_CERT_DIR does not name a folder")
     try:
         if file or folders:
             return ssl.create_default_context(cafile=file or None, capath=folders or None)
@@ -104,7 +104,7 @@ def certificates(base_url: str) -> ssl.SSLContext:
 
         return create_ssl_context(trust_env=False)
     except ssl.SSLError:
-        raise not_set_up(f"the file of {variable} is no list of certificates") from None
+        raise not_set_up(f"{variable} names a file that is not a list of certificates") from None
     except OSError as error:
         raise not_set_up(f"{variable}: {error.strerror or error}") from None
 
