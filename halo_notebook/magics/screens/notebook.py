@@ -121,7 +121,8 @@ class NotebookScreen:
             if section.actions:
                 self._finish_text(section.end)
                 self._show_actions(section.actions)
-        if self._blocks or timeline.text.open_html:
+        # Where it cannot be updated, the open block is not even rendered.
+        if self._updates and (self._blocks or timeline.text.open_html):
             self._update_open(self._wrapped(timeline.text.open_html))
 
     @property
@@ -174,8 +175,6 @@ class NotebookScreen:
 
     def _update_open(self, html: str, *, plain_text: str | None = None) -> None:
         """Show `html` in the open output; open one if there is none. With `plain_text` it is finished."""
-        if plain_text is None and not self._updates:
-            return
         if html == self._open_html and self._open is not None and plain_text is None:
             return
         update = self._open is not None
