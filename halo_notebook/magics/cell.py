@@ -71,9 +71,9 @@ def follow(
     except KeyboardInterrupt:
         interrupted = True
     finally:
+        unwatch()
         stream.stop()
         screen.finish(status_words(reply, **about))
-        unwatch()
     if interrupted or reply.status == "stopped" or inbox.stopped:  # a panel's Stop ends it, too
         raise _stopped(stream)
     return reply
