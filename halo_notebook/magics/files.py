@@ -14,8 +14,9 @@ from urllib.request import url2pathname
 def named_file(name: str) -> Path:
     """The file of that name, or the only one that differs from it in spelling.
 
-    These do not count: a ``file:`` URL, quotes around the name, a shell's backslashes, the kind of a blank,
-    invisible characters, and whether an accent is a character of its own (as in names from macOS).
+    These differences do not count: a ``file:`` URL, quotes around the name, a shell's backslashes, the
+    kind of a blank, invisible characters, and whether an accent is a character of its own (as in names from
+    macOS).
 
     Returns:
         an existing file if there is one, otherwise the name as a path.
@@ -28,20 +29,20 @@ def named_file(name: str) -> Path:
         spellings.append(re.sub(r"\\(.)", r"\1", spellings[-1]))
     for spelling in spellings:
         with suppress(OSError, ValueError, RuntimeError):  # not a path; a user without a home
-            path = Path(spelling).expanduser()
-            for found in (path, _similar(path)):
-                if found.exists():
-                    return found
+            found = _similar(Path(spelling).expanduser())
+            if found.exists():
+                return found
     return Path(name)
 
 
 def _similar(path: Path) -> Path:
-    """The only path whose parts look like those of `path`."""
+    """The path itself where it exists, otherwise the only one whose parts look like its parts."""
     found = Path(path.anchor)
     for part in path.relative_to(path.anchor).parts:
         parent, found = found, found / part
         if not found.exists():
-            similar = [each for each in parent.iterdir() if _key(each.name) == _key(part)]
+            key = _key(part)
+            similar = [each for each in parent.iterdir() if _key(each.name) == key]
             if len(similar) != 1:
                 return path
             [found] = similar
@@ -49,6 +50,6 @@ def _similar(path: Path) -> Path:
 
 
 def _key(name: str) -> str:
-    """What names have in common that look alike."""
+    """The same for all names that look alike."""
     visible = "".join(char for char in name if unicodedata.category(char) != "Cf")
     return unicodedata.normalize("NFC", " ".join(visible.split()))
