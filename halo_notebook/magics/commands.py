@@ -71,15 +71,17 @@ def run_command(magics: CommandContext, line: str) -> None:
             + did_you_mean(name, list(COMMANDS), f"the commands are {', '.join(COMMANDS)}.")
         )
     run = COMMANDS[name].run
+    if name == "ask":  # a message is not divided into words
+        run(magics, rest)
+        return
     try:
-        given = [rest] if name == "ask" else words(rest)
+        given = words(rest)
+        signature(run).bind(magics, *given)
     except ValueError as error:
         raise _wrong_usage(name, f"{error}. ") from None
-    try:
-        signature(run).bind(magics, *given)
     except TypeError:
         raise _wrong_usage(name) from None
-    if name != "ask" and not all(word.strip() for word in given):
+    if not all(word.strip() for word in given):
         raise _wrong_usage(name)
     run(magics, *given)
 
