@@ -267,8 +267,9 @@ class HaloMagics(Magics):
 
     def _image(self, word: str) -> Any:
         image = self.shell.user_ns.get(word, word)
-        is_url = isinstance(image, str) and re.match(r"(?!file:)[a-z]+:(//|image/)", image, re.IGNORECASE)
-        return named_file(image) if isinstance(image, str) and not is_url else image
+        if not isinstance(image, str) or re.match(r"(?!file:)[a-z]+:(//|image/)", image, re.IGNORECASE):
+            return image
+        return named_file(image)
 
     # --- The agent that answers ---
 
