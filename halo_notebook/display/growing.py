@@ -33,9 +33,14 @@ _OPEN_TARGET = re.compile(
 _OPEN_ADDRESS = re.compile(r"<[^\s<>]*$")
 
 
+def last_with_text(tokens: Sequence[Token]) -> int:
+    """The index of the last token that has text."""
+    return max((index for index, token in enumerate(tokens) if token.content), default=0)
+
+
 def shown_length(text: str, tokens: Sequence[Token]) -> int:
     """How much of `text`, the last block of which has these tokens, a frame may show."""
-    last = max((index for index, token in enumerate(tokens) if token.content), default=0)
+    last = last_with_text(tokens)
     holder = tokens[last - 1].type if last else ""
     is_half_a_table = holder == "th_open" and "-" in text[text.rfind("\n") :]
     if holder == "paragraph_open" or (is_half_a_table and all(each.type != "tbody_open" for each in tokens)):

@@ -35,7 +35,7 @@ from markdown_it.rules_inline.state_inline import Scanned
 from markdown_it.token import Token
 
 from .formulas import MAX_FORMULAS, is_ordinary_tex, line_of, math_block, math_inline
-from .growing import open_code, open_emphasis, open_link
+from .growing import last_with_text, open_code, open_emphasis, open_link
 from .links import is_data, is_safe, linked, short_data, text_with_links, without_svg
 from .scripts import joins_words
 from .text import bounded, terminal_text, wire_size
@@ -349,9 +349,7 @@ def block_html(block: Block, env: dict[str, Any], *, images: bool, is_growing: b
     """
     if any(token.level >= _MAX_NESTING - 1 for token in block.tokens):
         return verbatim(block.source)  # the parser leaves out what is nested deeper
-    last = (
-        max((at for at, token in enumerate(block.tokens) if token.content), default=0) if is_growing else -1
-    )
+    last = last_with_text(block.tokens) if is_growing else -1
     for index, token in enumerate(block.tokens):
         if token.type == "inline":
             env["growing"] = index == last
