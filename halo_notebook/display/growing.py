@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _ITEM = r"[ \t]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+|>[ \t]*)*"
+_FENCE_MARKS = r"`{3,}[^`]*|~{3,}.*"
 _LINE_OF_MARKS = re.compile(
-    rf"{_ITEM}(?:[-+*_=~`#>|:][-+*_=~`#>|: \t]*|\d{{1,9}}[.)]?[ \t]*|`{{3,}}[^`]*|~{{3,}}.*)?"
+    rf"{_ITEM}(?:[-+*_=~`#>|:][-+*_=~`#>|: \t]*|\d{{1,9}}[.)]?[ \t]*|{_FENCE_MARKS})?"
     r"| {0,3}\[[^\]]+\]:[ \t]*\S*"
 )
 _MARKS = re.compile(r"(?:(?<!\S)!|[*_~`\\]|&#?\w{0,31}|<(?:[bB][rR]?)?\s*/?|!?\[[ xX]?\]?[ \t]*)+$")
-_FENCE = re.compile(rf"{_ITEM}(?:`{{3,}}[^`]*|~{{3,}}.*)")
+_FENCE = re.compile(rf"{_ITEM}(?:{_FENCE_MARKS})")
 _TABLE_HEAD = re.compile(rf"(?:\A|\n){_ITEM}\|[^\n]*(?:\n[ \t>]*(?:[|:-][-|: \t]*)?)?$")
 _OPEN_TARGET = re.compile(
     r"\(\s*(?:<[^<>\n]*|[^\s()]*(?:\([^\s()]*\)[^\s()]*)*(?:\([^\s()]*)?(?:\s+(?:[\"'(].*)?)?)?|\[[^\]]*|",
