@@ -65,6 +65,11 @@ class Look(HTMLParser):
         self.close()
         assert self.open == [], "left open"
 
+    @property
+    def links(self) -> list[str]:
+        """The addresses that links go to, in order."""
+        return [str(attributes["href"]) for tag, attributes in self.elements if tag == "a"]
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in self.allowed, f"the tag <{tag}>"
         assert len(attrs) == len(dict(attrs)), attrs
