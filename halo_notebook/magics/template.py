@@ -68,8 +68,8 @@ def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> 
         name = getattr(error, "name", None)
         if isinstance(error, NameError) and name in code.co_names:
             raise UsageError(
-                f"There is no {name!r} in this notebook, but the prompt uses it in {_quoted(source)}. "
-                "Nothing was sent; define it, or use --raw to send braces as typed."
+                f"No variable named {name!r} for {_quoted(source)}. Nothing was sent; define it, or use "
+                "--raw to send braces as typed."
             ) from None
         raise UsageError(
             f"{_quoted(source)} raised {type(error).__name__}: {one_line(str(error))}. Nothing was sent; fix "

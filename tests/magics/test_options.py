@@ -87,7 +87,7 @@ def test_expressions_in_the_cell(shared: Kernel) -> None:
     assert sent(shared)["message"] == "On {{ plan }}"
     shared.run("%halo ask On {{ plan }}, {plan} and $plan")
     assert sent(shared)["message"] == "On pro, {plan} and $plan"
-    refused(shared, "%%halo\nOn {{ paln }}", "There is no 'paln'")
+    refused(shared, "%%halo\nOn {{ paln }}", "No variable named 'paln' for {{ paln }}")
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_expansion(prompt: str, expanded: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("On {{ paln }}", "There is no 'paln' in this notebook"),
+        ("On {{ paln }}", "No variable named 'paln' for {{ paln }}"),
         ("{{ plan.nope + other }}", "raised AttributeError"),
         ("{{ 1 / 0 }}", "raised ZeroDivisionError: division by zero"),
         ("{{ plan python }}", "is not a Python expression"),
