@@ -96,8 +96,8 @@ class BlockRenderer:
     """Markdown text that grows → finished blocks of safe HTML, and the open one.
 
     The blocks do not depend on how the text is divided into pieces, as long as no block had to be cut. For
-    one thread at a time. Unless `images`, a remote image becomes a link. `before` has read the same text: its
-    link definitions are known, and so is which of them are used.
+    one thread at a time. Unless `images`, a remote image becomes a link. `before` has read the same text, so
+    all link definitions are known from the start, and so is which of them are used.
 
     >>> text = BlockRenderer()
     >>> text.append("# Hello\\nHello *wor")

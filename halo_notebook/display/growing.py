@@ -1,8 +1,8 @@
-r"""What is shown of text that may go on: nothing that the end will not have.
+r"""How much of a growing text a frame shows: only what the finished text will show, too.
 
 Half a mark could become something else: '-' an underline, a list or a line; '**' the beginning of bold text.
-So a frame leaves out marks at the end of the text, and marks that have an end which has not arrived. All of
-the text is shown when it has ended.
+So a frame leaves out marks at the end of the text, and opening marks whose end has not arrived. Once the text
+has ended, all of it is shown.
 """
 
 from __future__ import annotations

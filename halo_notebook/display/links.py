@@ -31,7 +31,7 @@ def is_safe(url: str) -> bool:
 
 
 def is_data(url: str) -> bool:
-    """Whether `url` holds its content in itself. Markdown may read it; nothing links to it or loads it."""
+    """Whether `url` holds its own content. Markdown may parse it, but nothing links to it or loads it."""
     return _DATA.match(url) is not None
 
 
@@ -48,7 +48,7 @@ def short_data(text: str) -> str:
 
 
 class DataCut:
-    """Shortens the data: URLs in a text that comes in pieces: nobody reads 200 KB of base64."""
+    """Shortens the data: URLs in a text that comes in pieces; one may hold hundreds of KB of base64."""
 
     def __init__(self) -> None:
         self._edge = ""  # the last characters, where a URL may begin

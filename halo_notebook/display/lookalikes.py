@@ -9,7 +9,7 @@ from typing import Final
 
 _SAME_LOOK: Final = str.maketrans(
     {
-        # Letters of Cyrillic and Greek that look like Latin ones, as they are mixed up most.
+        # The Cyrillic and Greek letters that are most often confused with Latin ones.
         **dict(zip("асеіјорԛѕԝхуһԁАВСЕНІЈКМОРЅТХУ", "aceijopqswxyhdABCEHIJKMOPSTXY", strict=True)),
         **dict(zip("οαυνΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "oauvABEZHIKMNOPTYX", strict=True)),
         **dict.fromkeys("‘’‚‛′`´", "'"),
@@ -34,7 +34,7 @@ def canonical(text: str, *, ignore_case: bool = False) -> str:
 
 
 def difference(text: str, wanted: str) -> str:
-    """How the place of `text` that looks like `wanted` differs from it; empty when there is none.
+    """How the part of `text` that looks like `wanted` differs from it; empty if no part looks like it.
 
     >>> difference("It is 1\\u202f000.", "1 000")
     'it has U+202F NARROW NO-BREAK SPACE in place of U+0020 SPACE'
@@ -62,7 +62,7 @@ def difference(text: str, wanted: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _look(character: str) -> str:
-    """What a reader sees of a character: no mark of format, any blank as a space, one case."""
+    """What a reader sees of a character: no format character, any blank as a space, one case."""
     kind = unicodedata.category(character)
     if kind == "Cf" or "\ufe00" <= character <= "\ufe0f":
         return ""

@@ -224,7 +224,7 @@ def _language(token: Token) -> str:
 
 
 def _fence(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Parse a fence. One of Markdown holds others: what a model writes there is meant so."""
+    """Parse a fence. One of Markdown may hold others, as models mean it when they write a Markdown file."""
     if not _fence_rule(state, start_line, end_line, silent):
         return False
     token = state.tokens[-1] if state.tokens else None
@@ -260,7 +260,7 @@ class Asked(dict[str, Any]):
 
 
 def _definitions(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    # Silent is only asked whether this ends another block, which it cannot.
+    # If `silent`, the parser only asks whether this ends another block, which it cannot.
     found: list[tuple[str, str]] = []
     line = start_line
     while line < end_line and not silent and (definition := _definition(state, line, end_line)):
@@ -345,7 +345,7 @@ def read_blocks(text: str, references: References) -> list[Block]:
 def block_html(block: Block, env: dict[str, Any], *, images: bool, is_growing: bool = False) -> str:
     """The safe HTML of one block; its source as plain text if the HTML would be too large.
 
-    If the block `is_growing`, marks are left out that have an end which has not arrived.
+    If the block `is_growing`, opening marks whose end has not arrived are left out.
     """
     if any(token.level >= _MAX_NESTING - 1 for token in block.tokens):
         return verbatim(block.source)  # the parser leaves out what is nested deeper

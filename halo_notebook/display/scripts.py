@@ -12,7 +12,7 @@ _WITHIN_ADDRESSES = "·‧・･\u200c\u200d"
 
 
 def joins_words(char: str) -> bool:
-    """Whether `char` belongs to a script that is written without blanks, or adds particles to other words."""
+    """Whether `char` belongs to a script that is written without blanks, or that adds particles to words."""
     if char < "\u0e00":
         return False
     code = ord(char)

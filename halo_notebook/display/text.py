@@ -17,7 +17,7 @@ MAX_PLAIN_BYTES = 500_000
 
 REORDERING: Final = "\u202a-\u202e\u2066-\u2069"
 # All of C0 and C1 except \n and \t. Only single characters are dropped, never sequences, so the result does
-# not depend on how a text is divided into pieces; for a CR LF that is divided there is `PlainPieces`.
+# not depend on how a text is divided into pieces; `PlainPieces` handles a CR LF that is divided.
 _CONTROLS = {*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")}
 _PLAIN: Final[dict[int, str | None]] = {
     **dict.fromkeys([*_CONTROLS, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]),
@@ -42,7 +42,7 @@ def terminal_text(text: str) -> str:
 
 
 class PlainPieces:
-    """Does to the pieces of a text what `terminal_text` does to the whole."""
+    """`terminal_text` for a text that comes in pieces."""
 
     def __init__(self) -> None:
         self._is_after_return = False
@@ -56,7 +56,7 @@ class PlainPieces:
 
 
 def writable(text: str) -> str:
-    """Return `text` as standard output can write it: what its encoding lacks is replaced."""
+    """Return `text` as standard output can write it: characters that its encoding lacks are replaced."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
 

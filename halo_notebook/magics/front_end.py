@@ -1,7 +1,7 @@
-"""Which front end shows what a cell puts out, as far as a kernel can tell, and what it can show.
+"""What the front end of a cell can show, guessed by the kernel.
 
-No front end says what it supports. What is known is the message that asked for the cell, and what else is in
-the kernel.
+A front end does not say what it supports. The kernel only knows the message that asked for the cell, and what
+else was imported or set in its own process.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def in_kernel(shell: InteractiveShell) -> bool:
 def in_notebook(shell: InteractiveShell) -> bool:
     """Whether a front end shows rich outputs; a terminal and a console only show text.
 
-    The consoles (qtconsole, jupyter console, Spyder) ask with jupyter_client and answer `input`. JupyterLab,
-    VS Code and the like have message ids of their own, and what runs a notebook without a person, such as
-    nbclient, does not answer `input`.
+    The consoles (qtconsole, jupyter console, Spyder) send their requests with jupyter_client and answer
+    `input`. JupyterLab, VS Code and the like have message ids of their own. A tool that runs a notebook
+    without a person, such as nbclient, does not answer `input`.
     """
     if not in_kernel(shell):
         return False
@@ -37,7 +37,7 @@ def in_notebook(shell: InteractiveShell) -> bool:
 
 
 def takes_updates(shell: InteractiveShell) -> bool:
-    """Whether an output can be updated; not if it is captured, or goes to an `ipywidgets.Output`."""
+    """Whether an output can be updated. One that is captured or goes to an `ipywidgets.Output` cannot."""
     if isinstance(shell.display_pub, CapturingDisplayPublisher):
         return False
     widgets = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", {})
@@ -55,6 +55,6 @@ def shows_json_as_tree(shell: InteractiveShell) -> bool:
 
 def _request(shell: InteractiveShell) -> dict[str, Any]:
     """The message that the kernel is working on, such as the request to run a cell."""
-    kernel = getattr(shell, "kernel", None)  # JupyterLite's shell does not know it
+    kernel = getattr(shell, "kernel", None)  # JupyterLite's shell cannot say it
     get_parent = getattr(shell, "get_parent", None) or getattr(kernel, "get_parent", None)
     return (get_parent() if get_parent else None) or {}

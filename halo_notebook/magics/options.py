@@ -16,7 +16,7 @@ from ..errors import UsageError
 
 _ESCAPED = r"\\([ '\"])|" if os.sep == "/" else ""  # as a terminal writes a file that is dropped on it
 _PIECE = re.compile(_ESCAPED + r"""'([^']*)'|"([^"]*)"|([^ \t\r\n])""")
-"""A part of a word: an escaped character, a quoted text, a character. A quote without its end is one, too."""
+"""A part of a word: an escaped character, a quoted text, or one character; that may be an unclosed quote."""
 
 
 class Once(argparse.Action):
@@ -64,9 +64,10 @@ def did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str
 
 
 def words(line: str) -> list[str]:
-    r"""The words of a magic's line; quotes hold one together, and so does a backslash before a blank.
+    r"""The words of a magic's line; quotes hold one together.
 
-    Any other backslash stays as typed, for paths. A quote that is not closed raises `ValueError`.
+    So does a backslash before a blank or a quote; any other stays as typed, for paths. A quote that is not
+    closed raises `ValueError`.
 
     >>> words(r"-i my\ cat.png -s 'a b' --out=C:\cats")
     ['-i', 'my cat.png', '-s', 'a b', '--out=C:\\cats']

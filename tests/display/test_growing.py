@@ -1,4 +1,4 @@
-"""No frame of a reply that grows shows what its end has not."""
+"""No frame of a growing reply shows anything that the finished reply does not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def is_part(letters: str, whole: str) -> bool:
 
 @pytest.mark.parametrize("name", ENDS)
 def test_a_frame_shows_only_what_the_end_has(name: str) -> None:
-    """No element, no address and no character that is gone at the end, and no element without text."""
+    """No element, address or character that is gone at the end, and no element without text."""
     text = ENDS[name]
     end = safe_text(markdown_to_html(text))
     for frame in frames(text):

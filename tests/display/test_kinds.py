@@ -1,4 +1,4 @@
-"""What models write, and CommonMark reads otherwise, is shown as it was meant."""
+"""Where CommonMark reads differently what models write, it is shown as they meant it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_an_environment_needs_no_dollars(text: str, *, formula: bool) -> None:
 )
 @pytest.mark.parametrize("size", [10, 200_000])
 def test_a_picture_as_a_data_address_is_named(address: str, size: int) -> None:
-    """Its base64 is not shown, also not while it arrives, and the text after it is."""
+    """Its base64 is never shown, not even while it arrives; the text after it is."""
     text = f"![chart]({address}{'Ab1+' * (size // 4)}) after"
     for images in (False, True):
         html = markdown_to_html(text, images=images)
@@ -136,7 +136,7 @@ def test_a_picture_as_a_data_address_is_named(address: str, size: int) -> None:
 
 
 def test_other_data_addresses_are_shown_in_short() -> None:
-    """Links and definitions with them are text; neither is anything that is read, loaded or followed."""
+    """Links and definitions with them are text; nothing is loaded, and no link leads there."""
     svg = "<svg xmlns='x'>\n<path d='M(1 2)'/></svg>"
     html = markdown_to_html(
         f"![a](data:image/svg+xml;utf8,{svg}) and ![b](data:image/png;base64,{'A' * 9_000}"

@@ -1,4 +1,4 @@
-"""Texts that are equal by Unicode's rules are equal, and how others differ that only look so is said."""
+"""Texts that Unicode calls equivalent are equal; if two only look the same, the difference is named."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ PRICES = [
     ],
 )
 def test_formulas_beside_a_script_without_blanks(text: str, formulas: list[str]) -> None:
-    """A letter of such a script beside a dollar sign is no part of a price."""
+    """A letter of such a script beside a dollar sign is not part of a price."""
     assert safe_text(markdown_to_html(text)).formulas == formulas
 
 

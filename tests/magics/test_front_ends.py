@@ -1,4 +1,4 @@
-"""What a front end shows that cannot update an output, that a reply is captured in, or that is VS Code."""
+"""A reply in a console, in an output widget, in a capture, and in VS Code."""
 
 from __future__ import annotations
 
