@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import InvalidRequest, UsageError
 from ..reply import Reply, reply_from
-from . import tables
+from . import figures, notes, rows
 from .intervals import compare_passes, compare_times
 from .judging import Checks, named_checks
 from .places import absolute
@@ -60,16 +60,16 @@ class Evaluation:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row per case × configuration × repeat × turn, sent or not, read from the file one by one."""
-        return tables.read_rows(self._state)
+        return rows.read_rows(self._state)
 
     @property
     def df(self) -> pd.DataFrame:
         """The rows as a pandas DataFrame; its checks' columns hold True, False and missing values."""
-        return tables.rows_frame(self._state)
+        return rows.rows_frame(self._state)
 
     def failures(self) -> pd.DataFrame:
         """The rows that did not pass every check that judged them, or are not complete."""
-        failed = [row["status"] != NOT_RUN and bool(tables.why(self._state, row)) for row in self.rows()]
+        failed = [row["status"] != NOT_RUN and bool(rows.why(self._state, row)) for row in self.rows()]
         return self.df[failed]
 
     def worst(self, count: int = 5) -> pd.DataFrame:
@@ -78,7 +78,7 @@ class Evaluation:
         Incomplete ones come first, then those that failed the most checks, then the slowest. `bad` says
         how many of the case's rows were not a success, and of how many.
         """
-        return tables.worst_rows(self._state, count)
+        return rows.worst_rows(self._state, count)
 
     def conversation(self, row: int) -> list[tuple[str, Reply]]:
         """The message and reply of each completed turn of the conversation of that row of `df`."""
@@ -111,7 +111,7 @@ class Evaluation:
 
         With `by_tag` a row per configuration and tag; a case with two tags counts in both.
         """
-        return tables.summary_frame(self._state, by_tag=by_tag)
+        return figures.summary_frame(self._state, by_tag=by_tag)
 
     def passed(self, check: str, tag: str | None = None) -> dict[str, dict[str, list[bool | None]]]:
         """Configuration → case → passes, one per repeat, of the turns that the check judged.
@@ -119,14 +119,14 @@ class Evaluation:
         A conversation passes when each of its judged turns does. An incomplete one does not pass, and
         one that was not started has None. With `tag` only the cases with this tag.
         """
-        return tables.passes_by_case(self._state, check, tag)
+        return figures.passes_by_case(self._state, check, tag)
 
     def times(self, name: str, tag: str | None = None) -> dict[str, dict[str, list[float]]]:
         """Configuration → case → seconds, of the complete turns; an empty list for a case without.
 
         `name` is ``first_text_s`` or ``elapsed_s``. With `tag` only the cases with this tag.
         """
-        return tables.times_by_case(self._state, name, tag)
+        return figures.times_by_case(self._state, name, tag)
 
     def compare(self, a: str, b: str) -> Comparisons:
         """Compare two configurations, paired by case: each check's pass rate, and the times in seconds.
@@ -143,14 +143,14 @@ class Evaluation:
         for check in self._state.checks:
             passed = self.passed(check)
             result[check] = compare_passes(passed[a], passed[b])
-        for name in tables.TIMES:
+        for name in rows.TIMES:
             times = self.times(name)
             result[name] = compare_times(times[a], times[b])
         return result
 
     def notes(self) -> list[str]:
         """What a reader of the summary must know, a line each; usually empty."""
-        return tables.notes(self._state)
+        return notes.notes(self._state)
 
     def rescore(self, checks: Checks | None = None) -> Evaluation:
         """Apply checks (None: its own) to the stored replies in place of earlier verdicts; returns itself."""
@@ -192,7 +192,7 @@ class Evaluation:
         return len(self._state.conversations)
 
     def __repr__(self) -> str:
-        return f"Evaluation({tables.headline(self._state)})"
+        return f"Evaluation({notes.headline(self._state)})"
 
     def _repr_html_(self) -> str:
         from .report.notebook import overview

@@ -13,8 +13,8 @@ from halo_notebook import Action, HaloClient, TextDelta, errors
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation import aevaluate, evaluate
+from halo_notebook.evaluation.conversations import MAX_UNJUDGED
 from halo_notebook.evaluation.pace import Pace
-from halo_notebook.evaluation.run import MAX_UNJUDGED
 
 from .agents import messages, ok, sent, states, wait_until
 

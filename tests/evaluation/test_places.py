@@ -127,7 +127,7 @@ def test_a_stop_after_the_file_is_opened_leaves_it_free(
             pass
         return state
 
-    monkeypatch.setattr("halo_notebook.evaluation.run.open_run", opened)
+    monkeypatch.setattr("halo_notebook.evaluation.conversations.open_run", opened)
     settings: Any = {"configs": {"demo": client}, "path": kept, "progress": False}
     held = []  # as IPython keeps the last traceback, with its frames
     try:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
 from ...display.wording import counted
+from ..figures import ALL_TAGS, summary_frame
 from ..intervals import TimeComparison
-from ..tables import ALL_TAGS, TIMES, headline, notes, summary_frame, worst_rows
+from ..notes import headline, notes
+from ..rows import TIMES, worst_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,9 @@ from ...display.text import one_line
 from ...display.wording import counted, status_words
 from ...errors import UsageError
 from ...reply import reply_from
+from ..figures import times_by_case
+from ..rows import conversation_rows, why
 from ..sender import COMPLETE
-from ..tables import conversation_rows, times_by_case, why
 from .notebook import QUIET, overview
 from .plot import plot
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from ..tables import TIMES, summary_frame, times_by_case
+from ..figures import summary_frame, times_by_case
+from ..rows import TIMES
 
 if TYPE_CHECKING:
     from ..state import RunState

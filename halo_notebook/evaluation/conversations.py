@@ -1,0 +1,183 @@
+"""The conversations of an evaluation: sent a number of them at a time, and kept as they go.
+
+- Each case × configuration × repeat is a conversation with a fresh session. Its turns run in order;
+  conversations run side by side.
+- A turn is in the file before it is sent, and again, with its reply, when it has ended.
+- A message that may have reached the agent is recorded as interrupted, and sent again only on demand.
+  What certainly did not arrive is sent again, and then all conversations slow down together.
+- Times are the agent's: they count from when the message is written, not from when it could be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .dask import ClusterSender, check_use
+from .pace import Pace
+from .plan import now, open_run
+from .report.progress import progress_bar
+from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distributed import Client as DaskClient
+
+    from ..checks import Score
+    from ..reply import Reply
+    from ..stream import JSON
+    from .cases import Conversation
+    from .plan import Plan
+    from .state import RunState
+
+# No more messages are sent while this many replies wait for the checks, which would fill the memory.
+MAX_UNJUDGED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A turn that has ended, to be judged."""
+
+    key: str
+    turn: int
+    reply: Reply
+    expect: JSON
+    settles: int  # turns: itself, and those that will not be sent because of it
+
+
+class Run:
+    """The conversations to run, a number of them at a time; `on` a cluster, or in this process."""
+
+    def __init__(self, plan: Plan, on: DaskClient | None) -> None:
+        if on is not None:
+            check_use(on, plan.clients, plan.concurrency)
+        self._plan = plan
+        self._on = on
+        self._pace = Pace(plan.rate_limit)
+        self._sender: LocalSender | ClusterSender
+        self._ended: asyncio.Queue[Ended | None] = asyncio.Queue()
+        self._given = 0  # replies to be judged, and how many of them have been, by another thread
+        self._judged = 0
+
+    @contextlib.contextmanager
+    def opened(self, path: str | Path | None, *, resume: bool | str, progress: bool) -> Iterator[RunState]:
+        """Hold the file open and show a bar of turns, with passes and failures counted."""
+        self._state, self._journal = open_run(self._plan, path, resume=resume)
+        with contextlib.closing(self._journal):
+            self._todo = deque(self._state.unfinished(interrupted=resume == "interrupted"))
+            total = sum(len(each.case.turns) for each in self._todo)
+            with progress_bar(total, shown=progress) as self._bar:
+                yield self._state
+
+    async def ended(self) -> AsyncGenerator[Ended, None]:
+        """Run the conversations on the running loop; yields each turn that has ended, to be judged."""
+        running = asyncio.ensure_future(self._run())
+        running.add_done_callback(lambda _: self._ended.put_nowait(None))
+        try:
+            while (ended := await self._ended.get()) is not None:
+                yield ended
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def take(self, ended: Ended, scores: dict[str, Score]) -> None:
+        """Keep what the checks found about a turn."""
+        self._state.set_scores(ended.key, ended.turn, scores)
+        self._judged += 1
+        self._bar.set_postfix_str(self._state.tally(), refresh=False)
+        self._bar.update(ended.settles)
+
+    async def _run(self) -> None:
+        plan, on = self._plan, self._on
+        clients = plan.clients if self._todo else {}
+        self._sender = LocalSender(clients) if on is None else ClusterSender(on, clients)
+        error: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(plan.concurrency, len(self._todo))):
+                    group.create_task(self._work())
+        except BaseExceptionGroup as errors:
+            error = errors.exceptions[0]  # they have the same cause, so one is enough to say what to do
+        finally:
+            lag_s = await self._sender.aclose()
+            if lag_s is not None:
+                self._add({"kind": "lag", "p90_s": lag_s})
+        if error is not None:
+            raise error  # not above: IPython shows the whole of an error whose context is a group
+
+    async def _work(self) -> None:
+        while self._todo:
+            await self._converse(self._todo.popleft())
+
+    async def _converse(self, conversation: Conversation) -> None:
+        session_id: str | None = None
+        round_ = self._state.next_round(conversation.key)
+        fields = self._plan.fields[conversation.config]
+        turns = conversation.case.turns
+        for number, turn in enumerate(turns):
+            # Polled: waking this for each reply would cost more than the polling, which is rare.
+            while self._given - self._judged >= MAX_UNJUDGED:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            given = {**fields, **turn.fields, "session_id": session_id}
+            reply = await self._send(conversation, round_, number, given)
+            self._given += 1
+            complete, expect = reply.status == "complete", conversation.case.expected(number)
+            settles = 1 if complete else len(turns) - number
+            self._ended.put_nowait(Ended(conversation.key, number, reply, expect, settles))
+            if not complete:
+                return
+            session_id = reply.session_id
+
+    async def _send(
+        self, conversation: Conversation, round_: int, number: int, fields: Mapping[str, Any]
+    ) -> Reply:
+        """Send one turn, again only while it certainly did not arrive."""
+        ready = time.perf_counter()
+        for tries in range(1, MAX_TRIES + 1):
+            turn: dict[str, JSON] = {"key": conversation.key, "turn": number, "round": round_, "try": tries}
+            await self._sender.ready()
+            await self._pace.wait()
+            try:
+                # On the disk before it leaves: after any end it is known what may have arrived.
+                sent: dict[str, JSON] = {"kind": "sent", **turn, "at": now()}
+                self._state.take(sent)
+                await self._journal.confirmed(sent)
+            except BaseException:
+                self._add({"kind": "refused", **turn})
+                raise
+            sent_at = time.perf_counter()
+            outcome = Outcome()
+            message = conversation.case.turns[number].message
+            try:
+                await self._sender.send(outcome, conversation.config, message, fields, tries)
+            finally:
+                self._add(
+                    {
+                        "kind": "turn",
+                        **turn,
+                        "case": conversation.case.id,
+                        "config": conversation.config,
+                        "repeat": conversation.repeat,
+                        "status": outcome.status,
+                        "queue_wait_s": sent_at - ready,
+                        "reply": outcome.reply.to_dict(),
+                    }
+                    if outcome.again_s is None
+                    else {"kind": "refused", **turn}
+                )
+            if outcome.again_s is None:
+                break
+            self._pace.slow_down(outcome.again_s, sent_at)
+        if outcome.status == COMPLETE:
+            self._pace.speed_up()
+        return outcome.reply
+
+    def _add(self, line: dict[str, JSON]) -> None:
+        self._state.take(line, self._journal.append(line))
