@@ -26,6 +26,10 @@ _MARKS = {  # the longer ones first: UTF-32's mark begins like UTF-16's
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")  # not splitlines, which parts at characters that JSON may hold
+_JSON_CELLS = (  # a column, how its JSON begins, and what else to do
+    ("turns", ("[", "{"), " (one message goes into the column 'message')"),
+    ("metadata", ("{",), ""),
+)
 _SEPARATORS = (",", ";", "\t", "|")
 
 
@@ -55,15 +59,15 @@ def table_items(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows of a table as items: an empty cell says nothing, and a text may be several tags or turns."""
     for number, row in enumerate(rows, 1):
         item = {name: value for name, value in row.items() if value is not None}
-        turns, tags = item.get("turns"), item.get("tags")
-        if isinstance(turns, str) and turns.lstrip().startswith(("[", "{")):
-            try:
-                item["turns"] = json.loads(turns)
-            except (ValueError, RecursionError):
-                raise _wrong(
-                    f"Case {str(item.get('id', number))!r}: its turns are not JSON",
-                    "fix that case (one message goes into the column 'message')",
-                ) from None
+        for name, begins, hint in _JSON_CELLS:
+            cell = item.get(name)
+            if isinstance(cell, str) and cell.lstrip().startswith(begins):
+                try:
+                    item[name] = json.loads(cell)
+                except (ValueError, RecursionError):
+                    what = f"Case {str(item.get('id', number))!r}: its {name} are not JSON"
+                    raise _wrong(what, f"fix that case{hint}") from None
+        tags = item.get("tags")
         if isinstance(tags, str):
             item["tags"] = [tag.strip() for tag in tags.split(";") if tag.strip()]
         yield item

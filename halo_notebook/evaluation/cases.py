@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from ..client.request import RequestFields, checked_request, plain_json
 from ..errors import InvalidRequest
 from .case_files import read_items, table_items
+from .columns import COLUMNS, columns_of
 
 if TYPE_CHECKING:
     from ..stream import JSON
@@ -25,7 +26,9 @@ CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _FIELDS = tuple(name for name in RequestFields.__annotations__ if name != "session_id")
-_COLUMNS = ("id", "message", "turns", "expect", "tags", *_FIELDS)
+_KEYS = ("id", "message", "turns", "expect", "tags", "metadata", *RequestFields.__annotations__)
+# How similar a key and a known one are if it is misspelt: 'tag' and 'tags' are, 'user' and 'user_id' are not.
+_NEAR = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,14 @@ class Case:
     """A conversation to have with an agent: its turns, in order, in one session.
 
     `id` is its name in tables, and `tags` group it. `expect` is for the last reply, see `CaseTurn`.
+    `metadata` is any JSON by name; it is not sent, and each name becomes a column of the tables.
     """
 
     id: str
     turns: tuple[CaseTurn, ...]
     expect: JSON = None
     tags: tuple[str, ...] = ()
+    metadata: dict[str, JSON] = field(default_factory=dict)
 
     def expected(self, turn: int) -> JSON:
         """What is expected of that turn's reply (from 0): its own expectation, or the case's for the last."""
@@ -92,8 +97,9 @@ def read_cases(source: CaseSource) -> list[Case]:
             of a file, ``.jsonl`` with one such item per line or ``.csv`` with a row per case.
 
             A dict is ``{message, expect, id, tags}`` with request fields beside them, or ``{turns, expect,
-            id, tags}``, in which a turn is a message or ``{message, expect}`` with request fields. Columns
-            are named like these keys; in a table, `tags` are separated by ``;`` and `turns` is a JSON list.
+            id, tags}``, in which a turn is a message or ``{message, expect}`` with request fields. Any other
+            key is metadata, and so is what ``metadata``, a dict, contains. Columns are named like these keys;
+            in a table, `tags` are separated by ``;``, and `turns` and `metadata` are JSON.
 
     Raises:
         InvalidRequest: naming the case, before anything is sent.
@@ -102,7 +108,7 @@ def read_cases(source: CaseSource) -> list[Case]:
     ['1', '2']
     """
     if isinstance(source, (str, Path)):
-        items: Iterable[Any] = read_items(source, _COLUMNS)
+        items: Iterable[Any] = read_items(source, _KEYS)
     elif hasattr(type(source), "columns"):
         items = table_items(cast("list[dict[str, Any]]", plain_json(source, "The cases")))
     elif isinstance(source, Mapping):
@@ -126,9 +132,21 @@ def read_cases(source: CaseSource) -> list[Case]:
     return list(cases.values())
 
 
+def check_apart(checks: Iterable[str], cases: Iterable[Case]) -> None:
+    """Raise `InvalidRequest` where the metadata of a case would have the column of a check."""
+    of_checks = {name: check for check in checks for name in columns_of(check)}
+    for case in cases:
+        for name in case.metadata:
+            if name in of_checks:
+                raise InvalidRequest(
+                    f"Case {case.id!r}: its metadata {name!r} is a column of the check {of_checks[name]!r}. "
+                    "Nothing was sent; rename one."
+                )
+
+
 def _case(item: Any, number: int) -> Case:
     if isinstance(item, Case):
-        item = {"id": item.id, "turns": item.turns, "expect": item.expect, "tags": item.tags}
+        item = {name: getattr(item, name) for name in ("id", "turns", "expect", "tags", "metadata")}
     elif isinstance(item, (str, CaseTurn)):
         item = {"turns": [item]}
     elif isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray)):
@@ -148,18 +166,50 @@ def _case(item: Any, number: int) -> Case:
     if "turns" in given and of_a_turn:
         both = f"turns and {', '.join(of_a_turn)}"
         raise InvalidRequest(f"{name} has {both}. Nothing was sent; put what goes with a turn into it.")
-    _check_keys(given, ("id", "turns", "expect", "tags") if "turns" in given else _COLUMNS, name)
-    turns: Any = given.get("turns", [of_a_turn] if of_a_turn else None)
+    turns: Any = given.pop("turns", [of_a_turn] if of_a_turn else None)
+    expect, tags, metadata = (given.pop(key, None) for key in ("expect", "tags", "metadata"))
+    metadata = _metadata(metadata, given, name)
     if isinstance(turns, (str, Mapping, CaseTurn)):
         turns = [turns]
     if not isinstance(turns, Sequence) or not turns:
-        raise InvalidRequest(f"{name} has no turns. Nothing was sent; give at least one message.")
+        only = f" (it has only {', '.join(map(repr, metadata))})" if metadata else ""
+        raise InvalidRequest(f"{name} has no turns{only}. Nothing was sent; give at least one 'message'.")
     return Case(
         id=_whole(str(case_id)),
         turns=tuple(_turn(turn, name) for turn in turns),
-        expect=plain_json(given.get("expect"), f"{name}: expect"),
-        tags=_tags(given.get("tags"), name),
+        expect=_whole_json(plain_json(expect, f"{name}: expect")),
+        tags=_tags(tags, name),
+        metadata=metadata,
     )
+
+
+def _metadata(given: Any, others: Mapping[Any, Any], name: str) -> dict[str, JSON]:
+    """What a case holds under `metadata`, and its other keys: none of them misspelt, or a column's name."""
+    if not isinstance(given, Mapping | None):
+        raise InvalidRequest(
+            f"{name}: metadata must be a dict, not {type(given).__name__}. Nothing was sent; fix that case."
+        )
+    for key in others:
+        if close := difflib.get_close_matches(str(key).lower(), _KEYS, n=1, cutoff=_NEAR):
+            raise InvalidRequest(
+                f"{name}: Unknown key {key!r}. Nothing was sent; did you mean {close[0]!r}? Metadata of that "
+                "name goes into the dict 'metadata'."
+            )
+    made: dict[str, JSON] = {}
+    for part in (given or {}, others):
+        plain = cast("dict[str, JSON]", _whole_json(plain_json(dict(part), f"{name}: metadata")))
+        for key, value in plain.items():
+            if key in COLUMNS or key in made or not key.strip():
+                what = (
+                    "a column of the result"
+                    if key in COLUMNS
+                    else "there twice"
+                    if key.strip()
+                    else "no name"
+                )
+                raise InvalidRequest(f"{name}: {key!r} is {what}. Nothing was sent; rename it.")
+            made[key] = value
+    return made
 
 
 def _tags(given: Any, name: str) -> tuple[str, ...]:
@@ -176,6 +226,10 @@ def _tags(given: Any, name: str) -> tuple[str, ...]:
 def _whole(text: str) -> str:
     """The text with a question mark for half of a character, which no table and no message can hold."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _whole_json(value: JSON) -> JSON:
+    return json.loads(_whole(json.dumps(value, ensure_ascii=False)))  # type: ignore[no-any-return]
 
 
 def _number_text(tag: Any) -> str:
@@ -202,7 +256,7 @@ def _turn(turn: Any, name: str) -> CaseTurn:
         checked_request(message, given, {})
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from None
-    return CaseTurn(_whole(message), plain_json(expect, f"{name}: expect"), given)
+    return CaseTurn(_whole(message), _whole_json(plain_json(expect, f"{name}: expect")), given)
 
 
 def _check_keys(given: Iterable[str], allowed: Sequence[str], name: str) -> None:

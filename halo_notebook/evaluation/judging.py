@@ -16,6 +16,7 @@ from ..checks import PASSING, Score, check_name
 from ..concurrency.usercode import UserCodeError, call, call_here
 from ..display.text import one_line
 from ..errors import InvalidRequest
+from .columns import COLUMNS
 
 if TYPE_CHECKING:
     from ..checks import Check, Verdict
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 
 Judge: TypeAlias = "Callable[[Reply, JSON], Verdict | Awaitable[Verdict]]"
 Checks: TypeAlias = "Sequence[Check] | Mapping[str, Check] | Check"
-
-# The columns of tables, beside those of the checks.
-COLUMNS = (
-    *("case", "config", "repeat", "turn", "tags", "status", "message", "text", "actions", "session_id"),
-    *("agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries", "error"),
-    *("cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
-)
 
 
 class NoVerdict(Score):

@@ -15,7 +15,7 @@ from ..client.settings import is_loopback
 from ..client.sync import HaloClient
 from ..errors import InvalidRequest, UsageError
 from ..kernel import current_client
-from .cases import CaseSource, Conversation, digest, keyed, read_cases
+from .cases import CaseSource, Conversation, check_apart, digest, keyed, read_cases
 from .journal import Journal
 from .judging import Checks, named_checks
 from .lines import FORMAT
@@ -64,6 +64,7 @@ class Plan:
             for turn in (turn for case in self.cases for turn in case.turns):
                 client.prepare(turn.message, **{**fields, **turn.fields})
         self.checks = named_checks(checks)
+        check_apart(self.checks, self.cases)
 
     def conversations(self) -> list[Conversation]:
         """All conversations, in the order in which they start: configurations take turns."""

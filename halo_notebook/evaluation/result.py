@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import InvalidRequest, UsageError
 from ..reply import Reply, reply_from
 from . import figures, notes, rows
+from .cases import check_apart
 from .intervals import compare_passes, compare_times
 from .judging import Checks, named_checks
 from .places import absolute
@@ -155,7 +156,9 @@ class Evaluation:
     def rescore(self, checks: Checks | None = None) -> Evaluation:
         """Apply checks (None: its own) to the stored replies in place of earlier verdicts; returns itself."""
         if checks is not None:
-            self._state.checks = named_checks(checks)
+            named = named_checks(checks)
+            check_apart(named, (each.case for each in self._state.conversations.values()))
+            self._state.checks = named
         self._state.rescore()
         return self
 

@@ -55,7 +55,7 @@ OPEN = 'id,message\na,Hello\nb,"Where\n'
         (OPEN + "c,x\n" * 50_000, "The row at line 3 of 'cases.csv' has an open quote"),
         (OPEN + 'c,"x"\n', "The row at line 3 of 'cases.csv' has an open quote"),
         ("sep=,\n" + OPEN, "The row at line 4 of 'cases.csv' has an open quote"),
-        ("id;say;expect\na;b;c\n", "Unknown key 'say'"),
+        ("id;say;expect\na;b;c\n", "Case 'a' has no turns (it has only 'say')"),
         ("ID,Message\na,b\n", "Unknown key 'ID'. Nothing was sent; did you mean 'id'?"),
         ("id,message\na,für\n".encode("cp1252"), "'cases.csv' is not UTF-8 (line 2)"),
         ("id,message\na,“x”\n".encode("cp1252"), "save it as UTF-8"),

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +23,11 @@ from halo_notebook.client.secrets import Secret
 from halo_notebook.errors import InvalidRequest
 from halo_notebook.evaluation.cases import Case, CaseTurn, read_cases
 
-from .agents import states
+from .agents import ok, states
 
 if TYPE_CHECKING:
     from halo_notebook import DemoAgent, HaloClient
+    from halo_notebook.stream import JSON
 
     from .conftest import Run
 
@@ -295,17 +298,13 @@ def test_a_case_is_checked_like_a_dict(case: Case, words: str) -> None:
         ([3], "Case 1 is int"),
         (
             [{"turns": ["a"], "exspect": 1}],
-            "Unknown key 'exspect'. Nothing was sent; did you mean 'expect'? Allowed: id, turns, expect,",
+            "Unknown key 'exspect'. Nothing was sent; did you mean 'expect'? Metadata of that name",
         ),
         (
             [{"turns": [{"say": "a"}]}],
             "Unknown key 'say'. Nothing was sent. Allowed: message, expect, user_id,",
         ),
-        (
-            [{"id": "a", "turns": ["a"], "say": "a"}],
-            "Case 'a': Unknown key 'say'. Nothing was sent. Allowed: id,",
-        ),
-        ([{"say": "a"}], "Nothing was sent. Allowed: id, message, turns, expect, tags, user_id,"),
+        ([{"say": "a"}], "Case '1' has no turns (it has only 'say'). Nothing was sent; give at least one 'm"),
         ([{"id": "a"}], "Case 'a' has no turns"),
         ([{"message": "a", "session_id": "s"}], "leave session_id out"),
         ([{"turns": [{"message": "a", "session_id": "s"}]}], "leave session_id out"),
@@ -320,7 +319,7 @@ def test_a_case_is_checked_like_a_dict(case: Case, words: str) -> None:
         ),
         ("nowhere.jsonl", "could not be read"),
         (pd.DataFrame([{"message": "a", "turns": ["b"]}]), "has turns and message"),
-        (pd.DataFrame([{"say": "a"}]), "Unknown key 'say'"),
+        (pd.DataFrame([{"say": "a"}]), "has no turns (it has only 'say')"),
     ],
     ids=lambda each: str(each)[:30],
 )
@@ -330,6 +329,113 @@ def test_a_wrong_case_is_named(cases: Any, words: str) -> None:
         read_cases(cases)
     assert words in str(caught.value)
     assert "Nothing was sent" in str(caught.value)
+
+
+# --- Metadata ---------------------------------------------------------------------------
+
+
+def test_other_keys_are_metadata(tmp_path: Path) -> None:
+    """In a dict, a `Case`, a DataFrame, CSV and JSON lines; a missing value is none."""
+    wanted = [{"topic": "billing", "tier": 2}, {"topic": "setup"}]
+    rows = [{"message": "one", "topic": "billing", "tier": 2}, {"message": "two", "topic": "setup"}]
+    found = read_cases(rows)
+    assert [case.metadata for case in found] == wanted
+    assert [case.metadata for case in read_cases(found)] == wanted
+    assert [case.content_key for case in found] == [case.content_key for case in read_cases(["one", "two"])]
+    for frame in (pd.DataFrame(rows), pl.DataFrame(rows), pa.Table.from_pylist(rows)):
+        assert [case.metadata for case in read_cases(frame)] == wanted
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [case.metadata for case in read_cases(tmp_path / "cases.jsonl")] == wanted
+    (tmp_path / "cases.csv").write_text("message;topic;tier\none;billing;2\ntwo;setup;\n")
+    # A cell of a CSV file is text.
+    assert [case.metadata for case in read_cases(tmp_path / "cases.csv")] == [
+        {"topic": "billing", "tier": "2"},
+        {"topic": "setup"},
+    ]
+
+
+def test_metadata_may_be_a_dict_of_any_names(tmp_path: Path) -> None:
+    """Also of one that is almost a key, and beside other keys; in a table it is JSON."""
+    wanted = {"model": "x", "topic": [1, {"a": None}]}
+    given = {"message": "Hi", "metadata": {"model": "x"}, "topic": [1, {"a": None}]}
+    assert read_cases([given])[0].metadata == wanted
+    frame = pd.DataFrame({"message": ["Hi"], "metadata": [json.dumps(wanted)]})
+    assert read_cases(frame)[0].metadata == wanted
+    assert read_cases(pd.DataFrame([given]))[0].metadata == wanted
+    frame.to_csv(tmp_path / "cases.csv", index=False)
+    assert read_cases(tmp_path / "cases.csv")[0].metadata == wanted
+    turns = {"turns": ["one", "two"], "topic": "billing"}
+    assert read_cases([turns])[0].metadata == {"topic": "billing"}
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (date(2026, 1, 2), "2026-01-02"),
+        (pd.Timestamp("2026-01-02T03:04", tz="UTC"), "2026-01-02T03:04:00+00:00"),
+        (np.int64(3), 3),
+        (np.array([1.5, 2]), [1.5, 2.0]),
+        ({"b", "a"}, ["a", "b"]),
+        (Decimal("1.50"), "1.50"),
+        ({1: "x"}, {"1": "x"}),
+        (False, False),
+        ("half \ud83d", "half ?"),
+        ({"\udfff": ["\ud800"]}, {"?": ["?"]}),
+    ],
+    ids=range(10),
+)
+def test_metadata_is_json(value: Any, kept: JSON) -> None:
+    """Dates, values of numpy, sets; half of a character is a question mark."""
+    assert read_cases([{"message": "Hi", "about": value}])[0].metadata == {"about": kept}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"mesage": "Hi"},
+            "Unknown key 'mesage'. Nothing was sent; did you mean 'message'? Metadata of that",
+        ),
+        ({"message": "Hi", "tag": "x"}, "did you mean 'tags'?"),
+        ({"message": "Hi", "Expect": 1}, "did you mean 'expect'?"),
+        ({"message": "Hi", "user-id": "u"}, "did you mean 'user_id'?"),
+        ({"turns": ["Hi"], "metdata": {}}, "did you mean 'metadata'?"),
+        ({"message": "Hi", "text": "x"}, "'text' is a column of the result. Nothing was sent; rename it."),
+        ({"message": "Hi", "metadata": {"case": 1}}, "'case' is a column of the result"),
+        ({"message": "Hi", "started_at": "x"}, "'started_at' is a column of the result"),
+        ({"message": "Hi", "metadata": {"a": 1}, "a": 1}, "'a' is there twice"),
+        ({"message": "Hi", " ": 1}, "' ' is no name"),
+        ({"message": "Hi", "metadata": ["a"]}, "metadata must be a dict, not list"),
+        ({"message": "Hi", "metadata": "a"}, "metadata must be a dict, not str"),
+        ({"message": "Hi", "blob": b"x"}, "metadata cannot be sent as JSON ('blob': bytes has no JSON form)"),
+        ({"message": "Hi", "share": float("inf")}, "inf has no JSON form"),
+    ],
+    ids=range(14),
+)
+def test_wrong_metadata_is_named(given: Any, words: str) -> None:
+    """A misspelt key, a name that a column of the tables has, what is not JSON."""
+    with pytest.raises(InvalidRequest, match=r"^[^\n]*Nothing was sent[^\n]*$") as caught:
+        read_cases([given])
+    assert words in str(caught.value)
+
+
+def test_metadata_that_is_not_a_table_s_json_is_named() -> None:
+    """As for turns."""
+    with pytest.raises(InvalidRequest, match="Case 'a': its metadata are not JSON"):
+        read_cases(pd.DataFrame({"id": ["a"], "message": ["Hi"], "metadata": ['{"x": ']}))
+
+
+@pytest.mark.parametrize("name", ["contains", "contains score", "contains note"])
+def test_metadata_cannot_have_the_column_of_a_check(name: str, run: Run, agent: DemoAgent) -> None:
+    """Nothing is sent; other checks on the result are refused as well, and its own stay."""
+    cases = [{"id": "a", "message": "Hi", name: "x"}]
+    with pytest.raises(InvalidRequest, match=rf"Case 'a': its metadata '{name}' is a column of the check"):
+        run(cases, [contains()])
+    assert not agent.requests
+    result = run(cases, [ok])
+    with pytest.raises(InvalidRequest, match="is a column of the check 'contains'"):
+        result.rescore([contains()])
+    assert result.passed("ok") == {"demo": {"a": [True]}}
 
 
 def test_a_wrong_line_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,14 @@
+"""The columns of the tables; neither a check nor metadata may have one of these names."""
+
+from __future__ import annotations
+
+COLUMNS = (
+    *("case", "config", "repeat", "turn", "tags", "status", "cause", "started_at", "message", "expect"),
+    *("text", "actions", "session_id", "agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries"),
+    *("error", "cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
+)
+
+
+def columns_of(check: str) -> tuple[str, str, str]:
+    """The columns of a check: whether it passed, its score, its note."""
+    return check, f"{check} score", f"{check} note"
