@@ -34,10 +34,10 @@ def passes_by_case(state: RunState, check: str, tag: str | None = None) -> Passe
     for conversation in state.tagged(tag):
         found = [turn.passes(check) for turn in state.turns(conversation)]
         judged = [each for each in found if each is not None]
-        not_started = state.outcome(conversation) == NOT_RUN
-        if judged or not_started:
+        missing = state.missing(conversation)
+        if judged or missing:
             held = result[conversation.config].setdefault(conversation.case.id, [])
-            held.append(None if not_started else all(judged))
+            held.append(None if missing else all(judged))
     return result
 
 

@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any, BinaryIO, cast
 
 from ..errors import UsageError
+from .sender import CAUSES
 
 FORMAT = 1
 ENDED = ("complete", "failed", "interrupted")
@@ -116,6 +117,8 @@ def _checked(raw: bytes) -> dict[str, Any]:
 
 def _check_turn(line: Mapping[str, Any]) -> None:
     _check(line, "status", lambda value: value in ENDED)
+    if "cause" in line:
+        _check(line, "cause", lambda value: value in CAUSES)
     if "queue_wait_s" in line:
         _check(line, "queue_wait_s", _is_time_or_none)
     _check(line, "reply", lambda value: isinstance(value, dict))
@@ -158,10 +161,10 @@ def _is_text(value: Any) -> bool:
 
 def _is_moment(value: str) -> bool:
     try:
-        datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
     except ValueError:
         return False
-    return True
+    return 1970 <= moment.year < 2200  # pandas holds no time that is far from it
 
 
 def _is_count(value: Any) -> bool:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..client.aio import AsyncHaloClient
 
 COMPLETE, FAILED, INTERRUPTED = "complete", "failed", "interrupted"
+# Why a turn is not complete. Only the first says something about the agent: after the others its result is
+# missing.
+AGENT, LIMIT, NETWORK, STOPPED, REFUSED = "agent", "limit", "network", "stopped", "refused"
+CAUSES = ("", AGENT, LIMIT, NETWORK, STOPPED, REFUSED)
 MAX_TRIES = 6
 MAX_WAIT_S = 120.0
 _BACKOFF_S = 0.25

@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,7 +22,7 @@ from ..errors import UsageError
 from ..reply import reply_from
 from .judging import NoVerdict, judged
 from .lines import line_at, located_lines
-from .sender import COMPLETE, FAILED, INTERRUPTED
+from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
 
 if TYPE_CHECKING:
     from ..checks import Score
@@ -44,18 +45,26 @@ class TurnState:
     first_text_s: float | None = None
     elapsed_s: float | None = None
     agent_id: str | None = None
+    cause: str = ""  # why it is not complete, see `sender`; empty also while that is not known
+    started_at: datetime | None = None  # in UTC
     scores: dict[str, Score] = field(default_factory=dict)
 
     def passes(self, check: str) -> bool | None:
-        """Whether it passes a check; None where nothing can be said, and while it was not started.
+        """Whether it passes a check; None where nothing can be said, and where the result is missing.
 
-        An incomplete turn does not pass, unless the check has nothing to say about it in any case.
+        A turn that the agent did not complete does not pass, unless the check has nothing to say about it in
+        any case.
         """
         score = self.scores.get(check)
         if self.status == COMPLETE:
             return score.passed if score else None
         says_nothing = score is not None and score.passed is None and not isinstance(score, NoVerdict)
-        return None if says_nothing or self.status == NOT_RUN else False
+        return None if says_nothing or self.missing else False
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is incomplete, and that says nothing about the agent."""
+        return self.status != COMPLETE and self.cause != AGENT
 
 
 class RunState:
@@ -115,12 +124,16 @@ class RunState:
                 return
             match kind:
                 case "sent":
-                    turns[number] = TurnState(INTERRUPTED, order=order)  # until it has ended in another way
+                    # Until it has ended in another way, which a process that was killed does not see.
+                    turns[number] = TurnState(INTERRUPTED, order=order, cause=STOPPED)
                 case "refused":
                     turns[number] = TurnState(NOT_RUN, order=order)
                 case "turn":
                     names = ("first_text_s", "elapsed_s", "agent_id")
                     figures: dict[str, Any] = {name: line["reply"][name] for name in names}
+                    begun = datetime.fromisoformat(line["reply"]["started_at"])
+                    begun = begun if begun.tzinfo else begun.replace(tzinfo=UTC)
+                    figures |= {"cause": _cause(line), "started_at": begun.astimezone(UTC)}
                     turns[number] = TurnState(line["status"], at, order, **figures)
 
     def set_scores(self, key: str, number: int, scores: dict[str, Score]) -> None:
@@ -174,6 +187,11 @@ class RunState:
         status, number = self.first_incomplete(conversation)
         # The process ended between two turns, and the first of them has reached the agent.
         return INTERRUPTED if status == NOT_RUN and number else status
+
+    def missing(self, conversation: Conversation) -> bool:
+        """Whether its result is missing: it is incomplete, and not because of the agent."""
+        status, number = self.first_incomplete(conversation)
+        return status != COMPLETE and self.turns(conversation)[number].missing
 
     def unfinished(self, *, interrupted: bool = False) -> list[Conversation]:
         """Conversations still to run: not started, or ended by a message that certainly was not taken.
@@ -229,3 +247,14 @@ class RunState:
             for at, key, number in places:
                 expect = self.conversations[key].case.expected(number)
                 yield key, number, reply_from(line_at(file, at)["reply"]), expect
+
+
+def _cause(line: Mapping[str, Any]) -> str:
+    """Why a turn is not complete; lines of an earlier version do not say so in one word."""
+    if line["status"] == COMPLETE:
+        return ""
+    if line.get("cause"):
+        return str(line["cause"])
+    if line["status"] == FAILED:
+        return NETWORK
+    return AGENT if line["reply"]["status"] == "failed" else STOPPED

@@ -39,12 +39,16 @@ def as_text(lines: list[Any]) -> str:
     return "\n".join(written) + "\n"
 
 
-def opened(path: Path, client: HaloClient) -> Evaluation:
-    """The evaluation that is in the file, as `evaluate` reads it."""
+def state_of(path: Path, client: HaloClient) -> RunState:
+    """What is in the file, as `evaluate` reads it."""
     plan = Plan(CASES, [ok], {"demo": client}, 1, 1, None)
     state = RunState(path, plan.conversations(), plan.checks, {"demo": ""})
     state.load()
-    return Evaluation(state)
+    return state
+
+
+def opened(path: Path, client: HaloClient) -> Evaluation:
+    return Evaluation(state_of(path, client))
 
 
 def used(result: Evaluation) -> None:
@@ -120,6 +124,58 @@ def test_a_file_of_an_earlier_version_is_continued(
         agent.requests.clear()
         assert states(run(CASES[:1], path=kept))[0] == state
         assert len(agent.requests) == (2 if state == "complete" else 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"status": "failed"}, ("network", True)),
+        ({"status": "interrupted", "reply": {"status": "stopped"}}, ("stopped", True)),
+        ({"status": "interrupted", "reply": {"status": "failed", "error": "It broke off"}}, ("agent", False)),
+        ({"status": "failed", "cause": "limit"}, ("limit", True)),
+        ({"status": "failed", "cause": "refused"}, ("refused", True)),
+        ({"status": "interrupted", "cause": "agent"}, ("agent", False)),
+        ({"status": "complete", "cause": ""}, ("", False)),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_turn_says_whose_failure_it_was(
+    changes: dict[str, Any],
+    expected: tuple[str, bool],
+    lines: list[dict[str, Any]],
+    client: HaloClient,
+    kept: Path,
+) -> None:
+    """Its line does; for one of an earlier version it follows from how the reply ended."""
+    *before, last = [line for line in lines if line["kind"] in ("run", "sent", "turn")]
+    old = {name: value for name, value in last.items() if name != "cause"}
+    kept.write_text(
+        as_text([*before, {**old, **changes, "reply": {**last["reply"], **changes.get("reply", {})}}])
+    )
+    state = state_of(kept, client)
+    two, ticket = state.conversations.values()
+    turn = state.turns(ticket)[0]
+    assert (turn.cause, turn.missing) == expected and state.missing(ticket) == turn.missing
+    assert not state.missing(two) and turn.started_at is not None
+    assert turn.started_at.isoformat(timespec="milliseconds") == last["reply"]["started_at"]
+
+
+def test_a_conversation_without_its_last_reply_is_missing(
+    lines: list[dict[str, Any]], client: HaloClient, kept: Path
+) -> None:
+    """One that was not started, one whose process was killed, in a turn or between two, and a refused one."""
+    first, second = [
+        [line for line in lines if line.get("turn") == turn and line["key"] == key]
+        for key, turn in [(line["key"], line["turn"]) for line in lines if line["kind"] == "sent"][:2]
+    ]
+    refused = {**second[0], "kind": "refused"}
+    for rest in ([], first[:1], first, [*first, second[0]], [*first, second[0], refused]):
+        kept.write_text(as_text([lines[0], *rest]))
+        state = state_of(kept, client)
+        assert [state.missing(each) for each in state.conversations.values()] == [True, True]
+    kept.write_text(as_text([lines[0], *first, *second]))
+    state = state_of(kept, client)
+    assert [state.missing(each) for each in state.conversations.values()] == [False, True]
 
 
 def test_a_conversation_that_was_started_again_has_its_own_turns(
