@@ -255,7 +255,9 @@ def test_no_place_for_temporary_files_is_one_line(run: Run, monkeypatch: pytest.
 def test_an_error_of_an_evaluation_is_one_line_in_a_cell(kernel: Kernel, tmp_path: Path) -> None:
     """A full disk in the middle of a run, a name that is too long, a file of another kind."""
     kernel.run(
-        "import resource\nfrom halo_notebook import DemoAgent, HaloClient, evaluate, aevaluate\n"
+        # What is imported while files have a limit must not be cached: the cached file would be cut short.
+        "import resource, sys\nsys.dont_write_bytecode = True\n"
+        "from halo_notebook import DemoAgent, HaloClient, evaluate, aevaluate\n"
         "from halo_notebook.demo import DEMO_KEY\n"
         "agent = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
         "settings = {'configs': {'demo': HaloClient(DEMO_KEY, base_url=agent.url)}, 'progress': False}\n"
