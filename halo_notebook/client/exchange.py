@@ -68,6 +68,7 @@ class AsyncReplyStream:
         reply: what has been received; it grows, and is kept whatever ends the stream.
         path: below the base URL.
         tries: how often the request has been sent.
+        partly_left: whether a part of it, and not all, has left, as far as the transport reports it.
         attended: whether somebody can let a `Replay` by steps continue. Set it before the stream is entered.
         clock: what the reply's times are taken from.
         secrets: the key, and the user tokens that were sent lately; what is received is masked.
@@ -82,6 +83,7 @@ class AsyncReplyStream:
         self.clock = Clock()
         self.path = path
         self.tries = 0
+        self.partly_left = False
         self.source = client.source
         self.secrets = [] if client.offline else [client.settings.api_key, *client.recent_tokens]
         self._client = client
@@ -259,6 +261,7 @@ class AsyncReplyStream:
             self,
         )
         self.tries += 1
+        self.partly_left = False
         self.clock = Clock()
         self.reply.may_have_arrived = False
         if (tap := self._client.record) is not None:
@@ -268,6 +271,7 @@ class AsyncReplyStream:
         headers = {name: masked(value, self.secrets) for name, value in incoming.headers.items()}
         incoming = replace(incoming, headers=headers)
         self.reply.may_have_arrived = True
+        self.partly_left = False
         if self._passing is not None:
             self._passing.head(incoming)
         if incoming.status == 200:
@@ -278,9 +282,10 @@ class AsyncReplyStream:
             await self._close(incoming)
 
     def _leaves(self) -> None:
-        self.reply.may_have_arrived = True
+        self.reply.may_have_arrived = self.partly_left = True
 
     def _has_left(self) -> None:
+        self.partly_left = False
         self.clock = Clock()
         self.reply.set_state("waiting for the agent")
 

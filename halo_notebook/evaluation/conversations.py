@@ -166,6 +166,7 @@ class Run:
                         "config": conversation.config,
                         "repeat": conversation.repeat,
                         "status": outcome.status,
+                        "cause": outcome.cause,
                         "queue_wait_s": sent_at - ready,
                         "reply": outcome.reply.to_dict(),
                     }

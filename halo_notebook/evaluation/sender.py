@@ -1,8 +1,11 @@
-"""One message of an evaluation, sent once: what became of it, and whether it may be sent again."""
+"""One message of an evaluation, sent once: what became of it, whose failure it was, and whether it may be
+sent again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
@@ -10,20 +13,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from ..client.failures import retry_wait_s
-from ..errors import HaloError, IdentityError
+from ..errors import HaloError, IdentityError, ReplyError, StatusError
 from ..reply import Reply, reply_from
 
 if TYPE_CHECKING:
     from ..client.aio import AsyncHaloClient
 
 COMPLETE, FAILED, INTERRUPTED = "complete", "failed", "interrupted"
-# Why a turn is not complete. Only the first says something about the agent: after the others its result is
-# missing.
-AGENT, LIMIT, NETWORK, STOPPED, REFUSED = "agent", "limit", "network", "stopped", "refused"
+# Whose failure it is that a turn is not complete. Only the agent's own says something about the agent; after
+# the others the result is missing.
+AGENT = "agent"  # the whole message had left; it answered with an error, was silent, or broke the reply off
+LIMIT = "limit"  # 429, or 503 with Retry-After, until the run gave up
+NETWORK = "network"  # no connection, or ours broke; and whatever else kept the message from being sent
+REFUSED = "refused"  # our own request, key or base URL is wrong
+STOPPED = "stopped"  # our Stop, a kill, or a worker that died
 CAUSES = ("", AGENT, LIMIT, NETWORK, STOPPED, REFUSED)
 MAX_TRIES = 6
 MAX_WAIT_S = 120.0
 _BACKOFF_S = 0.25
+_REFUSALS = {400, 401, 403, 404, 407, 413, 422}
+_OUR_NETWORK = {
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    *(errno.ETIMEDOUT, errno.ECONNABORTED, errno.ENOBUFS),
+}
+_MAX_CAUSES = 20
 _LAG_EVERY_S = 0.05
 _MEASURED_S = 2.0  # a shorter time says nothing about the lag
 _LAG_AT = 0.9  # a stall or two, as at the start, is not what most replies met
@@ -41,23 +54,24 @@ class Outcome:
 
     reply: Reply = field(default_factory=_unknown)
     status: str = INTERRUPTED
+    cause: str = STOPPED  # whose failure it is, see above; empty for a complete turn
     again_s: float | None = None  # seconds after which it may be sent again, since it did not arrive
     user_refused: bool = False  # because of its user token
 
     def fail(self, error: HaloError) -> None:
         """The message was not sent, because of this error."""
-        self.status, self.again_s = FAILED, None
+        self.status, self.cause, self.again_s = FAILED, cause_of(error, whole=False), None
         self.reply.status, self.reply.error, self.reply.may_have_arrived = "failed", str(error), False
 
     def to_dict(self) -> dict[str, Any]:
         """It as plain values, for another process."""
-        content = {name: getattr(self, name) for name in ("status", "again_s", "user_refused")}
+        content = {name: getattr(self, name) for name in ("status", "cause", "again_s", "user_refused")}
         return {**content, "reply": self.reply.to_dict(), "may_have_arrived": self.reply.may_have_arrived}
 
     def take(self, content: Mapping[str, Any]) -> None:
         """Become what `to_dict` gave in another process."""
-        self.status, self.again_s = content["status"], content["again_s"]
-        self.user_refused = content["user_refused"]
+        self.status, self.cause = content["status"], content["cause"]
+        self.again_s, self.user_refused = content["again_s"], content["user_refused"]
         self.reply = reply_from(content["reply"])
         self.reply.may_have_arrived = content["may_have_arrived"]
 
@@ -137,9 +151,37 @@ async def send_once(
     finally:
         reply.retries = tries - 1
         if reply.status == "complete":
-            outcome.status = COMPLETE
+            outcome.status, outcome.cause = COMPLETE, ""
         else:
             outcome.status = INTERRUPTED if reply.may_have_arrived else FAILED
+            outcome.cause = STOPPED if error is None else cause_of(error, whole=not stream.partly_left)
         if error is not None and tries < MAX_TRIES:
             outcome.again_s = retry_wait_s(error, tries - 1, first_s=_BACKOFF_S, longest_s=MAX_WAIT_S)
         outcome.user_refused = isinstance(error, IdentityError)
+
+
+def cause_of(error: HaloError, *, whole: bool) -> str:
+    """Whose failure this error is; `whole`: whether the whole message had left.
+
+    Who ended a connection in the middle of a reply is not always known: a reset or an end counts as the
+    agent's, unless the system says that there is no network, or no route any more.
+    """
+    match error:
+        case StatusError() if error.again_s is not None:
+            return LIMIT
+        case StatusError() if error.status_code < 400 or error.status_code in _REFUSALS:
+            return REFUSED
+        case StatusError():
+            return AGENT
+        case ReplyError() if whole and not _is_of_our_network(error):
+            return AGENT
+    return NETWORK
+
+
+def _is_of_our_network(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if isinstance(cause, OSError) and cause.errno in _OUR_NETWORK:
+            return True
+        cause = cause and (cause.__cause__ or cause.__context__)
+    return False

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from halo_notebook.evaluation.lines import located_lines
 from halo_notebook.stream import JSON, TextDelta
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from inspect_ai.model import ChatMessage, Model, ModelOutput
     from inspect_ai.solver import Generate, Solver, TaskState
 
@@ -36,6 +39,11 @@ def sent(agent: DemoAgent) -> list[str]:
 
 def states(result: Evaluation) -> list[str]:
     return [row["status"] for row in result.rows()]
+
+
+def causes(path: Path) -> list[str]:
+    """The cause of each turn that has ended, in the order of the file."""
+    return [line["cause"] for _, line in located_lines(path) if line["kind"] == "turn"]
 
 
 def in_two_parts(pause_s: float) -> Scripted:

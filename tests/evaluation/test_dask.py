@@ -30,7 +30,7 @@ from halo_notebook.evaluation.lines import located_lines
 from halo_notebook.recording.recorder import Recorder
 from halo_notebook.stream import JSON, TextDelta
 
-from .agents import messages, ok, sent, states, wait_until
+from .agents import causes, messages, ok, sent, states, wait_until
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -165,6 +165,19 @@ def test_a_429_slows_all_workers_down(agent: DemoAgent, run_on: Run) -> None:
     assert all(row["queue_wait_s"] >= 1 and row["elapsed_s"] < 1 for row in rows if row["retries"])
 
 
+def test_the_causes_of_failures_come_back_from_the_workers(agent: DemoAgent, run_on: Run, kept: Path) -> None:
+    """The same as without a cluster: the agent's failures, refusals, limits and the network's."""
+    nobody = HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1")
+    agent.faults.extend(["cut text", "500", "401", "drip"])
+    demo = HaloClient(DEMO_KEY, base_url=agent.url)
+    run_on(messages(4), configs={"demo": demo}, path=kept, concurrency=1)
+    assert causes(kept) == ["agent", "agent", "refused", ""]
+    agent.faults.append("429 retry-after 99999")
+    run_on(["limited"], configs={"demo": demo}, path=kept.with_name("limited"))
+    run_on(["unsent"], configs={"nobody": nobody}, path=kept.with_name("unsent"))
+    assert causes(kept.with_name("limited")) == ["limit"] and causes(kept.with_name("unsent")) == ["network"]
+
+
 @pytest.mark.parametrize("fault", ["cut text", "500", "401"])
 def test_a_message_that_may_have_arrived_is_not_sent_again(
     fault: str, agent: DemoAgent, run_on: Run, kept: Path
@@ -208,6 +221,7 @@ def test_a_killed_worker_sends_nothing_twice(dask: Client, run_on: Run, kept: Pa
         lost = [row for row in result.rows() if row["status"] == "interrupted"]
         assert states(result).count("complete") + len(lost) == 120
         assert 1 <= len(lost) <= 8
+        assert causes(kept).count("stopped") == len(lost)
         assert all("was lost before it reported the outcome" in row["error"] for row in lost)
         assert len(seen) == 2 and killed not in seen
         assert states(run_on(messages(120), configs=configs, path=kept)) == states(result)
@@ -230,7 +244,7 @@ def test_an_interrupt_keeps_the_received_parts(run_on: Run, kept: Path) -> None:
         assert result.interrupted
         assert "the same call resumes it" in result.notes()[0]
         assert [row["text"] for row in result.rows() if row["status"] == "interrupted"] == ["first "] * 4
-        assert states(result).count("complete") == 8
+        assert causes(kept) == [""] * 8 + ["stopped"] * 4
         released.set()
         again = run_on(messages(30), configs=configs, path=kept, concurrency=30)
         assert states(again).count("complete") == 26
