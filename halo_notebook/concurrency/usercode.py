@@ -36,7 +36,7 @@ class UserCodeError(HaloError):
             text = str(error)
         except BaseException:  # noqa: BLE001  # that is the user's code, too
             text = "its text cannot be read"
-        super().__init__(f"{type(error).__name__}: {text}")
+        super().__init__(f"{type(error).__name__}: {text}" if text else type(error).__name__)
         self.error = error
 
 

@@ -18,7 +18,9 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..checks import JudgedTurn
 from .dask import ClusterSender, check_use
+from .judging import seen_of
 from .pace import Pace
 from .plan import now, open_run
 from .report.progress import progress_bar
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ..reply import Reply
     from ..stream import JSON
     from .cases import Conversation
+    from .judging import Seen
     from .plan import Plan
     from .state import RunState
 
@@ -46,8 +49,7 @@ class Ended:
 
     key: str
     turn: int
-    reply: Reply
-    expect: JSON
+    seen: Seen
     settles: int  # turns: itself, and those that will not be sent because of it
 
 
@@ -121,6 +123,7 @@ class Run:
         round_ = self._state.next_round(conversation.key)
         fields = self._plan.fields[conversation.config]
         turns = conversation.case.turns
+        said: list[JudgedTurn] = []
         for number, turn in enumerate(turns):
             # Polled: waking this for each reply would cost more than the polling, which is rare.
             while self._given - self._judged >= MAX_UNJUDGED:  # noqa: ASYNC110
@@ -128,9 +131,11 @@ class Run:
             given = {**fields, **turn.fields, "session_id": session_id}
             reply = await self._send(conversation, round_, number, given)
             self._given += 1
-            complete, expect = reply.status == "complete", conversation.case.expected(number)
+            said.append(JudgedTurn(turn.message, reply))
+            complete = reply.status == "complete"
+            seen = seen_of(conversation, said, is_last=not complete or len(said) == len(turns))
             settles = 1 if complete else len(turns) - number
-            self._ended.put_nowait(Ended(conversation.key, number, reply, expect, settles))
+            self._ended.put_nowait(Ended(conversation.key, number, seen, settles))
             if not complete:
                 return
             session_id = reply.session_id

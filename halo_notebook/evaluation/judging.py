@@ -1,29 +1,33 @@
-"""Checks applied to replies.
+"""Checks made ready, and applied to replies.
 
 A failed assertion is a fail, and a skipped test says nothing. What else a check raises is its own failure to
-judge: never a pass, and never a failure of the agent. An interrupt ends the run.
+judge: never a pass, and never a failure of the agent. An interrupt, SystemExit and pytest.exit end the run.
 """
 
 from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..checks import PASSING, Score, check_name
+from .. import checks as ready_made
+from ..checks import Check, Score, check_name
+from ..checks.verdicts import PASSING, plain
 from ..concurrency.usercode import UserCodeError, call, call_here
 from ..display.text import one_line
 from ..errors import InvalidRequest
 from .columns import COLUMNS
+from .versions import version_of
 
 if TYPE_CHECKING:
-    from ..checks import Check, Verdict
+    from ..checks import JudgedTurn
     from ..reply import Reply
     from ..stream import JSON
+    from .cases import Case, Conversation
 
-Judge: TypeAlias = "Callable[[Reply, JSON], Verdict | Awaitable[Verdict]]"
 Checks: TypeAlias = "Sequence[Check] | Mapping[str, Check] | Check"
 
 
@@ -31,68 +35,184 @@ class NoVerdict(Score):
     """A check failed to judge; the note says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What checks may see of a turn that has ended: the arguments that a check may name."""
+
+    reply: Reply
+    expect: JSON
+    message: str
+    conversation: tuple[JudgedTurn, ...]  # the turns so far, this one included
+    case: Case
+    config: str
+    repeat: int
+
+    is_last: bool  # of the conversation: conversation checks are called
+
+
+ARGUMENTS = ("reply", "expect", "message", "conversation", "case", "config", "repeat")
+
+
+def seen_of(conversation: Conversation, said: Sequence[JudgedTurn], *, is_last: bool) -> Seen:
+    """What checks see of the last of the turns that have been `said` in a conversation."""
+    case, latest = conversation.case, said[-1]
+    return Seen(
+        latest.reply,
+        case.expected(len(said) - 1),
+        latest.message,
+        tuple(said),
+        case,
+        conversation.config,
+        conversation.repeat,
+        is_last,
+    )
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A check, made ready.
+
+    Attributes:
+        arguments: the names of what it receives.
+        of_conversation: whether it is called once for each conversation, at its end, and not for each reply.
+        version: what its verdicts belong to, see `version_of`.
+    """
+
+    name: str
+    function: Check
+    arguments: frozenset[str]
+    of_conversation: bool
+    version: str
+    _by_position: tuple[str, ...]  # those of the arguments that are given by their position
+
+    def __call__(self, seen: Seen) -> Any:
+        """Its verdict, which may be awaitable."""
+        by_name = {name: getattr(seen, name) for name in self.arguments.difference(self._by_position)}
+        return self.function(*(getattr(seen, name) for name in self._by_position), **by_name)
+
+
 def named_checks(checks: Checks) -> dict[str, Judge]:
-    """The checks by their names, see `judge_of`. Raises `InvalidRequest` for no function and a name twice."""
+    """The checks by their names. Raises `InvalidRequest` for one that cannot be called, and a name twice."""
     if isinstance(checks, Mapping):
-        named = {str(name): check for name, check in checks.items()}
+        functions = {str(name): check for name, check in checks.items()}
     else:
-        named = {}
+        functions = {}
         for check in [checks] if callable(checks) else list(checks):
             name = check_name(check)
-            if name in named:
+            if name in functions:
                 raise InvalidRequest(
                     f"Two checks are called {name!r}. Nothing was sent; give them as a dict, name to check."
                 )
-            named[name] = check
-    for name, check in named.items():
-        if name in COLUMNS or name.endswith(" note") or not name:
+            functions[name] = check
+    for name in functions:
+        if name in COLUMNS or name.endswith((" note", " score")) or not name:
             raise InvalidRequest(
                 f"A check cannot be called {name!r}, as a column is. Nothing was sent; give it another name."
             )
-        if not callable(check):
-            raise InvalidRequest(f"The check {name!r} is not a function. Nothing was sent; give a function.")
-    return {name: judge_of(check) for name, check in named.items()}
+    return {name: judge_of(check, name) for name, check in functions.items()}
 
 
-def judge_of(check: Check) -> Judge:
-    """A check as a function of a reply and what is expected of it; its verdict may be awaitable."""
+def judge_of(check: Check, name: str = "check") -> Judge:
+    """A check made ready. Raises `InvalidRequest` when it cannot be called as a check is."""
     # Done once: reading a signature takes longer than most checks.
-    return check if _takes_two(check) else lambda reply, expect: check(reply)
+    if not callable(check):
+        raise InvalidRequest(f"The check {name!r} is not a function. Nothing was sent; give a function.")
+    if _makes_checks(check):
+        raise InvalidRequest(f"{name!r} makes a check. Nothing was sent; call it: {name}(…).")
+    by_position, by_name = _arguments(check, name)
+    arguments = frozenset(by_position + by_name)
+    of_conversation = "conversation" in arguments and "reply" not in arguments
+    return Judge(name, check, arguments, of_conversation, version_of(check), by_position)
 
 
-def _takes_two(check: Check) -> bool:
+def _makes_checks(check: Check) -> bool:
+    """Whether parentheses were left out: a ready-made `contains`, or a class whose instances are checks."""
+    if isinstance(check, type):
+        return any("__call__" in vars(kind) for kind in check.__mro__)
+    return any(check is getattr(ready_made, name) for name in ready_made.__all__)
+
+
+def _arguments(check: Check, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The arguments that a check is given by position, and those that it is given by name."""
     try:
-        parameters = inspect.signature(check).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    places = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
-    required = [each for each in places if each.default is each.empty]
-    return len(required) >= 2 or (len(places) >= 2 and places[1].name == "expect")
+        parameters = list(inspect.signature(check).parameters.values())
+    except (TypeError, ValueError):  # of a builtin
+        return ("reply",), ()
+    bound = check.keywords if isinstance(check, partial) else {}  # the user's choice
+    names = {parameter.name for parameter in parameters}.difference(bound)
+    by_position: list[str] = []
+    by_name: list[str] = []
+    unknown: list[str] = []
+    for parameter in parameters:
+        known = parameter.name in ARGUMENTS and parameter.name not in bound
+        is_reply = parameter is parameters[0] and not known and "reply" not in names
+        match parameter.kind:
+            case parameter.POSITIONAL_ONLY | parameter.POSITIONAL_OR_KEYWORD | parameter.VAR_POSITIONAL if (
+                is_reply
+            ):
+                by_position.append("reply")
+            case parameter.VAR_POSITIONAL | parameter.VAR_KEYWORD:
+                pass
+            case parameter.POSITIONAL_ONLY if known and len(by_position) == parameters.index(parameter):
+                by_position.append(parameter.name)
+            case kind if known and kind is not parameter.POSITIONAL_ONLY:
+                by_name.append(parameter.name)
+            case _ if parameter.default is parameter.empty:
+                unknown.append(parameter.name)
+    if unknown:
+        raise InvalidRequest(
+            f"The check {name!r} has an argument {unknown[0]!r}. Nothing was sent; a check may name "
+            f"{', '.join(ARGUMENTS)}, and give others a default."
+        )
+    if not by_position and not by_name:
+        raise InvalidRequest(
+            f"The check {name!r} takes no argument. Nothing was sent; its first one is the reply."
+        )
+    return tuple(by_position), tuple(by_name)
 
 
-def judged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> dict[str, Score]:
+def wanted(checks: Mapping[str, Judge], seen: Seen) -> dict[str, Judge]:
+    """Those of the checks that judge this turn."""
+    return {name: check for name, check in checks.items() if seen.is_last or not check.of_conversation}
+
+
+def judged(checks: Mapping[str, Judge], seen: Seen) -> dict[str, Score]:
     """What each check finds about a reply, from sync code."""
     scores = {}
-    for name, check in checks.items():
+    for name, check in wanted(checks, seen).items():
         try:
-            scores[name] = as_score(call(check, reply, expect))
-        except (UserCodeError, TypeError) as error:
+            scores[name] = as_score(call(check, seen))
+        except (UserCodeError, TypeError, ValueError) as error:
             scores[name] = _raised(error)
     return scores
 
 
-async def ajudged(checks: Mapping[str, Judge], reply: Reply, expect: JSON) -> dict[str, Score]:
+async def ajudged(checks: Mapping[str, Judge], seen: Seen) -> dict[str, Score]:
     """As `judged`, on the caller's loop."""
     scores = {}
-    for name, check in checks.items():
+    for name, check in wanted(checks, seen).items():
         try:
-            scores[name] = as_score(await call_here(check, reply, expect))
-        except (UserCodeError, TypeError) as error:
+            scores[name] = as_score(await call_here(check, seen))
+        except (UserCodeError, TypeError, ValueError) as error:
             scores[name] = _raised(error)
     return scores
 
 
-def _raised(failure: UserCodeError | TypeError) -> Score:
+def check_expectations(checks: Mapping[str, Judge], cases: Iterable[Case]) -> None:
+    """Raise `InvalidRequest`, naming the case, when a check cannot use what a case expects."""
+    asking = [ask for each in checks.values() if (ask := getattr(each.function, "may_expect", None))]
+    for case in cases if asking else ():
+        for turn in range(len(case.turns)):
+            for ask in asking:
+                try:
+                    ask(case.expected(turn))
+                except InvalidRequest as error:
+                    raise InvalidRequest(
+                        f"Case {case.id!r}: {error} Nothing was sent; fix that case."
+                    ) from None
+
+
+def _raised(failure: UserCodeError | TypeError | ValueError) -> Score:
     """What it means that a check raised this, or returned what it may not."""
     error = failure.error if isinstance(failure, UserCodeError) else failure
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
@@ -100,8 +220,8 @@ def _raised(failure: UserCodeError | TypeError) -> Score:
     # By name, since neither pytest nor unittest may be loaded; pytest says that its own are builtins.
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
     of_pytest = ("_pytest", "OutcomeException") in kinds
-    if isinstance(error, KeyboardInterrupt):
-        raise error
+    if isinstance(error, KeyboardInterrupt | SystemExit) or ("_pytest", "Exit") in kinds:
+        raise error from None
     if isinstance(error, AssertionError) or (of_pytest and ("builtins", "Failed") in kinds):
         return Score(False, 0.0, one_line(str(error)) or _source_line(error))
     if (of_pytest and ("builtins", "Skipped") in kinds) or ("unittest", "SkipTest") in kinds:
@@ -116,18 +236,17 @@ def _source_line(error: BaseException) -> str:
 
 
 def as_score(verdict: Any) -> Score:
-    """What a check returned, as a `Score`. Raises `TypeError` when a check may not return it."""
+    """What a check returned, as a `Score`. Raises `TypeError` or `ValueError` when it may not return it."""
+    verdict = plain(verdict)
     match verdict:
         case Score():
-            # Such as numpy's bool, and None for a note.
-            return replace(verdict, passed=as_score(verdict.passed).passed, note=str(verdict.note or ""))
+            return verdict
         case None:
             return Score(None)
         case bool():
-            return Score(verdict, float(verdict))
+            return Score(verdict)
         case int() | float() if 0 <= verdict <= 1:
             return Score(verdict >= PASSING, float(verdict), f"score {verdict:.3g}")
-        case _ if type(verdict).__module__ == "numpy" and getattr(verdict, "size", 0) == 1:
-            return as_score(verdict.item())
     given = verdict if isinstance(verdict, int | float) else type(verdict).__name__
-    raise TypeError(f"a check returns a bool, a number from 0 to 1 or a Score, not {given}")
+    hint = "; were its parentheses left out?" if inspect.isroutine(verdict) else ""
+    raise TypeError(f"a check returns a bool, a number from 0 to 1 or a Score, not {given}{hint}")

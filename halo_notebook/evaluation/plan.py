@@ -17,7 +17,7 @@ from ..errors import InvalidRequest, UsageError
 from ..kernel import current_client
 from .cases import CaseSource, Conversation, check_apart, digest, keyed, read_cases
 from .journal import Journal
-from .judging import Checks, named_checks
+from .judging import Checks, check_expectations, named_checks
 from .lines import FORMAT
 from .places import absolute, temporary_file
 from .state import RunState
@@ -65,6 +65,7 @@ class Plan:
                 client.prepare(turn.message, **{**fields, **turn.fields})
         self.checks = named_checks(checks)
         check_apart(self.checks, self.cases)
+        check_expectations(self.checks, self.cases)
 
     def conversations(self) -> list[Conversation]:
         """All conversations, in the order in which they start: configurations take turns."""

@@ -83,11 +83,11 @@ def evaluate(
         try:
             inbox.run(state.rescore)
             for ended in turns:
-                run.take(ended, inbox.run(judged, state.checks, ended.reply, ended.expect))
+                run.take(ended, inbox.run(judged, state.checks, ended.seen))
         except KeyboardInterrupt:
             state.interrupted = True
             for ended in turns.stop(_STOP_WAIT_S):
-                run.take(ended, inbox.run(judged, state.checks, ended.reply, ended.expect))
+                run.take(ended, inbox.run(judged, state.checks, ended.seen))
         finally:
             turns.stop(_STOP_WAIT_S)
     return Evaluation(state)
@@ -117,10 +117,10 @@ async def aevaluate(
             raise KeyboardInterrupt
         with contextlib.suppress(KeyboardInterrupt):  # of a check
             state.interrupted = True
-            for key, number, reply, expect in state.replies() if state.checks else ():
-                state.set_scores(key, number, await ajudged(state.checks, reply, expect))
+            for key, number, seen in state.replies() if state.checks else ():
+                state.set_scores(key, number, await ajudged(state.checks, seen))
             async with contextlib.aclosing(run.ended()) as turns:
                 async for ended in turns:
-                    run.take(ended, await ajudged(state.checks, ended.reply, ended.expect))
+                    run.take(ended, await ajudged(state.checks, ended.seen))
             state.interrupted = False
     return Evaluation(state)

@@ -18,18 +18,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..checks import JudgedTurn
 from ..errors import UsageError
 from ..reply import reply_from
-from .judging import NoVerdict, judged
+from .judging import NoVerdict, judged, seen_of
 from .lines import line_at, located_lines
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
 
 if TYPE_CHECKING:
     from ..checks import Score
-    from ..reply import Reply
-    from ..stream import JSON
     from .cases import Conversation
-    from .judging import Judge
+    from .judging import Judge, Seen
 
 SKIPPED, NOT_RUN = "skipped", "not run"
 _STAGES = ("sent", "refused", "turn")
@@ -151,8 +150,8 @@ class RunState:
             for turns in self._turns.values():
                 for turn in turns.values():
                     turn.scores = {}
-        for key, number, reply, expect in self.replies() if self.checks else ():
-            self.set_scores(key, number, judged(self.checks, reply, expect))
+        for key, number, seen in self.replies() if self.checks else ():
+            self.set_scores(key, number, judged(self.checks, seen))
 
     def copied(self) -> RunState:
         """A copy that is judged on its own, of the same file."""
@@ -233,20 +232,28 @@ class RunState:
         places = (turn.at for turn in self.turns(conversation))
         return [None if at is None else line_at(file, at) for at in places]
 
-    def replies(self) -> Iterator[tuple[str, int, Reply, JSON]]:
-        """The key, number, reply and expectation of each turn that has ended, in the file's order."""
-        places = sorted(
-            (turn.at, key, number)
-            for key, turns in self._turns.items()
-            for number, turn in turns.items()
-            if turn.at is not None
-        )
-        if not places:
-            return
-        with self.opened() as file:
-            for at, key, number in places:
-                expect = self.conversations[key].case.expected(number)
-                yield key, number, reply_from(line_at(file, at)["reply"]), expect
+    def replies(self) -> Iterator[tuple[str, int, Seen]]:
+        """The key and number of each turn that has ended, and what checks see of it."""
+        with contextlib.ExitStack() as stack:
+            file: BinaryIO | None = None
+            for conversation in self.conversations.values():
+                if conversation.key not in self._turns:
+                    continue
+                file = file or stack.enter_context(self.opened())
+                said: list[JudgedTurn] = []
+                last = self.last_turn(conversation)
+                for number, line in enumerate(self.lines(conversation, file)):
+                    if line is not None:
+                        message = conversation.case.turns[number].message
+                        said.append(JudgedTurn(message, reply_from(line["reply"])))
+                        yield conversation.key, number, seen_of(conversation, said, is_last=number == last)
+
+    def last_turn(self, conversation: Conversation) -> int | None:
+        """The number of the turn that has ended the conversation; None while it may go on."""
+        status, number = self.first_incomplete(conversation)
+        if status == COMPLETE:
+            return number - 1
+        return None if status == NOT_RUN else number
 
 
 def _cause(line: Mapping[str, Any]) -> str:

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from halo_notebook.checks import JudgedTurn
+from halo_notebook.evaluation.cases import Case, CaseTurn, Conversation
+from halo_notebook.evaluation.judging import seen_of
 from halo_notebook.evaluation.lines import located_lines
+from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, TextDelta
 
 if TYPE_CHECKING:
@@ -17,8 +21,9 @@ if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, Model, ModelOutput
     from inspect_ai.solver import Generate, Solver, TaskState
 
-    from halo_notebook import DemoAgent, Evaluation, Reply
+    from halo_notebook import DemoAgent, Evaluation
     from halo_notebook.demo import Step
+    from halo_notebook.evaluation.judging import Seen
 
 Scripted = Callable[[dict[str, JSON]], "Iterator[Step]"]
 
@@ -26,6 +31,13 @@ Scripted = Callable[[dict[str, JSON]], "Iterator[Step]"]
 def ok(reply: Reply) -> bool:
     """A check that every complete reply passes."""
     return True
+
+
+def seen(*replies: Reply, expect: JSON = None) -> Seen:
+    """What checks see of the last turn of a conversation with these replies, by default an empty one."""
+    said = [JudgedTurn(f"message {number}", reply) for number, reply in enumerate(replies or [Reply()])]
+    case = Case("1", tuple(CaseTurn(turn.message) for turn in said), expect)
+    return seen_of(Conversation("key", case, "demo", 1), said, is_last=True)
 
 
 def messages(count: int) -> list[str]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import unittest
+from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from halo_notebook import DemoAgent, HaloClient, TextDelta
-from halo_notebook.checks import Check, Score, action, check_name, contains, faster_than
+from halo_notebook.checks import Check, Score, action, check_name, contains, faster_than, no_action
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.errors import InvalidRequest
 from halo_notebook.evaluation import aevaluate, evaluate
 from halo_notebook.evaluation.judging import NoVerdict, ajudged, as_score, judge_of, judged, named_checks
 from halo_notebook.reply import Reply
 
-from .agents import messages, ok, sent, states
+from .agents import messages, ok, seen, sent, states
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,18 +59,47 @@ def test_what_a_check_may_not_return(verdict: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "passed", "note"),
+    ("given", "passed", "value", "note"),
     [
-        (Score(np.bool_(True)), True, ""),  # type: ignore[arg-type]
-        (Score(0.2), False, ""),  # type: ignore[arg-type]
-        (Score(None, note=None), None, ""),  # type: ignore[arg-type]
-        (Score(True, note=ValueError("x")), True, "x"),  # type: ignore[arg-type]
+        ((np.bool_(True),), True, 1.0, ""),
+        ((0.2,), False, 0.2, ""),
+        ((np.float32(0.75), 0.5), True, 0.5, ""),
+        ((None,), None, None, ""),
+        ((None, np.array([0.25]), None), None, 0.25, ""),
+        ((True, 1, ValueError("x")), True, 1.0, "x"),
+        ((False, Decimal("0.5")), False, 0.5, ""),
     ],
 )
-def test_what_a_score_may_hold(given: Score, passed: bool | None, note: str) -> None:
-    """Numpy's bool, a number, and any note."""
-    score = as_score(given)
-    assert (score.passed, score.note) == (passed, note) and type(score.passed) is type(passed)
+def test_what_a_score_may_hold(
+    given: tuple[Any, ...], passed: bool | None, value: float | None, note: str
+) -> None:
+    """Numpy's values, a number, and any note; a pass counts 1 and a fail 0."""
+    score = Score(*given)
+    assert (score.passed, score.value, score.note) == (passed, value, note)
+    assert (type(score.passed), type(score.value)) == (type(passed), type(value))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("no",),
+        ("",),
+        (True, 5.0),
+        (True, -0.1),
+        (False, float("nan")),
+        (True, "1"),
+        ([True],),
+        (7,),
+        (True, []),
+    ],
+    ids=str,
+)
+def test_what_a_score_may_not_hold(given: tuple[Any, ...]) -> None:
+    """It is refused when it is made; in a check, it is neither a pass nor a fail."""
+    with pytest.raises((TypeError, ValueError), match="a number from 0 to 1, not"):
+        Score(*given)
+    [score] = judged(named_checks([lambda reply: Score(*given)]), seen()).values()
+    assert isinstance(score, NoVerdict) and "a number from 0 to 1, not" in score.note
 
 
 class InTest(unittest.TestCase):
@@ -104,7 +136,7 @@ def test_a_failed_assertion_is_a_fail(check: Check, words: str) -> None:
         return check(reply)
 
     checks = named_checks({"now": check, "later": later})
-    for scores in (judged(checks, Reply(), None), asyncio.run(ajudged(checks, Reply(), None))):
+    for scores in (judged(checks, seen()), asyncio.run(ajudged(checks, seen()))):
         for score in scores.values():
             assert (score.passed, score.value) == (False, 0.0) and words in score.note
 
@@ -143,14 +175,12 @@ def skips(error: Exception) -> Check:
 )
 def test_a_skipped_test_says_nothing(check: Check, note: str) -> None:
     """It is no failure of the check either."""
-    [score] = judged(named_checks([check]), Reply(), None).values()
+    [score] = judged(named_checks([check]), seen()).values()
     assert score == Score(None, note=note) and not isinstance(score, NoVerdict)
 
 
 @pytest.mark.parametrize(
-    "error",
-    [SystemExit(3), SystemExit(None), pytest.exit.Exception("x"), KeyError("x"), MemoryError()],
-    ids=repr,
+    "error", [KeyError("x"), MemoryError(), GeneratorExit(), asyncio.CancelledError("x")], ids=repr
 )
 def test_what_else_a_check_raises_is_its_own_failure(
     error: BaseException, agent: DemoAgent, run: Run
@@ -188,20 +218,86 @@ def test_an_interrupt_in_a_check_ends_the_sending(
     assert len(sent(agent)) == 200 == len(set(sent(agent))) and "not run" not in states(again)
 
 
-def test_a_check_may_take_what_is_expected() -> None:
-    """As its second argument, required or called `expect`; another default is its own."""
+def test_a_check_receives_what_it_names() -> None:
+    """In any order, by position or by name; the first positional argument is the reply."""
 
-    def two(reply: Reply, wanted: str) -> bool:
-        return wanted == "x"
+    def mixed(conversation: Any, any_name: Any = None, *, case: Any, repeat: int, message: str) -> bool:
+        return any_name is None and (case.id, repeat, message, len(conversation)) == ("1", 1, "message 1", 2)
 
-    def named(reply: Reply, expect: JSON = None) -> bool:
-        return expect == "x"
+    def reordered(expect: JSON, reply: Reply) -> bool:
+        return expect == "x" and reply.text == "two"
 
-    def own(reply: Reply, limit: int = 3) -> bool:
-        return limit == 3
+    def by_position(text: Any, expect: JSON, /, config: str = "", limit: int = 3) -> bool:
+        return (text.text, expect, config, limit) == ("two", "x", "demo", 3)
 
-    for check in (ok, two, named, own):
-        assert judge_of(check)(Reply(), "x") is True
+    class Called:
+        def __call__(self, reply: Reply, expect: JSON = None) -> bool:
+            return expect == "x" and reply.text == "two"
+
+        def method(self, said: Reply) -> bool:
+            return said.text == "two"
+
+    def anything(*given: Any, **named: Any) -> bool:
+        return [each.text for each in given] == ["two"] and not named
+
+    def bound(reply: Reply, config: str) -> bool:
+        return config == "mine"
+
+    checks: list[Any] = [mixed, reordered, by_position, Called(), Called().method, anything]
+    checks += [partial(bound, config="mine"), lambda said, expect: expect == "x", bool]
+    one, two = Reply(), Reply()
+    two.add(TextDelta("two"), 0.1)
+    assert [judge_of(check)(seen(one, two, expect="x")) for check in checks] == [True] * len(checks)
+
+
+def test_a_check_of_the_conversation_is_called_at_its_end(run: Run) -> None:
+    """Once, when it names the conversation and not the reply; its verdict stands at the last turn."""
+
+    def said(conversation: Any, expect: JSON) -> Score:
+        return Score(expect == "Ada", note=" ".join(turn.message for turn in conversation))
+
+    def so_far(reply: Reply, conversation: Any) -> bool:
+        return conversation[-1].reply is reply
+
+    result = run([{"turns": ["My name is Ada", "Who?"], "expect": "Ada"}, "three"], [said, so_far])
+    assert [(row["said"], row["said note"]) for row in result.rows()] == [
+        (None, ""),
+        (True, "My name is Ada Who?"),
+        (False, "three"),
+    ]
+    assert [row["so_far"] for row in result.rescore().rows()] == [True] * 3
+    assert [row["said"] for row in result.rows()] == [None, True, False]
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        (contains, "'contains' makes a check. Nothing was sent; call it"),
+        (no_action, "'no_action' makes a check"),
+        (type("Short", (), {"__call__": ok}), "'Short' makes a check"),
+        (lambda reply, wanted: True, "has an argument 'wanted'. Nothing was sent; a check may name reply"),
+        (lambda reply, *, limit: True, "has an argument 'limit'"),
+        (lambda output, reply: True, "has an argument 'output'"),
+        (lambda: True, "takes no argument. Nothing was sent"),
+        (lambda **named: True, "takes no argument. Nothing was sent"),
+    ],
+    ids=lambda each: each[:30] if isinstance(each, str) else type(each).__name__,
+)
+def test_a_check_that_cannot_be_called_is_refused(check: Any, words: str, run: Run, agent: DemoAgent) -> None:
+    """Before anything is sent."""
+    with pytest.raises(InvalidRequest, match=re.escape(words)):
+        run(["one"], [check])
+    assert sent(agent) == []
+
+
+@pytest.mark.parametrize("expect", [True, {}, {"a": 1}, [], "", ["x", ""], [["x"]], [None, "x"], [False]])
+def test_an_expectation_that_a_check_cannot_use_is_refused(expect: JSON, run: Run, agent: DemoAgent) -> None:
+    """Before anything is sent, naming the case; never is it passed over."""
+    cases = ["one", {"id": "odd", "turns": [{"message": "two", "expect": expect}, "three"]}]
+    with pytest.raises(InvalidRequest, match=r"Case 'odd': contains\(\) looks for .* Nothing was sent; fix"):
+        run(cases, [contains()])
+    assert sent(agent) == []
+    assert run(cases, [contains("x")]).passed("contains(x)") == {"demo": {"1": [False], "odd": [False]}}
 
 
 def test_checks_have_names() -> None:

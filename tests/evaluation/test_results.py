@@ -92,13 +92,13 @@ def test_a_check_that_raises_neither_passes_nor_fails(run: Run) -> None:
         raise KeyError("nope")
 
     def leaves(reply: Reply) -> bool:
-        raise SystemExit(3)
+        raise GeneratorExit
 
     checks: dict[str, Any] = {"breaks": breaks, "leaves": leaves, "odd": lambda reply: "yes"}
     result = run(["one"], checks)
     row = next(result.rows())
     assert (row["breaks"], row["breaks note"]) == (None, "KeyError: 'nope'")
-    assert (row["leaves"], row["leaves note"]) == (None, "SystemExit: 3")
+    assert (row["leaves"], row["leaves note"]) == (None, "GeneratorExit")
     assert row["odd"] is None and "a bool, a number from 0 to 1 or a Score" in row["odd note"]
     assert result.passed("breaks") == {"demo": {}}
     why = "Check 'breaks' failed on 1 turn (first error: KeyError: 'nope'); these are left out of its rate."

@@ -1,72 +1,26 @@
-"""Ready-made checks, and what a check may accept and return.
-
-A check is a function ``check(reply)`` or ``check(reply, expect)``, sync or async, where `expect` is what the
-case expects. It returns a bool (pass or fail), a number from 0 to 1 (0.5 or more passes), a `Score`, or None
-when it has nothing to say about the reply.
-
-A failed assertion (also of pytest or unittest) is a fail, and a skipped test says nothing. A check that
-raises anything else has failed to judge: the turn counts neither as passed nor as failed. Only an interrupt
-ends the run.
-
-The ready-made checks look only at what was received: the text, the actions, the times. Texts that are
-canonically equal in Unicode are equal, such as an é of one character and one of two.
-"""
+"""Ready-made checks of one reply: its text, its actions, its times."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from .display.lookalikes import canonical, difference
+from ..display.lookalikes import canonical, difference
+from ..errors import InvalidRequest
+from .verdicts import Check, Score, named
 
 if TYPE_CHECKING:
-    from .reply import Reply
-    from .stream import JSON
-
-Verdict: TypeAlias = "bool | float | Score | None"
-Check: TypeAlias = Callable[..., "Verdict | Awaitable[Verdict]"]
-PASSING = 0.5
-
-__all__ = [
-    "Check",
-    "Score",
-    "Verdict",
-    "action",
-    "actions_in_order",
-    "agent_is",
-    "autoevals_scorer",
-    "contains",
-    "faster_than",
-    "json_schema",
-    "matches",
-    "no_action",
-]
+    from ..reply import Reply
+    from ..stream import JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What a check found.
-
-    Attributes:
-        passed: whether the reply passes; None when the check has nothing to say about it.
-        value: from 0 to 1; 1.0 or 0.0 for a plain pass or fail.
-        note: why, in one line.
-    """
-
-    passed: bool | None
-    value: float | None = None
-    note: str = ""
-
-
-def check_name(check: Check) -> str:
-    """The name of a check: its column in a table."""
-    return str(getattr(check, "__name__", None) or type(check).__name__)
-
-
-def contains(*texts: str, ignore_case: bool = True) -> Check:
+def contains(*texts: str | float, ignore_case: bool = True) -> Check:
     """Passes if the reply's text contains each of `texts`; without any, what the case expects.
+
+    A case may expect a text, a number (42 or 42.0: the text ``42``) or a list of these; where it expects
+    nothing, there is no verdict. Anything else, such as an object or an empty text, raises `InvalidRequest`
+    before a message is sent.
 
     >>> from halo_notebook import Reply, TextDelta
     >>> reply = Reply()
@@ -75,15 +29,21 @@ def contains(*texts: str, ignore_case: bool = True) -> Check:
     True
     """
 
+    given = _texts(list(texts), "contains() was given") if texts else ()
+
     def check(reply: Reply, expect: JSON = None) -> Score:
-        wanted = texts or _expected_texts(expect)
+        wanted = given or expected(expect)
         if not wanted:
             return Score(None)
         text = canonical(reply.text, ignore_case=ignore_case)
         missing = [each for each in wanted if canonical(each, ignore_case=ignore_case) not in text]
         return _score(not missing, _without(reply.text, missing[0]) if missing else "")
 
-    return _named(check, "contains", *texts)
+    def expected(expect: JSON) -> tuple[str, ...]:
+        return () if given or expect is None else _texts(expect, "contains() looks for what is expected,")
+
+    check.may_expect = expected  # type: ignore[attr-defined]  # asked before a message is sent
+    return named(check, "contains", *given)
 
 
 def matches(pattern: str, flags: int = 0) -> Check:
@@ -94,7 +54,7 @@ def matches(pattern: str, flags: int = 0) -> Check:
         found = compiled.search(reply.text) or of_canonical.search(canonical(reply.text))
         return found is not None
 
-    return _named(check, "matches", pattern)
+    return named(check, "matches", pattern)
 
 
 def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # as payloads call it
@@ -111,12 +71,12 @@ def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # 
         return _score(found, "" if found else f"{len(reply.actions)} other actions")
 
     values = [f"{key}={getattr(value, '__name__', repr(value))}" for key, value in where.items()]
-    return _named(check, "action", *([type] if type else []), *values)
+    return named(check, "action", *([type] if type else []), *values)
 
 
 def no_action(type: str | None = None, /) -> Check:  # noqa: A002  # as payloads call it
     """Passes if the agent took no action, or none of that type."""
-    return _named(
+    return named(
         lambda reply: not any(_fits(payload, type, {}) for payload in reply.actions),
         "no_action",
         *([type] if type else []),
@@ -130,7 +90,7 @@ def actions_in_order(*types: str) -> Check:
         payloads = iter(reply.actions)
         return all(any(_fits(payload, wanted, {}) for payload in payloads) for wanted in types)
 
-    return _named(check, "actions_in_order", *types)
+    return named(check, "actions_in_order", *types)
 
 
 def faster_than(*, first_text_s: float | None = None, total_s: float | None = None) -> Check:
@@ -146,7 +106,7 @@ def faster_than(*, first_text_s: float | None = None, total_s: float | None = No
         ]
         return _score(not slow, ", ".join(slow))
 
-    return _named(check, "faster_than", *(f"{name}={limit}" for name, limit in limits.items() if limit))
+    return named(check, "faster_than", *(f"{name}={limit}" for name, limit in limits.items() if limit))
 
 
 def json_schema(schema: Mapping[str, Any], type: str | None = None) -> Check:  # noqa: A002  # as above
@@ -166,27 +126,12 @@ def json_schema(schema: Mapping[str, Any], type: str | None = None) -> Check:  #
         problem = next((error for payload in payloads for error in validator.iter_errors(payload)), None)
         return _score(problem is None, problem.message[:200] if problem else "")
 
-    return _named(check, "json_schema", *([type] if type else []))
+    return named(check, "json_schema", *([type] if type else []))
 
 
 def agent_is(agent_id: str) -> Check:
     """Passes if that agent answered."""
-    return _named(lambda reply: _score(reply.agent_id == agent_id, str(reply.agent_id)), "agent_is", agent_id)
-
-
-def autoevals_scorer(scorer: Any, *, passing: float = PASSING) -> Check:
-    """One of autoevals' scorers as a check: it gets the reply's text, and what the case expects.
-
-    Args:
-        scorer: such as ``autoevals.Levenshtein()``; called as ``scorer(output=…, expected=…)``.
-        passing: the score from which a reply passes.
-    """
-
-    def check(reply: Reply, expect: JSON) -> Score:
-        value = scorer(output=reply.text, expected=expect).score
-        return Score(None if value is None else value >= passing, value)
-
-    return _named(check, check_name(scorer))
+    return named(lambda reply: _score(reply.agent_id == agent_id, str(reply.agent_id)), "agent_is", agent_id)
 
 
 def _score(passed: bool, note: str) -> Score:
@@ -223,13 +168,19 @@ def _equal(value: JSON, wanted: Any) -> bool:
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
 
 
-def _expected_texts(expect: JSON) -> tuple[str, ...]:
-    if isinstance(expect, str):
-        return (expect,)
-    return tuple(each for each in expect if isinstance(each, str)) if isinstance(expect, list) else ()
+def _texts(given: JSON, what: str) -> tuple[str, ...]:
+    """The texts to look for. Raises `InvalidRequest`."""
+    texts = [_text(each) for each in (given if isinstance(given, list) else [given])]
+    if not texts or not all(texts):
+        raise InvalidRequest(f"{what} {str(given)[:80]!r}: it takes texts that are not empty, and numbers.")
+    return tuple(map(str, texts))
 
 
-def _named(check: Any, name: str, *about: str) -> Check:
-    """Give a check a name that distinguishes it from others of its kind."""
-    check.__name__ = f"{name}({', '.join(about)})" if about else name
-    return check  # type: ignore[no-any-return]
+def _text(given: JSON) -> str | None:
+    """A text or number as the text to look for; None for anything else."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    # As a column with a gap holds a whole number.
+    return str(int(given)) if float(given).is_integer() else str(given)

@@ -1,0 +1,88 @@
+"""What a check may accept and return."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from ..reply import Reply
+
+PASSING = 0.5
+
+Verdict: TypeAlias = "bool | float | Score | None"
+Check: TypeAlias = Callable[..., "Verdict | Awaitable[Verdict]"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedTurn:
+    """A turn of the conversation that a check sees: what was sent, and the reply."""
+
+    message: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a check found.
+
+    Attributes:
+        passed: whether the reply passes; None when the check has nothing to say about it.
+        value: from 0 to 1; by default 1.0 for a pass and 0.0 for a fail.
+        note: why, in one line.
+
+    Raises:
+        TypeError: when `passed` is neither a bool nor a number nor None, or `value` is not a number.
+        ValueError: when a number is not from 0 to 1.
+
+    >>> Score(True, note="42 words")
+    Score(passed=True, value=1.0, note='42 words')
+    """
+
+    passed: bool | None
+    value: float | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        passed, value = plain(self.passed), plain(self.value)
+        if not isinstance(passed, bool | None):
+            passed = number(passed, "passed", "a bool or None")
+            value = passed if value is None else value
+            passed = passed >= PASSING
+        if value is None:
+            value = None if passed is None else float(passed)
+        object.__setattr__(self, "passed", passed)
+        object.__setattr__(self, "value", None if value is None else number(value, "value"))
+        note: Any = self.note
+        object.__setattr__(self, "note", "" if note is None else str(note))
+
+
+def number(given: Any, name: str, otherwise: str = "") -> float:
+    """A number from 0 to 1 as a float. Raises `TypeError` and `ValueError`, as `Score` does."""
+    or_otherwise = f"{otherwise} or " if otherwise else ""
+    if isinstance(given, str | bytes) or not hasattr(given, "__float__"):
+        raise TypeError(f"{name} must be {or_otherwise}a number from 0 to 1, not {type(given).__name__}")
+    value = float(given)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be {or_otherwise}a number from 0 to 1, not {value:.5g}")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Numpy's bool, and what else numpy and torch wrap around a single value, as Python's own."""
+    # By duck typing, since none of these packages may be loaded.
+    if hasattr(value, "item") and getattr(value, "shape", None) is not None:
+        return value.item()
+    return value
+
+
+def check_name(check: Check) -> str:
+    """The name of a check: its column in a table."""
+    return str(getattr(check, "__name__", None) or type(check).__name__)
+
+
+def named(check: Any, name: str, *about: str) -> Check:
+    """Give a check a name that distinguishes it from others of its kind."""
+    check.__name__ = f"{name}({', '.join(about)})" if about else name
+    return check  # type: ignore[no-any-return]
