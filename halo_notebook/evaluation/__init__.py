@@ -7,30 +7,60 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cases import Case, CaseTurn, read_cases
-    from .intervals import Comparison, Interval, TimeComparison, compare_passes, compare_times, pass_rate
+    from .comparisons import (
+        Comparison,
+        NoWorse,
+        TimeComparison,
+        compare_passes,
+        compare_scores,
+        compare_times,
+        holm,
+        no_worse,
+    )
+    from .intervals import Interval, mean_score, pass_rate, passes_every_time
     from .result import Evaluation
     from .run import aevaluate, evaluate
+    from .times import AtLeast, TimeQuantile, TimeQuantiles, time_quantiles
 
+_FILES = {
+    "cases": ("Case", "CaseTurn", "read_cases"),
+    "comparisons": (
+        *("Comparison", "NoWorse", "TimeComparison"),
+        *("compare_passes", "compare_scores", "compare_times", "holm", "no_worse"),
+    ),
+    "intervals": ("Interval", "mean_score", "pass_rate", "passes_every_time"),
+    "result": ("Evaluation",),
+    "run": ("aevaluate", "evaluate"),
+    "times": ("AtLeast", "TimeQuantile", "TimeQuantiles", "time_quantiles"),
+}
 __all__ = [
+    "AtLeast",
     "Case",
     "CaseTurn",
     "Comparison",
     "Evaluation",
     "Interval",
+    "NoWorse",
     "TimeComparison",
+    "TimeQuantile",
+    "TimeQuantiles",
     "aevaluate",
     "compare_passes",
+    "compare_scores",
     "compare_times",
     "evaluate",
+    "holm",
+    "mean_score",
+    "no_worse",
     "pass_rate",
+    "passes_every_time",
     "read_cases",
+    "time_quantiles",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    modules = {"Evaluation": "result", "aevaluate": "run", "evaluate": "run"}
-    cases = ("Case", "CaseTurn", "read_cases")
-    module = modules.get(name, "cases" if name in cases else "intervals")
-    return getattr(importlib.import_module(f".{module}", __name__), name)
+    for file, names in _FILES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{file}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

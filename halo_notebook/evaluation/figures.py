@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import InvalidRequest
-from .intervals import pass_rate, quantiles
+from .intervals import pass_rate
 from .rows import TIMES
 from .sender import COMPLETE, FAILED, INTERRUPTED
 from .state import NOT_RUN, SKIPPED
+from .times import time_quantiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,8 +80,8 @@ def _summary_row(state: RunState, config: str, tag: str | None) -> dict[str, Any
         **{check: pass_rate(passes_by_case(state, check, tag)[config]) for check in state.checks},
     }
     for name in TIMES:
-        values = chain.from_iterable(times_by_case(state, name, tag)[config].values())
-        row[f"{name} p50"], row[f"{name} p95"] = quantiles(list(values))
+        found = time_quantiles(times_by_case(state, name, tag)[config])
+        row[f"{name} p50"], row[f"{name} p95"] = found.p50.estimate, found.p95.estimate
     names, source = ", ".join(sorted(agents(state, conversations))), state.sources[config]
     row["agents"] = f"{names} ({source})" if names and source else names
     return row

@@ -10,7 +10,7 @@ from ..errors import InvalidRequest, UsageError
 from ..reply import Reply, reply_from
 from . import figures, notes, rows
 from .cases import check_apart
-from .intervals import compare_passes, compare_times
+from .comparisons import compare_passes, compare_times
 from .judging import Checks, named_checks
 from .places import absolute
 from .state import NOT_RUN
@@ -18,7 +18,7 @@ from .state import NOT_RUN
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .intervals import Comparison, TimeComparison
+    from .comparisons import Comparison, TimeComparison
     from .report.plot import Plot
     from .state import RunState
 

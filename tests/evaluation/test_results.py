@@ -57,7 +57,7 @@ def test_the_summary_drops_nothing(result: Evaluation) -> None:
     rate = summary["contains"]["chat"]
     assert rate.n == 3 and rate.low <= rate.estimate <= rate.high
     assert summary["agents"]["voice"] == "agent_demo (on this machine)"
-    assert summary["elapsed_s p95"]["voice"] >= summary["elapsed_s p50"]["voice"] > 0
+    assert summary["elapsed_s p50"]["voice"] > 0 and summary["elapsed_s p95"].isna().all()
     assert len(result.df) == len(list(result.rows())) == 16
     failed = result.failures()
     assert len(failed) == 12 and set(failed["case"]) == {"memory", "<b>bold</b>"}
@@ -160,7 +160,7 @@ def test_a_cell_shows_rates_times_agents_and_the_worst_cases(result: Evaluation)
     ):
         assert words in shown
     assert re.search(r"chat 3 1 1 \d+% \[\d+–>?\d+%\]", shown)
-    assert re.search(r"\d\.\d\d s · \d\.\d\d s", shown)
+    assert re.search(r"\d\.\d\d s · –", shown)
     assert "nan" not in shown.lower().split()
 
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
 from ...display.wording import counted
+from ..comparisons import TimeComparison
 from ..figures import ALL_TAGS, summary_frame
-from ..intervals import TimeComparison
 from ..notes import headline, notes
 from ..rows import TIMES, worst_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..intervals import Comparison
+    from ..comparisons import Comparison
     from ..state import RunState
 
 QUIET = "opacity:0.75"
