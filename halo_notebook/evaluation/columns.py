@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-COLUMNS = (
+# Of a turn, in their order; the columns of the checks and of the metadata follow.
+ROW_COLUMNS = (
     *("case", "config", "repeat", "turn", "tags", "status", "cause", "started_at", "message", "expect"),
     *("text", "actions", "session_id", "agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries"),
-    *("error", "cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
+    "error",
+)
+COLUMNS = (
+    *ROW_COLUMNS,
+    *("cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
 )
 
 

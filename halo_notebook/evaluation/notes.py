@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from ..display.text import one_line
 from ..display.wording import counted
-from .figures import agents
 from .judging import NoVerdict
-from .sender import COMPLETE, INTERRUPTED
+from .lines import line_at
+from .sender import AGENT, COMPLETE, FAILED, LIMIT, NETWORK, REFUSED, STOPPED
+from .state import NOT_RUN
 
 if TYPE_CHECKING:
-    from .state import RunState
+    from .cases import Conversation
+    from .state import RunState, TurnState
 
 BUSY = 0.2  # the share of the agent's times that this process may add to them before a note says so
+# Why conversations are incomplete: what happened to them, and what to do first.
+_CAUSES = {
+    AGENT: ("got an error or no whole reply from the agent", ""),
+    REFUSED: ("failed because the request was refused", "Fix what the error names"),
+    LIMIT: ("ended at the rate limit", "Lower rate_limit"),
+    NETWORK: ("failed because of the network", "Check the connection"),
+    STOPPED: ("broke off when the run ended", ""),
+    "": ("did not start", ""),
+}
 
 
 def headline(state: RunState) -> str:
@@ -26,39 +40,19 @@ def headline(state: RunState) -> str:
 
 def notes(state: RunState) -> list[str]:
     """See `Evaluation.notes`."""
-    found = []
-    if state.interrupted:
-        found.append("It was stopped before all messages were sent; the same call resumes it.")
+    found = (
+        ["It was stopped before all messages were sent; the same call resumes it."]
+        if state.interrupted
+        else []
+    )
     if state.cut_lines:
         found.append(
             f"{counted(len(state.cut_lines), 'line')} of {state.path.name!r}, cut short by a crash, "
             f"{'was' if len(state.cut_lines) == 1 else 'were'} skipped."
         )
-    incomplete = [state.first_incomplete(each) for each in state.conversations.values()]
-    cut = sum(status == INTERRUPTED or (number > 0 and status != COMPLETE) for status, number in incomplete)
-    if cut:
-        was, their, counts = ("was", "its", "It counts") if cut == 1 else ("were", "their", "They count")
-        found.append(
-            f"{counted(cut, 'conversation')} {was} interrupted after {their} message may have been sent. "
-            f"{counts} as failed. If sending it twice is safe, rerun with resume='interrupted'."
-        )
-    for config in state.sources:
-        answered = agents(state, (each for each in state.conversations.values() if each.config == config))
-        if len(answered) > 1:
-            shown = ", ".join(f"{agent} ({count})" for agent, count in answered.most_common(5))
-            found.append(f"More than one agent answered as {config!r}: {one_line(shown)}.")
     turns = [turn for each in state.conversations.values() for turn in state.turns(each)]
     ended = [turn for turn in turns if turn.status == COMPLETE]
-    for name in state.checks:
-        errors = [score.note for turn in ended if isinstance(score := turn.scores.get(name), NoVerdict)]
-        if errors:
-            found.append(
-                f"Check {name!r} failed on {counted(len(errors), 'turn')} (first error: {errors[0]}); these "
-                "are left out of its rate."
-            )
-        unjudged = sum(name not in turn.scores for turn in ended)
-        if unjudged:
-            found.append(f"Check {name!r} has not judged {counted(unjudged, 'turn')} yet; rescore() does.")
+    found += [*_incomplete(state), *_agents(state), *_days(turns), *_checks(state)]
     times = sorted(turn.first_text_s for turn in ended if turn.first_text_s is not None)
     if times and state.lag_s > BUSY * times[len(times) // 2]:
         found.append(
@@ -66,3 +60,107 @@ def notes(state: RunState) -> list[str]:
             "are too long by about that. Lower the concurrency, or judge afterwards with rescore()."
         )
     return found
+
+
+def _incomplete(state: RunState) -> Iterator[str]:
+    """A note for each cause: how many conversations, the first error, whether they count, what to do."""
+    by_cause: defaultdict[str, list[Conversation]] = defaultdict(list)
+    for conversation in state.conversations.values():
+        status, number = state.first_incomplete(conversation)
+        if status != COMPLETE:
+            turn = state.turns(conversation)[number]
+            # A process that ended between two turns left no cause.
+            by_cause[turn.cause or (STOPPED if number else "")].append(conversation)
+    for cause, (what, todo) in _CAUSES.items():
+        if conversations := by_cause[cause]:
+            first = "" if cause in (STOPPED, "") else _first_error(state, conversations)
+            counts = "Counted as failed" if cause == AGENT else "Missing, and left out of the figures"
+            again = sum(_starts_again(state, each) for each in conversations)
+            todos = [todo] if todo else []
+            todos += ["Run the same call again"] if again else []
+            if arrived := len(conversations) - again:
+                todos.append(
+                    f"{arrived:,} may have reached the agent: if sending twice is safe, rerun with "
+                    "resume='interrupted'"
+                )
+            happened = f"{counted(len(conversations), 'conversation')} {what}{first}"
+            yield f"{happened}. {counts}. {'. '.join(todos)}."
+
+
+def _starts_again(state: RunState, conversation: Conversation) -> bool:
+    """Whether the same call sends it again."""
+    status, number = state.first_incomplete(conversation)
+    return status in (NOT_RUN, FAILED) and number == 0
+
+
+def _first_error(state: RunState, conversations: Sequence[Conversation]) -> str:
+    for conversation in conversations:
+        _, number = state.first_incomplete(conversation)
+        if (at := state.turns(conversation)[number].at) is not None:
+            with state.opened() as file:
+                error = line_at(file, at)["reply"]["error"]
+            return f" ({one_line(error.partition('. ')[0].rstrip('.'))})" if error else ""
+    return ""
+
+
+def _agents(state: RunState) -> Iterator[str]:
+    """Configurations as which several agents answered; with days, if that changed from day to day."""
+    for config in state.sources:
+        days: defaultdict[str, list[date]] = defaultdict(list)
+        for conversation in state.conversations.values():
+            for turn in state.turns(conversation) if conversation.config == config else ():
+                if turn.agent_id and turn.started_at:
+                    days[turn.agent_id].append(_day(turn.started_at))
+        if len(days) > 1:
+            changed = len({day for of_agent in days.values() for day in of_agent}) > 1
+            shown = [
+                f"{agent} ({len(of_agent):,}{f', {_span(of_agent)}' if changed else ''})"
+                for agent, of_agent in sorted(days.items(), key=lambda item: -len(item[1]))[:5]
+            ]
+            yield f"More than one agent answered as {config!r}: {one_line(', '.join(shown))}."
+
+
+def _days(turns: Iterable[TurnState]) -> Iterator[str]:
+    """Replies that are not from today."""
+    days = [_day(turn.started_at) for turn in turns if turn.started_at]
+    if old := [day for day in days if day != date.today()]:  # noqa: DTZ011  # local, as the others
+        are = "is" if len(old) == 1 else "are"
+        yield f"{len(old):,} of {len(days):,} replies {are} from {_span(old)}."
+
+
+def _span(days: Iterable[date]) -> str:
+    known = sorted(days)
+    return " to ".join(dict.fromkeys(map(str, (known[0], known[-1]))))
+
+
+def _day(moment: datetime) -> date:
+    """The local date; in UTC where no local one is known, as in the year 1."""
+    with contextlib.suppress(OverflowError, ValueError, OSError):
+        moment = moment.astimezone()
+    return moment.date()
+
+
+def _checks(state: RunState) -> Iterator[str]:
+    """Checks that did not judge all turns that they should have judged."""
+    for name, check in state.checks.items():
+        failed = unjudged = 0
+        first, cases, judged = "", set(), set()
+        for conversation in state.conversations.values():
+            turns = state.turns(conversation)
+            for turn in turns[-1:] if check.of_conversation else turns:
+                if turn.status != COMPLETE:
+                    continue
+                score = turn.scores.get(name)
+                cases.add(conversation.case.id)
+                unjudged += score is None
+                if isinstance(score, NoVerdict):
+                    failed, first = failed + 1, first or score.note
+                elif score is not None and score.passed is not None:
+                    judged.add(conversation.case.id)
+        if failed:
+            yield (
+                f"Check {name!r} could not judge {counted(failed, 'turn')} (first error: {first}); rescore() "
+                f"tries again. It has a verdict for {len(judged):,} of {counted(len(cases), 'case')}."
+            )
+        if unjudged:
+            yield f"Check {name!r} has not judged {counted(unjudged, 'turn')} yet; rescore() does."

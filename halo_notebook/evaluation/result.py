@@ -13,7 +13,6 @@ from .cases import check_apart
 from .comparisons import compare_passes, compare_times
 from .judging import Checks, named_checks
 from .places import absolute
-from .state import NOT_RUN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,19 +64,27 @@ class Evaluation:
 
     @property
     def df(self) -> pd.DataFrame:
-        """The rows as a pandas DataFrame; its checks' columns hold True, False and missing values."""
+        """The rows as a pandas DataFrame.
+
+        A check has three columns: ``<check>``, a nullable boolean; ``<check> score``, from 0 to 1; and
+        ``<check> note``. Each name of the cases' metadata is a column. `started_at` is in UTC. A file that
+        wants one type in a column gets lists, dicts and mixed values as JSON.
+        """
         return rows.rows_frame(self._state)
 
     def failures(self) -> pd.DataFrame:
-        """The rows that did not pass every check that judged them, or are not complete."""
-        failed = [row["status"] != NOT_RUN and bool(rows.why(self._state, row)) for row in self.rows()]
-        return self.df[failed]
+        """The rows for which the agent is at fault: it did not complete its reply, or that fails a check.
+
+        A missing turn is not a failure: it was not sent, or something else than the agent ended it.
+        """
+        return self.df[[rows.is_failure(self._state, row) for row in self.rows()]]
 
     def worst(self, count: int = 5) -> pd.DataFrame:
-        """The cases to look at first: for each case its worst row, with the reason, indexed as in `df`.
+        """The cases to look at first: each with its worst row, and why it failed, indexed as in `df`.
 
-        Incomplete ones come first, then those that failed the most checks, then the slowest. `bad` says
-        how many of the case's rows were not a success, and of how many.
+        Cases come in the order of the share of their conversations that failed: `failed` of `runs`. A case
+        that never failed is not among them. Missing conversations do not count. Of a case's rows, the worst
+        is one that the agent did not complete, then the one that failed the most checks, then the slowest.
         """
         return rows.worst_rows(self._state, count)
 

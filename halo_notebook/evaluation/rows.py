@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..display.text import one_line
-from .sender import COMPLETE
-from .state import NOT_RUN, SKIPPED
+from .columns import ROW_COLUMNS, columns_of
+from .sender import AGENT, COMPLETE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,19 +21,35 @@ if TYPE_CHECKING:
 TIMES = {"first_text_s": "first text", "elapsed_s": "whole reply"}  # the times, and what they are called
 
 
-class Cell(list[Any]):
-    """A list as a table's cell, not to be changed: pandas can sort it and group by it."""
+class _Value:
+    """A list or a dict as a table's cell, not to be changed: pandas can sort it and group by it."""
 
-    def __hash__(self) -> int:  # type: ignore[override]  # a list has none
-        return hash(_hashable(list(self)))
+    def __hash__(self) -> int:
+        return hash(_hashable(self))
 
-    # Its items may have no order.
+    # What it holds may have no order.
 
-    def __lt__(self, other: list[Any]) -> bool:
+    def __lt__(self, other: Any) -> bool:
         return json.dumps(self, sort_keys=True) < json.dumps(other, sort_keys=True)
 
-    def __gt__(self, other: list[Any]) -> bool:
+    def __gt__(self, other: Any) -> bool:
         return json.dumps(self, sort_keys=True) > json.dumps(other, sort_keys=True)
+
+
+class _List(_Value, list[Any]): ...  # type: ignore[misc]  # a list has no hash
+
+
+class _Dict(_Value, dict[str, Any]): ...  # type: ignore[misc]
+
+
+def _cell(value: Any) -> Any:
+    """Any JSON as a table's cell."""
+    match value:
+        case list() | tuple():
+            return _List(value)
+        case dict():
+            return _Dict(value)
+    return value
 
 
 def _hashable(value: Any) -> Any:
@@ -47,16 +63,37 @@ def _hashable(value: Any) -> Any:
 
 def read_rows(state: RunState) -> Iterator[dict[str, Any]]:
     """The rows in order, read from the file one conversation at a time."""
+    names = _columns(state)
     with state.opened() as file:
         for conversation in state.conversations.values():
-            yield from conversation_rows(state, conversation, state.lines(conversation, file))
+            for row in conversation_rows(state, conversation, state.lines(conversation, file)):
+                yield {name: row.get(name) for name in names}
+
+
+def _columns(state: RunState) -> list[str]:
+    """All columns: of the turns, of the checks, and of the metadata of any case."""
+    metadata = (name for each in state.conversations.values() for name in each.case.metadata)
+    of_checks = (name for check in state.checks for name in columns_of(check))
+    return list(dict.fromkeys((*ROW_COLUMNS, *of_checks, *metadata)))
 
 
 def rows_frame(state: RunState) -> pd.DataFrame:
     """All rows, see `Evaluation.df`."""
-    from .report.frames import table_of
+    from .report.frames import TEXT, table_of
 
-    return table_of(read_rows(state), state.checks)
+    types: dict[str, Any] = {
+        **dict.fromkeys(("repeat", "turn"), "int64"),
+        **dict.fromkeys((*TIMES, "queue_wait_s"), "float64"),
+        **dict.fromkeys(("case", "config", "status", "cause", "message", "text", "error"), TEXT),
+        **dict.fromkeys(("session_id", "agent_id"), TEXT),
+        "started_at": "datetime64[ms, UTC]",
+        "retries": "Int64",
+        "expect": "object",  # otherwise whole numbers with a gap would become floats
+    }
+    for check in state.checks:
+        # A column of booleans can be negated and used as a mask although a value is missing.
+        types |= dict(zip(columns_of(check), ("boolean", "float64", TEXT), strict=True))
+    return table_of(read_rows(state), _columns(state), types)
 
 
 def conversation_rows(
@@ -64,29 +101,38 @@ def conversation_rows(
 ) -> list[dict[str, Any]]:
     """The rows of a conversation, of which the file has these lines."""
     rows = []
-    turns = zip(conversation.case.turns, state.turns(conversation), lines, strict=True)
-    for number, (sent, turn, line) in enumerate(turns, 1):
+    case = conversation.case
+    for number, (turn, line) in enumerate(zip(state.turns(conversation), lines, strict=True)):
         reply = line["reply"] if line else {}
         row: dict[str, Any] = {
-            "case": conversation.case.id,
+            "case": case.id,
             "config": conversation.config,
             "repeat": conversation.repeat,
-            "turn": number,
-            "tags": Cell(conversation.case.tags),
+            "turn": number + 1,
+            "tags": _cell(case.tags),
             "status": turn.status,
-            "message": sent.message,
+            "cause": turn.cause,
+            "started_at": turn.started_at,
+            "message": case.turns[number].message,
+            "expect": _cell(case.expected(number)),
             "text": reply.get("text"),
-            "actions": Cell(reply["actions"]) if line else None,
-            **{name: reply.get(name) for name in ("session_id", "agent_id", *TIMES)},
+            "actions": _cell(reply.get("actions")),
+            **{name: reply.get(name) for name in ("session_id", "agent_id", *TIMES, "retries")},
             "queue_wait_s": line.get("queue_wait_s") if line else None,
-            "retries": reply.get("retries"),
             "error": reply.get("error") or None,
         }
-        for name in state.checks:
-            row[name] = turn.passes(name)
-            row[f"{name} note"] = turn.scores[name].note if name in turn.scores else ""
-        rows.append(row)
+        for check in state.checks:
+            score = turn.scores.get(check)
+            note = score.note if score and not turn.missing else ""
+            row |= zip(columns_of(check), (turn.passes(check), turn.score(check), note), strict=True)
+        # A column comes before metadata of its name, which only a file from elsewhere can have.
+        rows.append({name: _cell(value) for name, value in case.metadata.items()} | row)
     return rows
+
+
+def is_failure(state: RunState, row: Mapping[str, Any]) -> bool:
+    """Whether the agent is at fault: it did not complete its reply, or the reply fails a check."""
+    return row["cause"] == AGENT or any(row[name] is False for name in state.checks)
 
 
 def why(state: RunState, row: Mapping[str, Any]) -> str:
@@ -102,25 +148,39 @@ def why(state: RunState, row: Mapping[str, Any]) -> str:
 
 def worst_rows(state: RunState, count: int) -> pd.DataFrame:
     """For each of the worst cases its worst row, see `Evaluation.worst`."""
-    from .report.frames import Table
+    from .report.frames import table_of
 
-    columns = ["row", "case", "config", "repeat", "turn", "why", "text", "elapsed_s"]
-    worst: dict[str, tuple[tuple[bool, int, float], list[Any]]] = {}
-    bad: Counter[str] = Counter()
-    rows: Counter[str] = Counter()
-    for number, row in enumerate(read_rows(state)):
-        if row["status"] in (SKIPPED, NOT_RUN):
-            continue  # the reason is in another row
-        case, reason = row["case"], why(state, row)
-        rows[case] += 1
-        bad[case] += bool(reason)
-        failed = sum(row[name] is False for name in state.checks)
-        rank = (row["status"] != COMPLETE, failed, row["elapsed_s"] or 0.0)
-        if case not in worst or rank > worst[case][0]:
-            text, reason = one_line(row["text"] or "", 120), reason or "among the slowest"
-            shown = {**row, "row": number, "why": reason, "text": text}
-            worst[case] = rank, [shown[name] for name in columns]
-    chosen = [row for _, row in heapq.nlargest(count, worst.values(), key=lambda ranked: ranked[0])]
-    frame = Table(chosen, columns=columns).set_index("row")
-    frame.insert(4, "bad", [f"{bad[case]} of {rows[case]}" for case in frame["case"]])
-    return frame
+    runs: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    worst: dict[str, tuple[tuple[bool, int, float], dict[str, Any]]] = {}
+    number = 0
+    with state.opened() as file:
+        for conversation in state.conversations.values():
+            rows = conversation_rows(state, conversation, state.lines(conversation, file))
+            numbered = list(enumerate(rows, number))
+            number += len(rows)
+            if state.missing(conversation):
+                continue  # as in the rates
+            case = conversation.case.id
+            failures = [(at, row) for at, row in numbered if is_failure(state, row)]
+            runs[case] += 1
+            failed[case] += bool(failures)
+            for at, row in failures:
+                checks = sum(row[name] is False for name in state.checks)
+                rank = (row["cause"] == AGENT, checks, row["elapsed_s"] or 0.0)
+                if case not in worst or rank > worst[case][0]:
+                    text = one_line(row["text"] or "", 120)
+                    worst[case] = rank, {**row, "row": at, "why": why(state, row), "text": text}
+
+    def rank_of(case: str) -> tuple[float, tuple[bool, int, float]]:
+        return failed[case] / runs[case], worst[case][0]
+
+    chosen = [
+        {**worst[case][1], "failed": failed[case], "runs": runs[case]}
+        for case in heapq.nlargest(count, worst, key=rank_of)
+    ]
+    columns = ["row", "case", "config", "repeat", "turn", "failed", "runs", "why", "message", "expect"]
+    columns += ["text", "elapsed_s"]
+    types = dict.fromkeys(("row", "repeat", "turn", "failed", "runs"), "int64")
+    types |= {"elapsed_s": "float64", "expect": "object"}
+    return table_of(chosen, columns, types).set_index("row")

@@ -60,6 +60,12 @@ class TurnState:
         says_nothing = score is not None and score.passed is None and not isinstance(score, NoVerdict)
         return None if says_nothing or self.missing else False
 
+    def score(self, check: str) -> float | None:
+        """A check's score from 0 to 1; 0 for a turn that fails it because the agent did not complete it."""
+        if self.status != COMPLETE:
+            return 0.0 if self.passes(check) is False else None
+        return self.scores[check].value if check in self.scores else None
+
     @property
     def missing(self) -> bool:
         """Whether it is incomplete, and that says nothing about the agent."""

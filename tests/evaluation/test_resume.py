@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .conftest import Run
 
-INTERRUPTED = "1 conversation was interrupted after its message may have been sent"
+INTERRUPTED = "1 may have reached the agent: if sending twice is safe, rerun with resume='interrupted'."
 
 
 def test_stored_turns_are_not_sent_again(agent: DemoAgent, run: Run, kept: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_conversation_refused_at_a_later_turn_is_not_restarted(
     assert repr(result) == "Evaluation(1 conversation: 1 failed)"
     summary = result.summary()[["complete", "failed", "interrupted", "not asked"]]
     assert summary.loc["demo"].tolist() == [1, 1, 0, 1]
-    assert INTERRUPTED in result.notes()[0] and list(result.failures()["turn"]) == [2, 3]
+    assert INTERRUPTED in result.notes()[0] and result.failures().empty
     run(cases, path=kept)
     assert sent(agent) == ["one", "two"]
 

@@ -1,15 +1,26 @@
-"""The tables of an evaluation, as pandas DataFrames that a page shows and a file holds as they are."""
+"""The tables of an evaluation, as pandas DataFrames that a page shows and a file holds as they are.
+
+Lists, dicts and values of several types have no column type of their own in most files: there they are JSON.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from ...display.formulas import NO_FORMULAS
 from ...display.text import terminal_text
+
+TEXT = pd.Series(["a text"]).dtype  # `str`, or `object` with an older pandas
+# What a spreadsheet takes for the beginning of a formula, except in a number.
+_BEGIN_FORMULAS = ("=", "+", "-", "@")
+_NUMBER = re.compile(r"\s*[+-]?[\d.,]+(?:[eE][+-]?\d+)?%?\s*")
+_TOO_LARGE = 1 << 63  # for a whole number in a file
 
 
 class Column(pd.Series):  # type: ignore[misc]  # pandas has no types
@@ -23,9 +34,29 @@ class Column(pd.Series):  # type: ignore[misc]  # pandas has no types
     def _constructor_expanddim(self) -> type[Table]:
         return Table
 
+    def __arrow_array__(self, type: Any = None) -> Any:  # noqa: A002  # pyarrow's own name
+        """For pyarrow and what uses it: polars, Parquet and Feather files."""
+        import pyarrow as pa
+
+        column = pd.Series(self)
+        if column.dtype.kind == "O":
+            kinds = set(column.dropna().map(_kind))
+            if len(kinds) > 1 or "" in kinds:
+                column = column.map(_as_text)
+        return pa.array(column, type=type, from_pandas=True)
+
+    def to_csv(self, *args: Any, **settings: Any) -> Any:
+        return self.to_frame().to_csv(*args, **settings)
+
+    def to_excel(self, *args: Any, **settings: Any) -> Any:
+        return self.to_frame().to_excel(*args, **settings)
+
 
 class Table(pd.DataFrame):  # type: ignore[misc]  # pandas has no types
-    """A DataFrame whose texts a page does not typeset, and which any file can hold."""
+    """A DataFrame whose texts a page does not typeset, and which any file can hold.
+
+    In a CSV or Excel file, a text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
 
     @property
     def _constructor(self) -> type[Table]:
@@ -39,44 +70,72 @@ class Table(pd.DataFrame):  # type: ignore[misc]  # pandas has no types
         html = super()._repr_html_()
         return f'<div class="{NO_FORMULAS}">{html}</div>' if html else None
 
-    # Actions have any shape, and these files want one type in a column: their cells are JSON there.
-
-    def to_parquet(self, *args: Any, **settings: Any) -> Any:
-        return self._with_text_cells(_as_text, pd.DataFrame).to_parquet(*args, **settings)
-
-    def to_feather(self, *args: Any, **settings: Any) -> Any:
-        return self._with_text_cells(_as_text, pd.DataFrame).to_feather(*args, **settings)
-
     def to_sql(self, *args: Any, **settings: Any) -> Any:
-        return self._with_text_cells(_as_text, pd.DataFrame).to_sql(*args, **settings)
+        return self._with_cells(_as_text).to_sql(*args, **settings)
+
+    def to_json(self, *args: Any, **settings: Any) -> Any:
+        # pandas warns without it, and will write dates in this way.
+        return super().to_json(*args, **{"date_format": "iso", **settings})
+
+    def to_csv(self, *args: Any, **settings: Any) -> Any:
+        return self._with_cells(_for_csv).rename(index=_for_csv).to_csv(*args, **settings)
 
     def to_excel(self, *args: Any, **settings: Any) -> Any:
-        return self._with_text_cells(_for_excel, pd.DataFrame).to_excel(*args, **settings)
+        frame = self._with_cells(_for_excel).rename(index=_for_excel)
+        for number in range(frame.shape[1]):
+            column = frame.iloc[:, number]
+            if getattr(column.dtype, "tz", None) is not None:  # Excel has no time zones
+                frame.isetitem(number, column.dt.tz_localize(None))
+        return frame.to_excel(*args, **settings)
 
-    def _with_text_cells(self, as_text: Any, kind: Any) -> Any:
-        frame = kind(self)
-        for name in frame.columns:
-            if frame[name].dtype.kind == "O":
-                frame[name] = frame[name].map(as_text)
+    def _with_cells(self, changed: Callable[[Any], Any]) -> Any:
+        """A plain DataFrame with changed texts and objects."""
+        frame = pd.DataFrame(self)
+        for number in range(frame.shape[1]):  # by number, since a name may be there twice
+            column = frame.iloc[:, number]
+            if column.dtype.kind == "O":
+                frame.isetitem(number, column.map(changed))
         return frame
 
 
-def table_of(rows: Iterable[Mapping[str, Any]], checks: Iterable[str] = ()) -> Table:
-    """The rows as a table; the columns of `checks` hold True, False and missing values."""
-    table = Table(list(rows))
-    for name in checks:
-        # Otherwise a column with a missing value could neither be negated nor be used as a mask.
-        table[name] = table[name].astype("boolean")
-    return table
+def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], types: Mapping[str, Any]) -> Table:
+    """The rows as a table with these columns, some of a given type, even without a row or a value."""
+    held = list(rows)
+    made = {name: pd.Series([row[name] for row in held], dtype=types.get(name)) for name in columns}
+    return Table(made)
+
+
+def _kind(cell: Any) -> str:
+    """What a file's column could hold the cell as: one of three types, or none."""
+    match cell:
+        case str():
+            return "text"
+        case bool():
+            return "boolean"
+        case int() | float() if abs(cell) < _TOO_LARGE:
+            return "number"
+    return ""
 
 
 def _as_text(cell: Any) -> Any:
-    if isinstance(cell, (list, dict)):
+    """The cell as text, lists, dicts and numbers as JSON; what is missing stays missing."""
+    if isinstance(cell, list | dict):
         return json.dumps(cell, ensure_ascii=False)
-    return cell if cell is None or isinstance(cell, (str, int, float)) or pd.isna(cell) else str(cell)
+    if isinstance(cell, str) or pd.isna(cell):
+        return cell
+    return json.dumps(cell) if isinstance(cell, bool | int | float) else str(cell)
+
+
+def _for_csv(cell: Any) -> Any:
+    """A text that no spreadsheet takes for a formula, and lists and dicts as JSON."""
+    text = _as_text(cell) if isinstance(cell, list | dict) else cell
+    is_formula = isinstance(text, str) and text.lstrip().startswith(_BEGIN_FORMULAS)
+    return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
 
 
 def _for_excel(cell: Any) -> Any:
     """A text without control characters, which Excel refuses, and without what it takes for a formula."""
-    text = _as_text(cell)
+    if isinstance(cell, datetime) and cell.tzinfo is not None:  # in an index
+        return cell.replace(tzinfo=None)
+    text = cell if isinstance(cell, bool | int | float) else _as_text(cell)
     return terminal_text("'" + text if text.startswith("=") else text) if isinstance(text, str) else text

@@ -70,13 +70,18 @@ def _worst(state: RunState) -> str:
         return ""
     if len(state.sources) == 1:
         frame = frame.drop(columns="config")
-    shown = frame.drop(columns=["repeat", "turn"]).rename(
-        columns={"bad": "bad rows", "text": "reply", "elapsed_s": "total"}
+    frame["failed"] = [
+        f"{failed} of {runs}" for failed, runs in zip(frame["failed"], frame["runs"], strict=True)
+    ]
+    frame["expect"] = ["" if each is None else str(each) for each in frame["expect"]]
+    frame["elapsed_s"] = frame["elapsed_s"].map(_seconds)
+    shown = frame.drop(columns=["repeat", "turn", "runs"]).rename(
+        columns={"text": "reply", "elapsed_s": "total"}
     )
-    shown["total"] = shown["total"].map(_seconds)
-    rows = [[str(cell) for cell in row] for row in shown.reset_index().to_numpy()]
+    rows = [[one_line(str(cell), 120) for cell in row] for row in shown.reset_index().to_numpy()]
     words = (
-        "The cases to look at first, each by its worst row; <code>.show(row)</code> shows the conversation:"
+        "The cases to look at first, by the share of conversations that failed, each with its worst row; "
+        "<code>.show(row)</code> shows the conversation:"
     )
     return f"<p>{words}</p>" + _table(["row", *shown.columns], rows)
 
@@ -94,7 +99,7 @@ def comparison_table(comparisons: Mapping[str, Comparison | TimeComparison]) -> 
     return f'<div class="halo-evaluation {NO_FORMULAS}">{_table(["", "difference", "note"], cells)}</div>'
 
 
-_NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "bad rows", "total")
+_NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "total")
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
