@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
@@ -19,13 +18,14 @@ if TYPE_CHECKING:
     from .cases import Conversation
     from .state import RunState, TurnState
 
-BUSY = 0.2  # the share of the agent's times that this process may add to them before a note says so
+# What this process may add to the agent's times before a note says so: a share of them, and a time.
+BUSY, BUSY_S = 0.2, 0.01
 # Why conversations are incomplete: what happened to them, and what to do first.
 _CAUSES = {
     AGENT: ("got an error or no whole reply from the agent", ""),
-    REFUSED: ("failed because the request was refused", "Fix what the error names"),
+    REFUSED: ("failed because Halo refused the request", "Fix what the error names"),
     LIMIT: ("ended at the rate limit", "Lower rate_limit"),
-    NETWORK: ("failed because of the network", "Check the connection"),
+    NETWORK: ("did not get through", "Fix what the error names"),
     STOPPED: ("broke off when the run ended", ""),
     "": ("did not start", ""),
 }
@@ -54,7 +54,7 @@ def notes(state: RunState) -> list[str]:
     ended = [turn for turn in turns if turn.status == COMPLETE]
     found += [*_incomplete(state), *_agents(state), *_days(turns), *_checks(state)]
     times = sorted(turn.first_text_s for turn in ended if turn.first_text_s is not None)
-    if times and state.lag_s > BUSY * times[len(times) // 2]:
+    if times and state.lag_s > max(BUSY * times[len(times) // 2], BUSY_S):
         found.append(
             f"This machine was too busy: data waited {state.lag_s:.2g} s (p90) before it was read, so times "
             "are too long by about that. Lower the concurrency, or judge afterwards with rescore()."
@@ -134,10 +134,8 @@ def _span(days: Iterable[date]) -> str:
 
 
 def _day(moment: datetime) -> date:
-    """The local date; in UTC where no local one is known, as in the year 1."""
-    with contextlib.suppress(OverflowError, ValueError, OSError):
-        moment = moment.astimezone()
-    return moment.date()
+    """The local date."""
+    return moment.astimezone().date()
 
 
 def _checks(state: RunState) -> Iterator[str]:
