@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from ..checks import JudgedTurn
 from .dask import ClusterSender, check_use
 from .judging import seen_of
+from .opening import open_run
 from .pace import Pace
-from .plan import now, open_run
+from .plan import now
 from .report.progress import progress_bar
 from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome
 
@@ -71,7 +72,7 @@ class Run:
     def opened(self, path: str | Path | None, *, resume: bool | str, progress: bool) -> Iterator[RunState]:
         """Hold the file open and show a bar of turns, with passes and failures counted."""
         self._state, self._journal = open_run(self._plan, path, resume=resume)
-        with contextlib.closing(self._journal):
+        with self._state.writing(self._journal):
             self._todo = deque(self._state.unfinished(interrupted=resume == "interrupted"))
             total = sum(len(each.case.turns) for each in self._todo)
             with progress_bar(total, shown=progress) as self._bar:

@@ -37,9 +37,11 @@ _Line: TypeAlias = "tuple[bytes, asyncio.Future[None] | None]"
 class Journal:
     """Adds lines to a file, on a thread of its own; those that wait are synced together.
 
-    Lines are added from one thread at a time, confirmed ones on one loop. The file is created if it does not
+    Any thread may add lines, confirmed ones are added on one loop. The file is created if it does not
     exist. Raises `UsageError` when it is not an evaluation's file, cannot be written, or is being written by
     another evaluation.
+
+    `error` is set when a line could not be written; `close` raises it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +66,8 @@ class Journal:
                     self._file.write(b"\n")  # the part of a line stays on a line of its own
                 self._size = self._end = path.stat().st_size  # what is on the disk, and what will be
                 self._waiting: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
-                self._error: UsageError | None = None
+                self._order = threading.Lock()  # lines wait in the order of their positions
+                self.error: UsageError | None = None
                 self._thread = threading.Thread(target=self._write_all, name="halo-journal", daemon=True)
                 self._thread.start()
                 undo.pop_all()
@@ -81,8 +84,9 @@ class Journal:
     def append(self, line: dict[str, JSON], on_disk: asyncio.Future[None] | None = None) -> int:
         """Add a line, and return the byte at which it begins. If it cannot be written, `close` raises."""
         text = _as_json(line).encode("utf-8", "replace") + b"\n"
-        begins, self._end = self._end, self._end + len(text)
-        self._waiting.put((text, on_disk))
+        with self._order:
+            begins, self._end = self._end, self._end + len(text)
+            self._waiting.put((text, on_disk))
         return begins
 
     async def confirmed(self, line: dict[str, JSON]) -> None:
@@ -97,8 +101,8 @@ class Journal:
         self._thread.join()
         self._file.close()
         self._lock.release()
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def _write_all(self) -> None:
         batch: list[_Line | None] = []
@@ -107,7 +111,7 @@ class Journal:
             while not self._waiting.empty():
                 batch.append(self._waiting.get())
             lines = [each for each in batch if each is not None]
-            if self._error is None:
+            if self.error is None:
                 # Nothing is written after a failure: it would end the line that is cut short.
                 try:
                     self._write(b"".join(text for text, _ in lines))
@@ -115,7 +119,7 @@ class Journal:
                     # These messages do not leave, so the file must not say that they were sent.
                     with contextlib.suppress(OSError):
                         self._file.truncate(self._size)
-                    self._error = UsageError(
+                    self.error = UsageError(
                         f"{self.path.name!r} could not be written ({error.strerror}). Nothing more was sent, "
                         "and what it holds is kept. Make room, and run again to resume."
                     )
@@ -123,7 +127,7 @@ class Journal:
             if waiting:
                 with contextlib.suppress(RuntimeError):  # their loop has been closed
                     # All at once: each call wakes the loop.
-                    waiting[0].get_loop().call_soon_threadsafe(_settle, waiting, self._error)
+                    waiting[0].get_loop().call_soon_threadsafe(_settle, waiting, self.error)
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .. import checks as ready_made
-from ..checks import Check, Score, check_name
+from ..checks import Check, Score, Verdict, check_name
 from ..checks.verdicts import PASSING, plain
 from ..concurrency.usercode import UserCodeError, call, call_here
 from ..display.text import one_line
@@ -104,12 +104,31 @@ def named_checks(checks: Checks) -> dict[str, Judge]:
                     f"Two checks are called {name!r}. Nothing was sent; give them as a dict, name to check."
                 )
             functions[name] = check
-    for name in functions:
+    check_names(functions)
+    return {name: judge_of(check, name) for name, check in functions.items()}
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise `InvalidRequest` for a check that would have the column of something else."""
+    for name in names:
         if name in COLUMNS or name.endswith((" note", " score")) or not name:
             raise InvalidRequest(
                 f"A check cannot be called {name!r}, as a column is. Nothing was sent; give it another name."
             )
-    return {name: judge_of(check, name) for name, check in functions.items()}
+
+
+def stored_check(*, name: str, version: str, of_conversation: bool) -> Judge:
+    """A check of which only the verdicts are known."""
+    return Judge(name, _unknown, frozenset(), of_conversation, version, ())
+
+
+def _unknown() -> Verdict:
+    raise LookupError("its code is not in the file")
+
+
+def is_stored(check: Judge) -> bool:
+    """Whether only its verdicts are known."""
+    return check.function is _unknown
 
 
 def judge_of(check: Check, name: str = "check") -> Judge:

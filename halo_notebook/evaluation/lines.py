@@ -1,6 +1,7 @@
 """The lines of an evaluation's file, read and checked: a file may come from anybody.
 
 - A line cut short by a crash is skipped and counted, and the lines after it are still read.
+- The end of a file may be a line that another process is still writing, and is not counted.
 - Any other line that cannot be meant is one error, which names the line.
 """
 
@@ -8,18 +9,22 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import NoneType
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from .sender import CAUSES
 
-FORMAT = 1
+FORMAT = 2
+_FORMATS = (1, FORMAT)  # the first has no cases, no verdicts and no causes
 ENDED = ("complete", "failed", "interrupted")
 _BEGINNING = b'{"kind"'
+_KIND = re.compile(rb'\{"kind":"(\w+)"')
 _TEXT_OR_NONE, _NUMBER_OR_NONE = (str, NoneType), (int, float, NoneType)
 _REPLY: dict[str, Any] = {
     **dict.fromkeys(("text", "error", "started_at", "status"), str),
@@ -34,10 +39,13 @@ _MISSING = object()
 _REPLY_STATUS = ("streaming", "complete", "stopped", "failed")
 
 
-def located_lines(path: Path, skipped: list[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def located_lines(
+    path: Path, skipped: list[int] | None = None, kinds: Collection[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """The lines of a file in order, each with the byte at which it begins; none without a file.
 
-    The numbers of lines that were cut short are added to `skipped`. Raises `UsageError`, naming the line.
+    The numbers of lines that were cut short are added to `skipped`. With `kinds` only lines of these kinds.
+    Raises `UsageError`, naming the line.
     """
     if not path.exists():
         return
@@ -45,30 +53,38 @@ def located_lines(path: Path, skipped: list[int] | None = None) -> Iterator[tupl
         at = 0
         for number, raw in enumerate(file, 1):
             begins, at = at, at + len(raw)
+            is_whole = raw.endswith(b"\n")
             text = raw.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n\0")  # NULs: a crash of the machine
+            kind = _KIND.match(text) if kinds is not None else None
+            if not text or (kinds is not None and kind and kind[1].decode() not in kinds):
+                continue
             try:
-                if text:
-                    yield begins, _checked(text)
+                line = _checked(text)
             except ValueError as error:
                 if not isinstance(error, _Unfit) and _is_cut_short(text):
-                    if skipped is not None:
+                    if skipped is not None and is_whole:
                         skipped.append(number)
-                    continue
-                why = error if isinstance(error, _Unfit) else "it is not JSON"
-                raise UsageError(
-                    f"Line {number} of {path.name!r} is not a line of an evaluation ({why}). Nothing was "
-                    "sent; remove that line, or give another path."
-                ) from None
+                else:
+                    why = error if isinstance(error, _Unfit) else "it is not JSON"
+                    raise UsageError(
+                        f"Line {number} of {path.name!r} is not a line of an evaluation ({why}). Nothing was "
+                        "sent; remove that line, or give another path."
+                    ) from None
+            else:
+                if kinds is None or line["kind"] in kinds:
+                    yield begins, line
+            if not is_whole:
+                return  # what another process adds to it meanwhile would be read as a line of its own
 
 
-def line_at(file: BinaryIO, at: int) -> dict[str, Any]:
-    """The line of a turn that begins at that byte. Raises `UsageError` when the file has changed."""
+def line_at(file: BinaryIO, at: int, kind: str = "turn") -> dict[str, Any]:
+    """The line of that kind that begins at that byte. Raises `UsageError` when the file has changed."""
     file.seek(at)
     try:
         line = _checked(file.readline())
     except ValueError:
         line = {}
-    if line.get("kind") != "turn":
+    if line.get("kind") != kind:
         raise UsageError(
             f"{file.name!r} has changed since it was read (at byte {at:,}). Nothing was sent; run the same "
             "call again to read it again."
@@ -97,25 +113,80 @@ def _checked(raw: bytes) -> dict[str, Any]:
     if not isinstance(line, dict):
         raise _Unfit("it is not an object")
     kind = line.get("kind")
-    if kind == "run":
-        if line.get("format", FORMAT) != FORMAT:
-            raise _Unfit(f"its format is {line['format']!r}, and not {FORMAT}")
-    elif kind == "lag":
-        _check(line, "p90_s", _is_time)
-    elif kind in ("sent", "refused", "turn"):
-        _check(line, "key", _is_text)
-        _check(line, "turn", _is_count)
-        for name in ("round", "try"):
-            if name in line:
-                _check(line, name, _is_count)
-        if kind == "turn":
-            _check_turn(line)
-    else:
+    check = _CHECKS.get(kind) if isinstance(kind, str) else None
+    if check is None:
         raise _Unfit(f"its kind is {str(kind)[:40]!r}")
+    check(line)
     return cast("dict[str, Any]", line)
 
 
+def _check_run(line: Mapping[str, Any]) -> None:
+    if line.get("format", 1) not in _FORMATS:
+        raise _Unfit(f"its format is {str(line['format'])[:40]!r}, and not {FORMAT}")
+    if "repeats" in line:
+        _check(line, "repeats", lambda value: _is_count(value) and value > 0)
+    if "configs" in line:
+        _check(line, "configs", lambda value: isinstance(value, dict))
+        for config in line["configs"].values():
+            if isinstance(config, dict):
+                _check_names(config, "url", "source", "target")
+                _check(config, "url", _is_url)
+                _check(config, "source", _is_text)
+                _check(config, "target", _is_text)
+            elif not _is_url(config):
+                raise _Unfit(f"a configuration is {str(config)[:40]!r}")
+
+
+def _check_case(line: Mapping[str, Any]) -> None:
+    for name in ("key", "id", "content"):
+        _check(line, name, _is_text)
+    _check(line, "turns", lambda value: isinstance(value, list) and bool(value))
+    for turn in line["turns"]:
+        _check_names(turn, "message", "expect", "fields")
+        _check(turn, "message", _is_text)
+        _check(turn, "fields", lambda value: isinstance(value, dict))
+    _check(line, "expect", lambda value: True)
+    _check(line, "tags", _is_texts)
+    _check(line, "metadata", lambda value: isinstance(value, dict))
+
+
+def _check_plan(line: Mapping[str, Any]) -> None:
+    _check(line, "cases", _is_texts)
+
+
+def _check_checks(line: Mapping[str, Any]) -> None:
+    _check(line, "checks", lambda value: isinstance(value, list))
+    for check in line["checks"]:
+        _check_names(check, "name", "version", "of_conversation")
+        _check(check, "name", _is_text)
+        _check(check, "version", _is_text)
+        _check(check, "of_conversation", lambda value: isinstance(value, bool))
+
+
+def _check_lag(line: Mapping[str, Any]) -> None:
+    _check(line, "p90_s", _is_time)
+
+
+def _check_stage(line: Mapping[str, Any]) -> None:
+    """What all lines about a turn have."""
+    _check(line, "key", _is_text)
+    _check(line, "turn", _is_count)
+    for name in ("round", "try"):
+        if name in line:
+            _check(line, name, _is_count)
+
+
+def _check_verdict(line: Mapping[str, Any]) -> None:
+    _check_stage(line)
+    for name in ("check", "version", "note"):
+        _check(line, name, _is_text)
+    _check(line, "passed", lambda value: value is None or isinstance(value, bool))
+    _check(line, "value", lambda value: value is None or (_is_time(value) and 0 <= value <= 1))
+    _check(line, "judged", lambda value: isinstance(value, bool))
+
+
 def _check_turn(line: Mapping[str, Any]) -> None:
+    _check_stage(line)
     _check(line, "status", lambda value: value in ENDED)
     if "cause" in line:
         _check(line, "cause", lambda value: value in CAUSES)
@@ -159,6 +230,17 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_url(value: Any) -> bool:
+    try:
+        return _is_text(value) and urlsplit(value).hostname != ""
+    except ValueError:
+        return False
+
+
 def _is_moment(value: str) -> bool:
     try:
         moment = datetime.fromisoformat(value)
@@ -178,3 +260,16 @@ def _is_time(value: Any) -> bool:
 
 def _is_time_or_none(value: Any) -> bool:
     return value is None or _is_time(value)
+
+
+_CHECKS = {
+    "run": _check_run,
+    "case": _check_case,
+    "plan": _check_plan,
+    "checks": _check_checks,
+    "sent": _check_stage,
+    "refused": _check_stage,
+    "turn": _check_turn,
+    "verdict": _check_verdict,
+    "lag": _check_lag,
+}

@@ -45,14 +45,9 @@ def notes(state: RunState) -> list[str]:
         if state.interrupted
         else []
     )
-    if state.cut_lines:
-        found.append(
-            f"{counted(len(state.cut_lines), 'line')} of {state.path.name!r}, cut short by a crash, "
-            f"{'was' if len(state.cut_lines) == 1 else 'were'} skipped."
-        )
     turns = [turn for each in state.conversations.values() for turn in state.turns(each)]
     ended = [turn for turn in turns if turn.status == COMPLETE]
-    found += [*_incomplete(state), *_agents(state), *_days(turns), *_checks(state)]
+    found += [*_file(state), *_incomplete(state), *_agents(state), *_days(turns), *_checks(state)]
     times = sorted(turn.first_text_s for turn in ended if turn.first_text_s is not None)
     if times and state.lag_s > max(BUSY * times[len(times) // 2], BUSY_S):
         found.append(
@@ -60,6 +55,24 @@ def notes(state: RunState) -> list[str]:
             "are too long by about that. Lower the concurrency, or judge afterwards with rescore()."
         )
     return found
+
+
+def _file(state: RunState) -> Iterator[str]:
+    """What is in the file and not in the figures, or the other way round."""
+    if state.cut_lines:
+        yield (
+            f"{counted(len(state.cut_lines), 'line')} of {state.path.name!r}, cut short by a crash, "
+            f"{'was' if len(state.cut_lines) == 1 else 'were'} skipped."
+        )
+    for target, count in state.others.items():
+        who = ", ".join(filter(None, [target.shown_source, target.url]))
+        replies, are, they = ("reply", "is", "it is") if count == 1 else ("replies", "are", "they are")
+        yield (
+            f"{count:,} {replies} in {state.path.name!r} {are} from another agent, user or configuration "
+            f"({one_line(who, 100)}); {they} not used."
+        )
+    if state.unwritten:
+        yield f"New verdicts are kept in memory only: {state.unwritten}."
 
 
 def _incomplete(state: RunState) -> Iterator[str]:

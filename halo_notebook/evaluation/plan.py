@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import weakref
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from ..client.aio import AsyncHaloClient
-from ..client.settings import is_loopback
 from ..client.sync import HaloClient
 from ..errors import InvalidRequest, UsageError
 from ..kernel import current_client
-from .cases import CaseSource, Conversation, check_apart, digest, keyed, read_cases
-from .journal import Journal
+from .cases import CaseSource, Conversation, check_apart, read_cases
 from .judging import Checks, check_expectations, named_checks
-from .lines import FORMAT
-from .places import absolute, temporary_file
-from .state import RunState
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ..stream import JSON
+from .manifest import conversations, target_of
 
 Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
 
@@ -67,22 +56,15 @@ class Plan:
         check_apart(self.checks, self.cases)
         check_expectations(self.checks, self.cases)
 
-    def conversations(self) -> list[Conversation]:
-        """All conversations, in the order in which they start: configurations take turns."""
-        copies: Counter[str] = Counter()
-        made = []
-        case_keys = [case.content_key for case in self.cases]
-        target_keys = {
-            name: digest([self.clients[name].identity, keyed(fields, f"Configuration {name!r}")])
+        self.case_keys = [case.content_key for case in self.cases]
+        self.targets = {
+            name: target_of(self.clients[name], fields, f"Configuration {name!r}")
             for name, fields in self.fields.items()
         }
-        for repeat in range(1, self.repeats + 1):
-            for case, case_key in zip(self.cases, case_keys, strict=True):
-                for name, target_key in target_keys.items():
-                    content = digest([case_key, target_key, repeat])
-                    copies[content] += 1  # two cases, or two configurations, may be the same
-                    made.append(Conversation(f"{content}-{copies[content]}", case, name, repeat))
-        return made
+
+    def conversations(self) -> list[Conversation]:
+        """All conversations, in the order in which they start."""
+        return conversations(self.cases, self.case_keys, self.targets, self.repeats)
 
 
 def _target(name: str, config: Config) -> tuple[AsyncHaloClient, dict[str, Any]]:
@@ -102,35 +84,6 @@ def _target(name: str, config: Config) -> tuple[AsyncHaloClient, dict[str, Any]]
             "a HaloClient."
         )
     return client.aio if isinstance(client, HaloClient) else client, fields
-
-
-def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:
-    """The state as the file knows it, and the file to continue in; raises as `evaluate` does."""
-    if resume not in (True, False, "interrupted"):
-        wanted = "True, False or 'interrupted'"
-        raise InvalidRequest(f"resume must be {wanted}, not {resume!r}. Nothing was sent.")
-    file, remove = temporary_file() if path is None else (absolute(path), None)
-    journal = Journal(file)
-    try:
-        if not resume and file.stat().st_size:
-            raise InvalidRequest(
-                f"{file.name!r} holds an evaluation. Nothing was sent; resume it (resume=True), or give "
-                "another path."
-            )
-        sources = {
-            name: client.source or ("on this machine" if is_loopback(client.base_url) else "")
-            for name, client in plan.clients.items()
-        }
-        state = RunState(file, plan.conversations(), plan.checks, sources)
-        if remove is not None:
-            weakref.finalize(state, remove)
-        state.load()
-        addresses: dict[str, JSON] = {name: client.base_url for name, client in plan.clients.items()}
-        journal.append({"kind": "run", "format": FORMAT, "at": now(), "configs": addresses})
-    except BaseException:
-        journal.close()
-        raise
-    return state, journal
 
 
 def check_installed(what: str, extra: str, *names: str) -> None:

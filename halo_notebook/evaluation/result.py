@@ -11,7 +11,8 @@ from ..reply import Reply, reply_from
 from . import figures, notes, rows
 from .cases import check_apart
 from .comparisons import compare_passes, compare_times
-from .judging import Checks, named_checks
+from .judging import Checks, is_stored, named_checks
+from .opening import read_file
 from .places import absolute
 
 if TYPE_CHECKING:
@@ -45,6 +46,15 @@ class Evaluation:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
+
+    @classmethod
+    def open(cls, path: str | Path) -> Evaluation:
+        """The evaluation in a file, of its latest run: without its cases, a key or a network.
+
+        Another process may be writing the file; then this is what it holds so far. Its checks are known by
+        their verdicts only, so `rescore` has to be given checks. Raises `UsageError`.
+        """
+        return cls(read_file(path))
 
     @property
     def path(self) -> Path:
@@ -160,13 +170,22 @@ class Evaluation:
         """What a reader of the summary must know, a line each; usually empty."""
         return notes.notes(self._state)
 
-    def rescore(self, checks: Checks | None = None) -> Evaluation:
-        """Apply checks (None: its own) to the stored replies in place of earlier verdicts; returns itself."""
-        if checks is not None:
-            named = named_checks(checks)
-            check_apart(named, (each.case for each in self._state.conversations.values()))
-            self._state.checks = named
-        self._state.rescore()
+    def rescore(self, checks: Checks | None = None, *, again: bool = False) -> Evaluation:
+        """Apply checks (None: its own) to the stored replies; returns itself.
+
+        A turn that the same version of a check has judged is not judged again, except with `again`. New
+        verdicts are added to the file; while another process writes it, they are kept in memory only.
+        """
+        state = self._state
+        named = None if checks is None else named_checks(checks)
+        if named is None and (stored := [name for name, each in state.checks.items() if is_stored(each)]):
+            raise UsageError(
+                f"{self.path.name!r} holds the verdicts of its checks ({', '.join(stored)}), and not their "
+                "code. Nothing was changed; give the checks: rescore([…])."
+            )
+        check_apart(named or (), (each.case for each in state.conversations.values()))
+        with state.rescoring(named):
+            state.rescore(again=again)
         return self
 
     # --- To look at and to share ---

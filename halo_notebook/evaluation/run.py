@@ -117,8 +117,8 @@ async def aevaluate(
             raise KeyboardInterrupt
         with contextlib.suppress(KeyboardInterrupt):  # of a check
             state.interrupted = True
-            for key, number, seen in state.replies() if state.checks else ():
-                state.set_scores(key, number, await ajudged(state.checks, seen))
+            for key, number, seen, unjudged in state.unjudged():
+                state.set_scores(key, number, await ajudged(unjudged, seen))
             async with contextlib.aclosing(run.ended()) as turns:
                 async for ended in turns:
                     run.take(ended, await ajudged(state.checks, ended.seen))

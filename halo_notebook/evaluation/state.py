@@ -4,6 +4,7 @@
 - Lines that come twice or out of order change nothing: each belongs to a round (a start of its conversation)
   and a try, of which the later ones count, and a complete turn stays complete.
 - A turn holds no text, but the position of its line in the file. Whatever became of it, it is in every count.
+- Verdicts are in the file, too, by turn, check and version of the check. The latest of them counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,20 +20,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..checks import JudgedTurn
+from ..checks import JudgedTurn, Score
 from ..errors import UsageError
 from ..reply import reply_from
+from .journal import Journal
 from .judging import NoVerdict, judged, seen_of
 from .lines import line_at, located_lines
+from .manifest import Recorded
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
 
 if TYPE_CHECKING:
-    from ..checks import Score
+    from ..stream import JSON
     from .cases import Conversation
     from .judging import Judge, Seen
+    from .manifest import Target
 
 SKIPPED, NOT_RUN = "skipped", "not run"
 _STAGES = ("sent", "refused", "turn")
+_UNJUDGED = NoVerdict(None)
 
 
 @dataclass(slots=True)
@@ -81,17 +87,25 @@ class RunState:
         conversations: Iterable[Conversation],
         checks: Mapping[str, Judge],
         sources: Mapping[str, str],
+        targets: Mapping[str, Target] | None = None,
     ) -> None:
         self.path = path
         self.conversations = {conversation.key: conversation for conversation in conversations}
         self.checks = dict(checks)
         self.sources = dict(sources)  # configuration → who answers; empty for Halo
+        self.targets = dict(targets or {})
+        self.recorded = Recorded()
+        self.others: Counter[Target] = Counter()  # complete replies of those who are not asked now
         self.interrupted = False
+        self.unwritten = ""  # why new verdicts are not in the file
         self.lag_s = 0.0  # how long data waited before it was read (p90)
         self.cut_lines: list[int] = []  # the numbers of the file's lines that were cut short by a crash
         self._turns: dict[str, dict[int, TurnState]] = {}  # by the conversation's key and the turn's number
         self._rounds: dict[str, int] = {}  # how often a conversation was started
         self._tally: Counter[bool | None] = Counter()
+        # The bytes at which the lines of verdicts begin, by check and version: 8 bytes a verdict.
+        self._verdicts: dict[tuple[str, str], array[int]] = {}
+        self._journal: Journal | None = None
         self._lock = threading.Lock()  # one thread sends, another judges
         self._original: RunState | None = None
 
@@ -101,6 +115,7 @@ class RunState:
         """Take in every line of the file. Raises `UsageError`, naming a line that makes no sense."""
         for at, line in located_lines(self.path, self.cut_lines):
             self.take(line, at)
+        self._take_verdicts()
 
     def next_round(self, key: str) -> int:
         """The number of the round in which a conversation is started now."""
@@ -111,6 +126,14 @@ class RunState:
         kind, key, number = line["kind"], line.get("key"), line.get("turn", -1)
         if kind == "lag":
             self.lag_s = max(line["p90_s"], 0.0)
+        elif kind == "verdict":
+            places = self._verdicts.setdefault((line["check"], line["version"]), array("Q"))
+            places.append(at or 0)
+            return
+        elif at is not None:
+            self.recorded.take(line, at)
+            if kind == "turn" and key not in self.conversations and line["status"] == COMPLETE:
+                self._count_other(line)
         if key not in self.conversations or not 0 <= number < len(self.conversations[key].case.turns):
             return
         with self._lock:
@@ -141,23 +164,121 @@ class RunState:
                     figures |= {"cause": _cause(line), "started_at": begun.astimezone(UTC)}
                     turns[number] = TurnState(line["status"], at, order, **figures)
 
-    def set_scores(self, key: str, number: int, scores: dict[str, Score]) -> None:
-        """Keep what the checks found about a turn's reply."""
+    def _count_other(self, line: Mapping[str, Any]) -> None:
+        """Count a reply that is not used, if it is from somebody who is not asked now."""
+        target = self.recorded.targets.get(str(line.get("config")))
+        if target is None or not self.targets:
+            return
+        known = {each.key if target.key else each.url for each in self.targets.values()}
+        if (target.key or target.url) not in known:
+            self.others[target] += 1
+
+    def set_scores(self, key: str, number: int, scores: Mapping[str, Score]) -> None:
+        """Keep what checks found about a turn's reply, also in the file while it is open for that."""
         with self._lock:
             turn = self._turns.get(key, {}).get(number)
-            if turn is not None:
-                turn.scores = scores
-                self._tally.update(map(turn.passes, scores))
+            if turn is None:
+                return
+            self._tally.subtract(turn.passes(name) for name in scores if name in turn.scores)
+            turn.scores |= scores
+            self._tally.update(map(turn.passes, scores))
+            place: dict[str, JSON] = {"key": key, "turn": number, "round": self._rounds.get(key, 0)}
+        for name, score in scores.items():
+            about: dict[str, JSON] = {"check": name, "version": self.checks[name].version}
+            found: dict[str, JSON] = {"passed": score.passed, "value": score.value, "note": score.note}
+            judged_it = not isinstance(score, NoVerdict)
+            self._write({"kind": "verdict", **place, **about, **found, "judged": judged_it})
 
-    def rescore(self) -> None:
-        """Apply the checks to every reply in the file, in place of what was found before."""
+    def _write(self, line: dict[str, JSON]) -> None:
+        if self._journal is not None:
+            self.take(line, self._journal.append(line))
+
+    @contextlib.contextmanager
+    def writing(self, journal: Journal) -> Iterator[None]:
+        """Add new verdicts to this journal, and close it at the end."""
+        self._journal = journal
+        try:
+            with contextlib.closing(journal):
+                self._write_checks()
+                yield
+        finally:
+            self._journal = None
+
+    def _write_checks(self) -> None:
+        """Write which checks count now, where the file says otherwise."""
+        checks: list[JSON] = [
+            {"name": name, "version": each.version, "of_conversation": each.of_conversation}
+            for name, each in self.checks.items()
+        ]
+        if checks != self.recorded.checks:
+            self._write({"kind": "checks", "checks": checks})
+
+    def use(self, checks: Mapping[str, Judge]) -> None:
+        """Judge with these checks from now on; verdicts that the file has for them count."""
+        self.checks = dict(checks)
+        self._forget_verdicts()
+        self._take_verdicts()
+
+    def _forget_verdicts(self) -> None:
         with self._lock:
             self._tally.clear()
             for turns in self._turns.values():
                 for turn in turns.values():
                     turn.scores = {}
-        for key, number, seen in self.replies() if self.checks else ():
-            self.set_scores(key, number, judged(self.checks, seen))
+
+    def _take_verdicts(self) -> None:
+        """Give the turns the verdicts of these versions of the checks that are in the file."""
+        found = {name: self._verdicts.get((name, each.version), ()) for name, each in self.checks.items()}
+        places = sorted((at, name) for name, of_check in found.items() for at in of_check)
+        if not places:
+            return
+        with self.opened() as file:
+            for at, name in places:
+                line = line_at(file, at, "verdict")
+                turn = self._turns.get(line["key"], {}).get(line["turn"])
+                of_round = line.get("round", 0) == self._rounds.get(line["key"], 0)
+                if turn is not None and turn.at is not None and of_round:
+                    kind = Score if line["judged"] else NoVerdict
+                    turn.scores[name] = kind(line["passed"], line["value"], line["note"])
+        for turns in self._turns.values():
+            for turn in turns.values():
+                self._tally.update(map(turn.passes, turn.scores))
+
+    def rescore(self, *, again: bool = False) -> None:
+        """Apply the checks to the replies in the file that they have not judged; with `again` to all."""
+        if again:
+            self._forget_verdicts()
+        for key, number, seen, checks in self.unjudged():
+            self.set_scores(key, number, judged(checks, seen))
+
+    @contextlib.contextmanager
+    def rescoring(self, checks: Mapping[str, Judge] | None = None) -> Iterator[None]:
+        """Judge with `checks` (None: the same), with the file open to add verdicts to it.
+
+        Where it cannot be written, they are kept in memory only, and `unwritten` says why. Raises
+        `UsageError` when it cannot be read.
+        """
+        with self.opened():  # a journal would create a file that is not there
+            pass
+        if checks is not None:
+            self.use(checks)
+        self.unwritten = ""
+        try:
+            journal = Journal(self.path)
+        except UsageError as error:
+            self.unwritten = str(error).partition(". ")[0]
+            yield
+            return
+        try:
+            with self.writing(journal):
+                yield
+        except UsageError as error:
+            if journal.error is not error:
+                raise
+            self.unwritten = str(error).partition(". ")[0]
+            size = self.path.stat().st_size
+            for which, places in self._verdicts.items():
+                self._verdicts[which] = array("Q", (at for at in places if at < size))
 
     def copied(self) -> RunState:
         """A copy that is judged on its own, of the same file."""
@@ -167,6 +288,7 @@ class RunState:
             key: {number: replace(turn) for number, turn in turns.items()}
             for key, turns in self._turns.items()
         }
+        made._verdicts = {which: array("Q", places) for which, places in self._verdicts.items()}
         made._original = self  # with which a temporary file is removed
         return made
 
@@ -238,21 +360,42 @@ class RunState:
         places = (turn.at for turn in self.turns(conversation))
         return [None if at is None else line_at(file, at) for at in places]
 
-    def replies(self) -> Iterator[tuple[str, int, Seen]]:
-        """The key and number of each turn that has ended, and what checks see of it."""
+    def unjudged(self) -> Iterator[tuple[str, int, Seen, dict[str, Judge]]]:
+        """The turns that have ended and that checks have not judged, or could not judge, and these checks.
+
+        Each has its conversation's key, its number, and what checks see of it.
+        """
         with contextlib.ExitStack() as stack:
             file: BinaryIO | None = None
-            for conversation in self.conversations.values():
-                if conversation.key not in self._turns:
+            for conversation in self.conversations.values() if self.checks else ():
+                last = self.last_turn(conversation)
+                open_ = {
+                    number: checks
+                    for number, turn in self._turns.get(conversation.key, {}).items()
+                    if turn.at is not None and (checks := self._open_checks(turn, is_last=number == last))
+                }
+                if not open_:
                     continue
                 file = file or stack.enter_context(self.opened())
                 said: list[JudgedTurn] = []
-                last = self.last_turn(conversation)
                 for number, line in enumerate(self.lines(conversation, file)):
                     if line is not None:
                         message = conversation.case.turns[number].message
                         said.append(JudgedTurn(message, reply_from(line["reply"])))
-                        yield conversation.key, number, seen_of(conversation, said, is_last=number == last)
+                        if number in open_:
+                            seen = seen_of(conversation, said, is_last=number == last)
+                            yield conversation.key, number, seen, open_[number]
+
+    def _open_checks(self, turn: TurnState, *, is_last: bool) -> dict[str, Judge]:
+        """The checks that have still to judge a turn."""
+        if turn.missing:
+            return {}  # whatever they find, it does not count
+        return {
+            name: check
+            for name, check in self.checks.items()
+            if (is_last or not check.of_conversation)
+            and isinstance(turn.scores.get(name, _UNJUDGED), NoVerdict)
+        }
 
     def last_turn(self, conversation: Conversation) -> int | None:
         """The number of the turn that has ended the conversation; None while it may go on."""

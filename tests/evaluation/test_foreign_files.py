@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ CASES: list[Any] = [{"id": "two", "turns": ["My name is Ada", "What is my name?"
 @pytest.fixture
 def lines(run: Run, kept: Path, agent: DemoAgent) -> list[dict[str, Any]]:
     """The lines of a finished evaluation of `CASES`; the agent has forgotten it."""
-    run(CASES, path=kept, concurrency=1)
+    run(CASES, [ok], path=kept, concurrency=1)
     agent.requests.clear()
     return [json.loads(line) for line in kept.read_text().splitlines()]
 
@@ -53,9 +54,11 @@ def opened(path: Path, client: HaloClient) -> Evaluation:
 
 def used(result: Evaluation) -> None:
     """Everything that reads the file."""
-    result.rescore()
-    assert len(list(result.rows())) == 3
-    for _, reply in (turn for row in range(3) for turn in result.conversation(row)):
+    assert not result.summary().empty and isinstance(result.notes(), list)
+    result.rescore([ok], again=True)
+    rows = list(result.rows())
+    assert len(rows) >= len(result)
+    for _, reply in (turn for row in range(len(rows)) for turn in result.conversation(row)):
         assert reply.to_dict()
 
 
@@ -73,13 +76,13 @@ def test_a_finished_turn_stays_finished_in_any_order(
         [line for line in rest for _ in range(3)],
         *(random.Random(seed).sample(rest * 2, 2 * len(rest)) for seed in range(20)),
         *([*rest, *(line for line in rest if line["kind"] == kind)] for kind in ("sent", "turn")),
-        [*rest, *({"kind": "sent", "key": line["key"], "turn": 0} for line in rest if "key" in line)],
+        [*rest, *({"kind": "sent", "key": line["key"], "turn": 0} for line in rest if "turn" in line)],
         [
             *rest,
             *(
                 {"kind": "refused", "key": line["key"], "turn": line["turn"]}
                 for line in rest
-                if "key" in line
+                if "turn" in line
             ),
         ],
     ]
@@ -194,6 +197,7 @@ def test_a_conversation_that_was_started_again_has_its_own_turns(
 
 # --- Lines that cannot be meant ----------------------------------------------------------
 
+NOT_READ = r"'evaluation.jsonl' (holds no evaluation|cannot be shown|says that it has)"
 OTHERS: list[Any] = [
     None,
     True,
@@ -231,7 +235,15 @@ RAW = [
         '{"kind":"lag","p90_s":"x"}',
         '{"kind":"lag"}',
     ),
-    *('{"kind":"run","format":2}', '{"kind":"sent","key":"a"}', '{"kind":"turn","key":"a","turn":0}'),
+    *(
+        '{"kind":"run","format":3}',
+        '{"kind":"run","format":2,"repeats":0}',
+        '{"kind":"run","configs":{"a":1}}',
+    ),
+    *('{"kind":"run","configs":{"a":{"url":"x"}}}', '{"kind":"run","configs":{"a":"http://["}}'),
+    *('{"kind":"case","key":"a"}', '{"kind":"plan","cases":[1]}', '{"kind":"plan"}', '{"kind":"checks"}'),
+    *('{"kind":"checks","checks":[{"name":"a"}]}', '{"kind":"verdict","key":"a","turn":0,"check":"a"}'),
+    *('{"kind":"sent","key":"a"}', '{"kind":"turn","key":"a","turn":0}'),
     *('{"kind":"sent","key":"a","turn":' + "1" * 30 + "}", '{"kind":"sent","key":"a","turn":true}'),
     *('{"kind":"sent","key":"a","turn":0,"round":"x"}', '{"kind":"sent","key":"a","turn":0,"try":-1}'),
     '{"kind":"sent" broken}',
@@ -253,8 +265,9 @@ def test_a_line_that_cannot_be_meant_is_named(raw: str, run: Run, kept: Path, ag
     assert states(run(CASES, path=kept)) == ["complete"] * 3 and sent(agent) == []
 
 
+@pytest.mark.parametrize("kind", ["turn", "run", "case", "plan", "checks", "verdict"])
 def test_every_value_of_every_line_may_be_anything(
-    lines: list[dict[str, Any]], client: HaloClient, kept: Path
+    kind: str, lines: list[dict[str, Any]], client: HaloClient, kept: Path
 ) -> None:
     """It is taken, or is one error that names the line; whatever is taken can be shown."""
 
@@ -274,20 +287,22 @@ def test_every_value_of_every_line_may_be_anything(
             copy[path[0]] = changed(value[path[0]], path[1:], other)
         return copy
 
-    at, line = max(enumerate(lines), key=lambda numbered: len(places(numbered[1])))
+    of_kind = [numbered for numbered in enumerate(lines) if numbered[1]["kind"] == kind]
+    at, line = max(of_kind, key=lambda numbered: len(places(numbered[1])))
     choice = random.Random(7)
     taken = 0
     for place in [place for place in places(line) if place]:
         for other in [places, *choice.sample(OTHERS, 2)]:
             kept.write_text(as_text([*lines[:at], changed(line, place, other), *lines[at + 1 :]]))
-            try:
-                used(opened(kept, client))
-            except errors.UsageError as error:
-                words = rf"Line {at + 1} of 'evaluation.jsonl' is not a line of .*\.$"
-                assert re.match(words, str(error))  # noqa: PT017  # which of both is what is asked
-            else:
-                taken += 1
-    assert taken > 20
+            for read in (partial(opened, client=client), Evaluation.open):
+                try:
+                    used(read(kept))
+                except errors.UsageError as error:
+                    words = rf"Line {at + 1} of 'evaluation.jsonl' is not a line of .*\.$|{NOT_READ}"
+                    assert re.match(words, str(error))  # noqa: PT017  # which of both is what is asked
+                else:
+                    taken += 1
+    assert taken > (20 if kind == "turn" else 0)
 
 
 def test_a_damaged_file_is_never_a_traceback(
@@ -308,12 +323,13 @@ def test_a_damaged_file_is_never_a_traceback(
                 whole[:at] + b"\n" + whole[at:],
             ]
         )
-        kept.write_bytes(broken)
-        try:
-            used(result := opened(kept, client))
-            assert result._repr_html_()
-        except errors.UsageError as error:
-            assert "\n" not in str(error) and "Nothing was sent" in str(error)  # noqa: PT017
+        for read in (partial(opened, client=client), Evaluation.open):
+            kept.write_bytes(broken)
+            try:
+                used(result := read(kept))
+                assert result._repr_html_()
+            except errors.UsageError as error:
+                assert "\n" not in str(error) and "Nothing was sent" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize(

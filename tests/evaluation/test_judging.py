@@ -192,7 +192,10 @@ def test_what_else_a_check_raises_is_its_own_failure(
 
     result = run(["one", "two", "three"], [check], concurrency=1)
     assert states(result) == ["complete"] * 3 and len(agent.requests) == 3
-    assert result.passed("check") == {"demo": {}} and "Check 'check' failed on 3 turns" in result.notes()[0]
+    assert (
+        result.passed("check") == {"demo": {}}
+        and "Check 'check' could not judge 3 turns" in result.notes()[0]
+    )
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["evaluate", "aevaluate"])

@@ -1,0 +1,119 @@
+"""The file of an evaluation, opened: to continue it in a run, or only to look at it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidRequest, UsageError
+from .cases import check_apart
+from .columns import COLUMNS
+from .journal import Journal
+from .judging import check_names, stored_check
+from .lines import line_at, located_lines
+from .manifest import Recorded, case_of, conversations, run_line
+from .places import absolute, temporary_file
+from .plan import check_installed, now
+from .state import RunState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .cases import Case
+    from .manifest import Target
+    from .plan import Plan
+
+_MAX_CONVERSATIONS = 1_000_000  # a file may come from anybody
+
+
+def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:
+    """The state as the file knows it, and the file to continue in; raises as `evaluate` does."""
+    if resume not in (True, False, "interrupted"):
+        wanted = "True, False or 'interrupted'"
+        raise InvalidRequest(f"resume must be {wanted}, not {resume!r}. Nothing was sent.")
+    file, remove = temporary_file() if path is None else (absolute(path), None)
+    journal = Journal(file)
+    try:
+        if not resume and file.stat().st_size:
+            raise InvalidRequest(
+                f"{file.name!r} holds an evaluation. Nothing was sent; resume it (resume=True), or give "
+                "another path."
+            )
+        state = RunState(file, plan.conversations(), plan.checks, _sources(plan.targets), plan.targets)
+        if remove is not None:
+            weakref.finalize(state, remove)
+        state.load()
+        new_lines = state.recorded.new_lines(plan.cases, plan.case_keys)
+        for line in (run_line(now(), plan.targets, plan.repeats), *new_lines):
+            state.take(line, journal.append(line))
+    except BaseException:
+        journal.close()
+        raise
+    return state, journal
+
+
+def read_file(path: str | Path) -> RunState:
+    """The state as the file knows it, of its latest run; also while another process is writing it.
+
+    Raises `UsageError` when it cannot be read, and when it holds no evaluation.
+    """
+    check_installed("An evaluation", "eval", "pandas", "scipy")
+    file = absolute(path)
+    if not file.is_file():
+        raise UsageError(f"There is no file {str(file)!r}. Nothing was sent; give the path of an evaluation.")
+    recorded, keys, cases = Recorded(), [], []
+    try:
+        for at, line in located_lines(file, kinds=("run", "case", "plan", "checks")):
+            recorded.take(line, at)
+        with file.open("rb") as lines:
+            for key in recorded.plan or ():
+                if key in recorded.cases:  # otherwise its line is damaged
+                    line = line_at(lines, recorded.cases[key], "case")
+                    keys.append(line["content"])
+                    cases.append(case_of(line))
+    except OSError as error:
+        raise UsageError(
+            f"The evaluation {str(file)!r} could not be read ({error.strerror}). Nothing was sent; check the "
+            "path."
+        ) from None
+    if not cases or not recorded.targets:
+        what = (
+            "was written by an earlier version, and holds no cases"
+            if recorded.plan is None and recorded.targets
+            else "holds no evaluation"
+        )
+        raise UsageError(
+            f"{file.name!r} {what}. Nothing was sent; call evaluate with this path and its cases, which "
+            "sends only what is not in it."
+        )
+    if len(cases) * len(recorded.targets) * recorded.repeats > _MAX_CONVERSATIONS:
+        raise UsageError(
+            f"{file.name!r} says that it has {recorded.repeats:,} repeats of {len(cases):,} cases. Nothing "
+            "was sent; that is too many to read."
+        )
+    checks = {each["name"]: stored_check(**each) for each in recorded.checks}
+    _check_columns(cases, checks, file.name)
+    planned = conversations(cases, keys, recorded.targets, recorded.repeats)
+    state = RunState(file, planned, checks, _sources(recorded.targets), recorded.targets)
+    state.load()
+    return state
+
+
+def _check_columns(cases: list[Case], checks: Iterable[str], name: str) -> None:
+    """Raise `UsageError` where the tables would have two columns of one name."""
+    try:
+        check_names(checks)
+        check_apart(checks, cases)
+    except InvalidRequest as error:
+        raise UsageError(f"{name!r} cannot be shown: {error}") from None
+    for taken in (set(COLUMNS) & case.metadata.keys() for case in cases):
+        if taken:
+            raise UsageError(
+                f"{name!r} cannot be shown: its metadata {min(taken)!r} is a column of the result. Nothing "
+                "was sent; rename it."
+            )
+
+
+def _sources(targets: Mapping[str, Target]) -> dict[str, str]:
+    return {name: target.shown_source for name, target in targets.items()}
