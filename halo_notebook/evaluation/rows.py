@@ -125,8 +125,7 @@ def conversation_rows(
             score = turn.scores.get(check)
             note = score.note if score and not turn.missing else ""
             row |= zip(columns_of(check), (turn.passes(check), turn.score(check), note), strict=True)
-        # A column comes before metadata of its name, which only a file from elsewhere can have.
-        rows.append({name: _cell(value) for name, value in case.metadata.items()} | row)
+        rows.append(row | {name: _cell(value) for name, value in case.metadata.items()})
     return rows
 
 

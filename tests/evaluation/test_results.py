@@ -224,7 +224,7 @@ def test_an_evaluation_without_replies_shows_too(agent: DemoAgent, run: Run, tmp
     shown = text_of(result._repr_html_())
     assert "1 conversation: 1 failed" in shown
     assert "failed because Halo refused the request (Halo refused the key (401: " in shown
-    assert "✗ failed: Halo refused the key" in result.to_html(tmp_path / "x.html").read_text()
+    assert "– failed: Halo refused the key" in result.to_html(tmp_path / "x.html").read_text()
 
 
 def hostile_reply(request: dict[str, JSON]) -> Iterator[Step]:

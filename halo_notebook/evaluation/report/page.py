@@ -15,7 +15,7 @@ from ...display.wording import counted, status_words
 from ...errors import UsageError
 from ...reply import reply_from
 from ..figures import times_by_case
-from ..rows import conversation_rows, why
+from ..rows import conversation_rows, is_failure, why
 from ..sender import COMPLETE
 from .notebook import QUIET, overview
 from .plot import plot
@@ -89,7 +89,9 @@ def _conversation(state: RunState, conversation: Conversation, lines: list[dict[
     judged = any(row[name] is not None for row in rows for name in state.checks)
     verdict = "✓" if judged else "–"
     if reason:
-        verdict = f'<span class="bad">✗ {escape(one_line(reason, 200))}</span>'
+        # A missing result is not a failure, even if an earlier turn failed a check: as in the rates.
+        failed = not state.missing(conversation) and any(is_failure(state, row) for row in rows)
+        verdict = f'<span class="bad">{"✗" if failed else "–"} {escape(one_line(reason, 200))}</span>'
     title = f"{escape(one_line(about))} {verdict}"
     parts = []
     for row, line in zip(rows, lines, strict=True):
