@@ -87,7 +87,7 @@ class Evaluation:
 
         A missing turn is not a failure: it was not sent, or something else than the agent ended it.
         """
-        return self.df[[rows.is_failure(self._state, row) for row in self.rows()]]
+        return rows.rows_frame(self._state, failed=True)
 
     def worst(self, count: int = 5) -> pd.DataFrame:
         """The cases to look at first: each with its worst row, and why it failed, indexed as in `df`.

@@ -77,8 +77,8 @@ def _columns(state: RunState) -> list[str]:
     return list(dict.fromkeys((*ROW_COLUMNS, *of_checks, *metadata)))
 
 
-def rows_frame(state: RunState) -> pd.DataFrame:
-    """All rows, see `Evaluation.df`."""
+def rows_frame(state: RunState, *, failed: bool = False) -> pd.DataFrame:
+    """All rows, or those that failed, see `Evaluation.df` and `Evaluation.failures`."""
     from .report.frames import TEXT, table_of
 
     types: dict[str, Any] = {
@@ -93,7 +93,9 @@ def rows_frame(state: RunState) -> pd.DataFrame:
     for check in state.checks:
         # A column of booleans can be negated and used as a mask although a value is missing.
         types |= dict(zip(columns_of(check), ("boolean", "float64", TEXT), strict=True))
-    return table_of(read_rows(state), _columns(state), types)
+    rows = list(read_rows(state))
+    frame = table_of(rows, _columns(state), types)
+    return frame[[is_failure(state, row) for row in rows]] if failed else frame
 
 
 def conversation_rows(
