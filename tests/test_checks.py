@@ -21,11 +21,10 @@ from halo_notebook.checks import (
     matches,
     no_action,
 )
-from halo_notebook.evaluation.judging import as_score, judge_of
 from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, Action, ActionSummary, TextDelta
 
-from .evaluation.agents import seen
+from .evaluation.agents import judged
 
 
 def reply(text: str = "", *payloads: JSON, summary: list[JSON] | None = None) -> Reply:
@@ -95,14 +94,16 @@ GO: JSON = {"name": "navigate"}
 )
 def test_ready_made_checks(check: Check, about: Reply, expect: JSON, passes: bool | None) -> None:
     """Each passes what its docstring says, and nothing else."""
-    assert as_score(judge_of(check)(seen(about, expect=expect))).passed is passes
+    [score] = judged(check, about, expect=expect).values()
+    assert score.passed is passes
 
 
 def test_a_note_says_how_texts_differ_that_look_alike() -> None:
     """By the code points, since both look the same in the note."""
-    note = as_score(judge_of(contains("1 000 €"))(seen(reply("It is 1\u202f000 €.")))).note
-    assert note == "without '1 000 €' (it has U+202F NARROW NO-BREAK SPACE in it)"
-    assert as_score(judge_of(contains("Ada"))(seen(reply("Grace")))).note == "without 'Ada'"
+    [score] = judged(contains("1 000 €"), reply("It is 1\u202f000 €.")).values()
+    assert score.note == "without '1 000 €' (it has U+202F NARROW NO-BREAK SPACE in it)"
+    [score] = judged(contains("Ada"), reply("Grace")).values()
+    assert score.note == "without 'Ada'"
 
 
 def test_an_autoevals_scorer_is_a_check() -> None:
@@ -114,5 +115,5 @@ def test_an_autoevals_scorer_is_a_check() -> None:
 
     check = autoevals_scorer(Levenshtein())
     assert check_name(check) == "Levenshtein"
-    assert judge_of(check)(seen(reply("same"), expect="same")) == Score(True, 1.0)
-    assert judge_of(check)(seen(reply("same"), expect="other")) == Score(False, 0.2)
+    assert judged(check, reply("same"), expect="same") == {"Levenshtein": Score(True, 1.0)}
+    assert judged(check, reply("same"), expect="other") == {"Levenshtein": Score(False, 0.2)}

@@ -14,8 +14,9 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -35,17 +36,18 @@ class Inbox:
         self.stopped = False
         self._woken = False
         self._messages: Any = asyncio.Queue() if IN_BROWSER else queue.SimpleQueue()
+        self._waking = set[Callable[[], object]]()  # tasks of this thread's loop that wait, see `awaited`
 
     def wake(self) -> None:
         """Say that something has changed."""
         if not self._woken:
             self._woken = True
-            self._messages.put_nowait(None)
+            self._put(None)
 
     def stop(self) -> None:
         """Say that the thread has to stop."""
         self.stopped = True
-        self._messages.put_nowait(None)
+        self._put(None)
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a user's `function(*args)` on the waiting thread, where it may show a prompt."""
@@ -62,7 +64,7 @@ class Inbox:
                 outcome.set_exception(usercode.UserCodeError(error))
                 raise
 
-        self._messages.put_nowait(run)
+        self._put(run)
         return await asyncio.wrap_future(outcome)
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
@@ -74,12 +76,37 @@ class Inbox:
         if on_io_thread():
             raise RuntimeError("The I/O thread cannot wait for itself: use 'await' there.")
         # What another part of the program has a user's code do on this thread's loop is done meanwhile.
-        with usercode.waiting(lambda begin: self._messages.put_nowait(lambda: begin(self.run))):
+        with usercode.waiting(lambda begin: self._put(lambda: begin(self.run))):
             message = self._next_in_page(timeout_s) if IN_BROWSER else self._next(timeout_s)
         if message is None:
             self._woken = False  # before the caller looks: what changes from here on wakes it again
         elif calls:
             message()
+
+    async def awaited(self) -> None:
+        """As `wait`, as a task on this thread's loop."""
+        came = asyncio.Event()
+        # With a limit, since an interrupt wakes no loop on Windows.
+        timer = asyncio.get_running_loop().call_later(LOOK_S, came.set)
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, came.set)
+        self._waking.add(wake)
+        try:
+            if self._messages.empty():
+                await came.wait()
+        finally:
+            self._waking.discard(wake)
+            timer.cancel()
+        while not self._messages.empty():
+            message = self._messages.get_nowait()
+            if message is None:
+                self._woken = False
+            else:
+                message()
+
+    async def until_stopped(self) -> None:
+        """Return when this has been stopped."""
+        while not self.stopped:
+            await self.awaited()
 
     def result(self, future: Future[T]) -> T:
         """Wait for `future`; when stopped, cancel it and raise KeyboardInterrupt, as an interrupt does."""
@@ -93,6 +120,12 @@ class Inbox:
             future.cancel()
             raise
         return future.result()
+
+    def _put(self, message: Callable[[], object] | None) -> None:
+        self._messages.put_nowait(message)
+        for wake in tuple(self._waking):
+            with contextlib.suppress(RuntimeError):  # its loop has been closed
+                wake()
 
     def _next(self, timeout_s: float) -> Any:
         while timeout_s > 0:
@@ -135,6 +168,7 @@ class InterruptInbox(Inbox):
         self.linger_s = linger_s
         self._previous: Any = None
         self._installed = False
+        self._on_loop = False
         self._ended_at: float | None = None
 
     def __enter__(self) -> InterruptInbox:
@@ -164,6 +198,32 @@ class InterruptInbox(Inbox):
             self.stop()
             raise
 
+    def run_on_loop(
+        self, coroutine: Coroutine[Any, Any, T], interrupted: Callable[[BaseException], object]
+    ) -> T:
+        """Run `coroutine`, which returns soon after a stop, on this thread's loop for user code.
+
+        An interrupt stops this inbox. It is raised only where a user's code computes, which it ends;
+        `interrupted` is called when this is in another task than that of `coroutine`.
+        """
+        try:
+            loop = usercode.callers_loop()
+        except BaseException:
+            coroutine.close()
+            raise
+        task = loop.create_task(coroutine)
+        self._on_loop = True
+        try:
+            while True:
+                try:
+                    return loop.run_until_complete(task)
+                except (KeyboardInterrupt, SystemExit) as error:
+                    if task.done():
+                        raise
+                    interrupted(error)
+        finally:
+            self._on_loop = False
+
     def _install(self) -> None:
         previous: Any = signal.signal(signal.SIGINT, self._interrupted)
         if previous == self._interrupted:
@@ -174,6 +234,8 @@ class InterruptInbox(Inbox):
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if self._ended_at is None:
             self.stop()
+            if self._on_loop and usercode.computes(frame):
+                self._previous(number, frame)
         elif time.monotonic() > self._ended_at + self.linger_s:
             signal.signal(signal.SIGINT, self._previous)
             self._previous(number, frame)

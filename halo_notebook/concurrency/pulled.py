@@ -53,22 +53,38 @@ class Pulled(Generic[T]):
         """
         self.start()
         deadline = time.monotonic() + timeout_s
-        while True:
-            finished = self._finished  # looked at before the items: the last one may come in between
-            if self._items:
-                return self._items.popleft()
-            if finished:
-                self.ended = True
-                error, self._error = self._error, None
-                if error is not None:
-                    raise error
-                return None
+        while not self._is_ready():
             if self.inbox.stopped:
                 raise KeyboardInterrupt
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return None
             self.inbox.wait(left_s)
+        return None if self.ended else self._items.popleft()
+
+    async def on_loop(self) -> AsyncGenerator[T, None]:
+        """The items that are left, until a stop, for a task on the loop of the thread that waits."""
+        self.start()
+        while not self.inbox.stopped:
+            if not self._is_ready():
+                await self.inbox.awaited()
+            elif self.ended:
+                return
+            else:
+                yield self._items.popleft()
+
+    def _is_ready(self) -> bool:
+        """Whether there is an item, or this has ended. Raises what the generator raised."""
+        finished = self._finished  # looked at before the items: the last one may come in between
+        if self._items:
+            return True
+        if finished:
+            self.ended = True
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
+            return True
+        return False
 
     def cancel(self) -> None:
         """End the generator soon, from any thread; the items that have come are still given."""

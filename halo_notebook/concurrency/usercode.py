@@ -14,14 +14,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextvars import copy_context
+from types import FrameType
 from typing import Any, TypeAlias
 
-from ..errors import HaloError
+from ..errors import HaloError, UsageError
 from .loop import IN_BROWSER, LOOK_S, wait_in_page
 
 Run: TypeAlias = Callable[..., Any]
@@ -38,6 +41,16 @@ class UserCodeError(HaloError):
             text = "its text cannot be read"
         super().__init__(f"{type(error).__name__}: {text}" if text else type(error).__name__)
         self.error = error
+
+
+def called(function: Callable[..., Any], *args: Any) -> Any:
+    """Call `function(*args)` on this thread and return its value, which may be awaitable."""
+    try:
+        return function(*args)
+    except (KeyboardInterrupt, UserCodeError):
+        raise
+    except BaseException as error:
+        raise UserCodeError(error) from error
 
 
 def call(function: Callable[..., Any], *args: Any) -> Any:
@@ -74,6 +87,68 @@ async def call_here(function: Callable[..., Any], *args: Any) -> Any:
         raise UserCodeError(error) from error
 
 
+async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Call `function(*args)` on a thread of its own; an awaitable it returns is awaited on the running loop.
+
+    A cancellation does not wait for the thread, which does not keep the process alive either.
+    """
+    outcome = Future[Any]()
+
+    def run() -> None:
+        try:
+            value, error = context.run(function, *args), None
+        except BaseException as raised:  # noqa: BLE001  # of any kind
+            value, error = None, UserCodeError(raised)
+        with contextlib.suppress(InvalidStateError):  # nobody waits for it any more
+            outcome.set_result(value) if error is None else outcome.set_exception(error)
+
+    context = copy_context()
+    threading.Thread(target=run, name="halo-user-code", daemon=True).start()
+    value = await asyncio.wrap_future(outcome)
+    return await value if inspect.isawaitable(value) else value
+
+
+def callers_loop() -> asyncio.AbstractEventLoop:
+    """The loop on which this thread awaits a user's coroutines, to be run until one is complete.
+
+    It is the running loop, nested, and otherwise a loop that the thread keeps: a client that a user's code
+    holds would not work on another loop. Raises `UsageError` when the running loop cannot be nested.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        own: _OwnLoop | None = getattr(_of_thread, "loop", None)
+        if own is None or own.pid != os.getpid():
+            own = _of_thread.loop = _OwnLoop()
+        return own.loop
+    import nest_asyncio2  # patches asyncio, so only where nothing else will do
+
+    try:
+        nest_asyncio2.apply(loop)
+    except ValueError as error:
+        raise UsageError(
+            f"An async check cannot run here ({error}). What was sent is kept; use 'await aevaluate(…)'."
+        ) from None
+    return loop
+
+
+class _OwnLoop:
+    """A thread's loop, closed when the thread or the interpreter ends."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.pid = os.getpid()
+        weakref.finalize(self, self._close, self.loop, self.pid)
+
+    @staticmethod
+    def _close(loop: asyncio.AbstractEventLoop, pid: int) -> None:
+        if os.getpid() == pid:  # a forked child shares its files
+            loop.close()
+
+
+_of_thread = threading.local()
+
+
 def ends(task: asyncio.Task[Any] | None, error: BaseException) -> bool:
     """Whether `error` comes from the end of `task`, in which it was caught, and not from the user's code."""
     if isinstance(error, asyncio.CancelledError):
@@ -83,6 +158,25 @@ def ends(task: asyncio.Task[Any] | None, error: BaseException) -> bool:
             return asyncio.current_task() is not task
         return True
     return False
+
+
+_PACKAGE = __name__.partition(".")[0]
+_OF_USERS = f"{_PACKAGE}.checks"  # ready-made checks, which call what a user gives them
+# What runs a loop in a script or a kernel.
+_LOOPS = frozenset({"asyncio", "contextlib", "ipykernel", "nest_asyncio2", "selectors", "tornado", "zmq"})
+
+
+def computes(frame: FrameType | None) -> bool:
+    """Whether a user's code runs in `frame`, on a loop of this thread, and not the loop or this package."""
+    theirs = False
+    while frame is not None and frame.f_code is not asyncio.Handle._run.__code__:
+        name = str(frame.f_globals.get("__name__"))
+        root = name.partition(".")[0]
+        if root == _PACKAGE and not name.startswith(_OF_USERS):
+            return frame.f_code is call_here.__code__
+        theirs = theirs or root not in _LOOPS
+        frame = frame.f_back
+    return theirs
 
 
 _waiting: dict[asyncio.AbstractEventLoop, Callable[[Callable[[Run], None]], None]] = {}

@@ -15,12 +15,12 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..checks import JudgedTurn
 from .dask import ClusterSender, check_use
-from .judging import seen_of
+from .judging import seen_of, wanted
+from .jury import Ended, Jury, Keep
 from .opening import open_run
 from .pace import Pace
 from .plan import now
@@ -36,22 +36,12 @@ if TYPE_CHECKING:
     from ..reply import Reply
     from ..stream import JSON
     from .cases import Conversation
-    from .judging import Seen
     from .plan import Plan
     from .state import RunState
 
-# No more messages are sent while this many replies wait for the checks, which would fill the memory.
+# No more messages are sent while this many replies wait for the checks, which would fill the memory; or twice
+# as many as are judged at a time.
 MAX_UNJUDGED = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A turn that has ended, to be judged."""
-
-    key: str
-    turn: int
-    seen: Seen
-    settles: int  # turns: itself, and those that will not be sent because of it
 
 
 class Run:
@@ -65,6 +55,7 @@ class Run:
         self._pace = Pace(plan.rate_limit)
         self._sender: LocalSender | ClusterSender
         self._ended: asyncio.Queue[Ended | None] = asyncio.Queue()
+        self._max_unjudged = max(MAX_UNJUDGED, 2 * plan.check_concurrency)
         self._given = 0  # replies to be judged, and how many of them have been, by another thread
         self._judged = 0
 
@@ -77,6 +68,10 @@ class Run:
             total = sum(len(each.case.turns) for each in self._todo)
             with progress_bar(total, shown=progress) as self._bar:
                 yield self._state
+
+    def jury(self, keep: Keep, *, in_threads: bool) -> Jury:
+        """Judges as many turns at a time as the plan says."""
+        return Jury(keep, self._plan.check_concurrency, in_threads=in_threads)
 
     async def ended(self) -> AsyncGenerator[Ended, None]:
         """Run the conversations on the running loop; yields each turn that has ended, to be judged."""
@@ -92,7 +87,7 @@ class Run:
 
     def take(self, ended: Ended, scores: dict[str, Score]) -> None:
         """Keep what the checks found about a turn."""
-        self._state.set_scores(ended.key, ended.turn, scores)
+        self._state.keep(ended, scores)
         self._judged += 1
         self._bar.set_postfix_str(self._state.tally(), refresh=False)
         self._bar.update(ended.settles)
@@ -127,7 +122,7 @@ class Run:
         said: list[JudgedTurn] = []
         for number, turn in enumerate(turns):
             # Polled: waking this for each reply would cost more than the polling, which is rare.
-            while self._given - self._judged >= MAX_UNJUDGED:  # noqa: ASYNC110
+            while self._given - self._judged >= self._max_unjudged:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             given = {**fields, **turn.fields, "session_id": session_id}
             reply = await self._send(conversation, round_, number, given)
@@ -136,7 +131,9 @@ class Run:
             complete = reply.status == "complete"
             seen = seen_of(conversation, said, is_last=not complete or len(said) == len(turns))
             settles = 1 if complete else len(turns) - number
-            self._ended.put_nowait(Ended(conversation.key, number, seen, settles))
+            missing = self._state.turns(conversation)[number].missing
+            checks = {} if missing else wanted(self._state.checks, seen)
+            self._ended.put_nowait(Ended(conversation.key, number, seen, checks, settles))
             if not complete:
                 return
             session_id = reply.session_id

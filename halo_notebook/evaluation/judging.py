@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .. import checks as ready_made
 from ..checks import Check, Score, Verdict, check_name
 from ..checks.verdicts import PASSING, plain
-from ..concurrency.usercode import UserCodeError, call, call_here
+from ..concurrency.usercode import UserCodeError
 from ..display.text import one_line
 from ..errors import InvalidRequest
 from .columns import COLUMNS
@@ -85,10 +85,16 @@ class Judge:
     version: str
     _by_position: tuple[str, ...]  # those of the arguments that are given by their position
 
-    def __call__(self, seen: Seen) -> Any:
-        """Its verdict, which may be awaitable."""
+    def with_arguments(self, seen: Seen) -> Callable[[], Any]:
+        """The check as a function without arguments; its verdict may be awaitable."""
         by_name = {name: getattr(seen, name) for name in self.arguments.difference(self._by_position)}
-        return self.function(*(getattr(seen, name) for name in self._by_position), **by_name)
+        return partial(self.function, *(getattr(seen, name) for name in self._by_position), **by_name)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is known to be async before it is called."""
+        call = getattr(self.function, "__call__", None)  # noqa: B004  # to look at it
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
 
 
 def named_checks(checks: Checks) -> dict[str, Judge]:
@@ -195,28 +201,6 @@ def wanted(checks: Mapping[str, Judge], seen: Seen) -> dict[str, Judge]:
     return {name: check for name, check in checks.items() if seen.is_last or not check.of_conversation}
 
 
-def judged(checks: Mapping[str, Judge], seen: Seen) -> dict[str, Score]:
-    """What each check finds about a reply, from sync code."""
-    scores = {}
-    for name, check in wanted(checks, seen).items():
-        try:
-            scores[name] = as_score(call(check, seen))
-        except (UserCodeError, TypeError, ValueError) as error:
-            scores[name] = _raised(error)
-    return scores
-
-
-async def ajudged(checks: Mapping[str, Judge], seen: Seen) -> dict[str, Score]:
-    """As `judged`, on the caller's loop."""
-    scores = {}
-    for name, check in wanted(checks, seen).items():
-        try:
-            scores[name] = as_score(await call_here(check, seen))
-        except (UserCodeError, TypeError, ValueError) as error:
-            scores[name] = _raised(error)
-    return scores
-
-
 def check_expectations(checks: Mapping[str, Judge], cases: Iterable[Case]) -> None:
     """Raise `InvalidRequest`, naming the case, when a check cannot use what a case expects."""
     asking = [ask for each in checks.values() if (ask := getattr(each.function, "may_expect", None))]
@@ -231,8 +215,8 @@ def check_expectations(checks: Mapping[str, Judge], cases: Iterable[Case]) -> No
                     ) from None
 
 
-def _raised(failure: UserCodeError | TypeError | ValueError) -> Score:
-    """What it means that a check raised this, or returned what it may not."""
+def failed(failure: UserCodeError | TypeError | ValueError) -> Score:
+    """What it means that a check raised this, or returned what it may not. Raises what ends the run."""
     error = failure.error if isinstance(failure, UserCodeError) else failure
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # a task group of the check

@@ -33,9 +33,13 @@ class Plan:
         repeats: int,
         concurrency: int,
         rate_limit: float | None,
+        check_concurrency: int | None = None,
     ) -> None:
         check_installed("An evaluation", "eval", "aiohttp", "filelock", "pandas", "scipy", "tqdm")
-        self.repeats, self.concurrency = _count("repeats", repeats), _count("concurrency", concurrency)
+        self.repeats, self.concurrency = count("repeats", repeats), count("concurrency", concurrency)
+        self.check_concurrency = count(
+            "check_concurrency", concurrency if check_concurrency is None else check_concurrency
+        )
         if rate_limit is not None and not rate_limit > 0:
             raise InvalidRequest(f"rate_limit must be above 0, not {rate_limit!r}. Nothing was sent.")
         self.rate_limit = rate_limit
@@ -96,7 +100,8 @@ def check_installed(what: str, extra: str, *names: str) -> None:
             )
 
 
-def _count(name: str, value: Any) -> int:
+def count(name: str, value: Any) -> int:
+    """A whole number from 1. Raises `InvalidRequest`."""
     if not isinstance(value, Integral) or int(value) < 1:
         raise InvalidRequest(f"{name} must be a whole number from 1, not {value!r}. Nothing was sent.")
     return int(value)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..concurrency.interrupts import InterruptInbox
 from ..errors import InvalidRequest, UsageError
 from ..reply import Reply, reply_from
 from . import figures, notes, rows
 from .cases import check_apart
 from .comparisons import compare_passes, compare_times
 from .judging import Checks, is_stored, named_checks
+from .jury import Jury
 from .opening import read_file
 from .places import absolute
+from .plan import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,11 +174,20 @@ class Evaluation:
         """What a reader of the summary must know, a line each; usually empty."""
         return notes.notes(self._state)
 
-    def rescore(self, checks: Checks | None = None, *, again: bool = False) -> Evaluation:
+    def rescore(
+        self,
+        checks: Checks | None = None,
+        *,
+        again: bool = False,
+        check_concurrency: int = 8,
+        check_threads: bool = False,
+    ) -> Evaluation:
         """Apply checks (None: its own) to the stored replies; returns itself.
 
         A turn that the same version of a check has judged is not judged again, except with `again`. New
-        verdicts are added to the file; while another process writes it, they are kept in memory only.
+        verdicts are added to the file; while another process writes it, they are kept in memory only. An
+        interrupt ends it; `notes` counts the turns that are left. `check_concurrency` and `check_threads` are
+        those of `evaluate`.
         """
         state = self._state
         named = None if checks is None else named_checks(checks)
@@ -184,8 +197,14 @@ class Evaluation:
                 "code. Nothing was changed; give the checks: rescore([…])."
             )
         check_apart(named or (), (each.case for each in state.conversations.values()))
-        with state.rescoring(named):
-            state.rescore(again=again)
+        jury = Jury(state.keep, count("check_concurrency", check_concurrency), in_threads=check_threads)
+        # The inbox first: an interrupt must not come between the opening of the file and its `with`.
+        with (
+            InterruptInbox() as inbox,
+            state.rescoring(named, again=again),
+            contextlib.suppress(KeyboardInterrupt),
+        ):
+            jury.judge(state.unjudged(), inbox)
         return self
 
     # --- To look at and to share ---

@@ -12,7 +12,7 @@ from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
 from .conversations import Run
 from .dask import check_workers
-from .judging import Checks, ajudged, judged
+from .jury import one_by_one
 from .plan import Config, Plan
 from .result import Evaluation
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distributed import Client as DaskClient
 
     from .cases import CaseSource
+    from .judging import Checks
 
 _STOP_WAIT_S = 5.0  # how long an interrupt waits for the lines of the turns that it stops
 
@@ -36,6 +37,8 @@ def evaluate(
     resume: bool | Literal["interrupted"] = True,
     progress: bool = True,
     on: DaskClient | None = None,
+    check_concurrency: int | None = None,
+    check_threads: bool = False,
 ) -> Evaluation:
     """Send all `cases` to an agent, judge its replies, and return the result.
 
@@ -58,6 +61,10 @@ def evaluate(
         on: a synchronous `distributed.Client`: its cluster's workers, which need `halo-notebook[dask]`, send
             the messages and read the replies. Everything else stays in this process. Key and user token go
             to the workers: use TLS on more than one machine.
+        check_concurrency: how many turns are judged at a time, each by all of its checks together; None for
+            as many as `concurrency`. It is for async checks and `check_threads`.
+        check_threads: whether sync checks are called on threads, and so at the same time. Otherwise they are
+            called on the caller's thread, one after the other.
 
     Raises:
         InvalidRequest: naming the case, check or configuration that makes no sense.
@@ -74,20 +81,17 @@ def evaluate(
     >>> [row["status"] for row in result.rows()], result.passed("contains")
     (['complete', 'complete'], {'demo': {'1': [True]}})
     """
-    run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit), on)
+    run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit, check_concurrency), on)
     if on is not None:
         wait(spawn(check_workers(on)))
     # The inbox first: an interrupt must not come between the opening of the file and its `with`.
     with InterruptInbox() as inbox, run.opened(path, resume=resume, progress=progress) as state:
         turns = Pulled(run.ended(), inbox)
         try:
-            inbox.run(state.rescore)
-            for ended in turns:
-                run.take(ended, inbox.run(judged, state.checks, ended.seen))
+            run.jury(state.keep, in_threads=check_threads).judge(state.unjudged(), inbox)
+            run.jury(run.take, in_threads=check_threads).judge(turns, inbox)
         except KeyboardInterrupt:
             state.interrupted = True
-            for ended in turns.stop(_STOP_WAIT_S):
-                run.take(ended, inbox.run(judged, state.checks, ended.seen))
         finally:
             turns.stop(_STOP_WAIT_S)
     return Evaluation(state)
@@ -105,9 +109,11 @@ async def aevaluate(
     resume: bool | Literal["interrupted"] = True,
     progress: bool = True,
     on: DaskClient | None = None,
+    check_concurrency: int | None = None,
+    check_threads: bool = False,
 ) -> Evaluation:
     """As `evaluate`, on the caller's own loop: async checks may hold objects that belong to it."""
-    run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit), on)
+    run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit, check_concurrency), on)
     if on is not None:
         await check_workers(on)
     with contextlib.ExitStack() as stack:
@@ -117,10 +123,9 @@ async def aevaluate(
             raise KeyboardInterrupt
         with contextlib.suppress(KeyboardInterrupt):  # of a check
             state.interrupted = True
-            for key, number, seen, unjudged in state.unjudged():
-                state.set_scores(key, number, await ajudged(unjudged, seen))
+            jury = run.jury(state.keep, in_threads=check_threads)
+            await jury.ajudge(one_by_one(state.unjudged()))
             async with contextlib.aclosing(run.ended()) as turns:
-                async for ended in turns:
-                    run.take(ended, await ajudged(state.checks, ended.seen))
+                await run.jury(run.take, in_threads=check_threads).ajudge(turns)
             state.interrupted = False
     return Evaluation(state)

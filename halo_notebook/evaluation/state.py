@@ -24,7 +24,8 @@ from ..checks import JudgedTurn, Score
 from ..errors import UsageError
 from ..reply import reply_from
 from .journal import Journal
-from .judging import NoVerdict, judged, seen_of
+from .judging import NoVerdict, seen_of
+from .jury import Ended
 from .lines import line_at, located_lines
 from .manifest import Recorded
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
@@ -32,7 +33,7 @@ from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
 if TYPE_CHECKING:
     from ..stream import JSON
     from .cases import Conversation
-    from .judging import Judge, Seen
+    from .judging import Judge
     from .manifest import Target
 
 SKIPPED, NOT_RUN = "skipped", "not run"
@@ -173,8 +174,9 @@ class RunState:
         if (target.key or target.url) not in known:
             self.others[target] += 1
 
-    def set_scores(self, key: str, number: int, scores: Mapping[str, Score]) -> None:
+    def keep(self, ended: Ended, scores: Mapping[str, Score]) -> None:
         """Keep what checks found about a turn's reply, also in the file while it is open for that."""
+        key, number = ended.key, ended.turn
         with self._lock:
             turn = self._turns.get(key, {}).get(number)
             if turn is None:
@@ -244,16 +246,11 @@ class RunState:
             for turn in turns.values():
                 self._tally.update(map(turn.passes, turn.scores))
 
-    def rescore(self, *, again: bool = False) -> None:
-        """Apply the checks to the replies in the file that they have not judged; with `again` to all."""
-        if again:
-            self._forget_verdicts()
-        for key, number, seen, checks in self.unjudged():
-            self.set_scores(key, number, judged(checks, seen))
-
     @contextlib.contextmanager
-    def rescoring(self, checks: Mapping[str, Judge] | None = None) -> Iterator[None]:
+    def rescoring(self, checks: Mapping[str, Judge] | None = None, *, again: bool = False) -> Iterator[None]:
         """Judge with `checks` (None: the same), with the file open to add verdicts to it.
+
+        With `again`, all of the turns are `unjudged`.
 
         Where it cannot be written, they are kept in memory only, and `unwritten` says why. Raises
         `UsageError` when it cannot be read.
@@ -262,6 +259,8 @@ class RunState:
             pass
         if checks is not None:
             self.use(checks)
+        if again:
+            self._forget_verdicts()
         self.unwritten = ""
         try:
             journal = Journal(self.path)
@@ -360,11 +359,8 @@ class RunState:
         places = (turn.at for turn in self.turns(conversation))
         return [None if at is None else line_at(file, at) for at in places]
 
-    def unjudged(self) -> Iterator[tuple[str, int, Seen, dict[str, Judge]]]:
-        """The turns that have ended and that checks have not judged, or could not judge, and these checks.
-
-        Each has its conversation's key, its number, and what checks see of it.
-        """
+    def unjudged(self) -> Iterator[Ended]:
+        """The turns that have ended and that checks have not judged, or could not judge, and these checks."""
         with contextlib.ExitStack() as stack:
             file: BinaryIO | None = None
             for conversation in self.conversations.values() if self.checks else ():
@@ -384,7 +380,7 @@ class RunState:
                         said.append(JudgedTurn(message, reply_from(line["reply"])))
                         if number in open_:
                             seen = seen_of(conversation, said, is_last=number == last)
-                            yield conversation.key, number, seen, open_[number]
+                            yield Ended(conversation.key, number, seen, open_[number])
 
     def _open_checks(self, turn: TurnState, *, is_last: bool) -> dict[str, Judge]:
         """The checks that have still to judge a turn."""

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from halo_notebook.checks import JudgedTurn
+from halo_notebook.checks import JudgedTurn, Score
+from halo_notebook.concurrency.interrupts import InterruptInbox
 from halo_notebook.evaluation.cases import Case, CaseTurn, Conversation
-from halo_notebook.evaluation.judging import seen_of
+from halo_notebook.evaluation.judging import named_checks, seen_of
+from halo_notebook.evaluation.jury import Ended, Jury
 from halo_notebook.evaluation.lines import located_lines
 from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, TextDelta
@@ -38,6 +40,15 @@ def seen(*replies: Reply, expect: JSON = None) -> Seen:
     said = [JudgedTurn(f"message {number}", reply) for number, reply in enumerate(replies or [Reply()])]
     case = Case("1", tuple(CaseTurn(turn.message) for turn in said), expect)
     return seen_of(Conversation("key", case, "demo", 1), said, is_last=True)
+
+
+def judged(checks: Any, *replies: Reply, expect: JSON = None) -> dict[str, Score]:
+    """What checks find about the last turn of a conversation with these replies."""
+    found: dict[str, Score] = {}
+    turn = Ended("key", len(replies) - 1, seen(*replies, expect=expect), named_checks(checks))
+    with InterruptInbox() as inbox:
+        Jury(lambda _, scores: found.update(scores), 8).judge([turn], inbox)
+    return found
 
 
 def messages(count: int) -> list[str]:

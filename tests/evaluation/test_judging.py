@@ -18,10 +18,10 @@ from halo_notebook.checks import Check, Score, action, check_name, contains, fas
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.errors import InvalidRequest
 from halo_notebook.evaluation import aevaluate, evaluate
-from halo_notebook.evaluation.judging import NoVerdict, ajudged, as_score, judge_of, judged, named_checks
+from halo_notebook.evaluation.judging import NoVerdict, as_score, named_checks
 from halo_notebook.reply import Reply
 
-from .agents import messages, ok, seen, sent, states
+from .agents import judged, messages, ok, sent, states
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,7 @@ def test_what_a_score_may_not_hold(given: tuple[Any, ...]) -> None:
     """It is refused when it is made; in a check, it is neither a pass nor a fail."""
     with pytest.raises((TypeError, ValueError), match="a number from 0 to 1, not"):
         Score(*given)
-    [score] = judged(named_checks([lambda reply: Score(*given)]), seen()).values()
+    [score] = judged(lambda reply: Score(*given)).values()
     assert isinstance(score, NoVerdict) and "a number from 0 to 1, not" in score.note
 
 
@@ -135,10 +135,8 @@ def test_a_failed_assertion_is_a_fail(check: Check, words: str) -> None:
         await asyncio.sleep(0)
         return check(reply)
 
-    checks = named_checks({"now": check, "later": later})
-    for scores in (judged(checks, seen()), asyncio.run(ajudged(checks, seen()))):
-        for score in scores.values():
-            assert (score.passed, score.value) == (False, 0.0) and words in score.note
+    for score in judged({"now": check, "later": later}).values():
+        assert (score.passed, score.value) == (False, 0.0) and words in score.note
 
 
 def test_an_assertion_without_words_is_noted_by_its_line(run: Run) -> None:
@@ -175,7 +173,7 @@ def skips(error: Exception) -> Check:
 )
 def test_a_skipped_test_says_nothing(check: Check, note: str) -> None:
     """It is no failure of the check either."""
-    [score] = judged(named_checks([check]), seen()).values()
+    [score] = judged(check).values()
     assert score == Score(None, note=note) and not isinstance(score, NoVerdict)
 
 
@@ -250,7 +248,9 @@ def test_a_check_receives_what_it_names() -> None:
     checks += [partial(bound, config="mine"), lambda said, expect: expect == "x", bool]
     one, two = Reply(), Reply()
     two.add(TextDelta("two"), 0.1)
-    assert [judge_of(check)(seen(one, two, expect="x")) for check in checks] == [True] * len(checks)
+    for number, check in enumerate(checks):
+        [score] = judged(check, one, two, expect="x").values()
+        assert score == Score(True), number
 
 
 def test_a_check_of_the_conversation_is_called_at_its_end(run: Run) -> None:

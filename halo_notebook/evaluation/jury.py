@@ -1,0 +1,237 @@
+"""Judges turns side by side, on the thread and the loop to which the user's checks belong.
+
+- Sync checks are called on the caller's thread, one after the other, or on request on threads of their own.
+- Async checks run on the loop of the caller's thread: the running one, nested if need be, or one of its own.
+- A number of turns are judged at a time, and all checks of a turn together.
+- A stop waits for no check. What has not been judged by then stays without a verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..checks import Score
+from ..concurrency.pulled import Pulled
+from ..concurrency.usercode import UserCodeError, call_here, called, in_thread
+from .judging import as_score, failed
+
+if TYPE_CHECKING:
+    from ..concurrency.interrupts import InterruptInbox
+    from .judging import Judge, Seen
+
+_STOP_WAIT_S = 0.3  # how long a stop waits for checks that end when they are cancelled
+_left_behind = set[asyncio.Future[Any]]()  # those that did not
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A turn that has ended, to be judged."""
+
+    key: str
+    turn: int
+    seen: Seen
+    checks: Mapping[str, Judge]  # those that judge it
+    settles: int = 0  # turns: itself, and those that will not be sent because of it
+
+
+Keep: TypeAlias = "Callable[[Ended, dict[str, Score]], None]"
+Turns: TypeAlias = "Pulled[Ended] | Iterable[Ended]"
+
+
+class Jury:
+    """Judges turns by checks.
+
+    Args:
+        keep: gets each turn with its scores.
+        at_a_time: how many turns are judged at a time.
+        in_threads: whether sync checks are called on threads.
+    """
+
+    def __init__(self, keep: Keep, at_a_time: int, *, in_threads: bool = False) -> None:
+        self._keep = keep
+        self._at_a_time = at_a_time
+        self._in_threads = in_threads
+        self._is_stopped = False
+        self._error: BaseException | None = None  # what ends the run
+        self._ending: asyncio.Event
+        self._judging = set[asyncio.Task[None]]()
+
+    def judge(self, turns: Turns, inbox: InterruptInbox) -> None:
+        """Judge all `turns` from sync code.
+
+        Raises what ends the run: KeyboardInterrupt when the inbox is stopped, and what a check raised.
+        """
+        rest = turns if isinstance(turns, Pulled) else iter(turns)
+        if self._in_threads:
+            self._judge_on_loop(rest, inbox)
+            return
+        for ended in rest:
+            begun = inbox.run(self._begin, ended)
+            if begun.awaitables:
+                # From the first async check on, everything runs on the loop.
+                try:
+                    self._judge_on_loop(rest, inbox, begun)
+                finally:
+                    begun.close()
+                return
+            self._keep(ended, begun.scores)
+
+    async def ajudge(self, turns: AsyncIterator[Ended]) -> None:
+        """Judge all `turns` on the running loop. Raises what a check raised to end the run."""
+        await self._judge_until(turns, asyncio.Event().wait(), None)
+        if self._error is not None:
+            raise self._error
+
+    def _judge_on_loop(
+        self, turns: Pulled[Ended] | Iterator[Ended], inbox: InterruptInbox, begun: _Begun | None = None
+    ) -> None:
+        # They are in the middle of an iteration, which continues where it is.
+        given = turns.on_loop() if isinstance(turns, Pulled) else one_by_one(turns)
+        inbox.run_on_loop(self._judge_until(given, inbox.until_stopped(), begun), self._end)
+        # Raised here: through a task it would end the loop.
+        if self._error is not None:
+            raise self._error
+        if inbox.stopped:
+            raise KeyboardInterrupt
+
+    async def _judge_until(
+        self, turns: AsyncIterator[Ended], stop: Awaitable[object], begun: _Begun | None
+    ) -> None:
+        """Judge the turn that was `begun` and all `turns`, until `stop` returns or a check ends the run."""
+        self._ending = asyncio.Event()
+        taking = asyncio.ensure_future(self._take_all(turns, begun))
+        ends: set[asyncio.Future[Any]] = {
+            asyncio.ensure_future(self._ending.wait()),
+            asyncio.ensure_future(stop),
+        }
+        try:
+            await asyncio.wait({taking, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if self._error is None and taking.done():
+                taking.result()
+        finally:
+            self._is_stopped = self._is_stopped or not taking.done()
+            await _end_soon({taking, *ends, *self._judging})
+
+    async def _take_all(self, turns: AsyncIterator[Ended], begun: _Begun | None) -> None:
+        free = asyncio.Semaphore(self._at_a_time)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._judging.discard(task)
+            free.release()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._end(error)  # what it found could not be kept
+
+        async def begin(begun: _Begun) -> None:
+            await free.acquire()
+            task = asyncio.ensure_future(self._finish(begun))
+            self._judging.add(task)
+            task.add_done_callback(ended)
+
+        if begun is not None:
+            await begin(begun)
+        async for turn in turns:
+            await begin(_Begun(turn, {}, {}, turn.checks))
+        while self._judging:
+            await asyncio.wait(self._judging)
+
+    def _begin(self, turn: Ended) -> _Begun:
+        """Call its checks, one after the other; what is awaitable is left."""
+        begun = _Begun(turn, {}, {}, {})
+        try:
+            for name, check in turn.checks.items():
+                try:
+                    value = called(check.with_arguments(turn.seen))
+                    if inspect.isawaitable(value):
+                        begun.awaitables[name] = value
+                    else:
+                        begun.scores[name] = as_score(value)
+                except (UserCodeError, TypeError, ValueError) as error:
+                    begun.scores[name] = failed(error)
+        except BaseException:
+            begun.close()
+            raise
+        return begun
+
+    async def _finish(self, begun: _Begun) -> None:
+        """Call what is left to call, all together, and keep what is found."""
+        seen = begun.turn.seen
+        calls: dict[str, Callable[[], Any]] = {
+            name: partial(_same, value) for name, value in begun.awaitables.items()
+        }
+        for name, check in begun.judges.items():
+            call = check.with_arguments(seen)
+            calls[name] = partial(in_thread, call) if self._in_threads and not check.is_async else call
+        found = await asyncio.gather(*map(self._scored, calls.values()))
+        if not self._is_stopped:
+            by_name = {**begun.scores, **dict(zip(calls, found, strict=True))}
+            self._keep(begun.turn, {name: by_name[name] for name in begun.turn.checks})
+
+    async def _scored(self, call: Callable[[], Any]) -> Score:
+        nothing = Score(None)  # not kept
+        if self._is_stopped:
+            return nothing
+        try:
+            return as_score(await call_here(call))
+        except (UserCodeError, TypeError, ValueError) as error:
+            try:
+                return failed(error)
+            except BaseException as ending:  # noqa: BLE001  # it must not end the loop
+                self._end(ending)
+                return nothing
+
+    def _end(self, error: BaseException) -> None:
+        """End the run because of what a check raised."""
+        self._error = self._error or error
+        self._is_stopped = True
+        self._ending.set()
+        for task in tuple(self._judging):
+            task.cancel()  # now: the loop may be about to call another of them, which may take its time
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A turn of which some checks have been called."""
+
+    turn: Ended
+    scores: dict[str, Score]
+    awaitables: dict[str, Awaitable[Any]]  # what others returned
+    judges: Mapping[str, Judge]  # those left to call
+
+    def close(self) -> None:
+        """Drop coroutines that were never awaited, without Python's warning."""
+        for value in self.awaitables.values():
+            if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+                value.close()
+
+
+async def one_by_one(turns: Iterable[Ended]) -> AsyncIterator[Ended]:
+    """The same turns for async code; the loop does other things in between."""
+    for turn in turns:
+        yield turn
+        await asyncio.sleep(0)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+async def _end_soon(tasks: set[asyncio.Future[Any]]) -> None:
+    """Cancel tasks, and leave behind those that do not end in time."""
+    for task in tasks:
+        task.cancel()
+    _, left = await asyncio.wait(tasks, timeout=_STOP_WAIT_S)
+    for task in left:
+        _left_behind.add(task)  # the loop itself does not hold them
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # it may outlive the loop
+        task.add_done_callback(_forget)
+
+
+def _forget(task: asyncio.Future[Any]) -> None:
+    _left_behind.discard(task)
+    if not task.cancelled():
+        task.exception()  # so that nobody is told that it was not looked at
