@@ -169,8 +169,10 @@ _LOOPS = frozenset({"asyncio", "contextlib", "ipykernel", "nest_asyncio2", "sele
 def computes(frame: FrameType | None) -> bool:
     """Whether a user's code runs in `frame`, on a loop of this thread, and not the loop or this package."""
     theirs = False
-    while frame is not None and frame.f_code is not asyncio.Handle._run.__code__:
+    while frame is not None:
         name = str(frame.f_globals.get("__name__"))
+        if (name, frame.f_code.co_name) == ("asyncio.events", "_run"):
+            break  # the loop has called what is above
         root = name.partition(".")[0]
         if root == _PACKAGE and not name.startswith(_OF_USERS):
             return frame.f_code is call_here.__code__
