@@ -6,6 +6,7 @@
     ├── ConfigError            no       a setting is missing or unsafe
     ├── InvalidRequest         no       a field is not what the API takes
     ├── UsageError             no       a magic, a stream or a method was used in a way that it does not allow
+    ├── RequirementFailed      no       a result of an evaluation is not good enough; also an AssertionError
     ├── ConnectionFailed       no       there was no connection; the message may be sent again (by hand, if
     │                                   the certificate is not trusted)
     ├── StatusError            maybe    the server answered with an error status (4xx: refused)
@@ -65,6 +66,13 @@ class InvalidRequest(HaloError, ValueError):
 
 class UsageError(HaloError):
     """A magic, a stream or a method was used in a way that it does not allow. Nothing was sent."""
+
+
+class RequirementFailed(HaloError, AssertionError):
+    """A result of an evaluation does not meet a requirement. Nothing was sent.
+
+    It is an AssertionError, so that pytest reports a test that failed, and not one with an error.
+    """
 
 
 class ConnectionFailed(HaloError):

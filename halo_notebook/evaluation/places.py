@@ -1,4 +1,4 @@
-"""Where the file of an evaluation is: at the user's path, or in a folder that is gone with the result."""
+"""Where the files of an evaluation are: at the user's path, or in a folder that is gone with the result."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 from uuid import uuid4
 
 from ..errors import UsageError
@@ -29,6 +29,24 @@ def absolute(path: str | Path) -> Path:
         raise UsageError(
             f"The path {str(path)!r} cannot be used ({why}). Nothing was sent; give another path."
         ) from None
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[TextIO]:
+    """A text file to write a report into, all or nothing. Raises `UsageError` when it cannot be written."""
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("w", encoding="utf-8", errors="replace") as file:
+            yield file
+        unfinished.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"{str(path)!r} could not be written ({error.strerror}). The evaluation is kept; choose "
+            "another path."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
 
 def temporary_file() -> tuple[Path, Callable[[], None]]:

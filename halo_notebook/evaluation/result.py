@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ..concurrency.interrupts import InterruptInbox
 from ..errors import InvalidRequest, UsageError
@@ -207,6 +207,76 @@ class Evaluation:
             jury.judge(state.unjudged(), inbox)
         return self
 
+    # --- Gates for CI ---
+
+    def require(self, check: str, at_least: float, *, sure: bool = False, config: str | None = None) -> None:
+        """Raise `RequirementFailed`, in one line, if a check does not pass often enough.
+
+        It fails if the rate is certainly below `at_least`: the upper limit of its 95 % interval is. With
+        `sure` it passes only if the rate is certainly not below: the lower limit is not.
+
+        Args:
+            check: the name of a check.
+            at_least: the share of passes, from 0 to 1.
+            sure: whether a doubt fails it, too.
+            config: the configuration; None requires it of each.
+        """
+        from .gates import require_rate
+
+        passed = self.passed(check)
+        if config is not None:
+            passed = {config: passed[self._known_config(config)]}
+        require_rate(check, passed, at_least, sure=sure, path=self.path)
+
+    def require_no_worse(
+        self,
+        baseline: Evaluation | str | Path,
+        check: str,
+        *,
+        margin: float = 0.05,
+        config: str | None = None,
+    ) -> None:
+        """Raise `RequirementFailed`, in one line, if a check may pass less often than in a baseline.
+
+        It passes only if the rate is certainly not lower by more than `margin`: a paired non-inferiority test
+        over the cases that send the same messages, see `no_worse`. It needs enough cases: with 15 that all
+        pass, 5 points cannot be excluded.
+
+        Args:
+            baseline: another result, or its file.
+            check: the name of a check, which both have.
+            margin: how much lower the rate may be: 0.05 allows 5 points.
+            config: the configuration; None requires it of each that both have.
+        """
+        from .baseline import Pairing, renamed
+        from .gates import require_no_worse
+
+        before = Evaluation.open(baseline) if isinstance(baseline, str | Path) else baseline
+        pairing = Pairing(before._state, self._state, config)
+        passed, now = before.passed(check), self.passed(check)
+        sides = {
+            name: (renamed(passed[old], pairing.before), renamed(now[name], pairing.now))
+            for old, name in pairing.configs
+        }
+        require_no_worse(check, sides, margin, path=self.path)
+
+    def to_junit(self, path: str | Path) -> Path:
+        """Write a JUnit XML file, with a test case per conversation; returns its path.
+
+        A conversation fails if the agent did not complete it or a check fails, and is skipped if its result
+        is missing. If no conversation has a result, the file has an error. Raises `UsageError` when it cannot
+        be written.
+        """
+        from .report.junit import write_junit
+
+        return write_junit(self._state, absolute(path))
+
+    def _known_config(self, name: str) -> str:
+        if name not in self._state.sources:
+            known = ", ".join(self._state.sources)
+            raise InvalidRequest(f"No configuration named {name!r}. Configurations: {known}.")
+        return name
+
     # --- To look at and to share ---
 
     def plot(self) -> Plot:
@@ -230,11 +300,14 @@ class Evaluation:
 
     __copy__ = __deepcopy__
 
-    def __reduce__(self) -> NoReturn:
-        raise UsageError(
-            f"An evaluation is not pickled: it is kept in {str(self.path)!r}. Run the same call with that "
-            "path to open it again, or pickle result.df."
-        )
+    def __reduce__(self) -> tuple[Callable[[str], Evaluation], tuple[str]]:
+        """It is opened again from its file."""
+        if self._state.is_temporary:
+            raise UsageError(
+                "An evaluation without a path is not pickled: its file is deleted with it. Give evaluate a "
+                "path, or pickle result.df."
+            )
+        return Evaluation.open, (str(self.path),)
 
     def __len__(self) -> int:
         return len(self._state.conversations)

@@ -97,6 +97,7 @@ class RunState:
         self.targets = dict(targets or {})
         self.recorded = Recorded()
         self.others: Counter[Target] = Counter()  # complete replies of those who are not asked now
+        self.is_temporary = False  # whether the file is deleted with this
         self.interrupted = False
         self.unwritten = ""  # why new verdicts are not in the file
         self.lag_s = 0.0  # how long data waited before it was read (p90)

@@ -23,6 +23,8 @@ from halo_notebook.evaluation import Evaluation, evaluate
 if TYPE_CHECKING:
     from halo_notebook.stream import JSON
 
+    from .conftest import Run
+
 PAYLOADS: list[JSON] = [
     {"x": 1},
     {"x": [1]},
@@ -175,12 +177,31 @@ def test_an_evaluation_can_be_copied(result: Evaluation) -> None:
     assert not path.parent.exists()
 
 
-@pytest.mark.parametrize("pickled", [pickle.dumps, pickle._dumps], ids=["C", "Python"])  # type: ignore[attr-defined]
-def test_an_evaluation_is_not_pickled(pickled: Callable[[Any], bytes], result: Evaluation) -> None:
-    """One line says where it is kept, and what can be pickled."""
-    for given in (result, [result], {"a": result}):
-        with pytest.raises(errors.UsageError, match=r"Run the same call with that path .* pickle result\.df"):
+PICKLED = pytest.mark.parametrize("pickled", [pickle.dumps, pickle._dumps], ids=["C", "Python"])  # type: ignore[attr-defined]
+
+
+@PICKLED
+def test_an_evaluation_without_a_path_is_not_pickled(
+    pickled: Callable[[Any], bytes], result: Evaluation
+) -> None:
+    """One line says why, and what can be pickled."""
+    for given in (result, [result], copy.deepcopy(result)):
+        with pytest.raises(errors.UsageError, match=r"Give evaluate a path, or pickle result\.df"):
             pickled(given)
+
+
+@PICKLED
+def test_a_pickled_evaluation_is_opened_from_its_file(
+    pickled: Callable[[Any], bytes], run: Run, kept: Path
+) -> None:
+    """In this process or another; without the file it is one line."""
+    result = run(["1", "2"], [sums], path=kept)
+    again = pickle.loads(pickled({"a": result}))["a"]  # noqa: S301  # our own
+    assert again.df.equals(result.df) and again.path == result.path
+    whole = pickled(copy.copy(result))
+    kept.unlink()
+    with pytest.raises(errors.UsageError, match="There is no file"):
+        pickle.loads(whole)  # noqa: S301  # our own
 
 
 # --- In a page --------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ...display.bundles import message_html, reply_bundle
 from ...display.text import one_line
 from ...display.wording import counted, status_words
-from ...errors import UsageError
 from ...reply import reply_from
 from ..figures import times_by_case
+from ..places import written_whole
 from ..rows import conversation_rows, is_failure, why
 from ..sender import COMPLETE
 from .notebook import QUIET, overview
@@ -40,19 +39,8 @@ _NO_SCRIPT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def write_page(state: RunState, path: Path) -> Path:
     """Write the page of an evaluation to `path`, all or nothing; returns it."""
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("w", encoding="utf-8", errors="replace") as page:
-            _write(state, page)
-        unfinished.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"{str(path)!r} could not be written ({error.strerror}). The evaluation is kept; choose "
-            "another path."
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+    with written_whole(path) as page:
+        _write(state, page)
     return path
 
 
