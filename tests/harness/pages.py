@@ -16,7 +16,8 @@ import atexit
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -42,6 +43,10 @@ KNOWN_PAGE_ERRORS = (
     "Cannot read properties of undefined (reading 'schema')",
     """can't access property "schema", t.plugins[W.id] is undefined""",
 )
+FIREFOX_PREFERENCES = {
+    # A list of downloads would take the focus from the page, and with it the keys that a test presses.
+    "browser.download.alwaysOpenPanel": False
+}
 # What the pages answer through. `jupyterapp` is there because the server exposes it.
 PAGE_SCRIPT = """
 window.harness = {
@@ -129,6 +134,7 @@ class RunningBrowser:
     def __init__(self) -> None:
         self._browser: Browser | None = None
         self._stack = contextlib.ExitStack()
+        self.downloads = Path()  # the folder into which the browser saves files
 
     def browser(self) -> Browser:
         """Return the running browser, or start one."""
@@ -136,7 +142,8 @@ class RunningBrowser:
             self.close()
         if self._browser is None:
             with contextlib.ExitStack() as stack:
-                browser = _started(stack.enter_context(sync_playwright()))
+                self.downloads = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                browser = _started(stack.enter_context(sync_playwright()), self.downloads)
                 stack.callback(browser.close)
                 self._browser, self._stack = browser, stack.pop_all()
         return self._browser
@@ -147,7 +154,7 @@ class RunningBrowser:
         self._stack.close()
 
 
-def _started(playwright: Playwright) -> Browser:
+def _started(playwright: Playwright, downloads: Path) -> Browser:
     on_path = filter(None, map(shutil.which, FIREFOX_NAMES if FIREFOX else CHROMIUM_NAMES))
     executable = next(on_path, "" if FIREFOX else playwright.chromium.executable_path)
     if not Path(executable).is_file():
@@ -155,8 +162,16 @@ def _started(playwright: Playwright) -> Browser:
         pytest.fail(f"There is no {name} on the PATH: `make test` installs one.", pytrace=False)
     if FIREFOX:
         # This channel is the stock browser; the default is one that Playwright has changed.
-        return playwright.firefox.launch(channel="moz-firefox", executable_path=executable, timeout=60_000)
-    return playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS, timeout=60_000)
+        return playwright.firefox.launch(
+            channel="moz-firefox",
+            executable_path=executable,
+            downloads_path=downloads,
+            firefox_user_prefs=dict(FIREFOX_PREFERENCES),
+            timeout=60_000,
+        )
+    return playwright.chromium.launch(
+        executable_path=executable, downloads_path=downloads, args=CHROMIUM_ARGS, timeout=60_000
+    )
 
 
 BROWSER = RunningBrowser()
@@ -241,6 +256,22 @@ class BrowserPage:
         except Error as error:
             said = f"Waited {timeout:g} s for {what}. {error.message}\n{self.state()}"
             raise AssertionError(said) from error
+
+    def downloaded(self, start: Callable[[], object]) -> tuple[str, str]:
+        """Call `start`, which makes the page save a file; return the name and the text of that file."""
+        if not FIREFOX:
+            with self.page.expect_download() as download:
+                start()
+            return download.value.suggested_filename, Path(download.value.path()).read_text()
+        # Playwright leaves out a download that Firefox reports without the navigation that caused it.
+        start()
+        for _ in range(100):
+            for path in BROWSER.downloads.iterdir():
+                if text := path.read_text():
+                    path.unlink()
+                    return path.name, text
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"No file was saved in 10 s.\n{self.state()}")
 
     def state(self) -> str:
         """What a failure should say about the page."""

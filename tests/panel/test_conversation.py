@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -158,7 +157,6 @@ class TestConversation:
         panel.button("Copy reply", turn).click()
         assert panel.copied("Here").startswith("Here:\n\n```python\n")
 
-    @pytest.mark.chromium  # Playwright reports no download
     def test_a_rating_is_kept_in_the_kernel_and_exported(self, panel: PanelPage, lab: LabPage) -> None:
         """Up or down, with a note; it is on the turn and in the exports, which the browser downloads."""
         turn = panel.ask("rate me", "You said")
@@ -173,10 +171,8 @@ class TestConversation:
         assert re.search(r"\d\d:\d\d · agent_demo · first text \d\.\d\d s · total \d\.\d\d s", foot), foot
         for form, name in (("Markdown", "docs.md"), ("JSON", "docs.json")):
             panel.button("Export").click()
-            with panel.page.expect_download() as download:
-                panel.button(form).click()
-            assert download.value.suggested_filename == name
-            text = Path(download.value.path()).read_text()
+            saved_as, text = lab.downloaded(panel.button(form).click)
+            assert saved_as == name
             assert "Short & good" in text and "You said: rate me" in text
 
     def test_actions_stand_where_they_arrived(self, panel: PanelPage, lab: LabPage) -> None:
@@ -233,7 +229,6 @@ class TestConversation:
         panel.button("Expand all", card).click()
         assert rows.count() <= 700
 
-    @pytest.mark.chromium  # in Firefox the text box has no focus after the jump
     def test_the_reader_is_followed_or_left_alone(self, panel: PanelPage, lab: LabPage) -> None:
         """At the bottom the new is in view; further up nothing moves, and a button leads back."""
         turn = panel.start("words 500 6", "word150 ")

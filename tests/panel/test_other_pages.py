@@ -233,6 +233,45 @@ def test_a_note_survives_the_next_turn(host_page: HostPage) -> None:
         assert note.input_value() == "half a note"
 
 
+WHEEL = "log => log.dispatchEvent(new WheelEvent('wheel', { deltaY: -100, bubbles: true }))"
+
+
+@pytest.mark.parametrize("begin", ["wheel", "ArrowUp", "PageUp", "Home"])
+def test_new_text_does_not_stop_a_reader_who_begins_to_scroll_up(host_page: HostPage, begin: str) -> None:
+    """Browsers scroll in small steps, and Firefox gives up the rest if the page scrolls meanwhile."""
+    done = turns()
+    host_page.open(HOSTS["Colab light"], *({**done[0], "key": f"t{n}", "number": n} for n in range(1, 9)))
+    panel = PanelPage(host_page)
+    jump = panel.button(re.compile("Jump to latest|New below"))
+
+    def grow(number: int) -> None:
+        turn = {**done[0], "key": f"t{number}", "number": number}
+        host_page.tell("turn", epoch=1, seq=number, turn=turn)
+        panel.turn(number).wait_for(state="attached")
+        # The panel follows when sizes have changed, which it hears of after the next frame.
+        host_page.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+
+    grow(9)
+    panel.until(lambda: panel.hidden_from_bottom() < 1, "the end to be in view")
+    assert not jump.is_visible()
+    # No browser has scrolled when the event comes: it does so later, if at all.
+    if begin == "wheel":
+        panel.log.evaluate(WHEEL)
+    else:
+        panel.log.evaluate(
+            "(log, key) => log.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))", begin
+        )
+    panel.log.evaluate("log => { log.scrollTop -= 5; }")
+    before = panel.turn(9).bounding_box()
+    grow(10)
+    assert panel.turn(9).bounding_box() == before
+    assert jump.is_visible()
+    panel.log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    panel.until(lambda: not jump.is_visible(), "the reader at the end")
+    grow(11)
+    panel.until(lambda: panel.hidden_from_bottom() < 1, "the end to be in view again")
+
+
 def test_a_page_without_a_kernel_says_within_a_minute_that_nobody_answers(host_page: HostPage) -> None:
     """On the page and to a screen reader; what was typed stays, and goes out when somebody answers."""
     host_page.page.clock.install()

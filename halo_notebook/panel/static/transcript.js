@@ -6,6 +6,7 @@ import { count } from "./text.js";
 import { TurnView, Waiting } from "./turn.js";
 
 const NEAR_BOTTOM_PX = 40;
+const UPWARDS = new Set(["ArrowUp", "PageUp", "Home"]);
 const KEPT_IN_LAYOUT = 4; // the last turns; the browser lays out older ones only when they come into view
 
 export class Transcript {
@@ -14,6 +15,7 @@ export class Transcript {
     this.panel = panel;
     this.items = new Map();
     this.following = true; // whether the end stays in view
+    this.leaving = false; // whether the reader has begun to scroll up
     this.fresh = false; // whether there is something new below
     this.holding = false;
     this.jump = button("Jump to latest", () => this.toBottom({ smooth: true }), { icon: "latest", kind: "halo-jump", labelled: true, hidden: true });
@@ -24,9 +26,13 @@ export class Transcript {
     this.log = element("div", {
       class: "halo-log", role: "log", "aria-live": "off", "aria-label": "Conversation", tabindex: "0",
       onscroll: () => this.scrolled(),
+      onwheel: (event) => event.deltaY < 0 && this.leaveBottom(),
       // Something that the reader opens must not be scrolled away.
       onclick: (event) => event.target.closest(".halo-action, .halo-link") && this.hold(),
-      onkeydown: (event) => event.target.closest(".halo-action") && this.hold(),
+      onkeydown: (event) => {
+        if (event.target.closest(".halo-action")) this.hold();
+        else if (UPWARDS.has(event.key) && !event.target.matches("input, textarea")) this.leaveBottom();
+      },
     }, this.page);
     this.watchSizes();
   }
@@ -81,15 +87,26 @@ export class Transcript {
   scrolled() {
     const top = this.log.scrollTop;
     if (!this.log.clientHeight) return;
-    if (this.fromBottom() <= NEAR_BOTTOM_PX) this.following = true;
+    const near = this.fromBottom() <= NEAR_BOTTOM_PX;
+    if (!near || top > this.lastTop) this.leaving = false;
+    if (near && !this.leaving) this.following = true;
     else if (top < this.lastTop - 1) this.following = false; // only the reader scrolls up
     this.lastTop = top;
     if (this.following) this.fresh = false;
     this.paintJump();
   }
 
+  /** The reader begins to scroll up, in steps that begin near the bottom: do not move to new text meanwhile. */
+  leaveBottom() {
+    if (!this.log.scrollTop) return;
+    this.following = false;
+    this.leaving = true;
+    this.paintJump();
+  }
+
   toBottom({ smooth = false } = {}) {
     this.following = true;
+    this.leaving = false;
     this.fresh = false;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (smooth && !calm && this.fromBottom() < 3_000) this.log.scrollTo({ top: this.log.scrollHeight, behavior: "smooth" });
