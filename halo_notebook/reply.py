@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
+from types import NoneType
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, get_args
 
 from .stream import JSON, Action, ActionSummary, Event, MalformedRecord, TextDelta
 
@@ -23,6 +24,15 @@ _AS_WRITTEN = (
     *("summary", "session_id", "agent_id", "status", "error"),
     *("first_text_s", "elapsed_s", "retries", "raw"),
 )
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("text", "error", "started_at", "status"), str),
+    **dict.fromkeys(("session_id", "agent_id"), (str, NoneType)),
+    **dict.fromkeys(("first_text_s", "elapsed_s"), (int, float, NoneType)),
+    **dict.fromkeys(("actions", "action_events", "malformed"), list),
+    "summary": (list, NoneType),
+    "retries": int,
+    "raw": (dict, list, str, int, float, NoneType),
+}
 
 
 class Watchers(Generic[T]):
@@ -196,6 +206,58 @@ class Reply:
         from .display.wording import status_words
 
         return reply_bundle(self, status_words(self))
+
+
+def check_reply(content: Mapping[str, Any]) -> None:
+    """Raise `ValueError`, which says what is wrong, unless `Reply.to_dict` may have given `content`.
+
+    It comes from a file, which may come from anybody; its strings hold no lone surrogates.
+    """
+    for name, kinds in _KINDS.items():  # before what is slower, since a file may have many replies
+        if name not in content:
+            raise ValueError(f"{name!r} is missing")
+        if not isinstance(content[name], kinds):
+            raise ValueError(f"{name!r} is {str(content[name])[:40]!r}")
+    _check("status", content["status"] in get_args(Status), content["status"])
+    _check("started_at", _is_moment(content["started_at"]), content["started_at"])
+    _check("retries", _is_count(content["retries"]), content["retries"])
+    for name in ("first_text_s", "elapsed_s"):
+        _check(name, content[name] is None or _is_time(content[name]), content[name])
+    for event in content["action_events"]:
+        _check_names(event, "payload", "at_s", "offset")
+        _check("at_s", _is_time(event["at_s"]), event["at_s"])
+        _check("offset", _is_count(event["offset"]), event["offset"])
+    for record in content["malformed"]:
+        _check_names(record, "raw", "reason")
+        for name, value in record.items():
+            _check(name, isinstance(value, str), value)
+
+
+def _check(name: str, fits: bool, value: Any) -> None:
+    if not fits:
+        raise ValueError(f"{name!r} is {str(value)[:40]!r}")
+
+
+def _check_names(value: Any, *names: str) -> None:
+    if not isinstance(value, dict) or value.keys() != set(names):
+        raise ValueError(f"an item needs {', '.join(names)}")
+
+
+def _is_moment(value: str) -> bool:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return 1970 <= moment.year < 2200  # pandas holds no time that is far from it
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+
+
+def _is_time(value: Any) -> bool:
+    """Whether it is a number of seconds, and not NaN; an answer may come before the message has all left."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1 <= value < 1e9
 
 
 def reply_from(content: Mapping[str, Any]) -> Reply:

@@ -11,13 +11,12 @@ import codecs
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
-from types import NoneType
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
+from ..reply import check_reply
 from .sender import CAUSES
 
 FORMAT = 2
@@ -25,18 +24,6 @@ _FORMATS = (1, FORMAT)  # the first has no cases, no verdicts and no causes
 ENDED = ("complete", "failed", "interrupted")
 _BEGINNING = b'{"kind"'
 _KIND = re.compile(rb'\{"kind":"(\w+)"')
-_TEXT_OR_NONE, _NUMBER_OR_NONE = (str, NoneType), (int, float, NoneType)
-_REPLY: dict[str, Any] = {
-    **dict.fromkeys(("text", "error", "started_at", "status"), str),
-    **dict.fromkeys(("session_id", "agent_id"), _TEXT_OR_NONE),
-    **dict.fromkeys(("first_text_s", "elapsed_s"), _NUMBER_OR_NONE),
-    **dict.fromkeys(("actions", "action_events", "malformed"), list),
-    "summary": (list, NoneType),
-    "retries": int,
-    "raw": (dict, list, str, int, float, NoneType),
-}
-_MISSING = object()
-_REPLY_STATUS = ("streaming", "complete", "stopped", "failed")
 
 
 def located_lines(
@@ -193,25 +180,10 @@ def _check_turn(line: Mapping[str, Any]) -> None:
     if "queue_wait_s" in line:
         _check(line, "queue_wait_s", _is_time_or_none)
     _check(line, "reply", lambda value: isinstance(value, dict))
-    reply = line["reply"]
-    for name, kinds in _REPLY.items():  # before what is slower, since a file may have many lines
-        if not isinstance(reply.get(name, _MISSING), kinds):
-            raise _Unfit(
-                f"{name!r} is {str(reply[name])[:40]!r}" if name in reply else f"{name!r} is missing"
-            )
-    _check(reply, "status", lambda value: value in _REPLY_STATUS)
-    _check(reply, "started_at", _is_moment)
-    _check(reply, "retries", _is_count)
-    _check(reply, "first_text_s", _is_time_or_none)
-    _check(reply, "elapsed_s", _is_time_or_none)
-    for event in reply["action_events"]:
-        _check_names(event, "payload", "at_s", "offset")
-        _check(event, "at_s", _is_time)
-        _check(event, "offset", _is_count)
-    for record in reply["malformed"]:
-        _check_names(record, "raw", "reason")
-        _check(record, "raw", _is_text)
-        _check(record, "reason", _is_text)
+    try:
+        check_reply(line["reply"])
+    except ValueError as error:
+        raise _Unfit(str(error)) from None
 
 
 def _check_names(value: Any, *names: str) -> None:
@@ -239,14 +211,6 @@ def _is_url(value: Any) -> bool:
         return _is_text(value) and urlsplit(value).hostname != ""
     except ValueError:
         return False
-
-
-def _is_moment(value: str) -> bool:
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return 1970 <= moment.year < 2200  # pandas holds no time that is far from it
 
 
 def _is_count(value: Any) -> bool:
