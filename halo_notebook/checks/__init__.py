@@ -18,8 +18,8 @@ called for each reply.
 
 A check returns a bool (pass or fail), a number from 0 to 1 (0.5 or more passes), a `Score`, or None when it
 has nothing to say. A failed assertion (also of pytest or unittest) is a fail, and a skipped test says
-nothing. A check that raises anything else has failed to judge: the turn counts neither as passed nor as
-failed. An interrupt, SystemExit and pytest.exit end the run.
+nothing. A check that raises anything else, or returns `NoVerdict`, could not judge: the turn counts neither
+as passed nor as failed. An interrupt, SystemExit and pytest.exit end the run.
 
 A verdict belongs to the `version` of its check: a string, if the check has such an attribute. Otherwise it
 is a digest of the check's code, defaults and closure, and of the functions and values to which it refers.
@@ -30,7 +30,14 @@ canonically equal in Unicode are equal, such as an é of one character and one o
 
 from __future__ import annotations
 
-from .judges import autoevals_scorer
+from .conversations import (
+    action_count_in_conversation,
+    actions_in_conversation,
+    at_most_turns,
+    escalated,
+    no_action_in_conversation,
+)
+from .judges import autoevals_scorer, judge
 from .replies import (
     action,
     actions_in_order,
@@ -41,21 +48,28 @@ from .replies import (
     matches,
     no_action,
 )
-from .verdicts import Check, JudgedTurn, Score, Verdict, check_name
+from .verdicts import Check, JudgedTurn, NoVerdict, Score, Verdict, check_name
 
 __all__ = [
     "Check",
     "JudgedTurn",
+    "NoVerdict",
     "Score",
     "Verdict",
     "action",
+    "action_count_in_conversation",
+    "actions_in_conversation",
     "actions_in_order",
     "agent_is",
+    "at_most_turns",
     "autoevals_scorer",
     "check_name",
     "contains",
+    "escalated",
     "faster_than",
     "json_schema",
+    "judge",
     "matches",
     "no_action",
+    "no_action_in_conversation",
 ]

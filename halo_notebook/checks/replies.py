@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..display.lookalikes import canonical, difference
 from ..errors import InvalidRequest
+from .payloads import fits
 from .verdicts import Check, Score, named
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # 
     """
 
     def check(reply: Reply) -> Score:
-        found = any(_fits(payload, type, where) for payload in reply.actions)
+        found = any(fits(payload, type, where) for payload in reply.actions)
         return _score(found, "" if found else f"{len(reply.actions)} other actions")
 
     values = [f"{key}={getattr(value, '__name__', repr(value))}" for key, value in where.items()]
@@ -77,7 +78,7 @@ def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # 
 def no_action(type: str | None = None, /) -> Check:  # noqa: A002  # as payloads call it
     """Passes if the agent took no action, or none of that type."""
     return named(
-        lambda reply: not any(_fits(payload, type, {}) for payload in reply.actions),
+        lambda reply: not any(fits(payload, type, {}) for payload in reply.actions),
         "no_action",
         *([type] if type else []),
     )
@@ -88,7 +89,7 @@ def actions_in_order(*types: str) -> Check:
 
     def check(reply: Reply) -> bool:
         payloads = iter(reply.actions)
-        return all(any(_fits(payload, wanted, {}) for payload in payloads) for wanted in types)
+        return all(any(fits(payload, wanted, {}) for payload in payloads) for wanted in types)
 
     return named(check, "actions_in_order", *types)
 
@@ -120,7 +121,7 @@ def json_schema(schema: Mapping[str, Any], type: str | None = None) -> Check:  #
     validator.check_schema(dict(schema))
 
     def check(reply: Reply) -> Score:
-        payloads = [payload for payload in reply.actions if _fits(payload, type, {})]
+        payloads = [payload for payload in reply.actions if fits(payload, type, {})]
         if not payloads:
             return _score(False, "no such action")
         problem = next((error for payload in payloads for error in validator.iter_errors(payload)), None)
@@ -141,31 +142,6 @@ def _score(passed: bool, note: str) -> Score:
 def _without(text: str, wanted: str) -> str:
     how = difference(canonical(text), canonical(wanted))
     return f"without {wanted!r}" + (f" ({how})" if how else "")
-
-
-def _fits(payload: JSON, type_: str | None, where: Mapping[str, Any]) -> bool:
-    if not isinstance(payload, dict):
-        return type_ is None and not where
-    if type_ is not None and not any(_equal(payload.get(name), type_) for name in ("type", "name")):
-        return False
-    return all(_holds(payload, path.split("__"), wanted) for path, wanted in where.items())
-
-
-def _holds(value: JSON, path: Sequence[str], wanted: Any) -> bool:
-    for key in path:
-        if not isinstance(value, dict) or key not in value:
-            return False
-        value = value[key]
-    if callable(wanted):
-        return bool(wanted(value))
-    return _equal(value, wanted)
-
-
-def _equal(value: JSON, wanted: Any) -> bool:
-    if isinstance(value, str) and isinstance(wanted, str):
-        return canonical(value) == canonical(wanted)
-    # Python holds True equal to 1, and JSON does not.
-    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
 
 
 def _texts(given: JSON, what: str) -> tuple[str, ...]:

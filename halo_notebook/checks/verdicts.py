@@ -58,6 +58,10 @@ class Score:
         object.__setattr__(self, "note", "" if note is None else str(note))
 
 
+class NoVerdict(Score):
+    """A check could not judge, and the note says why. A check may return it, instead of raising."""
+
+
 def number(given: Any, name: str, otherwise: str = "") -> float:
     """A number from 0 to 1 as a float. Raises `TypeError` and `ValueError`, as `Score` does."""
     or_otherwise = f"{otherwise} or " if otherwise else ""

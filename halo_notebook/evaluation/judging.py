@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .. import checks as ready_made
-from ..checks import Check, Score, Verdict, check_name
+from ..checks import Check, NoVerdict, Score, Verdict, check_name
 from ..checks.verdicts import PASSING, plain
 from ..concurrency.usercode import UserCodeError
 from ..display.text import one_line
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from .cases import Case, Conversation
 
 Checks: TypeAlias = "Sequence[Check] | Mapping[str, Check] | Check"
-
-
-class NoVerdict(Score):
-    """A check failed to judge; the note says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from ..checks import NoVerdict
 from ..display.text import one_line
 from ..display.wording import counted
-from .judging import NoVerdict
 from .lines import line_at
 from .sender import AGENT, COMPLETE, FAILED, LIMIT, NETWORK, REFUSED, STOPPED
 from .state import NOT_RUN

@@ -20,11 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..checks import JudgedTurn, Score
+from ..checks import JudgedTurn, NoVerdict, Score
 from ..errors import UsageError
 from ..reply import reply_from
 from .journal import Journal
-from .judging import NoVerdict, seen_of
+from .judging import seen_of
 from .jury import Ended
 from .lines import line_at, located_lines
 from .manifest import Recorded

@@ -28,7 +28,7 @@ _CHANGING = (
 )
 _NOT_OF_A_CLASS = (
     *("__dict__", "__weakref__", "__doc__", "__module__"),
-    *("__firstlineno__", "__static_attributes__", "__slotnames__"),
+    *("__firstlineno__", "__static_attributes__", "__slotnames__", "__dataclass_fields__"),
 )
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
@@ -84,11 +84,11 @@ class _Digest:
                 return [type(value).__name__, *sorted(map(self.of, value))]
             case list() | tuple():
                 return [type(value).__name__, *map(self.of, value)]
+        if (wrapped := getattr(value, "__wrapped__", None)) is not None:  # such as of functools.cache
+            return ["wrapped", _name(type(value)), self.of(wrapped)]
         if inspect.isroutine(value):  # of C
             owner = getattr(value, "__self__", None)
             return ["builtin", _name(value), "" if isinstance(owner, ModuleType) else self.of(owner)]
-        if (wrapped := getattr(value, "__wrapped__", None)) is not None:  # such as of functools.cache
-            return ["wrapped", _name(type(value)), self.of(wrapped)]
         kind = type(value)
         if not _is_installed(kind):
             state = {name: getattr(value, name, None) for name in _slots(kind)}

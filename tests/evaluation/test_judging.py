@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from halo_notebook import DemoAgent, HaloClient, TextDelta
-from halo_notebook.checks import Check, Score, action, check_name, contains, faster_than, no_action
+from halo_notebook.checks import Check, NoVerdict, Score, action, check_name, contains, faster_than, no_action
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.errors import InvalidRequest
 from halo_notebook.evaluation import aevaluate, evaluate
-from halo_notebook.evaluation.judging import NoVerdict, as_score, named_checks
+from halo_notebook.evaluation.judging import as_score, named_checks
 from halo_notebook.reply import Reply
 
 from .agents import judged, messages, ok, sent, states

@@ -1,4 +1,4 @@
-"""The ready-made checks."""
+"""The ready-made checks of a reply."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from halo_notebook.checks import (
 from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, Action, ActionSummary, TextDelta
 
-from .evaluation.agents import judged
+from ..evaluation.agents import judged
 
 
 def reply(text: str = "", *payloads: JSON, summary: list[JSON] | None = None) -> Reply:
