@@ -24,7 +24,11 @@ P95_PAIRS = 40
 EXACT_CASES = 16  # up to so many differing cases, every flip of the signs is computed (65,536 at most)
 FLIPS = 20_000
 SEED = 0
-RESAMPLES = 2_000
+MANY_CASES = 1_000  # from so many differing cases on, the sum of flipped differences is taken as normal
+# Of a bootstrap. With many cases the limits are close together, so that fewer are enough.
+RESAMPLES, LEAST_RESAMPLES = 2_000, 500
+DRAWS = 4_000_000  # of cases for a bootstrap with less than all resamples
+DRAWS_AT_ONCE = 100_000  # which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class Comparison:
         return math.nan if self.difference is None else self.difference
 
     def __str__(self) -> str:
+        return self.words() + (f" ({self.note})" if self.note else "")
+
+    def words(self) -> str:
+        """It without its note."""
         scale, form, unit = (100, "+.0f", " points") if self.unit == "%" else (1, "+.2f", " s")
         if self.difference is None:
             words = ["no difference known"]
@@ -68,8 +76,7 @@ class Comparison:
             words.append(f"adjusted {_p(self.adjusted_p)}")
         elif self.p_value is not None:
             words.append(_p(self.p_value))
-        words.append(counted(self.n, "case"))
-        return ", ".join(words) + (f" ({self.note})" if self.note else "")
+        return ", ".join([*words, counted(self.n, "case")])
 
 
 @dataclass(frozen=True)
@@ -213,10 +220,15 @@ def compare_times(a: Runs, b: Runs) -> TimeComparison:
     limits = [(None, None)] * 2
     if n >= TOO_FEW:
         rng, changes = np.random.default_rng(SEED), []
-        for _ in range(RESAMPLES):
-            drawn = np.bincount(rng.integers(0, n, n), minlength=n)
+        resamples = max(LEAST_RESAMPLES, min(RESAMPLES, DRAWS // n))
+        at_once = max(1, min(resamples, DRAWS_AT_ONCE // n))
+        for _ in range(-(-resamples // at_once)):
+            rows = np.arange(at_once)[:, None] * n
+            drawn = np.bincount((rng.integers(0, n, (at_once, n)) + rows).ravel(), minlength=at_once * n)
+            drawn = drawn.reshape(at_once, n)
             changes.append(after.quantiles(drawn) - before.quantiles(drawn))
-        limits = np.quantile(changes, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2], axis=0).T.tolist()
+        both = [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
+        limits = np.quantile(np.concatenate(changes), both, axis=0).T.tolist()
     median, p95 = (
         nothing
         if before.at(level)[1] and after.at(level)[1]
@@ -339,6 +351,9 @@ def _sign_flip(differences: list[float]) -> tuple[float, str]:
     if count <= EXACT_CASES:
         bits = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
         return float(np.mean(np.abs((2.0 * bits - 1) @ values) >= reached)), "sign-flip permutation, exact"
+    if count >= MANY_CASES:
+        away = max(0.0, reached) / math.sqrt(math.fsum(value * value for value in differences))
+        return math.erfc(away / math.sqrt(2)), "sign-flip permutation, as normal"
     hits = 0
     for _ in range(FLIPS // 1000):  # in parts, since all at once could take gigabytes
         heads = np.unpackbits(np.frombuffer(rng.bytes(125 * count), np.uint8)).reshape(1000, count)

@@ -1,93 +1,225 @@
-"""The figures of an evaluation: passes and times by case, and a summary of them.
+"""The figures of an evaluation by case: passes, scores and times of each configuration.
 
-Every rate comes with an interval whose unit is the case: repeats of a case are not independent.
+A run (one conversation) that was cut short by something other than the agent has no result: it is missing.
+One that the agent did not complete fails, and its score is 0.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ..errors import InvalidRequest
-from .intervals import pass_rate
-from .rows import TIMES
-from .sender import COMPLETE, FAILED, INTERRUPTED
-from .state import NOT_RUN, SKIPPED
-from .times import time_quantiles
+from .judging import NoVerdict
+from .rows import TIMES, cell
+from .sender import AGENT, COMPLETE
+from .times import AtLeast
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .cases import Conversation
-    from .state import RunState
+    from .cases import Case, Conversation
+    from .judging import Judge
+    from .state import RunState, TurnState
 
-Passes: TypeAlias = dict[str, dict[str, list[bool | None]]]
-ALL_TAGS = "(all)"
-
-
-def passes_by_case(state: RunState, check: str, tag: str | None = None) -> Passes:
-    """See `Evaluation.passed`."""
-    if check not in state.checks:
-        raise InvalidRequest(f"No check named {check!r}. Checks: {', '.join(state.checks) or 'none'}.")
-    result: Passes = {name: {} for name in state.sources}
-    for conversation in state.tagged(tag):
-        found = [turn.passes(check) for turn in state.turns(conversation)]
-        judged = [each for each in found if each is not None]
-        missing = state.missing(conversation)
-        if judged or missing:
-            held = result[conversation.config].setdefault(conversation.case.id, [])
-            held.append(None if missing else all(judged))
-    return result
+T = TypeVar("T")
+ByCase: TypeAlias = dict[str, list[T]]
+TAG = "tag"
 
 
-def times_by_case(state: RunState, name: str, tag: str | None = None) -> dict[str, dict[str, list[float]]]:
-    """See `Evaluation.times`."""
-    result: dict[str, dict[str, list[float]]] = {config: {} for config in state.sources}
-    for conversation in state.tagged(tag):
-        values = [getattr(turn, name) for turn in state.turns(conversation) if turn.status == COMPLETE]
-        held = result[conversation.config].setdefault(conversation.case.id, [])
-        held += [value for value in values if value is not None]
-    return result
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one conversation says.
+
+    `passed` and `scores` have the checks that have something to say about it; None for a missing result.
+    """
+
+    conversation: Conversation
+    rows: range  # of `df`
+    turns: tuple[TurnState, ...]
+    passed: dict[str, bool | None]
+    scores: dict[str, float | None]
+    times: dict[str, list[float]]
 
 
-def summary_frame(state: RunState, *, by_tag: bool) -> pd.DataFrame:
-    """See `Evaluation.summary`."""
-    import pandas as pd
+@dataclass(frozen=True)
+class Figures:
+    """The runs of an evaluation, or of a group of its cases, as they are at this moment.
 
-    from .report.frames import Table
+    Attributes:
+        runs: in the order of the rows.
+        configs: the names of the configurations.
+        checks: the names of the checks; those in `graded` have scores other than 0 and 1.
+        repeats: how often a case is run in a configuration.
+    """
 
-    tags = [tag for each in state.conversations.values() for tag in each.case.tags]
-    groups = [None, *dict.fromkeys(tags)] if by_tag else [None]
-    rows = {
-        (config, ALL_TAGS if tag is None else tag): _summary_row(state, config, tag)
-        for config in state.sources
-        for tag in groups
-    }
-    index = pd.MultiIndex.from_tuples(list(rows), names=["config", "tag"])
-    frame = Table(list(rows.values()), index=index)
-    return frame if by_tag else frame.droplevel("tag")
+    runs: tuple[Run, ...]
+    configs: tuple[str, ...]
+    checks: tuple[str, ...]
+    graded: frozenset[str]
+    repeats: int
+
+    def grouped(self, by: str | None) -> dict[str, Figures]:
+        """The cases of each tag, or with each value of a metadata column, in their order.
+
+        A case with several tags is in several groups. Raises `InvalidRequest` for a column that no case has.
+        """
+        if by is None:
+            return {}
+        groups: dict[str, list[Run]] = {}
+        for run in self.runs:
+            for name in _groups_of(run.conversation.case, by):
+                groups.setdefault(name, []).append(run)
+        if not groups and by != TAG:
+            known = dict.fromkeys(name for run in self.runs for name in run.conversation.case.metadata)
+            raise InvalidRequest(f"No case has {by!r}. Metadata: {', '.join(known) or 'none'}.")
+        return {name: self._with(runs) for name, runs in groups.items()}
+
+    def tagged(self, tag: str | None) -> Figures:
+        """Those of the cases with that tag, of all for None."""
+        return self._with(run for run in self.runs if tag is None or tag in run.conversation.case.tags)
+
+    def of(self, config: str) -> Figures:
+        """Those of a configuration. Raises `InvalidRequest` if there is none of that name."""
+        if config not in self.configs:
+            known = ", ".join(self.configs)
+            raise InvalidRequest(f"No configuration named {config!r}. Configurations: {known}.")
+        return self._with(run for run in self.runs if run.conversation.config == config)
+
+    def _with(self, runs: Iterable[Run]) -> Figures:
+        return Figures(tuple(runs), self.configs, self.checks, self.graded, self.repeats)
+
+    def passed(self, check: str) -> ByCase[bool | None]:
+        """Case → passes, one per run; an empty list where the check has nothing to say."""
+        return self._by_case((run, [run.passed[check]] if check in run.passed else []) for run in self.runs)
+
+    def scores(self, check: str) -> ByCase[float | None]:
+        """Case → scores, one per run; an empty list where the check has nothing to say."""
+        return self._by_case((run, [run.scores[check]] if check in run.scores else []) for run in self.runs)
+
+    def times(self, name: str) -> ByCase[float]:
+        """Case → seconds, one per turn; `AtLeast` for a turn that was not answered."""
+        return self._by_case((run, run.times[name]) for run in self.runs)
+
+    def rows(self) -> ByCase[int]:
+        """Case → the numbers of its rows."""
+        return self._by_case((run, list(run.rows)) for run in self.runs)
+
+    def _by_case(self, found: Iterable[tuple[Run, list[T]]]) -> ByCase[T]:
+        result: ByCase[T] = {}
+        for run, values in found:
+            result.setdefault(run.conversation.case.id, []).extend(values)
+        return result
 
 
-def _summary_row(state: RunState, config: str, tag: str | None) -> dict[str, Any]:
-    conversations = [each for each in state.tagged(tag) if each.config == config]
-    counts = Counter(turn.status for each in conversations for turn in state.turns(each))
-    row: dict[str, Any] = {
-        "cases": len({each.case.id for each in conversations}),
-        "turns": counts.total(),
-        **{status: counts[status] for status in (COMPLETE, FAILED, INTERRUPTED)},
-        "not asked": counts[SKIPPED] + counts[NOT_RUN],
-        **{check: pass_rate(passes_by_case(state, check, tag)[config]) for check in state.checks},
-    }
-    for name in TIMES:
-        found = time_quantiles(times_by_case(state, name, tag)[config])
-        row[f"{name} p50"], row[f"{name} p95"] = found.p50.estimate, found.p95.estimate
-    names, source = ", ".join(sorted(agents(state, conversations))), state.sources[config]
-    row["agents"] = f"{names} ({source})" if names and source else names
-    return row
+def figures_of(state: RunState) -> Figures:
+    """The figures of an evaluation."""
+    turns_of = {key: tuple(state.turns(each)) for key, each in state.conversations.items()}
+    longest = {config: dict.fromkeys(TIMES, 0.0) for config in state.sources}
+    graded: set[str] = set()
+    silent: dict[tuple[str, str], set[int]] = {}  # by check and case, the turns where it has nothing to say
+    for key, turns in turns_of.items():
+        conversation = state.conversations[key]
+        of_config = longest[conversation.config]
+        for at, turn in enumerate(turns):
+            if turn.status == COMPLETE:
+                for name in TIMES:
+                    of_config[name] = max(of_config[name], getattr(turn, name) or 0.0)
+            for name, score in turn.scores.items():
+                if score.value not in (None, 0, 1):
+                    graded.add(name)
+                if score.passed is None and not isinstance(score, NoVerdict):
+                    silent.setdefault((name, conversation.case.id), set()).add(at)
+    runs, row = [], 0
+    for key, turns in turns_of.items():
+        conversation = state.conversations[key]
+        passed: dict[str, bool | None] = {}
+        scores: dict[str, float | None] = {}
+        if state.missing(conversation):
+            passed, scores = dict.fromkeys(state.checks), dict.fromkeys(state.checks)
+        else:
+            for name, judge in state.checks.items():
+                quiet: Set[int] = silent.get((name, conversation.case.id), frozenset())
+                passes, values = _verdicts(judge, turns, quiet)
+                if passes:
+                    passed[name] = False if False in passes else None if None in passes else True
+                if values:
+                    known = [value for value in values if value is not None]
+                    scores[name] = sum(known) / len(known) if len(known) == len(values) else None
+        times = {name: list(_times(turns, name, longest[conversation.config])) for name in TIMES}
+        rows, row = range(row, row + len(turns)), row + len(turns)
+        runs.append(Run(conversation, rows, turns, passed, scores, times))
+    repeats = max((each.repeat for each in state.conversations.values()), default=1)
+    return Figures(tuple(runs), tuple(state.sources), tuple(state.checks), frozenset(graded), repeats)
 
 
-def agents(state: RunState, conversations: Iterable[Conversation]) -> Counter[str]:
-    """Who answered, and how often."""
-    turns = (turn for each in conversations for turn in state.turns(each))
-    return Counter(turn.agent_id for turn in turns if turn.agent_id)
+def _verdicts(
+    judge: Judge, turns: Sequence[TurnState], silent: Set[int]
+) -> tuple[list[bool | None], list[float | None]]:
+    """What a check found about each turn of a run that is not missing; None where it could not judge.
+
+    A turn that the agent did not complete fails, and so do those that could not be sent after it, unless the
+    check has nothing to say about that turn of the case.
+    """
+    passes: list[bool | None] = []
+    scores: list[float | None] = []
+    end = next((at for at, turn in enumerate(turns) if turn.status != COMPLETE), len(turns) - 1)
+    for at in [end] if judge.of_conversation else range(len(turns)):
+        turn = turns[at]
+        score = turn.scores.get(judge.name)
+        if turn.status != COMPLETE:
+            if at not in silent:
+                passes.append(False)
+                scores.append(0.0)
+        elif score is None or isinstance(score, NoVerdict):
+            passes.append(None)
+            scores.append(None)
+        else:
+            passes += [] if score.passed is None else [score.passed]
+            scores += [] if score.value is None else [score.value]
+    return passes, scores
+
+
+def flaky_cases(figures: Figures, checks: Iterable[str]) -> pd.DataFrame:
+    """See `Evaluation.flaky`."""
+    from .report.frames import table_of
+
+    columns = ["check", "config", "case", "message", "passes", "runs", "rows"]
+    found: list[tuple[float, dict[str, Any]]] = []
+    for check in checks:
+        for config in figures.configs:
+            chosen = figures.of(config)
+            rows = chosen.rows()
+            messages = {
+                run.conversation.case.id: run.conversation.case.turns[0].message for run in chosen.runs
+            }
+            for case, passed in chosen.passed(check).items():
+                passes, runs = passed.count(True), len(passed) - passed.count(None)
+                if 0 < passes < runs:
+                    values = [check, config, case, messages[case], passes, runs, cell(rows[case])]
+                    found.append((abs(passes / runs - 0.5), dict(zip(columns, values, strict=True))))
+    found.sort(key=lambda ranked: ranked[0])
+    return table_of([row for _, row in found], columns, dict.fromkeys(("passes", "runs"), "int64"))
+
+
+def _times(turns: Iterable[TurnState], name: str, longest: Mapping[str, float]) -> Iterator[float]:
+    """The times of turns, see `Figures.times`; those that say nothing about the agent are left out."""
+    for turn in turns:
+        value = getattr(turn, name)
+        if turn.status == COMPLETE or (turn.cause == AGENT and name == "first_text_s" and value is not None):
+            if value is not None:
+                yield value
+        elif turn.cause == AGENT:
+            # An error that comes at once must not make an agent look fast either.
+            yield AtLeast(max(turn.elapsed_s or 0.0, longest[name]))
+
+
+def _groups_of(case: Case, by: str) -> list[str]:
+    if by == TAG:
+        return list(case.tags)
+    value = case.metadata.get(by)
+    if value is None:
+        return []
+    return [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..concurrency.interrupts import InterruptInbox
 from ..errors import InvalidRequest, UsageError
 from ..reply import Reply, reply_from
-from . import figures, notes, rows
+from . import notes, rows
 from .cases import check_apart
-from .comparisons import compare_passes, compare_times
+from .differences import compared, side_of
+from .figures import TAG, figures_of, flaky_cases
 from .judging import Checks, is_stored, named_checks
 from .jury import Jury
 from .opening import read_file
@@ -22,30 +23,21 @@ from .plan import count
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .comparisons import Comparison, TimeComparison
+    from .differences import Comparisons
+    from .figures import Figures
     from .report.plot import Plot
     from .state import RunState
 
 
-class Comparisons(dict[str, "Comparison | TimeComparison"]):
-    """What is compared → how it differs; shows as a line each."""
-
-    def __repr__(self) -> str:
-        width = max(map(len, self), default=0)
-        return "\n".join(f"{name:{width}}  {comparison}" for name, comparison in self.items())
-
-    def _repr_html_(self) -> str:
-        from .report.notebook import comparison_table
-
-        return comparison_table(self)
+T = TypeVar("T")
 
 
 class Evaluation:
     """What came of sending many cases to an agent; `evaluate` returns it.
 
     A cell shows its summary. Replies are read from the file at `path` when they are needed; no text is held
-    in memory. A turn that failed, was interrupted or was never sent is a row too, and stays in every
-    denominator. Nothing here sends a message.
+    in memory. A turn that failed, was interrupted or was never sent is a row too. It counts as a failure if
+    the agent caused it, and otherwise as missing. Nothing here sends a message.
     """
 
     def __init__(self, state: RunState) -> None:
@@ -128,47 +120,91 @@ class Evaluation:
 
     # --- Figures ---
 
-    def summary(self, *, by_tag: bool = False) -> pd.DataFrame:
+    def summary(self, *, by_tag: bool = False, by: str | None = None) -> pd.DataFrame:
         """A row per configuration: how its turns ended, each check's pass rate with its interval, times.
 
-        With `by_tag` a row per configuration and tag; a case with two tags counts in both.
+        The columns are numbers; unchanged, the table shows them as text. Those of a check are its pass rate
+        `<check>`, the 95 % limits `<check> low` and `<check> high`, `<check> n` cases with a result,
+        `<check> missing` runs without one, and the mean score, `<check> score`, with its limits. With repeats
+        there is `<check> every time`: the share of cases that pass as many times in a row as there are
+        repeats, with its limits. Times have `<time> p50` and `<time> p95` in seconds with their limits, and
+        `<time> unanswered` turns, which count as long ones. A p95 needs 20 cases.
+
+        With `by_tag` a row per configuration and tag; a case with two tags counts in both. With `by`, the
+        name of a metadata column, a row per configuration and value. Raises `InvalidRequest` if no case has
+        that column.
         """
-        return figures.summary_frame(self._state, by_tag=by_tag)
+        from .report.notebook import summary_frame
+
+        return summary_frame(self._state, TAG if by_tag else by)
 
     def passed(self, check: str, tag: str | None = None) -> dict[str, dict[str, list[bool | None]]]:
         """Configuration → case → passes, one per repeat, of the turns that the check judged.
 
-        A conversation passes when each of its judged turns does. An incomplete one does not pass, and
-        one that was not started has None. With `tag` only the cases with this tag.
+        A conversation passes when each of its judged turns does, and fails when the agent did not complete
+        it. None stands for a missing result: the conversation was not run or was cut short by something other
+        than the agent, or the check could not judge it. A list is empty where the check has nothing to say.
+        With `tag` only the cases with this tag.
         """
-        return figures.passes_by_case(self._state, check, tag)
+        self._check_name(check)
+        return self._by_config(lambda chosen: chosen.passed(check), tag)
+
+    def scores(self, check: str, tag: str | None = None) -> dict[str, dict[str, list[float | None]]]:
+        """Configuration → case → scores from 0 to 1, one per repeat, as in `passed`.
+
+        The score of a conversation is the mean of its judged turns, and 0 when the agent did not complete it.
+        """
+        self._check_name(check)
+        return self._by_config(lambda chosen: chosen.scores(check), tag)
 
     def times(self, name: str, tag: str | None = None) -> dict[str, dict[str, list[float]]]:
-        """Configuration → case → seconds, of the complete turns; an empty list for a case without.
+        """Configuration → case → seconds, one per turn; an empty list for a case without.
 
-        `name` is ``first_text_s`` or ``elapsed_s``. With `tag` only the cases with this tag.
+        `name` is ``first_text_s`` or ``elapsed_s``. A turn that the agent did not answer has an `AtLeast`:
+        the seconds after which it ended, or the longest that the configuration took for an answer, if that is
+        longer. Turns whose result is missing are left out. With `tag` only the cases with this tag.
         """
-        return figures.times_by_case(self._state, name, tag)
+        return self._by_config(lambda chosen: chosen.times(name), tag)
 
-    def compare(self, a: str, b: str) -> Comparisons:
-        """Compare two configurations, paired by case: each check's pass rate, and the times in seconds.
+    def _check_name(self, check: str) -> None:
+        if check not in self._state.checks:
+            known = ", ".join(self._state.checks) or "none"
+            raise InvalidRequest(f"No check named {check!r}. Checks: {known}.")
 
-        Differences are `b` minus `a`, with an interval, and with a note when there are too few cases.
+    def _by_config(self, found: Callable[[Figures], T], tag: str | None) -> dict[str, T]:
+        figures = figures_of(self._state).tagged(tag)
+        return {config: found(figures.of(config)) for config in figures.configs}
+
+    def compare(self, *configs: str, by_tag: bool = False, by: str | None = None) -> Comparisons:
+        """Compare configurations, paired by case: each check's pass rate and mean score, and the times.
+
+        Each of `configs` (by default all) is compared with the first; differences are the others minus the
+        first, with an interval, and with a note when there are too few cases. With `by_tag` or `by`, the
+        name of a metadata column, each group of cases is compared on its own. All p-values of the result are
+        adjusted together, by Holm's method. `.cases` has a row per case, the worst first.
+
+        Raises `InvalidRequest` for an unknown or a single configuration.
         """
-        configs = self._state.sources
-        for name in (a, b):
-            if name not in configs:
-                raise InvalidRequest(
-                    f"No configuration named {name!r}. Configurations: {', '.join(configs)}."
-                )
-        result = Comparisons()
-        for check in self._state.checks:
-            passed = self.passed(check)
-            result[check] = compare_passes(passed[a], passed[b])
-        for name in rows.TIMES:
-            times = self.times(name)
-            result[name] = compare_times(times[a], times[b])
-        return result
+        figures = figures_of(self._state)
+        names = list(dict.fromkeys(configs or figures.configs))
+        sides = [side_of(figures, name) for name in names]
+        if len(sides) < 2:
+            raise InvalidRequest(f"To compare, two configurations are needed. There is {', '.join(names)}.")
+        by = TAG if by_tag else by
+        if by is None:
+            return compared(sides)
+        groups = figures.grouped(by).items()
+        return compared(sides, {name: [side_of(group, each) for each in names] for name, group in groups}, by)
+
+    def flaky(self, check: str | None = None) -> pd.DataFrame:
+        """The cases that pass a check only sometimes: a row per check, configuration and case.
+
+        The columns are `check`, `config`, `case`, `message` (the first), `passes`, `runs` and `rows` (of
+        `df`); those nearest to half come first. With `check` only that one.
+        """
+        if check is not None:
+            self._check_name(check)
+        return flaky_cases(figures_of(self._state), self._state.checks if check is None else [check])
 
     def notes(self) -> list[str]:
         """What a reader of the summary must know, a line each; usually empty."""

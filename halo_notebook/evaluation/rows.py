@@ -42,7 +42,7 @@ class _List(_Value, list[Any]): ...  # type: ignore[misc]  # a list has no hash
 class _Dict(_Value, dict[str, Any]): ...  # type: ignore[misc]
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """Any JSON as a table's cell."""
     match value:
         case list() | tuple():
@@ -111,14 +111,14 @@ def conversation_rows(
             "config": conversation.config,
             "repeat": conversation.repeat,
             "turn": number + 1,
-            "tags": _cell(case.tags),
+            "tags": cell(case.tags),
             "status": turn.status,
             "cause": turn.cause,
             "started_at": turn.started_at,
             "message": case.turns[number].message,
-            "expect": _cell(case.expected(number)),
+            "expect": cell(case.expected(number)),
             "text": reply.get("text"),
-            "actions": _cell(reply.get("actions")),
+            "actions": cell(reply.get("actions")),
             **{name: reply.get(name) for name in ("session_id", "agent_id", *TIMES, "retries")},
             "queue_wait_s": line.get("queue_wait_s") if line else None,
             "error": reply.get("error") or None,
@@ -127,7 +127,7 @@ def conversation_rows(
             score = turn.scores.get(check)
             note = score.note if score and not turn.missing else ""
             row |= zip(columns_of(check), (turn.passes(check), turn.score(check), note), strict=True)
-        rows.append(row | {name: _cell(value) for name, value in case.metadata.items()})
+        rows.append(row | {name: cell(value) for name, value in case.metadata.items()})
     return rows
 
 

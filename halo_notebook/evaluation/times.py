@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..display.wording import counted
 from .intervals import CONFIDENCE, Runs, present
@@ -151,21 +151,23 @@ class PooledTimes:
         self._case = np.repeat(np.arange(len(known)), counts)[order]
         self._weight = (1 / counts)[self._case]
 
-    def _place(self, levels: Any, drawn: NDArray[np.intp] | None = None) -> Any:
-        """Where the quantiles are among the values, if each case was drawn so often; None: once."""
+    def _place(self, drawn: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+        """Where the median and the p95 are among the values, (…, 2); `drawn` is (…, cases)."""
         import numpy as np
 
-        weight = self._weight if drawn is None else self._weight * drawn[self._case]
-        total = weight.cumsum()
+        weight = self._weight if drawn is None else self._weight * drawn[..., self._case]
+        total = weight.cumsum(axis=-1)
         # A share that is equal on paper may be a digit above.
-        return np.searchsorted(total, np.asarray(levels) * total[-1] * (1 - 1e-12), side="left")
+        wanted = [level * (1 - 1e-12) * total[..., -1:] for level in LEVELS]
+        return np.stack([(total < share).sum(axis=-1) for share in wanted], axis=-1)
 
     def at(self, level: float) -> tuple[float, bool]:
         """The quantile, and whether it is longer than that."""
-        place = self._place(level)
+        total = self._weight.cumsum()
+        place = int((total < level * (1 - 1e-12) * total[-1]).sum())
         return float(self._values[place]), bool(self._at_least[place])
 
     def quantiles(self, drawn: NDArray[np.intp] | None = None) -> Floats:
-        """The median and the 95th percentile of a sample that has each case `drawn` times; None: once."""
-        found: Floats = self._values[self._place(LEVELS, drawn)]
+        """The median and the p95, (…, 2), of samples with each case `drawn` (…, cases) times; None: once."""
+        found: Floats = self._values[self._place(drawn)]
         return found

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -96,6 +96,29 @@ class Table(pd.DataFrame):  # type: ignore[misc]  # pandas has no types
             if column.dtype.kind == "O":
                 frame.isetitem(number, column.map(changed))
         return frame
+
+
+class Readable(Table):
+    """A table of numbers that shows as a text for readers, as long as it is not changed."""
+
+    _metadata: ClassVar = ["_html", "_text", "_as_made"]
+
+    @classmethod
+    def of(cls, rows: Any, index: pd.Index, html: str, text: str) -> Readable:
+        table = cls(rows, index=index)
+        table._html, table._text, table._as_made = html, text, pd.DataFrame(table)
+        return table
+
+    def _repr_html_(self) -> str | None:
+        html = super()._repr_html_()
+        return self._html if html and self._is_as_made() else html
+
+    def __repr__(self) -> str:
+        return str(self._text if self._is_as_made() else super().__repr__())
+
+    def _is_as_made(self) -> bool:
+        # Unpickled by another version of pandas, it may have lost its texts.
+        return getattr(self, "_as_made", None) is not None and pd.DataFrame(self).equals(self._as_made)
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], types: Mapping[str, Any]) -> Table:

@@ -6,62 +6,65 @@ What an agent wrote is shown as text.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
-from ...display.wording import counted
-from ..comparisons import TimeComparison
-from ..figures import ALL_TAGS, summary_frame
+from ..figures import TAG
 from ..notes import headline, notes
-from ..rows import TIMES, worst_rows
+from ..rows import worst_rows
+from ..summary import summary_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..comparisons import Comparison
+    from ..differences import Comparisons
     from ..state import RunState
+    from ..summary import Summary
 
 QUIET = "opacity:0.75"
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;white-space:normal"
 _NUMBER = "text-align:right;vertical-align:top;padding:4px 10px;white-space:nowrap"
-_RATE = "text-align:left;vertical-align:top;padding:4px 10px;white-space:nowrap"
 
 
 def overview(state: RunState) -> str:
     """What a cell shows: the outcomes, the notes, a row per configuration, the worst cases."""
-    tagged = summary_frame(state, by_tag=True)
-    summary = tagged.xs(ALL_TAGS, level="tag")
+    tagged = summary_of(state, TAG)
     parts = [
         f"<p><strong>{escape(headline(state))}</strong></p>",
         *(f"<p>⚠ {escape(one_line(note, 500))}</p>" for note in notes(state)),
-        _table(*_summary_cells(summary)),
+        _summary(tagged.overall()),
     ]
-    if len(tagged) > len(summary):
-        table = _table(*_summary_cells(tagged))
-        parts.append(f"<details><summary>By tag</summary>{table}</details>")
+    if len(tagged.rows) > len(tagged.overall().rows):
+        parts.append(f"<details><summary>By tag</summary>{_table(*tagged.table())}</details>")
     parts.append(_worst(state))
+    return _whole(*parts)
+
+
+def summary_frame(state: RunState, by: str | None) -> pd.DataFrame:
+    """See `Evaluation.summary`. Raises `InvalidRequest`."""
+    import pandas as pd
+
+    from .frames import Readable
+
+    summary = summary_of(state, by)
+    index = pd.MultiIndex.from_tuples([(row.config, row.group) for row in summary.rows], names=["config", by])
+    heads, rows = summary.table()
+    lines = [[cell.replace("\n", "; ") for cell in row] for row in rows]
+    text = pd.DataFrame(lines, columns=heads).to_string(index=False) + "\n" + summary.caption()
+    index = index if by else index.droplevel(1)
+    return Readable.of(summary.numbers(), index, _whole(_summary(summary)), text)
+
+
+def _whole(*parts: str) -> str:
     return f'<div class="halo-evaluation {NO_FORMULAS}">' + "\n".join(parts) + "</div>"
 
 
-def _summary_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """A summary as headings and rows of text, times put together as p50 and p95."""
-    checks = list(frame.columns[6:-5])
-    odd = [name for name in ("failed", "interrupted", "not asked") if frame[name].any()]
-    heads = [*frame.index.names, "cases", *odd, *checks]
-    heads += [f"{shown}, p50 · p95" for shown in TIMES.values()] + ["agents"]
-    rows = []
-    for key, row in zip(frame.index, frame.to_dict("records"), strict=True):
-        cells = [str(part) for part in (key if isinstance(key, tuple) else (key,))]
-        cells += [f"{row['cases']:,}", *(f"{row[name]:,}" for name in odd)]
-        # How many cases a rate rests on is said where it is not all of them.
-        all_cases = f", {counted(row['cases'], 'case')}"
-        cells += [str(row[check]).removesuffix(all_cases) for check in checks]
-        cells += [f"{_seconds(row[f'{name} p50'])} · {_seconds(row[f'{name} p95'])}" for name in TIMES]
-        rows.append([*cells, row["agents"] or "–"])
-    return heads, rows
+def _summary(summary: Summary) -> str:
+    return _table(*summary.table()) + f'<p style="{QUIET}">{escape(summary.caption())}</p>'
 
 
 def _worst(state: RunState) -> str:
@@ -86,41 +89,40 @@ def _worst(state: RunState) -> str:
     return f"<p>{words}</p>" + _table(["row", *shown.columns], rows)
 
 
-def comparison_table(comparisons: Mapping[str, Comparison | TimeComparison]) -> str:
+def comparison_table(comparisons: Comparisons) -> str:
     """A row per figure that was compared: the difference, its interval, its note."""
-    rows = []
-    for name, found in comparisons.items():
-        shown = TIMES.get(name, name)
-        if isinstance(found, TimeComparison):
-            rows += [(f"{shown}, median", found.median), (f"{shown}, p95", found.p95)]
-        else:
-            rows.append((shown, found))
-    cells = [[name, str(found).removesuffix(f" ({found.note})"), found.note] for name, found in rows]
-    return f'<div class="halo-evaluation {NO_FORMULAS}">{_table(["", "difference", "note"], cells)}</div>'
+    rows = [[*labels, found.words(), found.note] for labels, found in comparisons.lines()]
+    table = _table([*comparisons.labels, "", "difference", "note"], rows)
+    return _whole(table, *(f'<p style="{QUIET}">{escape(line)}</p>' for line in comparisons.captions()))
 
 
 _NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "total")
+_FIGURE = re.compile(r"\S+(?: s| points)? \[[^\]]*\]")  # an estimate and its limits, as HTML
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    # Figures stay on one line; texts may break.
-    figures = [head in _NUMERIC or head.endswith("p95") for head in heads]
+    numeric = [head in _NUMERIC for head in heads]
     top = "".join(
-        f'<th scope="col" style="{_NUMBER if figure else _CELL}">{escape(one_line(head))}</th>'
-        for head, figure in zip(heads, figures, strict=True)
+        f'<th scope="col" style="{_NUMBER if number else _CELL}">{escape(one_line(head))}</th>'
+        for head, number in zip(heads, numeric, strict=True)
     )
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td style="{_NUMBER if figure else _RATE if "%" in cell[:5] else _CELL}">'
-            f"{escape(one_line(cell, 300))}</td>"
-            for cell, figure in zip(row, figures, strict=True)
+            f'<td style="{_NUMBER if number else _CELL}">{_lines(cell)}</td>'
+            for cell, number in zip(row, numeric, strict=True)
         )
         + "</tr>"
         for row in rows
     )
     # It scrolls where it is wider than the page, so that the keyboard has to reach it.
     return f"<table tabindex='0'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _lines(cell: str) -> str:
+    """The lines of a cell; they break between words where a table is too wide, but not within a figure."""
+    shown = "<br>".join(escape(one_line(line, 300)) for line in cell.split("\n"))
+    return _FIGURE.sub(r'<span style="white-space:nowrap">\g<0></span>', shown)
 
 
 def _seconds(value: float | None) -> str:

@@ -12,7 +12,7 @@ from ...display.bundles import message_html, reply_bundle
 from ...display.text import one_line
 from ...display.wording import counted, status_words
 from ...reply import reply_from
-from ..figures import times_by_case
+from ..figures import figures_of
 from ..places import written_whole
 from ..rows import conversation_rows, is_failure, why
 from ..sender import COMPLETE
@@ -53,7 +53,7 @@ def _write(state: RunState, page: TextIO) -> None:
         f"<style>{_PAGE_CSS}</style></head><body><main>\n<h1>Evaluation</h1>\n{overview(state)}\n"
         f'<p style="{QUIET}">Written {escape(when)}</p>\n'
     )
-    if any(values for by_case in times_by_case(state, "elapsed_s").values() for values in by_case.values()):
+    if any(run.times["elapsed_s"] for run in figures_of(state).runs):
         picture = base64.b64encode(plot(state).svg().encode()).decode("ascii")
         alt = "Pass rates with intervals, and times, by configuration: the figures of the table above"
         page.write(f'<img alt="{alt}" src="data:image/svg+xml;base64,{picture}">\n')

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from ..figures import summary_frame, times_by_case
+from ..figures import figures_of
 from ..rows import TIMES
+from ..summary import summary_of
 
 if TYPE_CHECKING:
     from ..state import RunState
@@ -48,23 +49,23 @@ def plot(state: RunState) -> Plot:
     names = list(state.sources)
     colour = alt.Color("config:N", sort=names, legend=None).scale(domain=names, range=_COLOURS)
     who = alt.Y("config:N", sort=names, title=None).axis(labelLimit=160, ticks=False, domain=False)
-    summary = summary_frame(state, by_tag=False)
     rates = pd.DataFrame(
         [
-            {"config": config, "check": check, "rate": rate.estimate, "low": rate.low, "high": rate.high}
-            for check in state.checks
-            for config, rate in zip(summary.index, summary[check], strict=True)
+            {"config": row.config, "check": check, "rate": rate.estimate, "low": rate.low, "high": rate.high}
+            for row in summary_of(state).rows
+            for check, rate in row.rates.items()
             if rate.estimate is not None
         ],
         columns=["config", "check", "rate", "low", "high"],
     )
     most = max(MAX_POINTS // (len(TIMES) * len(names)), 20)
+    figures = figures_of(state)
     times = pd.DataFrame(
         [
             {"config": config, "time": shown, "seconds": value}
             for name, shown in TIMES.items()
-            for config, by_case in times_by_case(state, name).items()
-            for value in _spread([each for values in by_case.values() for each in values], most)
+            for config in names
+            for value in _spread([each for run in figures.of(config).runs for each in run.times[name]], most)
         ],
         columns=["config", "time", "seconds"],
     )

@@ -1,0 +1,152 @@
+"""The summary of an evaluation: a row per configuration, as numbers and as a reader sees it.
+
+Every rate, mean score and time comes with a 95 % interval whose unit is the case.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..display.wording import counted
+from .figures import Figures, figures_of
+from .intervals import Interval, mean_score, pass_rate, passes_every_time
+from .rows import TIMES
+from .sender import COMPLETE, FAILED, INTERRUPTED
+from .state import NOT_RUN, SKIPPED
+from .times import P95_CASES, TimeQuantile, TimeQuantiles, time_quantiles
+
+if TYPE_CHECKING:
+    from .state import RunState
+
+ALL = "(all)"
+_ENDS = (COMPLETE, FAILED, INTERRUPTED, "not asked")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of a configuration, over all cases or a group of them.
+
+    `scores` has the checks whose scores are not only 0 and 1. `every_time` is empty without repeats.
+    """
+
+    config: str
+    group: str
+    cases: int
+    turns: int
+    ends: dict[str, int]  # how the turns ended
+    rates: dict[str, Interval]
+    scores: dict[str, Interval]
+    every_time: dict[str, Interval]
+    times: dict[str, TimeQuantiles]
+    agents: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The rows; the cases of a configuration are grouped `by` tag or by a column of metadata, or not."""
+
+    rows: list[Row]
+    by: str | None
+    repeats: int
+
+    def overall(self) -> Summary:
+        """Without the rows of the groups."""
+        return Summary([row for row in self.rows if row.group == ALL], None, self.repeats)
+
+    def caption(self) -> str:
+        """What the intervals are, and how repeats count."""
+        words = "In brackets: 95 % intervals over cases."
+        if self.repeats > 1:
+            words += (
+                f" Each case counts once: its {self.repeats} repeats are averaged, and not taken for "
+                f"independent. “Every time”: the cases that pass {self.repeats} times in a row."
+            )
+        if any(found.n and found.p95.estimate is None for row in self.rows for found in row.times.values()):
+            words += f" A p95 needs {P95_CASES} cases."
+        return words
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """The headings, and the cells as text, of which some have several lines."""
+        odd = [name for name in _ENDS[1:] if any(row.ends[name] for row in self.rows)]
+        checks = list(self.rows[0].rates) if self.rows else []
+        heads = ["config", *([self.by] if self.by else []), "cases", *odd, *checks]
+        heads += [*TIMES.values(), "agents"]
+        return heads, [self._cells(row, odd, checks) for row in self.rows]
+
+    def _cells(self, row: Row, odd: Sequence[str], checks: Sequence[str]) -> list[str]:
+        cells = [row.config, *([row.group] if self.by else []), f"{row.cases:,}"]
+        cells += [f"{row.ends[name]:,}" for name in odd]
+        for check in checks:
+            # How many cases a rate rests on is said where it is not all of them.
+            lines = [str(row.rates[check]).removesuffix(f", {counted(row.cases, 'case')}")]
+            lines += [f"score {row.scores[check].range()}"] if check in row.scores else []
+            lines += [f"every time {row.every_time[check].range()}"] if check in row.every_time else []
+            cells.append("\n".join(lines))
+        for name in TIMES:
+            found = row.times[name]
+            lines = [f"p50 {found.p50}"] if found.n else ["–"]
+            lines += [f"p95 {found.p95}"] if found.p95.estimate is not None else []
+            lines += [f"{counted(found.unanswered, 'turn')} unanswered"] if found.unanswered else []
+            cells.append("\n".join(lines))
+        return [*cells, row.agents or "–"]
+
+    def numbers(self) -> list[dict[str, Any]]:
+        """The rows as numbers, see `Evaluation.summary`."""
+        return [self._numbers(row) for row in self.rows]
+
+    def _numbers(self, row: Row) -> dict[str, Any]:
+        numbers: dict[str, Any] = {"cases": row.cases, "turns": row.turns, **row.ends}
+        for check, rate in row.rates.items():
+            numbers |= _numbers(check, rate) | {f"{check} n": rate.n, f"{check} missing": rate.missing}
+            numbers |= _numbers(f"{check} score", row.scores.get(check, rate))
+            numbers |= _numbers(f"{check} every time", row.every_time[check]) if row.every_time else {}
+        for name, found in row.times.items():
+            numbers |= _numbers(f"{name} p50", found.p50) | _numbers(f"{name} p95", found.p95)
+            numbers[f"{name} unanswered"] = found.unanswered
+        return {**numbers, "agents": row.agents}
+
+
+def _numbers(name: str, found: Interval | TimeQuantile) -> dict[str, float]:
+    limits = (math.nan if limit is None else limit for limit in (found.low, found.high))
+    return dict(zip((name, f"{name} low", f"{name} high"), (float(found), *limits), strict=True))
+
+
+def summary_of(state: RunState, by: str | None = None) -> Summary:
+    """A row per configuration, with `by` also one per group of its cases. Raises `InvalidRequest`."""
+    figures = figures_of(state)
+    groups = {ALL: figures, **figures.grouped(by)}
+    rows = [
+        _row(figures.of(config), config, name, state.sources[config])
+        for config in state.sources
+        for name, figures in groups.items()
+    ]
+    return Summary(rows, by, figures.repeats)
+
+
+def _row(figures: Figures, config: str, group: str, source: str) -> Row:
+    turns = [turn for run in figures.runs for turn in run.turns]
+    counts = Counter(turn.status for turn in turns)
+    ends = {status: counts[status] for status in _ENDS}
+    ends["not asked"] = counts[SKIPPED] + counts[NOT_RUN]
+    passed = {check: figures.passed(check) for check in figures.checks}
+    names = ", ".join(sorted({turn.agent_id for turn in turns if turn.agent_id}))
+    return Row(
+        config,
+        group,
+        len({run.conversation.case.id for run in figures.runs}),
+        len(turns),
+        ends,
+        {check: pass_rate(of_check) for check, of_check in passed.items()},
+        {check: mean_score(figures.scores(check)) for check in figures.checks if check in figures.graded},
+        {
+            check: passes_every_time(of_check, figures.repeats)
+            for check, of_check in passed.items()
+            if figures.repeats > 1
+        },
+        {name: time_quantiles(figures.times(name)) for name in TIMES},
+        f"{names} ({source})" if names and source else names,
+    )
