@@ -129,7 +129,8 @@ class Comparisons(dict[Key, Found]):
     def _repr_html_(self) -> str:
         from .report.notebook import comparison_table
 
-        return comparison_table(self)
+        rows = [[*labels, found.words(), found.note] for labels, found in self.lines()]
+        return comparison_table([*self.labels, "", "difference", "note"], rows, self.captions())
 
     def __reduce__(self) -> tuple[Any, ...]:
         found = {key if isinstance(key, tuple) else (key,): each for key, each in self.items()}

@@ -21,7 +21,6 @@ from ..summary import summary_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..differences import Comparisons
     from ..state import RunState
     from ..summary import Summary
 
@@ -89,11 +88,9 @@ def _worst(state: RunState) -> str:
     return f"<p>{words}</p>" + _table(["row", *shown.columns], rows)
 
 
-def comparison_table(comparisons: Comparisons) -> str:
-    """A row per figure that was compared: the difference, its interval, its note."""
-    rows = [[*labels, found.words(), found.note] for labels, found in comparisons.lines()]
-    table = _table([*comparisons.labels, "", "difference", "note"], rows)
-    return _whole(table, *(f'<p style="{QUIET}">{escape(line)}</p>' for line in comparisons.captions()))
+def comparison_table(heads: Sequence[str], rows: Iterable[Sequence[str]], captions: Iterable[str]) -> str:
+    """A row per figure that was compared, and what the figures are."""
+    return _whole(_table(heads, rows), *(f'<p style="{QUIET}">{escape(line)}</p>' for line in captions))
 
 
 _NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "total")
