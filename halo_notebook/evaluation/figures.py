@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from ..checks import NoVerdict
 from ..errors import InvalidRequest
-from .judging import NoVerdict
 from .rows import TIMES, cell
 from .sender import AGENT, COMPLETE
 from .times import AtLeast
