@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -24,6 +25,13 @@ _FORMATS = (1, FORMAT)  # the first has no cases, no verdicts and no causes
 ENDED = ("complete", "failed", "interrupted")
 _BEGINNING = b'{"kind"'
 _KIND = re.compile(rb'\{"kind":"(\w+)"')
+_VERDICT: dict[str, Any] = {
+    **dict.fromkeys(("check", "version", "note"), str),
+    "passed": (bool, NoneType),
+    "value": (int, float, NoneType),
+    "judged": bool,
+}
+_MISSING = object()
 
 
 def located_lines(
@@ -92,7 +100,7 @@ class _Unfit(ValueError):
 def _checked(raw: bytes) -> dict[str, Any]:
     """A line as JSON. Raises `ValueError`."""
     try:
-        line = json.loads(raw)
+        line = json.loads(raw.decode())  # not of bytes, whose encoding it would have to find out
         if b"\\u" in raw and b"\\ud" in raw.lower():  # a lone surrogate could neither be shown nor written
             line = json.loads(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError:
@@ -157,19 +165,16 @@ def _check_lag(line: Mapping[str, Any]) -> None:
 def _check_stage(line: Mapping[str, Any]) -> None:
     """What all lines about a turn have."""
     _check(line, "key", _is_text)
-    _check(line, "turn", _is_count)
-    for name in ("round", "try"):
-        if name in line:
+    for name in ("turn", "round", "try"):
+        if name == "turn" or name in line:
             _check(line, name, _is_count)
 
 
 def _check_verdict(line: Mapping[str, Any]) -> None:
     _check_stage(line)
-    for name in ("check", "version", "note"):
-        _check(line, name, _is_text)
-    _check(line, "passed", lambda value: value is None or isinstance(value, bool))
-    _check(line, "value", lambda value: value is None or (_is_time(value) and 0 <= value <= 1))
-    _check(line, "judged", lambda value: isinstance(value, bool))
+    _check_kinds(line, _VERDICT)
+    if line["value"] is not None:
+        _check(line, "value", lambda value: _is_time(value) and 0 <= value <= 1)
 
 
 def _check_turn(line: Mapping[str, Any]) -> None:
@@ -184,6 +189,14 @@ def _check_turn(line: Mapping[str, Any]) -> None:
         check_reply(line["reply"])
     except ValueError as error:
         raise _Unfit(str(error)) from None
+
+
+def _check_kinds(place: Mapping[str, Any], kinds_of: Mapping[str, Any]) -> None:
+    for name, kinds in kinds_of.items():
+        if not isinstance(place.get(name, _MISSING), kinds):
+            raise _Unfit(
+                f"{name!r} is {str(place[name])[:40]!r}" if name in place else f"{name!r} is missing"
+            )
 
 
 def _check_names(value: Any, *names: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, UsageError
 from .cases import check_apart
 from .columns import COLUMNS
 from .journal import Journal
 from .judging import check_names, stored_check
-from .lines import line_at, located_lines
+from .lines import located_lines
 from .manifest import Recorded, case_of, conversations, run_line
 from .places import absolute, temporary_file
 from .plan import check_installed, now
@@ -63,21 +63,20 @@ def read_file(path: str | Path) -> RunState:
     file = absolute(path)
     if not file.is_file():
         raise UsageError(f"There is no file {str(file)!r}. Nothing was sent; give the path of an evaluation.")
-    recorded, keys, cases = Recorded(), [], []
+    recorded = Recorded()
+    lines: dict[str, dict[str, Any]] = {}
     try:
         for at, line in located_lines(file, kinds=("run", "case", "plan", "checks")):
             recorded.take(line, at)
-        with file.open("rb") as lines:
-            for key in recorded.plan or ():
-                if key in recorded.cases:  # otherwise its line is damaged
-                    line = line_at(lines, recorded.cases[key], "case")
-                    keys.append(line["content"])
-                    cases.append(case_of(line))
+            if line["kind"] == "case":
+                lines[line["key"]] = line
     except OSError as error:
         raise UsageError(
             f"The evaluation {str(file)!r} could not be read ({error.strerror}). Nothing was sent; check the "
             "path."
         ) from None
+    planned = [lines[key] for key in recorded.plan or () if key in lines]  # the others' lines are damaged
+    cases = [case_of(line) for line in planned]
     if not cases or not recorded.targets:
         what = (
             "was written by an earlier version, and holds no cases"
@@ -95,8 +94,9 @@ def read_file(path: str | Path) -> RunState:
         )
     checks = {each["name"]: stored_check(**each) for each in recorded.checks}
     _check_columns(cases, checks, file.name)
-    planned = conversations(cases, keys, recorded.targets, recorded.repeats)
-    state = RunState(file, planned, checks, _sources(recorded.targets), recorded.targets)
+    keys = [line["content"] for line in planned]
+    all_ = conversations(cases, keys, recorded.targets, recorded.repeats)
+    state = RunState(file, all_, checks, _sources(recorded.targets), recorded.targets)
     state.load()
     return state
 

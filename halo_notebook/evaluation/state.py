@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -115,9 +116,14 @@ class RunState:
 
     def load(self) -> None:
         """Take in every line of the file. Raises `UsageError`, naming a line that makes no sense."""
+        early = []  # verdicts that stand before the line of their turn
         for at, line in located_lines(self.path, self.cut_lines):
             self.take(line, at)
-        self._take_verdicts()
+            if line["kind"] == "verdict" and not self._take_verdict(line):
+                early.append(line)
+        for line in early:
+            self._take_verdict(line, later=False)
+        self._count_verdicts()
 
     def next_round(self, key: str) -> int:
         """The number of the round in which a conversation is started now."""
@@ -220,7 +226,12 @@ class RunState:
         """Judge with these checks from now on; verdicts that the file has for them count."""
         self.checks = dict(checks)
         self._forget_verdicts()
-        self._take_verdicts()
+        found = (self._verdicts.get((name, each.version), ()) for name, each in self.checks.items())
+        if places := sorted(chain.from_iterable(found)):
+            with self.opened() as file:
+                for at in places:
+                    self._take_verdict(line_at(file, at, "verdict"))
+        self._count_verdicts()
 
     def _forget_verdicts(self) -> None:
         with self._lock:
@@ -229,20 +240,24 @@ class RunState:
                 for turn in turns.values():
                     turn.scores = {}
 
-    def _take_verdicts(self) -> None:
-        """Give the turns the verdicts of these versions of the checks that are in the file."""
-        found = {name: self._verdicts.get((name, each.version), ()) for name, each in self.checks.items()}
-        places = sorted((at, name) for name, of_check in found.items() for at in of_check)
-        if not places:
-            return
-        with self.opened() as file:
-            for at, name in places:
-                line = line_at(file, at, "verdict")
-                turn = self._turns.get(line["key"], {}).get(line["turn"])
-                of_round = line.get("round", 0) == self._rounds.get(line["key"], 0)
-                if turn is not None and turn.at is not None and of_round:
-                    kind = Score if line["judged"] else NoVerdict
-                    turn.scores[name] = kind(line["passed"], line["value"], line["note"])
+    def _take_verdict(self, line: Mapping[str, Any], *, later: bool = True) -> bool:
+        """Give a turn a verdict, and return whether there is that turn.
+
+        It counts if it is of this version of the check, and in place of another only if it is `later`.
+        """
+        name, key = line["check"], line["key"]
+        check = self.checks.get(name)
+        if check is None or check.version != line["version"]:
+            return True
+        turn = self._turns.get(key, {}).get(line["turn"])
+        if turn is None or turn.at is None or line.get("round", 0) != self._rounds.get(key, 0):
+            return False
+        if later or name not in turn.scores:
+            kind = Score if line["judged"] else NoVerdict
+            turn.scores[name] = kind(line["passed"], line["value"], line["note"])
+        return True
+
+    def _count_verdicts(self) -> None:
         for turns in self._turns.values():
             for turn in turns.values():
                 self._tally.update(map(turn.passes, turn.scores))
