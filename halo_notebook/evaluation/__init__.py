@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .baseline import ResultComparison
     from .cases import Case, CaseTurn, read_cases
     from .comparisons import (
         Comparison,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .times import AtLeast, TimeQuantile, TimeQuantiles, time_quantiles
 
 _FILES = {
+    "baseline": ("ResultComparison",),
     "cases": ("Case", "CaseTurn", "read_cases"),
     "comparisons": (
         *("Comparison", "NoWorse", "TimeComparison"),
@@ -41,6 +43,7 @@ __all__ = [
     "Evaluation",
     "Interval",
     "NoWorse",
+    "ResultComparison",
     "TimeComparison",
     "TimeQuantile",
     "TimeQuantiles",

@@ -6,16 +6,170 @@ Cases belong together when they send the same messages with the same fields, wha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..display.text import one_line
+from ..display.wording import counted
 from ..errors import InvalidRequest
+from .differences import Comparisons, Side, compared, side_of
+from .figures import figures_of
+from .rows import cell
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .cases import Case
     from .state import RunState
 
 T = TypeVar("T")
+OTHER, THIS = "other", "this"
+_SHOWN = 20  # cases in a text or a page
+
+
+@dataclass(frozen=True, repr=False)
+class ResultComparison:
+    """How a result differs from another one; shows what got worse, what got better, and how certain it is.
+
+    Attributes:
+        differences: of each check and time: this result minus the other, with intervals.
+        cases: a row per check, configuration and case that both have a result for: its rates in both, the
+            difference, and the numbers of its rows; worst first.
+        notes: what a reader has to know before believing it, a line each.
+    """
+
+    differences: Comparisons
+    cases: pd.DataFrame
+    notes: list[str]
+
+    @property
+    def worse(self) -> pd.DataFrame:
+        """The rows of `cases` with a lower rate than in the other result, worst first."""
+        return self.cases[self.cases["difference"] < 0]
+
+    @property
+    def better(self) -> pd.DataFrame:
+        """The rows of `cases` with a higher rate than in the other result, best first."""
+        return self.cases[self.cases["difference"] > 0].iloc[::-1]
+
+    def __repr__(self) -> str:
+        parts = [repr(self.differences)]
+        for title, frame in self.lists():
+            parts.append(title)
+            parts += ["  " + "  ".join(filter(None, row)) for row in shown_rows(frame)]
+        return "\n".join([*parts, *self.notes])
+
+    def _repr_html_(self) -> str:
+        from .report.notebook import result_comparison
+
+        lists = [(title, shown_rows(frame)) for title, frame in self.lists()]
+        return result_comparison(self.differences.table(), self.differences.captions(), lists, self.notes)
+
+    def lists(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """What got worse and what got better, each with a title."""
+        for word, frame in (("worse", self.worse), ("better", self.better)):
+            more = f", of which the first {_SHOWN} are shown" if len(frame) > _SHOWN else ""
+            what = counted(len(frame), "result") + f" got {word}"
+            yield f"{what}{more}{':' if len(frame) else '.'}", frame
+
+
+SHOWN_COLUMNS = ("check", "config", "case", "message", "change")
+
+
+def shown_rows(frame: pd.DataFrame) -> list[list[str]]:
+    """The first rows of what got worse or better, as texts; see `SHOWN_COLUMNS`."""
+    return [
+        [
+            *(one_line(str(row[name]), 60) for name in SHOWN_COLUMNS[:-1]),
+            f"{row[OTHER]:.0%} → {row[THIS]:.0%}",
+        ]
+        for row in frame.head(_SHOWN).to_dict("records")
+    ]
+
+
+def compare_results(other: RunState, this: RunState, config: str | None) -> ResultComparison:
+    """See `Evaluation.compare_with`."""
+    pairing = Pairing(other, this, config)
+    figures_other, figures_this = figures_of(other), figures_of(this)
+    groups = {
+        name: [
+            _renamed_side(side_of(figures_other, old), OTHER, pairing.before),
+            _renamed_side(side_of(figures_this, name), THIS, pairing.now),
+        ]
+        for old, name in pairing.configs
+    }
+    [first, *more] = groups.values()
+    if more:
+        together = [_together([(name, sides[at]) for name, sides in groups.items()]) for at in (0, 1)]
+        differences = compared(together, groups, "config")
+    else:
+        differences = compared(first)
+    return ResultComparison(differences, _changed_cases(groups), list(_notes(other, this, pairing)))
+
+
+def _renamed_side(side: Side, name: str, names: Mapping[str, str]) -> Side:
+    made: dict[str, Any] = {
+        part: {key: renamed(each, names) for key, each in getattr(side, part).items()} for part in _BY_NAME
+    }
+    return Side(name, **made, **{part: renamed(getattr(side, part), names) for part in _BY_CASE})
+
+
+_BY_NAME, _BY_CASE = ("passed", "scores", "times"), ("rows", "messages")
+
+
+def _together(sides: Sequence[tuple[str, Side]]) -> Side:
+    """The sides of all configurations as one, with the configuration in the name of each case."""
+    made: dict[str, Any] = {part: {} for part in (*_BY_NAME, *_BY_CASE)}
+    for config, side in sides:
+        for part in _BY_NAME:
+            for name, by_case in getattr(side, part).items():
+                of_all = made[part].setdefault(name, {})
+                of_all |= {f"{case} · {config}": each for case, each in by_case.items()}
+        for part in _BY_CASE:
+            made[part] |= {f"{case} · {config}": each for case, each in getattr(side, part).items()}
+    return Side(sides[0][1].name, **made)
+
+
+def _changed_cases(groups: Mapping[str, Sequence[Side]]) -> pd.DataFrame:
+    from .report.frames import table_of
+
+    rows = []
+    for config, (other, this) in groups.items():
+        for check in this.passed:
+            for case, passes in this.passed[check].items():
+                before = [each for each in other.passed.get(check, {}).get(case, ()) if each is not None]
+                now = [each for each in passes if each is not None]
+                if before and now:
+                    rates = {OTHER: fmean(before), THIS: fmean(now)}
+                    about = {"check": check, "config": config, "case": case, "message": this.messages[case]}
+                    numbers = {f"rows {side.name}": cell(list(side.rows[case])) for side in (other, this)}
+                    rows.append({**about, **rates, "difference": rates[THIS] - rates[OTHER], **numbers})
+    columns = ["check", "config", "case", "message", OTHER, THIS, "difference", "rows other", "rows this"]
+    types = dict.fromkeys((OTHER, THIS, "difference"), "float64")
+    return table_of(sorted(rows, key=lambda row: row["difference"]), columns, types)
+
+
+def _notes(other: RunState, this: RunState, pairing: Pairing) -> Iterator[str]:
+    for name, check in this.checks.items():
+        known = other.checks.get(name)
+        if known is None:
+            yield f"Check {name!r} is only in this result; rescore() the other one with it."
+        elif known.version != check.version:
+            yield (
+                f"Check {name!r} has changed between the results, which may be why its verdicts differ; "
+                "rescore() the other one with it."
+            )
+    for name in other.checks:
+        if name not in this.checks:
+            yield f"Check {name!r} is only in the other result."
+    if pairing.changed:
+        expect = "expects" if pairing.changed == 1 else "expect"
+        yield f"{counted(pairing.changed, 'case')} with the same messages {expect} something else."
+    for config in this.sources:
+        if config not in (name for _, name in pairing.configs):
+            yield f"Configuration {config!r} is not compared."
 
 
 class Pairing:

@@ -129,8 +129,12 @@ class Comparisons(dict[Key, Found]):
     def _repr_html_(self) -> str:
         from .report.notebook import comparison_table
 
+        return comparison_table(*self.table(), self.captions())
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Its heads and rows, as texts."""
         rows = [[*labels, found.words(), found.note] for labels, found in self.lines()]
-        return comparison_table([*self.labels, "", "difference", "note"], rows, self.captions())
+        return [*self.labels, "", "difference", "note"], rows
 
     def __reduce__(self) -> tuple[Any, ...]:
         found = {key if isinstance(key, tuple) else (key,): each for key, each in self.items()}

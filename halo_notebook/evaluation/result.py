@@ -23,6 +23,7 @@ from .plan import count
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .baseline import ResultComparison
     from .differences import Comparisons
     from .figures import Figures
     from .report.plot import Plot
@@ -196,6 +197,18 @@ class Evaluation:
         groups = figures.grouped(by).items()
         return compared(sides, {name: [side_of(group, each) for each in names] for name, group in groups}, by)
 
+    def compare_with(self, other: Evaluation | str | Path, *, config: str | None = None) -> ResultComparison:
+        """Compare this result with another one, or its file: what got better, what got worse, how certainly.
+
+        Cases are paired by what they send, whatever their ids, and configurations by name (where each result
+        has only one, whatever its name); with `config` only that one. Differences are this result minus the
+        other. Raises `UsageError` for a file that is not an evaluation, and `InvalidRequest` if no
+        configuration is in both.
+        """
+        from .baseline import compare_results
+
+        return compare_results(_opened(other)._state, self._state, config)
+
     def flaky(self, check: str | None = None) -> pd.DataFrame:
         """The cases that pass a check only sometimes: a row per check, configuration and case.
 
@@ -287,7 +300,7 @@ class Evaluation:
         from .baseline import Pairing, renamed
         from .gates import require_no_worse
 
-        before = Evaluation.open(baseline) if isinstance(baseline, str | Path) else baseline
+        before = _opened(baseline)
         pairing = Pairing(before._state, self._state, config)
         passed, now = before.passed(check), self.passed(check)
         sides = {
@@ -355,3 +368,7 @@ class Evaluation:
         from .report.notebook import overview
 
         return overview(self._state)
+
+
+def _opened(result: Evaluation | str | Path) -> Evaluation:
+    return result if isinstance(result, Evaluation) else Evaluation.open(result)

@@ -93,6 +93,23 @@ def comparison_table(heads: Sequence[str], rows: Iterable[Sequence[str]], captio
     return _whole(_table(heads, rows), *(f'<p style="{QUIET}">{escape(line)}</p>' for line in captions))
 
 
+def result_comparison(
+    differences: tuple[Sequence[str], Iterable[Sequence[str]]],
+    captions: Iterable[str],
+    lists: Iterable[tuple[str, Sequence[Sequence[str]]]],
+    notes: Iterable[str],
+) -> str:
+    """How two results differ: the figures, and what got worse and better, each with a title."""
+    parts = [f"<p>⚠ {escape(one_line(note, 500))}</p>" for note in notes]
+    parts.append(_table(*differences))
+    parts += [f'<p style="{QUIET}">{escape(line)}</p>' for line in captions]
+    for title, rows in lists:
+        parts.append(f"<p>{escape(title)}</p>")
+        if rows:
+            parts.append(_table(["check", "config", "case", "message", "other → this"], rows))
+    return _whole(*parts)
+
+
 _NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "total")
 _FIGURE = re.compile(r"\S+(?: s| points)? \[[^\]]*\]")  # an estimate and its limits, as HTML
 
