@@ -81,6 +81,8 @@ async def call_here(function: Callable[..., Any], *args: Any) -> Any:
     try:
         value = function(*args)
         return await value if inspect.isawaitable(value) else value
+    except UserCodeError:
+        raise
     except BaseException as error:
         if ends(task, error):
             raise

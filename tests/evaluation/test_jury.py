@@ -1,0 +1,363 @@
+"""Turns are judged side by side; a stop waits for no check, and what ends a run ends the sending."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halo_notebook.concurrency.interrupts import InterruptInbox
+from halo_notebook.errors import InvalidRequest
+from halo_notebook.evaluation import Evaluation, aevaluate, evaluate
+from halo_notebook.evaluation.conversations import MAX_UNJUDGED
+from halo_notebook.evaluation.judging import named_checks
+from halo_notebook.evaluation.jury import Ended, Jury, one_by_one
+
+from .agents import messages, ok, seen, sent, states, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from halo_notebook import DemoAgent, HaloClient, Reply
+
+    from ..harness.kernels import Kernel
+    from .conftest import Run
+
+
+def run_async(*arguments: Any, **settings: Any) -> Evaluation:
+    return asyncio.run(aevaluate(*arguments, **settings))
+
+
+BOTH = pytest.mark.parametrize("run_it", [evaluate, run_async], ids=["evaluate", "aevaluate"])
+
+
+class Meeting:
+    """Async checks that end only when so many of their calls have met."""
+
+    def __init__(self, calls: int) -> None:
+        self.barrier = asyncio.Barrier(calls)
+        self.inside = self.most = 0
+
+    async def one(self, reply: Reply) -> bool:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await asyncio.wait_for(self.barrier.wait(), 60)
+        self.inside -= 1
+        return True
+
+    async def two(self, conversation: Any) -> bool:
+        return await self.one(conversation[-1].reply)
+
+
+# --- How many at a time -----------------------------------------------------------------
+
+
+@BOTH
+def test_async_checks_are_called_at_the_same_time(run_it: Any, client: HaloClient) -> None:
+    """As many turns as conversations, each with all of its checks; so they are in `rescore`."""
+    meeting = Meeting(2 * 10)
+    settings: dict[str, Any] = {"configs": {"demo": client}, "progress": False, "concurrency": 10}
+    result = run_it(messages(20), [meeting.one, meeting.two], **settings)
+    assert meeting.most == 20 and result.notes() == []
+    assert set(map(tuple, result.passed("two")["demo"].values())) == {(True,)}
+    again = Meeting(2 * 5)
+    result.rescore([again.one, again.two], again=True, check_concurrency=5)
+    assert again.most == 10 and result.notes() == []
+
+
+def test_checks_that_turn_out_to_be_async_are_called_at_the_same_time(run: Run) -> None:
+    """Also a function that returns an awaitable; a sync check beside them is called for each turn."""
+    meeting, calls = Meeting(2 * 4), []
+    checks: dict[str, Any] = {
+        "one": lambda said: meeting.one(said),  # noqa: PLW0108  # not known to be async
+        "sync": lambda said: not calls.append(threading.current_thread()),  # type: ignore[func-returns-value]
+        "two": lambda said: meeting.one(said),  # noqa: PLW0108
+    }
+    result = run(messages(12), checks, check_concurrency=4)
+    assert meeting.most == 8 and calls == [threading.main_thread()] * 12
+    assert all(row["one"] and row["sync"] and row["two"] for row in result.rows())
+
+
+@BOTH
+def test_sync_checks_run_on_threads_on_request(run_it: Any, client: HaloClient) -> None:
+    """As many turns at a time as `check_concurrency` says; an async check stays on the loop."""
+    barrier, threads = threading.Barrier(2 * 3, timeout=60), []
+
+    def one(reply: Reply) -> bool:
+        threads.append(threading.current_thread())
+        barrier.wait()
+        return True
+
+    def two(reply: Reply) -> bool:
+        return one(reply)
+
+    async def on_loop(reply: Reply) -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+    settings: dict[str, Any] = {"configs": {"demo": client}, "progress": False}
+    settings |= {"check_threads": True, "check_concurrency": 3}
+    result = run_it(messages(12), [one, two, on_loop], **settings)
+    assert len(threads) == 24 and threading.main_thread() not in threads
+    assert all(row["one"] and row["two"] and row["on_loop"] for row in result.rows())
+    result.rescore([one, two], again=True, check_concurrency=3, check_threads=True)
+    assert len(threads) == 48 and result.notes() == []
+
+
+@pytest.mark.parametrize("kind", ["async", "threads"])
+def test_slow_checks_hold_the_sending_back(kind: str, agent: DemoAgent, run: Run) -> None:
+    """Few replies wait for a check, however many cases there are."""
+    bound = threading.Event()
+    seen_then: list[int] = []
+
+    def until_held() -> bool:
+        if not bound.is_set():
+            wait_until(lambda: len(agent.requests) >= MAX_UNJUDGED)
+            time.sleep(0.5)
+            seen_then.append(len(agent.requests))
+            bound.set()
+        return True
+
+    def slow(reply: Reply) -> bool:
+        return until_held()
+
+    async def slow_async(reply: Reply) -> bool:
+        return await asyncio.to_thread(until_held)
+
+    check = slow if kind == "threads" else slow_async
+    run(messages(2 * MAX_UNJUDGED), {"slow": check}, concurrency=4, check_threads=kind == "threads")
+    assert MAX_UNJUDGED <= seen_then[0] <= MAX_UNJUDGED + 4
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "3"])
+def test_a_wrong_number_of_checks_is_refused(wrong: Any, run: Run, agent: DemoAgent) -> None:
+    """Before anything is sent."""
+    with pytest.raises(InvalidRequest, match="check_concurrency must be a whole number from 1"):
+        run(["one"], [ok], check_concurrency=wrong)
+    assert sent(agent) == []
+
+
+def test_a_client_that_belongs_to_a_loop_works_in_every_run(run: Run) -> None:
+    """The thread keeps its loop: a lock that was awaited in one run can be awaited in the next."""
+    lock, loops = asyncio.Lock(), set()
+
+    async def check(reply: Reply) -> bool:
+        async with lock:
+            loops.add(asyncio.get_running_loop())
+            await asyncio.sleep(0)
+            return True
+
+    result = run(messages(5), [check]).rescore(again=True)
+    assert run(messages(5), [check]).notes() == result.notes() == [] and len(loops) == 1
+
+
+# --- Stop -------------------------------------------------------------------------------
+
+
+class Blocking:
+    """Checks that never end, until `released`; what they do is told by their names."""
+
+    def __init__(self) -> None:
+        self.entered, self.released, self.ended = threading.Event(), threading.Event(), 0
+
+    def blocks(self, reply: Reply) -> bool:
+        self.entered.set()
+        if not self.released.wait(60):
+            self.ended += 1
+        return True
+
+    async def waits(self, reply: Reply) -> bool:
+        self.entered.set()
+        for _ in range(600):
+            if self.released.is_set():
+                return True
+            await asyncio.sleep(0.1)
+        self.ended += 1
+        return True
+
+    async def swallows(self, reply: Reply) -> bool:
+        while True:
+            try:
+                return await self.waits(reply)
+            except asyncio.CancelledError:
+                pass
+
+    async def computes(self, reply: Reply) -> bool:
+        await asyncio.sleep(0)
+        return self.blocks(reply)
+
+    async def in_tasks(self, reply: Reply) -> bool:
+        return all(await asyncio.gather(self.computes(reply), self.computes(reply)))
+
+    def spins(self, reply: Reply) -> bool:
+        self.entered.set()
+        until = time.monotonic() + 60
+        while not self.released.is_set() and time.monotonic() < until:
+            pass
+        return True
+
+
+def interrupt_when(event: threading.Event) -> threading.Thread:
+    """Send the interrupt of a kernel's Stop, a little after the event."""
+
+    def interrupt() -> None:
+        event.wait(30)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("threads", [False, True], ids=["", "threads"])
+@pytest.mark.parametrize("name", ["blocks", "waits", "swallows", "computes", "in_tasks", "spins"])
+def test_a_stop_waits_for_no_check(name: str, threads: bool, run: Run) -> None:
+    """Whatever it is doing: the result counts what has not been judged, and `rescore` judges it."""
+    checks = Blocking()
+    thread = interrupt_when(checks.entered)
+    result = run(messages(30), {"fine": ok, "odd": getattr(checks, name)}, check_threads=threads)
+    thread.join()
+    assert result.interrupted and checks.ended == 0 and not checks.released.is_set()
+    complete = states(result).count("complete")
+    assert f"Check 'odd' has not judged {complete} turn{'s' * (complete > 1)} yet; rescore() does." in (
+        result.notes()
+    )
+    checks.entered.clear()
+    thread = interrupt_when(checks.entered)
+    result.rescore(check_threads=threads)
+    thread.join()
+    assert f"Check 'odd' has not judged {complete} turn" in result.notes()[-1] and checks.ended == 0
+    checks.released.set()
+    judged = [
+        row["odd"] for row in result.rescore(check_threads=threads).rows() if row["status"] == "complete"
+    ]
+    assert judged == [True] * complete
+
+
+def test_a_cancelled_evaluation_waits_for_no_check(client: HaloClient, kept: Path) -> None:
+    """`aevaluate` ends soon, also when a check swallows its cancellation; its late verdict is dropped."""
+    checks = Blocking()
+
+    async def stopped() -> None:
+        going = asyncio.ensure_future(
+            aevaluate(messages(20), [checks.swallows], configs={"demo": client}, path=kept, progress=False)
+        )
+        await asyncio.to_thread(checks.entered.wait, 30)
+        going.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await going
+        assert not checks.released.is_set() and checks.ended == 0
+        checks.released.set()
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+
+    asyncio.run(stopped())
+    assert '"kind":"verdict"' not in kept.read_text()
+    result = evaluate(messages(20), [checks.swallows], configs={"demo": client}, path=kept, progress=False)
+    assert [row["swallows"] for row in result.rows() if row["status"] == "complete"]
+
+
+@pytest.mark.kernel
+def test_a_stop_in_a_notebook_waits_for_no_check(kernel: Kernel) -> None:
+    """Sync and async, on the kernel's own loop; the next cell runs."""
+    kernel.run(
+        "import asyncio, time\nfrom halo_notebook import DemoAgent, HaloClient, evaluate\n"
+        "from halo_notebook.demo import DEMO_KEY\n"
+        "agent = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
+        "configs = {'demo': HaloClient(DEMO_KEY, base_url=agent.url)}\n"
+        "async def swallows(reply):\n"
+        "    while True:\n"
+        "        try:\n            print('inside')\n            await asyncio.sleep(60)\n"
+        "        except asyncio.CancelledError:\n            pass\n"
+        "async def computes(reply):\n    print('inside')\n    time.sleep(60)\n"
+        "def blocks(reply):\n    print('inside')\n    time.sleep(60)\n"
+        "def turns(check):\n"
+        "    result = evaluate(['one', 'two', 'three'], [check], configs=configs, progress=False)\n"
+        "    print(result.interrupted, [note for note in result.notes() if 'has not judged' in note])\n"
+    )
+    for check in ("swallows", "computes", "blocks"):
+        running = kernel.start(f"turns({check})")
+        running.wait_for(lambda cell: "inside" in cell.text, "a check to be called")
+        kernel.interrupt()
+        assert f"True [\"Check '{check}' has not judged 3 turns yet" in running.result(timeout=20).stdout
+        assert kernel.run("print('next')").stdout.endswith("next\n")
+
+
+# --- What ends a run --------------------------------------------------------------------
+
+
+def ending(error: BaseException) -> dict[str, Callable[[Any], Any]]:
+    """Checks that raise it: at once, later, and in a task of their own."""
+
+    def sync(reply: Reply) -> bool:
+        raise error
+
+    async def later(reply: Reply) -> bool:
+        await asyncio.sleep(0)
+        raise error
+
+    async def grouped(reply: Reply) -> bool:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(later(reply))
+        return True
+
+    return {"sync": sync, "later": later, "grouped": grouped}
+
+
+@BOTH
+@pytest.mark.parametrize("how", ["sync", "later", "threads"])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), pytest.exit.Exception("enough")], ids=["SystemExit", "exit"]
+)
+def test_what_ends_a_run_ends_the_sending(  # noqa: PLR0917  # parameters and fixtures
+    run_it: Any, how: str, error: BaseException, client: HaloClient, agent: DemoAgent, kept: Path
+) -> None:
+    """It is raised, and no more messages are sent; those that were are in the file, and the rest follows."""
+    check = ending(error)["sync" if how == "threads" else how]
+    settings: Any = {"configs": {"demo": client}, "path": kept, "progress": False, "concurrency": 1}
+    with pytest.raises(type(error)) as raised:
+        run_it(messages(200), {"ends": check}, check_threads=how == "threads", **settings)
+    assert raised.value is error
+    before = len(sent(agent))
+    assert before < 200
+    again = evaluate(messages(200), {"ends": ok}, **settings)
+    assert len(set(sent(agent))) == 200 == len(sent(agent)) and "not run" not in states(again)
+    with pytest.raises(type(error)):
+        again.rescore({"ends": check}, check_threads=how == "threads")
+
+
+def test_what_a_task_of_a_check_raises_ends_the_run(run: Run, agent: DemoAgent) -> None:
+    """SystemExit in it ends asyncio's loop, and so it ends the sending; nothing is left on the loop."""
+    with pytest.raises(SystemExit) as raised:
+        run(messages(200), {"ends": ending(SystemExit(3))["grouped"]}, concurrency=1)
+    assert raised.value.code == 3 and len(sent(agent)) < 200
+    meeting = Meeting(8)
+    assert run(messages(8), [meeting.one]).notes() == []
+
+
+def test_a_verdict_that_cannot_be_kept_ends_the_judging() -> None:
+    """The error is raised, in sync and async code, while other checks are being awaited."""
+    checks = named_checks([Meeting(99).one])
+
+    def keep(turn: Ended, scores: Any) -> None:
+        raise OSError("no room")
+
+    def turns() -> list[Ended]:
+        return [
+            Ended("key", number, seen(), named_checks([ok]) if number == 3 else checks) for number in range(6)
+        ]
+
+    with InterruptInbox() as inbox, pytest.raises(OSError, match="no room"):
+        Jury(keep, 8).judge(turns(), inbox)
+
+    async def given() -> AsyncIterator[Ended]:
+        async for turn in one_by_one(turns()):
+            yield turn
+
+    with pytest.raises(OSError, match="no room"):
+        asyncio.run(Jury(keep, 8).ajudge(given()))
