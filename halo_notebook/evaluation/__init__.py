@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         no_worse,
     )
     from .intervals import Interval, mean_score, pass_rate, passes_every_time
+    from .planning import cases_needed
     from .result import Evaluation
     from .run import aevaluate, evaluate
     from .times import AtLeast, TimeQuantile, TimeQuantiles, time_quantiles
@@ -31,6 +32,7 @@ _FILES = {
         *("compare_passes", "compare_scores", "compare_times", "holm", "no_worse"),
     ),
     "intervals": ("Interval", "mean_score", "pass_rate", "passes_every_time"),
+    "planning": ("cases_needed",),
     "result": ("Evaluation",),
     "run": ("aevaluate", "evaluate"),
     "times": ("AtLeast", "TimeQuantile", "TimeQuantiles", "time_quantiles"),
@@ -48,6 +50,7 @@ __all__ = [
     "TimeQuantile",
     "TimeQuantiles",
     "aevaluate",
+    "cases_needed",
     "compare_passes",
     "compare_scores",
     "compare_times",

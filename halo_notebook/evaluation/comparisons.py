@@ -65,7 +65,7 @@ class Comparison:
 
     def words(self) -> str:
         """It without its note."""
-        scale, form, unit = (100, "+.0f", " points") if self.unit == "%" else (1, "+.2f", " s")
+        scale, form, unit = (100, "+z.0f", " points") if self.unit == "%" else (1, "+z.2f", " s")
         if self.difference is None:
             words = ["no difference known"]
         else:
@@ -122,7 +122,7 @@ class NoWorse:
         verdict = "no worse" if self.certain else "may be worse"
         words = [f"{verdict} by more than {self.margin * 100:g} points"]
         if self.difference is not None and self.low is not None:
-            words[0] += f": {self.difference * 100:+.0f} points [at least {self.low * 100:+.0f}]"
+            words[0] += f": {self.difference * 100:+z.0f} points [at least {self.low * 100:+z.0f}]"
         words += [] if self.p_value is None else [_p(self.p_value)]
         return ", ".join([*words, counted(self.n, "case")]) + (f" ({self.note})" if self.note else "")
 

@@ -74,7 +74,7 @@ class Summary:
         odd = [name for name in _ENDS[1:] if any(row.ends[name] for row in self.rows)]
         checks = list(self.rows[0].rates) if self.rows else []
         heads = ["config", *([self.by] if self.by else []), "cases", *odd, *checks]
-        heads += [*TIMES.values(), "agents"]
+        heads += [*(f"{shown}: p50, p95" for shown in TIMES.values()), "agents"]
         return heads, [self._cells(row, odd, checks) for row in self.rows]
 
     def _cells(self, row: Row, odd: Sequence[str], checks: Sequence[str]) -> list[str]:
@@ -88,8 +88,7 @@ class Summary:
             cells.append("\n".join(lines))
         for name in TIMES:
             found = row.times[name]
-            lines = [f"p50 {found.p50}"] if found.n else ["–"]
-            lines += [f"p95 {found.p95}"] if found.p95.estimate is not None else []
+            lines = [str(found.p50), str(found.p95)]
             lines += [f"{counted(found.unanswered, 'turn')} unanswered"] if found.unanswered else []
             cells.append("\n".join(lines))
         return [*cells, row.agents or "–"]

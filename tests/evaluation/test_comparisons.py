@@ -41,6 +41,7 @@ def limits(found: Comparison) -> tuple[float, float]:
             "+10 points [+0 to +20], adjusted p = 0.06, 50 cases",
         ),
         (Comparison(0.5, None, None, None, 3, "", unit="s"), "+0.50 s, 3 cases"),
+        (Comparison(-0.001, -0.004, 0.001, None, 30, "", unit="s"), "+0.00 s [+0.00 to +0.00], 30 cases"),
         (Comparison(None, None, None, None, 0, ""), "no difference known, 0 cases"),
         (
             NoWorse(-0.02, -0.04, 0.05, 0.01, 90, ""),
@@ -130,6 +131,19 @@ def test_many_cases_with_repeats_have_random_flips() -> None:
     assert compare_passes(dict(reversed(a.items())), b).p_value == found.p_value
     clear = compare_passes(several(*[0] * 30, of=4), several(*[4] * 30, of=4))
     assert clear.p_value == pytest.approx(1 / 20_001)
+
+
+def test_very_many_cases_with_repeats_need_no_flips() -> None:
+    """The p-value is that of the normal distribution, to which that of random flips is near."""
+    rng = np.random.default_rng(4)
+    before, after = rng.binomial(4, 0.5, 3000).tolist(), rng.binomial(4, 0.51, 3000).tolist()
+    found = compare_passes(several(*before, of=4), several(*after, of=4))
+    changes = np.array(after) - np.array(before)
+    flipped = rng.choice([-1, 1], (4000, 3000)) @ changes
+    assert found.p_value == pytest.approx(np.mean(np.abs(flipped) >= abs(changes.sum())), abs=0.02)
+    assert found.method == "sign-flip permutation, as normal"
+    same = compare_passes(several(*before, of=4), several(*reversed(before), of=4))
+    assert same.p_value == 1
 
 
 def test_equal_configurations() -> None:
