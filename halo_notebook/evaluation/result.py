@@ -36,9 +36,10 @@ T = TypeVar("T")
 class Evaluation:
     """What came of sending many cases to an agent; `evaluate` returns it.
 
-    A cell shows its summary. Replies are read from the file at `path` when they are needed; no text is held
-    in memory. A turn that failed, was interrupted or was never sent is a row too. It counts as a failure if
-    the agent caused it, and otherwise as missing. Nothing here sends a message.
+    A cell shows its summary, and so does `print` in a terminal. Replies are read from the file at `path` when
+    they are needed; no text is held in memory. A turn that failed, was interrupted or was never sent is a
+    row too. It counts as a failure if the agent caused it, and otherwise as missing. Nothing here sends a
+    message.
     """
 
     def __init__(self, state: RunState) -> None:
@@ -363,6 +364,11 @@ class Evaluation:
 
     def __repr__(self) -> str:
         return f"Evaluation({notes.headline(self._state)})"
+
+    def __str__(self) -> str:
+        from .report.terminal import overview_text
+
+        return overview_text(self._state)
 
     def _repr_html_(self) -> str:
         from .report.notebook import overview
