@@ -17,8 +17,9 @@ from .formulas import NO_FORMULAS
 from .growing import shown_length
 from .highlight import Highlighter
 from .links import DataCut
-from .markdown import Asked, Block, References, block_html, read_blocks, verbatim
+from .markdown import Block, Links, Parsed, References, as_source, block_html, read_blocks, verbatim
 from .text import PlainPieces, hidden_note, wire_size
+from .work import MAX_BLOCK_STEPS, MAX_REPLY_STEPS, MAX_RESOLVED_STEPS, Work
 
 MAX_SHOWN_CHARS = 262_144
 """Of a longer text only the beginning and the end are rendered: no page could show more."""
@@ -44,10 +45,14 @@ class FinishedBlock:
     begin: int
 
 
-def _is_too_dense(text: str) -> bool:
-    """Whether `text` has far more lines than anything that people write."""
-    lines = text.count("\n")
-    return lines > 1_000 and lines * 6 > len(text)
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A block, the `number`th one, that is rendered again if one of these labels is both used and defined."""
+
+    number: int
+    block: Block
+    labels: set[str]
+    env: dict[str, Any]
 
 
 def _ends_with_its_line(block: Block) -> bool:
@@ -66,13 +71,14 @@ def _finished_count(text: str, blocks: list[Block]) -> int:
     them, the blocks have to be of kinds that begin or end with one line: the text before may be the start of
     a formula or of a link definition.
     """
+    formula = found.start() if (found := _FORMULA_START.search(text)) else len(text)
     if blocks and text.endswith("\n"):
         last = blocks[-1]
         by_one_line = _ends_with_its_line(last) and last.begin + len(last.source) == len(text)
         if _is_after_blank_line(text, len(text)):
             if last.kind in _ENDED_BY_A_BLANK_LINE or _ends_with_its_line(last):
                 return len(blocks)
-        elif by_one_line and not _FORMULA_START.search(text):
+        elif by_one_line and formula == len(text):
             return len(blocks)
     for index in range(len(blocks) - 1, 0, -1):
         block, before = blocks[index], blocks[index - 1]
@@ -80,7 +86,7 @@ def _finished_count(text: str, blocks: list[Block]) -> int:
         if _is_after_blank_line(text, block.begin) and (is_complete or before.kind in _ENDED_BY_A_BLANK_LINE):
             return index
         by_one_line = _ends_with_its_line(before) or (is_complete and block.kind in _BEGUN_BY_THEIR_LINE)
-        if by_one_line and not _FORMULA_START.search(text, 0, block.begin):
+        if by_one_line and formula >= block.begin:
             return index
     return 0
 
@@ -109,13 +115,13 @@ class BlockRenderer:
     ('<p>Hello <em>world</em></p>\\n', '')
     """
 
-    def __init__(self, *, images: bool = False, before: BlockRenderer | None = None) -> None:
+    def __init__(self, *, images: bool = False) -> None:
         self.length = 0
         """How many characters have been received, without those that are never shown."""
         self._images = images
-        self._references: References = dict(before._references) if before else {}
-        self._asked: set[str] = set(before._asked) if before else set()  # the labels that links name
-        self._highlighter: Highlighter = before._highlighter if before else Highlighter()
+        self._references: References = {}
+        self._asked: set[str] = set()  # the labels that links name
+        self._late: list[_Late] = []
         self._plain = PlainPieces()
         self._cut = DataCut()
         self._pieces: list[str] = []  # the whole text, without control characters
@@ -123,12 +129,14 @@ class BlockRenderer:
         self._tail = ""  # the text after the finished blocks
         self._taken = 0  # how many characters are before it
         self._prefix = ""  # the opening line of a fence that was cut
-        self._has_rtl = False  # whether a finished block has a letter that runs to the left
-        self._formulas = 0
+        self._steps_left = MAX_REPLY_STEPS
+        # How many formulas the finished blocks have, and whether a letter that runs to the left.
+        self._state: dict[str, Any] = {"formulas": 0, "has_rtl": False}
+        self._highlighter = Highlighter()
         self._finished: list[FinishedBlock] = []
         self._size = 0  # of their HTML in a message
         self._full_at: int | None = None  # from there only the end of the text is shown
-        self._open: tuple[list[Block], References] | None = None  # parsed, and not yet rendered
+        self._open: Parsed | None = None  # not yet rendered
         self._open_html: str | None = ""
 
     def append(self, text: str) -> None:
@@ -170,8 +178,10 @@ class BlockRenderer:
     def end(self) -> None:
         """Finish the open block. No text may follow."""
         self._read()
-        if self._tail.strip():
-            self._finish(*(self._open or self._blocks_of(self._tail)[1:]))
+        while self._tail.strip() and self._full_at is None:
+            parsed = self._open or self._parse(self._tail)
+            self._open = None
+            self._tail = self._tail[self._finish(parsed, len(parsed.blocks)) :]
         if self._full_at is not None:
             self._finished.append(FinishedBlock(self._render_end(), self._full_at))
         self._tail, self._open_html, self._full_at = "", "", None
@@ -181,12 +191,14 @@ class BlockRenderer:
 
         Links are in it that were defined after their use, and no definition that was used later.
         """
-        again = BlockRenderer(images=self._images, before=self)
-        if self._references:
-            again.append(self.text)
-            again.end()
-        same = len(again.finished) == len(self._finished)
-        return [block.html for block in (again.finished if same else self._finished)]
+        htmls = [block.html for block in self._finished]
+        work = Work(MAX_RESOLVED_STEPS)
+        for late in self._late:
+            if any(label in self._references and label in self._asked for label in late.labels):
+                env = {**late.env, "references": Links(self._references, self._asked), "work": work}
+                html = block_html(late.block, env, images=self._images)
+                htmls[late.number] = htmls[late.number] if html is None else html
+        return htmls
 
     def _read(self) -> None:
         """Parse the new text, and finish the blocks that can be finished."""
@@ -196,13 +208,17 @@ class BlockRenderer:
         self._unread.clear()
         self._open = self._open_html = None
         at = 0
-        while len(text) - at > MAX_OPEN_CHARS and self._full_at is None:
+        while at < len(text) and self._full_at is None:
+            must = len(text) - at > MAX_OPEN_CHARS
             window = text[at : at + MAX_OPEN_CHARS]
-            half = MAX_OPEN_CHARS // 2
-            end = window.rfind("\n", half) + 1 or window.rfind(" ", half) + 1 or MAX_OPEN_CHARS
-            at += self._finish_blocks(window[:end], must=True)
-        if self._full_at is None:
-            at += self._finish_blocks(text[at:], must=False)
+            if must:
+                half = MAX_OPEN_CHARS // 2
+                end = window.rfind("\n", half) + 1 or window.rfind(" ", half) + 1 or MAX_OPEN_CHARS
+                window = window[:end]
+            taken = self._finish_blocks(window, must=must)
+            if not taken:
+                break
+            at += taken
         self._tail = text[at:] if self._full_at is None else ""
 
     def _finish_blocks(self, text: str, *, must: bool) -> int:
@@ -210,51 +226,63 @@ class BlockRenderer:
 
         If it `must` be, at least one block is taken, cut if necessary: more text is known.
         """
-        dense = text.rfind("\n") + 1 if _is_too_dense(text) else 0
-        if dense:
-            self._add(verbatim(text[:dense]), self._taken)
-            self._taken += dense
-            self._prefix = ""
-            if must:
-                return dense
-            text = text[dense:]
-        source, blocks, references = self._blocks_of(text)
-        count = _finished_count(source, blocks)
-        if not count and not must:
-            self._open = blocks, references
-            return dense
-        taken = len(text)
-        prefix = _continuation(blocks[-1]) if blocks and not count else ""
-        if (count or 1) < len(blocks):
-            following = blocks[count or -1]
-            taken, prefix = following.begin - len(self._prefix), ""
-            self._finish(blocks[: count or -1], references, following.first_line)
-        else:
-            self._finish(blocks, references)
-        self._prefix = prefix
-        self._taken += taken
-        return dense + taken
+        parsed = self._parse(text)
+        blocks = parsed.blocks
+        is_cut = len(parsed.source) < len(self._prefix) + len(text)
+        count = _finished_count(parsed.source, blocks)
+        if not (count or must or is_cut):
+            self._open = parsed
+            return 0
+        prefix = ""
+        if is_cut or not count:
+            if blocks and (is_cut or len(blocks) == 1) and count < len(blocks):
+                prefix = _continuation(blocks[-1])
+            count = len(blocks) if is_cut else max(1, len(blocks) - 1)
+        taken = self._finish(parsed, count)
+        self._prefix = prefix if taken == len(parsed.source) - len(self._prefix) else ""
+        return taken
 
-    def _blocks_of(self, text: str) -> tuple[str, list[Block], References]:
-        source = self._prefix + text
-        references = dict(self._references)
-        return source, read_blocks(source, references), references
+    def _parse(self, text: str) -> Parsed:
+        if self._steps_left <= 0:
+            return Parsed(text, [as_source(text)] if text.strip() else [], self._references)
+        return read_blocks(self._prefix + text, self._references)
 
-    def _finish(self, blocks: list[Block], references: References, end_line: float = math.inf) -> None:
-        """Render these blocks, which end at `end_line`, for the last time."""
-        for label, reference in references.items():
+    def _finish(self, parsed: Parsed, count: int) -> int:
+        """Render the first `count` blocks for the last time, and return how many characters they took.
+
+        It ends early if there has been too much work.
+        """
+        blocks = parsed.blocks
+        end_line = blocks[count].first_line if count < len(blocks) else math.inf
+        for label, reference in parsed.references.items():
             if label not in self._references and reference["map"][1] <= end_line:
                 self._references[label] = reference
-        env: dict[str, Any] = {
-            "references": Asked(self._references, self._asked),
-            "highlighter": self._highlighter,
-            "formulas": self._formulas,
-            "has_rtl": self._has_rtl,
-        }
-        for block in blocks:
-            begin = max(block.begin - len(self._prefix), 0)
-            self._add(block_html(block, env, images=self._images), self._taken + begin)
-        self._formulas, self._has_rtl = env["formulas"], env["has_rtl"]
+        for number, block in enumerate(blocks[:count], 1):
+            self._add(self._final_html(block), self._taken + max(block.begin - len(self._prefix), 0))
+            if self._steps_left <= 0:
+                count = number
+                break
+        end = blocks[count].begin if count < len(blocks) else len(parsed.source)
+        taken = end - len(self._prefix)
+        self._taken += taken
+        return taken
+
+    def _final_html(self, block: Block) -> str:
+        before = self._state | {"highlighter": self._highlighter}
+        links = Links(self._references, self._asked)
+        work = Work(min(MAX_BLOCK_STEPS, self._steps_left))
+        env = before | {"references": links, "work": work}
+        html = block_html(block, env, images=self._images)
+        self._steps_left -= work.done
+        if html is None:
+            return verbatim(block.source)
+        self._state = {name: env[name] for name in self._state}
+        self._asked |= links.asked
+        late = links.asked - self._references.keys()
+        late.update(label for label in block.defined if label not in self._asked)
+        if late:
+            self._late.append(_Late(len(self._finished), block, late, before))
+        return html
 
     def _add(self, html: str, begin: int) -> None:
         self._size += wire_size(html)
@@ -265,19 +293,20 @@ class BlockRenderer:
 
     def _render_open(self) -> str:
         # Only once: rendering changes the tokens.
-        blocks, references = self._open or self._blocks_of(self._tail)[1:]
-        self._open = None
-        shown = shown_length(self._tail, blocks[-1].tokens if blocks else ())
+        parsed, self._open = self._open or self._parse(self._tail), None
+        shown = shown_length(self._tail, parsed.blocks[-1].tokens if parsed.blocks else ())
         if shown < len(self._tail):
-            blocks, references = self._blocks_of(self._tail[:shown])[1:]
-        env = {
-            "references": Asked(references, set(self._asked)),
-            "formulas": self._formulas,
-            "has_rtl": self._has_rtl,
+            parsed = self._parse(self._tail[:shown])
+        env = self._state | {
+            "references": Links(parsed.references, self._asked),
+            "work": Work(min(MAX_BLOCK_STEPS, self._steps_left)),
         }
-        return "".join(
-            block_html(block, env, images=self._images, is_growing=block is blocks[-1]) for block in blocks
-        )
+        html = ""
+        for block in parsed.blocks:
+            is_last = block is parsed.blocks[-1]
+            shown_html = block_html(block, env, images=self._images, is_growing=is_last)
+            html += verbatim(block.source) if shown_html is None else shown_html
+        return html
 
     def _render_end(self) -> str:
         """The end of a text that is too long, after a note on what is left out."""

@@ -81,6 +81,7 @@ _TEX_COMMANDS = frozenset(_COMMANDS.split())
 _TEX_ENVIRONMENTS = frozenset(_ENVIRONMENTS.split())
 MAX_FORMULA_CHARS = 5_000
 MAX_FORMULAS = 500
+_MAX_ESCAPED = 20  # closings after a backslash, as in $US\$ 5$
 _MAX_TEX_DEPTH = 50  # MathJax reads groups, roots and the like recursively
 _MAX_TEX_CONTROLS = 500
 # A command, a sign after a backslash (none at the end of a formula), or a character with a meaning.
@@ -136,9 +137,11 @@ def math_inline(state: StateInline, silent: bool) -> bool:
     start = found.end()
     limit = start + MAX_FORMULA_CHARS + len(closing)
     end = text.find(closing, start, limit)
-    while end > 0 and _is_escaped(text[start:end]):
+    for _ in range(_MAX_ESCAPED):
+        if end < 0 or not _is_escaped(text, start, end):
+            break
         end = text.find(closing, end + len(closing), limit)
-    if end <= start:
+    if end <= start or _is_escaped(text, start, end):
         return False
     tex = text[start:end]
     if opening == "$" and not _is_dollar_formula(text, at, tex, end):
@@ -156,8 +159,9 @@ def _fill(token: Token, opening: str, tex: str, closing: str) -> None:
     token.content = f"{opening}{tex}{closing}" if is_environment else tex
 
 
-def _is_escaped(before: str) -> bool:
-    """Whether an odd number of backslashes ends `before`."""
+def _is_escaped(text: str, start: int, end: int) -> bool:
+    """Whether an odd number of backslashes stands before `end`."""
+    before = text[max(start, end - 100) : end]
     return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 

@@ -24,7 +24,10 @@ _LINE_OF_MARKS = re.compile(
     rf"{_ITEM}(?:[-+*_=~`#>|:][-+*_=~`#>|: \t]*|\d{{1,9}}[.)]?[ \t]*|{_FENCE_MARKS})?"
     r"| {0,3}\[[^\]]+\]:[ \t]*\S*"
 )
-_MARKS = re.compile(r"(?:(?<!\S)!|[*_~`\\]|&#?\w{0,31}|<(?:[bB][rR]?)?\s*/?|!?\[[ xX]?\]?[ \t]*)+$")
+# Possessive: with several ways to read '[ [ [ a', trying all of them would never end.
+_MARKS = re.compile(
+    r"(?:(?<!\S)!(?!\[)|[*_~`\\]|&#?\w{0,31}|<(?:[bB][rR]?)?\s*/?|!?\[(?:[ xX]?\]|[xX])?[ \t]*)++$"
+)
 _FENCE = re.compile(rf"{_ITEM}(?:{_FENCE_MARKS})")
 _TABLE_HEAD = re.compile(rf"(?:\A|\n){_ITEM}\|[^\n]*(?:\n[ \t>]*(?:[|:-][-|: \t]*)?)?$")
 _OPEN_TARGET = re.compile(

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 _SAFE_URL = re.compile(r"(?:https?://[^/?#@\\\s][^/?#@\\\s]*(?:[/?#]|$)|mailto:[^\s?])", re.IGNORECASE)
 _BARE_URL = re.compile(r"https?://[^\s<>\"'`|\\^{}]{1,2000}", re.IGNORECASE)
 _AFTER_A_URL: Final = ".,:;!?*_~"
+_MAX_BRACKETS_AFTER_A_URL: Final = 20
 _DATA = re.compile("data:", re.IGNORECASE)
-_SVG = re.compile(r"(!\[[^\]]*\]\(data:image/svg\+xml[\w;=-]*,)<svg.*?</svg>", re.IGNORECASE | re.DOTALL)
+_SVG = re.compile(
+    r"(!\[[^\]]{0,500}\]\(data:image/svg\+xml[\w;=-]*,)<svg.*?</svg>", re.IGNORECASE | re.DOTALL
+)
 _AFTER_DATA = re.compile(r"[\s()<>\"'`]")
 MAX_DATA_CHARS = 4_000
 _SHOWN_DATA_CHARS = 60
@@ -56,20 +59,23 @@ class DataCut:
 
     def __call__(self, piece: str) -> str:
         shown: list[str] = []
-        while piece:
+        text = self._edge + piece
+        at = len(self._edge)  # what is before it has been shown
+        self._edge = ""
+        while at < len(text):
             if self._length is None:
-                text = self._edge + piece
-                found = _DATA.search(text)
-                taken = found.end() - len(self._edge) if found else len(piece)
-                shown.append(piece[:taken])
+                found = _DATA.search(text, max(0, at - 4))
+                end = found.end() if found else len(text)
+                shown.append(text[at:end])
                 self._edge, self._length = ("", 0) if found else (text[-4:], None)
             else:
-                end = _AFTER_DATA.search(piece)
-                taken = end.start() if end else len(piece)
-                shown.append(piece[: min(taken, max(0, MAX_DATA_CHARS - self._length))])
-                shown += ["…"] if self._length <= MAX_DATA_CHARS < self._length + taken else []
-                self._length = None if end else self._length + taken
-            piece = piece[taken:]
+                after = _AFTER_DATA.search(text, at)
+                end = after.start() if after else len(text)
+                shown.append(text[at : min(end, at + max(0, MAX_DATA_CHARS - self._length))])
+                length = self._length + end - at
+                shown += ["…"] if self._length <= MAX_DATA_CHARS < length else []
+                self._length = None if after else length
+            at = end
         return "".join(shown)
 
 
@@ -156,6 +162,8 @@ def _without_sentence(url: str) -> str:
         while not url[-1].isascii() and category(url[-1])[0] in "PSC":
             url = url[:-1]
     url = url.rstrip(_AFTER_A_URL)
-    while url.count(url[-1]) > url.count({")": "(", "]": "["}.get(url[-1], url[-1])):
+    for _ in range(_MAX_BRACKETS_AFTER_A_URL):
+        if url.count(url[-1]) <= url.count({")": "(", "]": "["}.get(url[-1], url[-1])):
+            break
         url = url[:-1].rstrip(_AFTER_A_URL)
     return url

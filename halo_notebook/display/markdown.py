@@ -9,22 +9,25 @@ HTML of a cell that was just run. What is guaranteed for any input:
 - A link goes to http, https or mailto; otherwise its source is shown as text. A remote image is
   a link unless images are allowed: its address can carry data out.
 - No control character and no character that reorders text comes out, escaped in the source or not.
-- The HTML of one block is bounded, and the work is almost linear in the length of the text.
+- The HTML of one block is bounded, and so is the work for it: see `work`.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from unicodedata import bidirectional
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.parser_block import ParserBlock
 from markdown_it.parser_inline import ParserInline
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
 from markdown_it.rules_block.fence import fence as _fence_rule
 from markdown_it.rules_block.reference import reference as _reference_rule
 from markdown_it.rules_block.table import table as _table_rule
@@ -34,14 +37,15 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.rules_inline.state_inline import Scanned
 from markdown_it.token import Token
 
+from . import work
 from .formulas import MAX_FORMULAS, is_ordinary_tex, line_of, math_block, math_inline
 from .growing import last_with_text, open_code, open_emphasis, open_link
 from .links import is_data, is_safe, linked, short_data, text_with_links, without_svg
 from .scripts import joins_words
 from .text import bounded, terminal_text, wire_size
+from .work import TooMuchWorkError, Work
 
 if TYPE_CHECKING:
-    from markdown_it.rules_block import StateBlock
     from markdown_it.utils import EnvType, OptionsDict
 
 MAX_BLOCK_BYTES = 400_000
@@ -79,11 +83,14 @@ _IMAGES = {
 _CLEANER_WITH_IMAGES = nh3.Cleaner(**(CLEANER_SETTINGS | _IMAGES))
 
 _TASK = re.compile(r"\[([ xX])\][ \t]+(?=\S)")
-_SPECIAL = re.compile(r"[\[\]!<>&*_`~$\\|]")
-_DELIMITER_ROW = re.compile(r"[\s:|-]*-[\s:|-]*")
+_MARK = re.compile(f"[{re.escape(''.join(work.MARKS))}]")
+_NORMAL_URL = re.compile(
+    r"https?://(?:[a-z0-9-]{1,63}\.){0,3}[a-z0-9-]{1,63}(?::[0-9]{1,5})?(?:[/?#][\w/.,;:@=&?#+~-]*)?",
+    re.ASCII,
+)
+_DELIMITER_ROW = re.compile(r"[\s:|-]+")
 
 MAX_TABLE_COLUMNS = 100
-MAX_TABLE_CELLS = 10_000
 _MAX_NESTING = 20
 
 
@@ -95,7 +102,9 @@ class _Markdown(MarkdownIt):
 
     def __init__(self) -> None:
         super().__init__(renderer_cls=_HtmlRenderer)
+        self.block = _Blocks()
         self.inline = _Inline()
+        self.inline.terminator_re = _MARK  # by default also characters that have no rule here
         self.configure("commonmark", {"html": False, "breaks": True, "maxNesting": _MAX_NESTING})
         self.enable(["table", "strikethrough"])
         self.disable(["html_block", "html_inline"])
@@ -115,23 +124,46 @@ class _Markdown(MarkdownIt):
         return is_safe(url) or is_data(url)
 
     def normalizeLink(self, url: str) -> str:  # noqa: N802 - the library's name
-        return super().normalizeLink(url).replace("'", "%27")
+        return url if _NORMAL_URL.fullmatch(url) else super().normalizeLink(url).replace("'", "%27")
 
     def normalizeLinkText(self, link: str) -> str:  # noqa: N802 - the library's name
         # Unchanged: decoded, a punycode host could look like another one.
         return link
 
 
+class _Blocks(ParserBlock):
+    def parse(self, src: str, md: MarkdownIt, env: EnvType, outTokens: list[Token]) -> list[Token]:  # noqa: N803
+        state = _BlockState(src, md, env, outTokens)
+        self.tokenize(state, state.line, state.lineMax)
+        return state.tokens
+
+
+class _BlockState(StateBlock):
+    def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
+        self.env["work"].add(work.TOKEN if self.level else work.BLOCK)
+        return super().push(ttype, tag, nesting)
+
+
 class _Inline(ParserInline):
     def parse(self, src: str, md: MarkdownIt, env: EnvType, tokens: list[Token]) -> list[Token]:
+        env["work"].add(sum(map(work.MARKS.__getitem__, _MARK.findall(src))))
         state = _InlineState(src, md, env, tokens)
         self.tokenize(state)
         for rule in self.ruler2.getRules(""):
             rule(state)
         return state.tokens
 
+    def skipToken(self, state: StateInline) -> None:  # noqa: N802 - the library's name
+        # The end of a link's label is found by skipping all tokens up to it, again for each bracket.
+        state.env["work"].add(work.SKIPPED)
+        super().skipToken(state)
+
 
 class _InlineState(StateInline):
+    def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
+        self.env["work"].add(work.TOKEN)
+        return super().push(ttype, tag, nesting)
+
     def scanDelims(self, start: int, canSplitWord: bool) -> Scanned:  # noqa: N802, N803 - the library's names
         # CommonMark tells the two ends of emphasis apart by the blanks and punctuation beside them. Beside a
         # script without blanks, both ends are possible: **「重要」**です.
@@ -179,7 +211,7 @@ class _HtmlRenderer(RendererHTML):
         shown = [
             self.renderInline(list(text_with_links(short_data(source), MARKDOWN)), options, env)
             for label, source in tokens[idx].meta["definitions"]
-            if label not in env["references"].asked
+            if not env["references"].is_used(label)
         ]
         lines = "<br>\n".join(shown)
         return f'<p dir="auto">{lines}</p>\n' if shown else ""
@@ -208,14 +240,14 @@ def _formula_html(token: Token, env: EnvType) -> str:
 
 
 def _bounded_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    # The parser fills up a short row with empty cells, so two characters can cost a hundred.
+    # This rule is the first that is tried at each line, of a paragraph twice.
+    state.env["line"] = max(start_line, state.env.get("line", 0))
+    state.env["work"].add(work.LINE)
     if start_line + 2 > end_line or not _DELIMITER_ROW.fullmatch(line_of(state, start_line + 1)):
         return False
+    # The parser fills up a short row with empty cells, so two characters can cost a hundred.
     columns = line_of(state, start_line).strip("| \t").count("|") + 1
-    end = next((line for line in range(start_line + 2, end_line) if not line_of(state, line)), end_line)
-    if columns > MAX_TABLE_COLUMNS or (end - start_line) * columns > MAX_TABLE_CELLS:
-        return False
-    return _table_rule(state, start_line, end_line, silent)
+    return columns <= MAX_TABLE_COLUMNS and _table_rule(state, start_line, end_line, silent)
 
 
 def _language(token: Token) -> str:
@@ -247,16 +279,25 @@ _REFERENCE = re.compile(r"\[(?:[^\[\]\\]|\\.){1,999}\]:(?:[ \t]*|[ \t]+\S+[ \t]*
 MAX_REFERENCES = 300
 
 
-class Asked(dict[str, Any]):
-    """Link definitions; `asked` are the labels that links have looked up."""
+class Links:
+    """The known link definitions.
 
-    def __init__(self, references: References, asked: set[str]) -> None:
-        super().__init__(references)
-        self.asked = asked
+    `asked` are the labels that the links of a block have looked up, `before` those of other blocks.
+    """
+
+    def __init__(self, references: References, before: Set[str]) -> None:
+        self._references = references
+        self._before = before
+        self.asked: set[str] = set()
 
     def get(self, label: str, default: Any = None) -> Any:
+        """Look up a label, as the parser does."""
         self.asked.add(label)
-        return super().get(label, default)
+        return self._references.get(label, default)
+
+    def is_used(self, label: str) -> bool:
+        """Whether a link has looked up `label`, so that its definition need not be shown."""
+        return label in self.asked or label in self._before
 
 
 def _definitions(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
@@ -319,6 +360,11 @@ class Block:
         return self.tokens[0].type
 
     @property
+    def defined(self) -> Iterator[str]:
+        """The labels of the link definitions in it."""
+        return (label for token in self.tokens for label, _ in token.meta.get("definitions", ()))
+
+    @property
     def is_open_fence(self) -> bool:
         """Whether this is a fence whose closing line has not arrived yet."""
         content = self.tokens[0].content.removesuffix("\n")
@@ -326,11 +372,33 @@ class Block:
         return self.kind == "fence" and lines + 1 >= len(self.source.removesuffix("\n").split("\n"))
 
 
-def read_blocks(text: str, references: References) -> list[Block]:
-    """Parse `text` into its top-level blocks, and add the link definitions in it to `references`."""
+SOURCE: Final = "source"
+"""The kind of a block that is shown as its source."""
+
+
+def as_source(text: str) -> Block:
+    """A block that shows `text` as it is."""
+    return Block([Token(SOURCE, "", 0)], 0, 0, text)
+
+
+class Parsed(NamedTuple):
+    """A text, its top-level blocks, and all known link definitions with those in it."""
+
+    source: str
+    blocks: list[Block]
+    references: References
+
+
+def read_blocks(text: str, references: References, max_steps: float = work.MAX_PARSED_STEPS) -> Parsed:
+    """Parse `text` into its top-level blocks; if that takes more than `max_steps`, only its first lines."""
     tokens: list[Token] = []
-    MARKDOWN.block.parse(text, MARKDOWN, {"references": references}, tokens)
+    env: dict[str, Any] = {"references": dict(references), "work": Work(max_steps)}
     line_starts = [0, *(found.end() for found in re.finditer("\n", text)), len(text)]
+    try:
+        MARKDOWN.block.parse(text, MARKDOWN, env, tokens)
+    except TooMuchWorkError:
+        line = max([env["line"], *(token.map[0] for token in tokens if token.map)])
+        return read_blocks(text[: line_starts[line]], references, math.inf)
     blocks: list[Block] = []
     start = 0
     for index, token in enumerate(tokens):
@@ -339,33 +407,44 @@ def read_blocks(text: str, references: References) -> list[Block]:
             begin = line_starts[first]
             blocks.append(Block(tokens[start : index + 1], first, begin, text[begin : line_starts[end]]))
             start = index + 1
-    return blocks
+    return Parsed(text, blocks, env["references"])
 
 
-def block_html(block: Block, env: dict[str, Any], *, images: bool, is_growing: bool = False) -> str:
-    """The safe HTML of one block; its source as plain text if the HTML would be too large.
+def block_html(block: Block, env: dict[str, Any], *, images: bool, is_growing: bool = False) -> str | None:
+    """The safe HTML of one block; None if the block is to be shown as its source.
 
-    If the block `is_growing`, opening marks whose end has not arrived are left out.
+    That is so if it is nested too deeply, or if the HTML or the work would be too much. If the block
+    `is_growing`, opening marks whose end has not arrived are left out.
     """
-    if any(token.level >= _MAX_NESTING - 1 for token in block.tokens):
-        return verbatim(block.source)  # the parser leaves out what is nested deeper
-    last = last_with_text(block.tokens) if is_growing else -1
-    for index, token in enumerate(block.tokens):
-        if token.type == "inline":
-            env["growing"] = index == last
-            _read_inline(token, block.tokens, index, env, images=images)
-    # Blocks before the first letter that runs to the left all run to the right, and need not say so.
-    env["has_rtl"] = env["has_rtl"] or any(
-        _RIGHT_TO_LEFT.search(child.content) for token in block.tokens for child in token.children or ()
-    )
-    _set_directions(block.tokens, has_rtl=env["has_rtl"])
-    html = MARKDOWN.renderer.render(block.tokens, MARKDOWN.options, env)
+    if block.kind == SOURCE:
+        return None
+    try:
+        lines = block.source.count("\n")
+        env["work"].add(work.BLOCK + work.TOKEN * len(block.tokens) + work.LINE * lines)
+        if any(token.level >= _MAX_NESTING - 1 for token in block.tokens):
+            return None  # the parser leaves out what is nested deeper
+        html = _html(block.tokens, env, images=images, is_growing=is_growing)
+        env["work"].add(work.ENTITY * html.count("&"))
+    except TooMuchWorkError:
+        return None
     cleaner = _CLEANER_WITH_IMAGES if images else CLEANER
     # Again, since an entity such as &#x202e; has become a character.
     html = terminal_text(cleaner.clean(html))
-    if 6 * len(html) > MAX_BLOCK_BYTES and wire_size(html) > MAX_BLOCK_BYTES:
-        return verbatim(block.source)
-    return html
+    return html if 6 * len(html) <= MAX_BLOCK_BYTES or wire_size(html) <= MAX_BLOCK_BYTES else None
+
+
+def _html(tokens: list[Token], env: dict[str, Any], *, images: bool, is_growing: bool) -> str:
+    last = last_with_text(tokens) if is_growing else -1
+    for index, token in enumerate(tokens):
+        if token.type == "inline":
+            env["growing"] = index == last
+            _read_inline(token, tokens, index, env, images=images)
+    # Blocks before the first letter that runs to the left all run to the right, and need not say so.
+    env["has_rtl"] = env["has_rtl"] or any(
+        _RIGHT_TO_LEFT.search(child.content) for token in tokens for child in token.children or ()
+    )
+    _set_directions(tokens, has_rtl=env["has_rtl"])
+    return str(MARKDOWN.renderer.render(tokens, MARKDOWN.options, env))
 
 
 def _read_inline(token: Token, tokens: list[Token], index: int, env: dict[str, Any], *, images: bool) -> None:
@@ -376,13 +455,10 @@ def _read_inline(token: Token, tokens: list[Token], index: int, env: dict[str, A
         and (task := _TASK.match(token.content))
     ):
         token.content = ("☐ " if task[1] == " " else "☑ ") + token.content[task.end() :]
-    if len(token.content) > 2_000 and len(_SPECIAL.findall(token.content)) * 4 > len(token.content):
-        # This is not prose, and parsing 32 KB of '![' takes most of a second.
-        token.children = [Token("text", "", 0, content=token.content)]
-    else:
-        token.children = []
-        MARKDOWN.inline.parse(without_svg(token.content), MARKDOWN, env, token.children)
-        text_join(StateCore("", MARKDOWN, env, [token]))
+    token.children = []
+    MARKDOWN.inline.parse(without_svg(token.content), MARKDOWN, env, token.children)
+    text_join(StateCore("", MARKDOWN, env, [token]))
+    env["work"].add(work.ADDRESS * token.content.count("://"))
     token.children = list(linked(token.children, MARKDOWN, _alt, images=images, is_growing=env["growing"]))
 
 

@@ -128,10 +128,10 @@ def test_a_block_too_long_continues_as_one_of_its_kind() -> None:
     look = safe_text(code)
     assert {tag for tag, _ in look.elements} == {"pre", "code", "p"}
     assert look.text.count("**x** = 1\n") == 5_000
-    table = safe_text(markdown_to_html("|a|b|\n|-|-|\n" + "| c | d |\n" * 5_000 + "\nend"))
+    table = safe_text(markdown_to_html("|a|b|\n|-|-|\n" + "| c | d |\n" * 1_000 + "\nend"))
     tags = [tag for tag, _ in table.elements]
-    assert tags.count("tr") == 5_000 + tags.count("table")
-    assert table.text.split().count("c") == 5_000
+    assert tags.count("tr") == 1_000 + tags.count("table") > 1_001
+    assert table.text.split().count("c") == 1_000
 
 
 def test_a_huge_reply_is_shown_in_part() -> None:

@@ -103,3 +103,14 @@ def test_the_first_frame_has_text(text: str) -> None:
     shown = [frame for frame in frames(text) if frame]
     assert safe_text(shown[0]).text.strip()
     assert all(len(a) <= len(b) + 200 for a, b in pairwise(shown))
+
+
+@pytest.mark.parametrize("mark", ["[ ", "![ ", "[x ", "[ ]", "& ", "< ", "<br ", "> - ", "*_~"])
+def test_many_marks_are_read_once(mark: str) -> None:
+    """A line of marks before a word is not tried in each combination, which would take forever."""
+    for text in (f"{mark * 60}a", f"word {mark * 60}a", f"{mark * 60}\n"):
+        renderer = BlockRenderer()
+        renderer.append(text)
+        assert isinstance(renderer.open_html, str)
+        renderer.end()
+        assert safe_text("".join(renderer.resolved())).text.count("a") >= text.count("a")
