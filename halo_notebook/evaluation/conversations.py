@@ -4,7 +4,7 @@
   conversations run side by side.
 - A turn is in the file before it is sent, and again, with its reply, when it has ended.
 - A message that may have reached the agent is recorded as interrupted, and sent again only on demand.
-  What certainly did not arrive is sent again, and then all conversations slow down together.
+  What certainly did not arrive is sent again: see `pace`.
 - Times are the agent's: they count from when the message is written, not from when it could be.
 """
 
@@ -15,17 +15,20 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..checks import JudgedTurn
+from ..errors import RateLimited
 from .dask import ClusterSender, check_use
 from .judging import seen_of, wanted
 from .jury import Ended, Jury, Keep
 from .opening import open_run
-from .pace import Pace
+from .pace import Connections, Departure, Pace
 from .plan import now
 from .report.progress import progress_bar
-from .sender import COMPLETE, MAX_TRIES, LocalSender, Outcome
+from .sender import LIMIT, MAX_WAIT_S, NETWORK, STOPPED, LocalSender, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .state import RunState
 
+MAX_REFUSALS = 20
+"""So often one message is sent to a server that takes others."""
 # No more messages are sent while this many replies wait for the checks, which would fill the memory; or twice
 # as many as are judged at a time.
 MAX_UNJUDGED = 100
@@ -53,6 +58,8 @@ class Run:
         self._plan = plan
         self._on = on
         self._pace = Pace(plan.rate_limit)
+        self._connections = Connections(plan.concurrency)
+        self._ends_with: RateLimited | None = None
         self._sender: LocalSender | ClusterSender
         self._ended: asyncio.Queue[Ended | None] = asyncio.Queue()
         self._max_unjudged = max(MAX_UNJUDGED, 2 * plan.check_concurrency)
@@ -107,7 +114,7 @@ class Run:
             lag_s = await self._sender.aclose()
             if lag_s is not None:
                 self._add({"kind": "lag", "p90_s": lag_s})
-        if error is not None:
+        if (error := error or self._ends_with) is not None:
             raise error  # not above: IPython shows the whole of an error whose context is a group
 
     async def _work(self) -> None:
@@ -126,6 +133,8 @@ class Run:
                 await asyncio.sleep(0.01)
             given = {**fields, **turn.fields, "session_id": session_id}
             reply = await self._send(conversation, round_, number, given)
+            if reply is None:
+                return
             self._given += 1
             said.append(JudgedTurn(turn.message, reply))
             complete = reply.status == "complete"
@@ -140,48 +149,88 @@ class Run:
 
     async def _send(
         self, conversation: Conversation, round_: int, number: int, fields: Mapping[str, Any]
-    ) -> Reply:
-        """Send one turn, again only while it certainly did not arrive."""
+    ) -> Reply | None:
+        """Send one turn, again only while it certainly did not arrive; None when the run ends before that."""
         ready = time.perf_counter()
-        for tries in range(1, MAX_TRIES + 1):
+        message, config = conversation.case.turns[number].message, conversation.config
+        wait_s: float | None = 0.0
+        for tries in count(1):
+            if wait_s:
+                await asyncio.sleep(wait_s)
             turn: dict[str, JSON] = {"key": conversation.key, "turn": number, "round": round_, "try": tries}
             await self._sender.ready()
-            await self._pace.wait()
-            try:
-                # On the disk before it leaves: after any end it is known what may have arrived.
-                sent: dict[str, JSON] = {"kind": "sent", **turn, "at": now()}
-                self._state.take(sent)
-                await self._journal.confirmed(sent)
-            except BaseException:
-                self._add({"kind": "refused", **turn})
-                raise
-            sent_at = time.perf_counter()
-            outcome = Outcome()
-            message = conversation.case.turns[number].message
-            try:
-                await self._sender.send(outcome, conversation.config, message, fields, tries)
-            finally:
-                self._add(
-                    {
-                        "kind": "turn",
-                        **turn,
-                        "case": conversation.case.id,
-                        "config": conversation.config,
-                        "repeat": conversation.repeat,
-                        "status": outcome.status,
-                        "cause": outcome.cause,
-                        "queue_wait_s": sent_at - ready,
-                        "reply": outcome.reply.to_dict(),
-                    }
-                    if outcome.again_s is None
-                    else {"kind": "refused", **turn}
-                )
-            if outcome.again_s is None:
-                break
-            self._pace.slow_down(outcome.again_s, sent_at)
-        if outcome.status == COMPLETE:
-            self._pace.speed_up()
-        return outcome.reply
+            async with self._connections:
+                departure = await self._pace.leave()
+                if departure is None:
+                    return None
+                try:
+                    # On the disk before it leaves: after any end it is known what may have arrived.
+                    sent: dict[str, JSON] = {"kind": "sent", **turn, "at": now()}
+                    self._state.take(sent)
+                    await self._journal.confirmed(sent)
+                except BaseException:
+                    self._add({"kind": "refused", **turn})
+                    raise
+                queue_wait_s = time.perf_counter() - ready
+                outcome = Outcome(taken=partial(self._pace.taken, departure))
+                try:
+                    await self._sender.send(outcome, config, message, fields, tries)
+                finally:
+                    wait_s = self._wait_s(outcome, departure, config, tries)
+                    self._add(
+                        {
+                            "kind": "turn",
+                            **turn,
+                            "case": conversation.case.id,
+                            "config": config,
+                            "repeat": conversation.repeat,
+                            "status": outcome.status,
+                            "cause": outcome.cause,
+                            "queue_wait_s": queue_wait_s,
+                            "reply": outcome.reply.to_dict(),
+                        }
+                        if wait_s is None
+                        else {"kind": "refused", **turn}
+                    )
+            if wait_s is None:
+                return outcome.reply
+        return None
+
+    def _wait_s(self, outcome: Outcome, departure: Departure, config: str, tries: int) -> float | None:
+        """Seconds until a message is sent again, beside the wait of all; None when it is not."""
+        again_s = outcome.again_s
+        if outcome.cause == LIMIT and again_s is not None:
+            self._pace.refused(departure, again_s)
+            if again_s > MAX_WAIT_S or self._pace.refused_s > MAX_WAIT_S:
+                self._end(outcome, again_s)
+            elif tries >= MAX_REFUSALS:
+                return None
+            return 0.0
+        if outcome.cause in (NETWORK, STOPPED):
+            self._pace.unsent(departure)
+            if again_s is None or outcome.cause == STOPPED:
+                return again_s
+            retry_s = self._connections.failed(config, tries, too_many_files=outcome.too_many_files)
+            if outcome.too_many_files:
+                self._state.connections = self._connections.most
+            return retry_s
+        self._pace.taken(departure)
+        self._connections.made(config)
+        return None
+
+    def _end(self, outcome: Outcome, asked_s: float) -> None:
+        """Send no more messages. The run ends when the replies that are on their way have arrived."""
+        self._todo.clear()
+        self._pace.close()
+        if asked_s > MAX_WAIT_S:
+            why = f"asks to wait for {asked_s:,.0f} s, and a run waits for {MAX_WAIT_S:g} s at most"
+        else:
+            why = f"has refused every message for {self._pace.refused_s:.0f} s"
+        what, _, _ = outcome.reply.error.partition(". ")
+        self._ends_with = RateLimited(
+            f"{what}. The server {why}. No more messages were sent, and the stored turns are kept; run the "
+            f"same call later to resume, with path={str(self._state.kept_path())!r}."
+        )
 
     def _add(self, line: dict[str, JSON]) -> None:
         self._state.take(line, self._journal.append(line))

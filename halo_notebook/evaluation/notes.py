@@ -71,6 +71,12 @@ def _file(state: RunState) -> Iterator[str]:
             f"{count:,} {replies} in {state.path.name!r} {are} from another agent, user or configuration "
             f"({one_line(who, 100)}); {they} not used."
         )
+    if state.connections is not None:
+        yield (
+            "This process had too many open files, so the run used "
+            f"{counted(state.connections, 'connection')} at most from then on. Raise its limit (ulimit -n), "
+            "or lower the concurrency."
+        )
     if state.unwritten:
         yield f"New verdicts are kept in memory only: {state.unwritten}."
 

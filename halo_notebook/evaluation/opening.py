@@ -42,8 +42,7 @@ def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tupl
             )
         state = RunState(file, plan.conversations(), plan.checks, _sources(plan.targets), plan.targets)
         if remove is not None:
-            state.is_temporary = True
-            weakref.finalize(state, remove)
+            state.removal = weakref.finalize(state, remove)
         state.load()
         new_lines = state.recorded.new_lines(plan.cases, plan.case_keys)
         for line in (run_line(now(), plan.targets, plan.repeats), *new_lines):

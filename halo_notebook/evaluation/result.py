@@ -352,7 +352,7 @@ class Evaluation:
 
     def __reduce__(self) -> tuple[Callable[[str], Evaluation], tuple[str]]:
         """It is opened again from its file."""
-        if self._state.is_temporary:
+        if self._state.removal is not None:
             raise UsageError(
                 "An evaluation without a path is not pickled: its file is deleted with it. Give evaluate a "
                 "path, or pickle result.df."

@@ -8,11 +8,10 @@ import asyncio
 import errno
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from ..client.failures import retry_wait_s
 from ..errors import HaloError, IdentityError, ReplyError, StatusError
 from ..reply import Reply, reply_from
 
@@ -28,9 +27,8 @@ NETWORK = "network"  # no connection, or ours broke; and whatever else kept the 
 REFUSED = "refused"  # our own request, key or base URL is wrong
 STOPPED = "stopped"  # our Stop, a kill, or a worker that died
 CAUSES = ("", AGENT, LIMIT, NETWORK, STOPPED, REFUSED)
-MAX_TRIES = 6
 MAX_WAIT_S = 120.0
-_BACKOFF_S = 0.25
+"""For so long messages are sent again that were refused or could not connect; a longer wait ends the run."""
 _REFUSALS = {400, 401, 403, 404, 407, 413, 422}
 _OUR_NETWORK = {
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH),
@@ -40,6 +38,9 @@ _MAX_CAUSES = 20
 _LAG_EVERY_S = 0.05
 _MEASURED_S = 2.0  # a shorter time says nothing about the lag
 _LAG_AT = 0.9  # a stall or two, as at the start, is not what most replies met
+
+
+_AS_PLAIN_VALUES = ("status", "cause", "again_s", "user_refused", "too_many_files")
 
 
 def _unknown() -> Reply:
@@ -55,8 +56,10 @@ class Outcome:
     reply: Reply = field(default_factory=_unknown)
     status: str = INTERRUPTED
     cause: str = STOPPED  # whose failure it is, see above; empty for a complete turn
-    again_s: float | None = None  # seconds after which it may be sent again, since it did not arrive
+    again_s: float | None = None  # see `HaloError`
     user_refused: bool = False  # because of its user token
+    too_many_files: bool = False  # are open in the process that sent it
+    taken: Callable[[], object] = lambda: None  # called in that process, when it is answered with a reply
 
     def fail(self, error: HaloError) -> None:
         """The message was not sent, because of this error."""
@@ -65,13 +68,13 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """It as plain values, for another process."""
-        content = {name: getattr(self, name) for name in ("status", "cause", "again_s", "user_refused")}
+        content = {name: getattr(self, name) for name in _AS_PLAIN_VALUES}
         return {**content, "reply": self.reply.to_dict(), "may_have_arrived": self.reply.may_have_arrived}
 
     def take(self, content: Mapping[str, Any]) -> None:
         """Become what `to_dict` gave in another process."""
-        self.status, self.cause = content["status"], content["cause"]
-        self.again_s, self.user_refused = content["again_s"], content["user_refused"]
+        for name in _AS_PLAIN_VALUES:
+            setattr(self, name, content[name])
         self.reply = reply_from(content["reply"])
         self.reply.may_have_arrived = content["may_have_arrived"]
 
@@ -145,6 +148,7 @@ async def send_once(
     error: HaloError | None = None
     try:
         async with stream:
+            outcome.taken()
             await stream.to_end()
     except HaloError as caught:
         error = caught
@@ -155,8 +159,9 @@ async def send_once(
         else:
             outcome.status = INTERRUPTED if reply.may_have_arrived else FAILED
             outcome.cause = STOPPED if error is None else cause_of(error, whole=not stream.partly_left)
-        if error is not None and tries < MAX_TRIES:
-            outcome.again_s = retry_wait_s(error, tries - 1, first_s=_BACKOFF_S, longest_s=MAX_WAIT_S)
+        if error is not None:
+            outcome.again_s = error.again_s
+            outcome.too_many_files = _has_errno(error, {errno.EMFILE, errno.ENFILE})
         outcome.user_refused = isinstance(error, IdentityError)
 
 
@@ -173,15 +178,16 @@ def cause_of(error: HaloError, *, whole: bool) -> str:
             return REFUSED
         case StatusError():
             return AGENT
-        case ReplyError() if whole and not _is_of_our_network(error):
+        case ReplyError() if whole and not _has_errno(error, _OUR_NETWORK):
             return AGENT
     return NETWORK
 
 
-def _is_of_our_network(error: BaseException) -> bool:
+def _has_errno(error: BaseException, numbers: Set[int]) -> bool:
+    """Whether one of its causes is an error of the system with such a number."""
     cause: BaseException | None = error
     for _ in range(_MAX_CAUSES):
-        if isinstance(cause, OSError) and cause.errno in _OUR_NETWORK:
+        if isinstance(cause, OSError) and cause.errno in numbers:
             return True
         cause = cause and (cause.__cause__ or cause.__context__)
     return False

@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import copy
 import threading
+import weakref
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -98,9 +100,10 @@ class RunState:
         self.targets = dict(targets or {})
         self.recorded = Recorded()
         self.others: Counter[Target] = Counter()  # complete replies of those who are not asked now
-        self.is_temporary = False  # whether the file is deleted with this
+        self.removal: weakref.finalize[..., Any] | None = None  # of a temporary file
         self.interrupted = False
         self.unwritten = ""  # why new verdicts are not in the file
+        self.connections: int | None = None  # as many can be open, since this process has too many files
         self.lag_s = 0.0  # how long data waited before it was read (p90)
         self.cut_lines: list[int] = []  # the numbers of the file's lines that were cut short by a crash
         self._turns: dict[str, dict[int, TurnState]] = {}  # by the conversation's key and the turn's number
@@ -294,6 +297,13 @@ class RunState:
             size = self.path.stat().st_size
             for which, places in self._verdicts.items():
                 self._verdicts[which] = array("Q", (at for at in places if at < size))
+
+    def kept_path(self) -> Path:
+        """The file; a temporary one now stays until this process ends."""
+        detached = self.removal and self.removal.detach()
+        if detached:
+            atexit.register(detached[1])
+        return self.path
 
     def copied(self) -> RunState:
         """A copy that is judged on its own, of the same file."""

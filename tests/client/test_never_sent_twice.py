@@ -20,7 +20,7 @@ from halo_notebook.client.transports.protocol import (
     Outgoing,
 )
 from halo_notebook.demo import DemoAgent
-from halo_notebook.evaluation import sender
+from halo_notebook.evaluation import pace
 
 from .clients import KEY, in_turn
 from .servers import is_left, received, server
@@ -282,7 +282,7 @@ def test_an_evaluation_asks_again_what_a_callers_transport_did_not_send(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its row is failed, not interrupted, and the next run on the same path sends the message."""
-    monkeypatch.setattr(sender, "MAX_TRIES", 1)
+    monkeypatch.setattr(pace, "NEVER_REACHED_S", -1)
     transport = Spoiling()
     client = HaloClient(KEY, base_url="https://127.0.0.1:9", transport=transport)
     for run in (1, 2):

@@ -43,6 +43,15 @@ def run(client: HaloClient) -> Run:
 
 
 @pytest.fixture
+def given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is refused twice, or has no connection, is given up."""
+    from halo_notebook.evaluation import conversations, pace
+
+    monkeypatch.setattr(conversations, "MAX_REFUSALS", 2)
+    monkeypatch.setattr(pace, "NEVER_REACHED_S", 0.2)
+
+
+@pytest.fixture
 def inspect_settings(agent: DemoAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The demo agent from the environment; inspect writes only into the test's folder."""
     for name in list(os.environ):

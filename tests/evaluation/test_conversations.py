@@ -14,7 +14,6 @@ from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation import aevaluate, evaluate
 from halo_notebook.evaluation.conversations import MAX_UNJUDGED
-from halo_notebook.evaluation.pace import Pace
 
 from .agents import messages, ok, sent, states, wait_until
 
@@ -68,6 +67,7 @@ def test_replies_of_different_agents_and_users_are_not_mixed(
     assert len(agent.requests) == 2
 
 
+@pytest.mark.usefixtures("given_up_early")
 def test_a_configuration_that_fails_does_not_end_the_others(client: HaloClient, run: Run) -> None:
     """Its rows say why, and its results are missing."""
     result = run(["one"], [ok], configs={"good": client, "none": NOBODY})
@@ -149,40 +149,7 @@ def test_a_reply_that_holds_a_secret_is_masked(run: Run, kept: Path) -> None:
     assert "confidential" not in page and "I know ab_live_•••" in page
 
 
-# --- How fast messages leave ------------------------------------------------------------
-
-
-def test_a_storm_of_429_slows_all_conversations_down(agent: DemoAgent, run: Run) -> None:
-    """Each refused message is sent again, and in the end the agent has taken each once."""
-    agent.faults.extend(["429 retry-after"] * 5)
-    rows = list(run(messages(12), concurrency=6).rows())
-    assert {row["status"] for row in rows} == {"complete"}
-    assert sum(row["retries"] for row in rows) == 5 and len(agent.requests) == 17
-    assert all(row["queue_wait_s"] >= 1 and row["elapsed_s"] < 1 for row in rows if row["retries"])
-
-
-def test_messages_refused_together_halve_the_pace_once() -> None:
-    """A burst of 429 is one sign that it was too fast, not one for each."""
-    pace = Pace(600)  # one every 0.1 s
-    together = time.perf_counter()
-    for _ in range(12):
-        pace.slow_down(0.0, together)
-    assert pace.gap_s == pytest.approx(0.2)
-    pace.slow_down(0.0, time.perf_counter())
-    assert pace.gap_s == pytest.approx(0.4)
-    for _ in range(50):
-        pace.speed_up()
-    assert pace.gap_s == pytest.approx(0.1)
-
-
-def test_the_rate_limit_is_shared(run: Run) -> None:
-    """Messages leave no faster than that many a minute, all together, and times count from their leaving."""
-    began = time.monotonic()
-    result = run(messages(6), concurrency=6, rate_limit=600)
-    assert time.monotonic() - began >= 0.5
-    rows = sorted(result.rows(), key=lambda row: row["queue_wait_s"])
-    assert rows[-1]["queue_wait_s"] >= 0.45
-    assert rows[-1]["first_text_s"] < 0.4
+# --- What judging does to sending ------------------------------------------------------
 
 
 def test_slow_checks_hold_the_sending_back(agent: DemoAgent, run: Run) -> None:

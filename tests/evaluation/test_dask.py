@@ -165,6 +165,7 @@ def test_a_429_slows_all_workers_down(agent: DemoAgent, run_on: Run) -> None:
     assert all(row["queue_wait_s"] >= 1 and row["elapsed_s"] < 1 for row in rows if row["retries"])
 
 
+@pytest.mark.usefixtures("given_up_early")
 def test_the_causes_of_failures_come_back_from_the_workers(agent: DemoAgent, run_on: Run, kept: Path) -> None:
     """The same as without a cluster: the agent's failures, refusals, limits and the network's."""
     nobody = HaloClient(DEMO_KEY, base_url="http://127.0.0.1:1")
@@ -172,7 +173,7 @@ def test_the_causes_of_failures_come_back_from_the_workers(agent: DemoAgent, run
     demo = HaloClient(DEMO_KEY, base_url=agent.url)
     run_on(messages(4), configs={"demo": demo}, path=kept, concurrency=1)
     assert causes(kept) == ["agent", "agent", "refused", ""]
-    agent.faults.append("429 retry-after 99999")
+    agent.faults.extend(["429"] * 2)
     run_on(["limited"], configs={"demo": demo}, path=kept.with_name("limited"))
     run_on(["unsent"], configs={"nobody": nobody}, path=kept.with_name("unsent"))
     assert causes(kept.with_name("limited")) == ["limit"] and causes(kept.with_name("unsent")) == ["network"]

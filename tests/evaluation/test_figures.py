@@ -17,7 +17,7 @@ import pytest
 from halo_notebook import HaloClient, Reply, TextDelta, errors
 from halo_notebook.checks import Score, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
-from halo_notebook.evaluation import Evaluation, compare_passes, conversations, mean_score, pass_rate, sender
+from halo_notebook.evaluation import Evaluation, compare_passes, conversations, mean_score, pass_rate
 
 from .agents import messages, ok
 
@@ -34,9 +34,7 @@ LIMITED, BROKEN = "429 retry-after 0", "500"
 @pytest.fixture
 def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that did not arrive is given up at once."""
-    monkeypatch.setattr(sender, "MAX_TRIES", 1)
-    # Both have it by name.
-    monkeypatch.setattr(conversations, "MAX_TRIES", 1)
+    monkeypatch.setattr(conversations, "MAX_REFUSALS", 1)
 
 
 def told(result: Evaluation) -> dict[str, Any]:

@@ -38,13 +38,14 @@ REFUSED = (
 # --- What is incomplete -----------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("given_up_early")
 @pytest.mark.parametrize(
     ("faults", "note"),
     [
         (["cut text"], BROKE_OFF),
         (["500", "502"], f"2 conversations {NOT_WHOLE} (The service failed (500: Internal server error "),
         (["401", "401", "403"], REFUSED),
-        (["429 retry-after 0"] * 6, "1 conversation ended at the rate limit (Rate limit reached (429: "),
+        (["429 retry-after 0"] * 2, "1 conversation ended at the rate limit (Rate limit reached (429: "),
     ],
     ids=["broken off", "errors", "refused", "limit"],
 )

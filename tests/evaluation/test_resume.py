@@ -47,9 +47,10 @@ def test_stored_turns_are_not_sent_again(agent: DemoAgent, run: Run, kept: Path)
     assert result.passed("contains") == {"demo": {"renamed": [False], "2": [], "3": [], "4": []}}
 
 
+@pytest.mark.usefixtures("given_up_early")
 @pytest.mark.parametrize(
     ("faults", "why"),
-    [(["401"], "refused the key"), (["503 retry-after 0"] * 6, "503")],
+    [(["401"], "refused the key"), (["503 retry-after 0"] * 2, "503")],
     ids=["refused key", "no capacity"],
 )
 def test_a_refused_message_is_sent_by_the_next_run(
