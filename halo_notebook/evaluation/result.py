@@ -289,8 +289,8 @@ class Evaluation:
         """Raise `RequirementFailed`, in one line, if a check may pass less often than in a baseline.
 
         It passes only if the rate is certainly not lower by more than `margin`: a paired non-inferiority test
-        over the cases that send the same messages, see `no_worse`. It needs enough cases: with 15 that all
-        pass, 5 points cannot be excluded.
+        over the cases that send the same messages, see `no_worse`. To exclude 5 points takes 45 cases even if
+        all of them pass.
 
         Args:
             baseline: another result, or its file.

@@ -39,7 +39,7 @@ TEXTS = PAGES | {
     for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
 }
 RUN = {"python", "ipython"}
-NOT_CODE = {"mermaid", "text"}
+NOT_CODE = {"mermaid", "text", "yaml"}
 # Where CI runs the shell commands of README and docs, besides the targets of the Makefile.
 SHELL = {
     "python -m pip install .": ".ci/run, wheel",
@@ -49,6 +49,7 @@ SHELL = {
     'python -m pip install ".[dask]"': "make test, as a part of '.[test]'",
     'python -m pip install ".[inspect]"': "make test, as a part of '.[test]'",
     "inspect eval task.py --model halo/default -M mode=voice": "below",
+    "papermill evaluation.ipynb evaluated.ipynb": "below, as a step of the workflow",
     "python -m halo_notebook.demo --port 8765": "tests/demo/test_command.py",
 }
 
@@ -103,6 +104,37 @@ def test_its_eval_runs(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_pa
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [request.body["mode"] for request in agent.requests] == ["voice"]
+
+
+@pytest.mark.kernel
+def test_its_gates_run(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The notebook, the tests and the steps of the workflow; a rate that is too low fails each of them."""
+    monkeypatch.setenv("HALO_API_KEY", DEMO_KEY)
+    monkeypatch.setenv("HALO_BASE_URL", agent.url)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    of_page = {info.partition(" ")[2]: text for info, text in blocks("docs/evaluation.md")}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(of_page["file=evaluation.ipynb"])])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, tmp_path / "evaluation.ipynb")
+    (tmp_path / "test_agent.py").write_text(of_page["file=test_agent.py"])
+    (workflow,) = (text for info, text in blocks("docs/evaluation.md") if info == "yaml")
+    commands = re.findall(r"^ +- run: (?!.*pip install)(.+)$", workflow, re.MULTILINE)
+    assert len(commands) == 2
+    for wanted, status in (("0.8", 0), ("1.0", 0), ("0.8", 1)):
+        if status:  # the agent's replies are another text now
+            replies = (tmp_path / "ci.jsonl").read_text()
+            (tmp_path / "ci.jsonl").write_text(replies.replace('"passed":true', '"passed":false'))
+        for name in ("evaluation.ipynb", "test_agent.py"):
+            text = (tmp_path / name).read_text()
+            (tmp_path / name).write_text(re.sub(r"at_least=[\d.]+", f"at_least={wanted}", text))
+        for command in commands:
+            done = subprocess.run(
+                shlex.split(command), cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+            )
+            assert done.returncode == status, done.stdout + done.stderr
+            if status:
+                assert "RequirementFailed: Check 'contains' is required" in done.stdout + done.stderr
+    assert len(agent.requests) == 9  # by the first notebook; the others found the replies and the verdicts
 
 
 # --- Links ------------------------------------------------------------------------------
