@@ -5,6 +5,7 @@
 - The session's id survives errors and interrupts, and is sent with the next turn.
 - Turns of one session run one at a time, in order of arrival; different sessions run side by side.
 - An id is sent only to the service that gave it.
+- A session that was read from a file is continued as a new conversation, which gets its messages as history.
 """
 
 from __future__ import annotations
@@ -13,26 +14,32 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, cast
 
 from .client.exchange import AsyncReplyStream
+from .client.masking import masked_json
+from .client.request import MAX_HISTORY_ITEMS
 from .client.secrets import hide_token
 from .client.sync import HaloClient, ReplyStream
 from .concurrency.loop import post
 from .concurrency.pulled import entered
 from .concurrency.usercode import Home
 from .display.transcript import turn_markdown
+from .display.wording import counted
 from .errors import UsageError
-from .reply import Watchers
+from .recording.exported import FORMAT, read_export
+from .reply import Watchers, reply_from
 
 if TYPE_CHECKING:
     from .client.client import Client
     from .client.request import RequestFields
+    from .client.secrets import Secret
     from .client.user_tokens import CallUser
     from .concurrency.interrupts import Inbox
+    from .evaluation.cases import Case
     from .reply import Reply
     from .stream import JSON
 
@@ -65,6 +72,7 @@ class Turn:
         target: the base URL that it was sent to.
         source: who answered, if not Halo, such as ``demo agent``.
         rating: what a person thought of it, or None. `Session.rate` sets it.
+        session: the session that it is a turn of, or None.
     """
 
     request: dict[str, JSON]
@@ -72,15 +80,76 @@ class Turn:
     target: str = ""
     source: str = ""
     rating: Rating | None = None
+    session: Session | None = field(default=None, repr=False)
 
     @property
     def message(self) -> str:
         return str(self.request["message"])
 
+    @property
+    def arrived(self) -> bool:
+        """Whether the agent may have got the message."""
+        return self.reply.may_have_arrived or self.reply.status == "complete"
+
+    @property
+    def sent_id(self) -> str | None:
+        """The id of the conversation that it continued; None when it began one."""
+        sent = self.request.get("session_id")
+        return sent if isinstance(sent, str) else None
+
+    @property
+    def history_sent(self) -> int:
+        """How many earlier messages it began a conversation with, as `conversation_history`."""
+        history = self.request.get("conversation_history")
+        return len(history) if isinstance(history, list) and self.sent_id is None else 0
+
+    def as_case(self, id: str | None = None, expect: JSON = None, tags: Sequence[str] = ()) -> Case:  # noqa: A002  # as a case calls it
+        """The conversation up to this turn as a case for `evaluate`: what the agent got before, and this.
+
+        Messages have their request fields (context, images, user id, …), but never a secret, and no
+        `agent_id`: whom a case is sent to is the evaluation's choice. A message that the agent did not get is
+        left out, unless it is this one.
+
+        Args:
+            id: its name in tables. None: the message's first words, and a digest of all that is sent.
+            expect: what is expected of the reply to this message: any JSON.
+            tags: what groups it.
+
+        Returns:
+            a case with the ratings as metadata: `rating` and `rating_note` of this turn,
+            `earlier_ratings` of those before, and `resumed` where the messages before are not known here.
+        """
+        # It needs what evaluates, which a conversation does not.
+        from .evaluation.cases import read_cases
+        from .evaluation.sent import sent_item
+
+        turns = self.session.conversation(self) if self.session else [self]
+        written = [turn.written() for turn in turns]
+        item = sent_item([request for request, _ in written], expect=expect, tags=tags)
+        item["id"] = item["id"] if id is None else id
+        if rating := written[-1][1]:
+            item["metadata"] |= {"rating": rating["value"], "rating_note": rating["note"]}
+        if earlier := [{"turn": at, **rated} for at, (_, rated) in enumerate(written[:-1], 1) if rated]:
+            item["metadata"]["earlier_ratings"] = earlier
+        return read_cases([item])[0]
+
+    def written(self) -> tuple[dict[str, JSON], dict[str, JSON] | None]:
+        """The request and the rating as they may be written: they repeat no secret of the session."""
+        both: Any = [self.request, asdict(self.rating) if self.rating else None]
+        masked: Any = masked_json(both, self.session.secrets) if self.session else both
+        return masked[0], masked[1]
+
     def to_dict(self) -> dict[str, JSON]:
         """The turn as plain JSON."""
-        rating = cast("JSON", asdict(self.rating)) if self.rating else None
-        return {"request": self.request, "reply": self.reply.to_dict(), "rating": rating}
+        request, rating = self.written()
+        return {
+            "request": request,
+            "reply": self.reply.to_dict(),
+            "rating": rating,
+            "target": self.target,
+            "source": self.source,
+            "may_have_arrived": self.reply.may_have_arrived,
+        }
 
 
 @dataclass(eq=False)
@@ -93,6 +162,9 @@ class Session:
         agent_id: the agent that answered last; None until the server has named one.
         target: the base URL to which the id belongs; None before the first turn.
         turns: in order.
+        starts_anew: whether its next message begins a new conversation for the agent, with `history`: it was
+            read from a file, and the agent has given no id since.
+        secrets: the key and the user tokens of its turns, which are masked in what is written.
         watchers: called with a turn when it begins, when it has ended and when it is rated.
 
     >>> from halo_notebook.demo import DEMO_KEY, DemoAgent
@@ -109,6 +181,8 @@ class Session:
     agent_id: str | None = None
     target: str | None = None
     turns: list[Turn] = field(default_factory=list)
+    starts_anew: bool = False
+    secrets: set[Secret] = field(default_factory=set, repr=False)
     watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False)
     _place: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _owner: object = field(default=None, repr=False)
@@ -203,10 +277,10 @@ class Session:
                 "or use another session."
             )
         async with self._place:
-            if fields.get("session_id") is None:
-                fields["session_id"] = self.id_for(client.base_url)
+            self.continue_with(fields, client.base_url)
             stream = make()
-            turn = Turn(stream.request.body, stream.reply, client.base_url, client.source)
+            turn = Turn(stream.request.body, stream.reply, client.base_url, client.source, session=self)
+            self.secrets.update(stream.secrets)
             self.turns.append(turn)
             self._owner, self._stop_turn = owner, lambda: stop(stream)
             try:
@@ -215,7 +289,8 @@ class Session:
             finally:
                 self._owner = self._stop_turn = None
                 stream.end(None)
-                self._continue_from(turn, fields["session_id"])
+                self.secrets.update(stream.secrets)  # with the user token, which was asked for
+                self._continue_from(turn, fields.get("session_id"))
                 self.watchers.tell(turn)
 
     @property
@@ -248,14 +323,74 @@ class Session:
         reply, target = turn.reply, turn.target
         if self.target not in (None, target) and not reply.may_have_arrived:
             return
+        if self.starts_anew and not (turn.arrived and (reply.session_id or sent_id)):
+            return
+        self.starts_anew = False
         if self.target != target:
             self.target, self.agent_id = target, None
         self.session_id = reply.session_id or sent_id
         self.agent_id = reply.agent_id or self.agent_id
 
     def id_for(self, target: str) -> str | None:
-        """The id to send to `target`; None when it is another service's."""
-        return self.session_id if self.target in (None, target) else None
+        """The id to send to `target`; None when it is another service's, or from a file."""
+        return self.session_id if self.target in (None, target) and not self.starts_anew else None
+
+    def continue_with(self, fields: RequestFields, target: str) -> None:
+        """Add to a message's `fields` what continues this conversation at `target`, unless they say it."""
+        if fields.get("session_id") is None:
+            fields["session_id"] = self.id_for(target)
+            if self.starts_anew and not fields.get("conversation_history"):
+                fields["conversation_history"] = cast("list[dict[str, Any]]", self.history()) or None
+
+    def conversation(self, until: Turn | None = None) -> list[Turn]:
+        """The turns that the agent knows when it gets `until`, and that turn; in order.
+
+        They are those of one conversation, without the messages that did not arrive. None: until the last
+        message that arrived.
+        """
+        if until is None:
+            until = next((turn for turn in reversed(self.turns) if turn.arrived), None)
+        if until is None:
+            return []
+        found, wanted = [until], until.sent_id
+        for turn in reversed(self.turns[: self.turns.index(until)]):
+            if wanted is None:
+                break
+            if turn.arrived and (turn.reply.session_id or turn.sent_id) == wanted:
+                found.append(turn)
+                wanted = turn.sent_id
+        return found[::-1]
+
+    def history(self) -> list[JSON]:
+        """The conversation as `conversation_history`: its last messages and texts, as many as it may have."""
+        turns = self.conversation()
+        given = turns[0].request.get("conversation_history") if turns else None
+        items: list[JSON] = list(given) if isinstance(given, list) else []
+        for turn in turns:
+            items.append({"role": "user", "content": turn.message})
+            if turn.reply.text:
+                items.append({"role": "assistant", "content": turn.reply.text})
+        return items[-MAX_HISTORY_ITEMS:]
+
+    def start_note(self) -> str:
+        """What the next message starts, in words; empty when it continues what the agent knows."""
+        if not self.starts_anew:
+            return ""
+        count = counted(len(self.history()), "earlier message")
+        return f"a new conversation for the agent, which gets {count} as its history"
+
+    def as_case(self, id: str | None = None, expect: JSON = None, tags: Sequence[str] = ()) -> Case:  # noqa: A002  # as a case calls it
+        """The conversation as a case for `evaluate`, up to its last message that arrived; see `Turn.as_case`.
+
+        Raises:
+            UsageError: when no message has arrived.
+        """
+        turns = self.conversation()
+        if not turns:
+            raise UsageError(
+                f"No message of session {self.name!r} has reached the agent. Nothing was kept; send one."
+            )
+        return turns[-1].as_case(id, expect, tags)
 
     def about(self, reply: Reply, *, source: str = "") -> dict[str, JSON]:
         """The metadata of a reply's output, so that a saved notebook says which conversation it shows."""
@@ -269,7 +404,8 @@ class Session:
 
     def to_dict(self) -> dict[str, JSON]:
         """The session as plain JSON, without secrets."""
-        return {"name": self.name, **self.summary(), "turns": [turn.to_dict() for turn in self.turns]}
+        turns: list[JSON] = [turn.to_dict() for turn in self.turns]
+        return {"halo_session": FORMAT, "name": self.name, **self.summary(), "turns": turns}
 
     def to_json(self) -> str:
         """The text of `to_dict`."""
@@ -283,6 +419,28 @@ class Session:
             rating = turn.rating or Rating()
             parts.append(turn_markdown(number, turn.message, turn.reply, rating.value, rating.note))
         return "\n".join(parts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Session:
+        """The session that `export` wrote to a ``.json`` file, with its turns, times and ratings.
+
+        It can be shown, rated and evaluated. To continue it, the agent gets its messages as
+        `conversation_history` of a new conversation: the file's session id is not sent.
+
+        Raises:
+            UsageError: naming the file and what is wrong with it.
+        """
+        content = read_export(path)
+        ids = {name: content[name] for name in ("session_id", "agent_id", "target")}
+        session = cls(content["name"], **ids, starts_anew=True)
+        for each in content["turns"]:
+            reply = reply_from(each["reply"])
+            reply.may_have_arrived = each["may_have_arrived"]
+            rating = Rating(**each["rating"]) if each["rating"] else None
+            session.turns.append(
+                Turn(each["request"], reply, each["target"], each["source"], rating, session=session)
+            )
+        return session
 
     def export(self, path: str | Path) -> Path:
         """Write the session to `path`: ``.md`` as Markdown, ``.json`` as JSON. Raises `UsageError`."""
@@ -349,6 +507,10 @@ class SessionRegister:
     def resume(self, session_id: str, name: str | None = None, *, target: str | None = None) -> Session:
         """Continue the conversation with that id, which is `target`'s, under that name."""
         return self._replace(name, Session(session_id=session_id, target=target))
+
+    def add(self, session: Session, name: str) -> Session:
+        """Register a session under that name; one that has it is kept as ``name-1``."""
+        return self._replace(name, session)
 
     def _replace(self, name: str | None, session: Session) -> Session:
         with self._lock:

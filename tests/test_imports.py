@@ -17,8 +17,8 @@ PACKAGE = Path(halo_notebook.__file__).parent
 # the import stands and also when it is for the type checker only.
 LAYERS = ["stream", "reply", "errors", "concurrency", "display", "client", "recording", "session", "demo"]
 LAYERS += ["kernel", "checks", "evaluation", "panel", "magics", "__init__"]
-# A reply can show itself: it imports what shows it when it is asked to.
-UPWARDS = {("reply", "display")}
+# A reply can show itself, and a conversation can become a case: it imports what does so when it is asked to.
+UPWARDS = {("reply", "display"), ("session", "evaluation")}
 # The parser stands alone, and the demo agent shares only the wire format with the rest.
 ALONE = {"stream": set[str](), "demo": {"stream"}}
 CARRIERS = {"demo.inprocess"}  # a transport of the client's

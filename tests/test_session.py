@@ -226,3 +226,89 @@ def test_export_says_what_it_cannot_write(tmp_path: Path) -> None:
     for place in ("a\0b.md", "~nobody_of_that_name/x.md", tmp_path / "absent" / "a.md"):
         with pytest.raises(errors.UsageError, match="could not be written"):
             Session().export(place)
+
+
+def test_a_session_from_a_file_continues_as_a_new_conversation(
+    client: HaloClient, agent: DemoAgent, tmp_path: Path
+) -> None:
+    """Its id is not sent. The agent gets the messages and texts of the last conversation that arrived."""
+    session = Session()
+    session.ask(client, "Of another conversation", session_id="sess_1_other")
+    session.session_id = None
+    session.ask(client, "My name is Ada", user_id="u_1")
+    agent.faults.append("429 retry-after 90")
+    with pytest.raises(errors.RateLimited):
+        session.ask(client, "Not taken")
+    agent.faults.append("500")
+    with pytest.raises(errors.ServerError):
+        session.ask(client, "Without a text")
+    loaded = Session.load(session.export(tmp_path / "talk.json"))
+    history = [
+        {"role": "user", "content": "My name is Ada"},
+        {"role": "assistant", "content": session.turns[1].reply.text},
+        {"role": "user", "content": "Without a text"},
+    ]
+    assert loaded.id_for(agent.url) is None
+    assert (
+        loaded.start_note()
+        == "a new conversation for the agent, which gets 3 earlier messages as its history"
+    )
+    with pytest.raises(errors.ConnectionFailed):
+        loaded.ask(HaloClient(DEMO_KEY, base_url="http://127.0.0.1:9", max_retries=0), "Nobody")
+    loaded.ask(client, "And now?")
+    loaded.ask(client, "And then?")
+    first, second = (request.body for request in list(agent.requests)[-2:])
+    assert first == {"message": "And now?", "conversation_history": history}
+    assert second == {"message": "And then?", "session_id": loaded.session_id}
+    assert loaded.session_id not in (None, session.session_id) and loaded.start_note() == ""
+    assert [turn.history_sent for turn in loaded.turns[-2:]] == [3, 0]
+    again = Session.load(loaded.export(tmp_path / "again.json"))
+    assert again.history()[:4] == [*history, {"role": "user", "content": "And now?"}]
+
+
+def test_the_history_has_as_many_messages_as_the_api_takes(client: HaloClient, tmp_path: Path) -> None:
+    """The last fifty. A history or an id that is given goes before, and nothing is added to an empty one."""
+    session = Session()
+    for number in range(30):
+        session.ask(client, f"Message {number}")
+    path = session.export(tmp_path / "talk.json")
+    loaded = Session.load(path)
+    assert len(loaded.history()) == 50 and loaded.history()[0] == {"role": "user", "content": "Message 5"}
+    loaded.ask(client, "With my own", conversation_history=[{"role": "user", "content": "Mine"}])
+    assert loaded.turns[-1].history_sent == 1
+    other = Session.load(path)
+    other.ask(client, "By its id", session_id=session.session_id)
+    assert other.turns[-1].request == {"message": "By its id", "session_id": session.session_id}
+    empty = Session.load(Session().export(tmp_path / "empty.json"))
+    empty.ask(client, "Hello")
+    assert empty.turns[0].request == {"message": "Hello"} and empty.start_note() == ""
+    with pytest.raises(errors.UsageError, match="No message of session 'default' has reached the agent"):
+        Session().as_case()
+
+
+def test_an_agent_that_gives_no_id_gets_the_history_each_time(
+    client: HaloClient, agent: DemoAgent, tmp_path: Path
+) -> None:
+    """Otherwise it would know nothing of what was said before."""
+    session = Session()
+    session.ask(client, "My name is Ada")
+    loaded = Session.load(session.export(tmp_path / "talk.json"))
+    agent.faults += ["no headers", "no headers"]
+    for message in ("One", "Two"):
+        loaded.ask(client, message)
+    assert [turn.history_sent for turn in loaded.turns] == [0, 2, 4]
+
+
+def test_no_secret_is_written(tmp_path: Path) -> None:
+    """A key or a user token that a message, a field or a note repeats is masked in exports and cases."""
+    token = "tok_0123456789"
+    with DemoAgent(first_byte_s=0, chunk_s=0) as agent:
+        client = HaloClient(DEMO_KEY, base_url=agent.url, user_id="u_1", user_token=lambda: token)
+        session = Session()
+        session.ask(client, f"My key is {DEMO_KEY}")
+        session.ask(client, f"My token is {token}", context={"key": DEMO_KEY})
+        session.rate(session.turns[1], "down", f"Do not send {token}")
+    case = session.as_case()
+    for text in (session.to_json(), repr(case)):
+        assert token not in text and DEMO_KEY not in text
+    assert "•••" in case.turns[0].message and "•••" in str(case.metadata["rating_note"])

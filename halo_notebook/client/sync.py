@@ -79,7 +79,7 @@ class ReplyStream:
 
     Attributes:
         exchange: the `AsyncReplyStream` that it runs.
-        request, reply: as there.
+        request, reply, secrets: as there.
         inbox: where the thread that reads this waits; `user_token` callables are called there.
     """
 
@@ -88,7 +88,7 @@ class ReplyStream:
     ) -> None:
         self.inbox = inbox or Inbox()
         self.exchange = AsyncReplyStream(client, request, self.inbox.call, path)
-        self.request, self.reply = request, self.exchange.reply
+        self.request, self.reply, self.secrets = request, self.exchange.reply, self.exchange.secrets
         self._events = Pulled(self._run(), self.inbox)
         self._gives_events = True
         self._opened = False

@@ -1,4 +1,4 @@
-"""Files of cases: JSON lines, and CSV as spreadsheets write it.
+"""Files of cases: JSON lines, CSV as spreadsheets write it, exported sessions and recordings.
 
 - A text is never guessed: what is neither UTF-8 nor marked as another encoding is refused, since a message
   with wrong letters would be sent.
@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidRequest
+from ..recording.format import is_recording
+from ..session import Session
+from .sent import recorded_items
 
 _MARKS = {  # the longer ones first: UTF-32's mark begins like UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -34,12 +37,17 @@ _SEPARATORS = (",", ";", "\t", "|")
 
 
 def read_items(source: str | Path, columns: Collection[str]) -> Iterator[Any]:
-    """The items of a file of cases, as `read_cases` takes them; `columns` are those that a CSV may have."""
+    """The items of a file of cases, as `read_cases` takes them; `columns` are those that a CSV may have.
+
+    An exported session is one item, and a recording has one for each conversation.
+    """
     try:
         path = Path(source).expanduser()
-        if path.suffix.lower() not in (".jsonl", ".csv"):
-            what = f"A string is read as a file name, and {path.name!r} is not .jsonl or .csv"
+        if path.suffix.lower() not in (".jsonl", ".csv", ".json"):
+            what = f"A string is read as a file name, and {path.name!r} is not .jsonl, .csv or .json"
             raise InvalidRequest(f"{what}. Nothing was sent. For one message, pass [{path.name!r}].")
+        if path.suffix.lower() == ".json":
+            return iter([Session.load(path)])
         data = path.read_bytes()
     except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
         if isinstance(error, InvalidRequest):
@@ -49,6 +57,8 @@ def read_items(source: str | Path, columns: Collection[str]) -> Iterator[Any]:
             f"The cases in {str(source)!r} could not be read ({why}). Nothing was sent; give a .jsonl or "
             ".csv file, or a list of messages."
         ) from None
+    if is_recording(data):
+        return iter(recorded_items(path))
     text = _decoded(data, path.name)
     if path.suffix.lower() == ".csv":
         return table_items(_csv_rows(text, path.name, columns))

@@ -93,8 +93,10 @@ def read_cases(source: CaseSource) -> list[Case]:
 
     Args:
         source: a list whose items are a message, a list of messages (turns of one conversation), a
-            dict or a `Case`; a DataFrame (pandas, polars) or pyarrow table with a row per case; or the path
-            of a file, ``.jsonl`` with one such item per line or ``.csv`` with a row per case.
+            dict, a `Case`, a `Session` or one of its turns; a session; a DataFrame (pandas, polars) or
+            pyarrow table with a row per case; or the path of a file: ``.jsonl`` with one such item per line,
+            ``.csv`` with a row per case, ``.json`` with an exported session, or a recording, each
+            conversation of which is a case.
 
             A dict is ``{message, expect, id, tags}`` with request fields beside them, or ``{turns, expect,
             id, tags}``, in which a turn is a message or ``{message, expect}`` with request fields. Any other
@@ -103,12 +105,15 @@ def read_cases(source: CaseSource) -> list[Case]:
 
     Raises:
         InvalidRequest: naming the case, before anything is sent.
+        UsageError: when a file is not an exported session or a recording, though it begins like one.
 
     >>> [case.id for case in read_cases(["Hello", ["My name is Ada", "What is my name?"]])]
     ['1', '2']
     """
     if isinstance(source, (str, Path)):
         items: Iterable[Any] = read_items(source, _KEYS)
+    elif hasattr(type(source), "as_case"):
+        items = [source]
     elif hasattr(type(source), "columns"):
         items = table_items(cast("list[dict[str, Any]]", plain_json(source, "The cases")))
     elif isinstance(source, Mapping):
@@ -145,6 +150,8 @@ def check_apart(checks: Iterable[str], cases: Iterable[Case]) -> None:
 
 
 def _case(item: Any, number: int) -> Case:
+    if hasattr(type(item), "as_case"):
+        item = item.as_case()
     if isinstance(item, Case):
         item = {name: getattr(item, name) for name in ("id", "turns", "expect", "tags", "metadata")}
     elif isinstance(item, (str, CaseTurn)):

@@ -174,6 +174,31 @@ def _export(magics: CommandContext, file: str, name: str | None = None) -> None:
     say(f"Wrote {session.export(file)}.")
 
 
+def _open(magics: CommandContext, file: str, name: str | None = None) -> None:
+    from ..session import Session
+
+    path = named_file(file)
+    before = list(magics.sessions)
+    session = magics.sessions.add(Session.load(path), one_line(path.stem, 100) if name is None else name)
+    magics.sessions.use(session.name)
+    kept = [each for each in magics.sessions if each not in before and each != session.name]
+    say(
+        f"Opened {path.name!r} as session {session.name!r} ({counted(len(session.turns), 'turn')}). Its next "
+        f"message starts {session.start_note()}. %halo history shows the turns."
+        + "".join(f" The session that had this name is kept as {each!r}." for each in kept)
+    )
+
+
+def _keep(magics: CommandContext, file: str, name: str | None = None) -> None:
+    from ..evaluation.keeping import keep_case
+
+    session = magics.sessions.current if name is None else magics.sessions[name]
+    case = session.as_case()
+    say(str(keep_case(case, named_file(file))))
+    if case.metadata.get("resumed"):
+        say("The case begins where the conversation was resumed: the messages before are not known here.")
+
+
 def _connect(magics: CommandContext, url: str | None = None) -> None:
     base_url = checked_base_url(url) if url is not None else magics.base_url
     if setting("api_key") is None:
@@ -292,6 +317,8 @@ COMMANDS = {
     "resume": Command("resume ID [NAME]", "continue the conversation with that session id", _resume),
     "history": Command("history [NAME]", "show a session's turns", _history),
     "export": Command("export FILE [NAME]", "write a session to FILE (.md or .json)", _export),
+    "open": Command("open FILE [NAME]", "open an exported session (.json), to show and continue it", _open),
+    "keep": Command("keep FILE [NAME]", "add a session's conversation to a file of cases (.jsonl)", _keep),
     "connect": Command("connect [BASE_URL]", "use Halo; asks for the key when none is set", _connect),
     "demo": Command("demo start|stop", "use the demo agent, or stop it", _demo),
     "record": Command("record FILE|stop", "record all exchanges in FILE from now on, or stop", _record),

@@ -191,7 +191,7 @@ class HaloMagics(Magics):
         lost = recorder.lost if recorder else 0
         if options.dry_run:
             if not options.new and options.session in (None, *self.sessions):
-                fields["session_id"] = self.sessions.get(options.session).id_for(client.base_url)
+                self.sessions.get(options.session).continue_with(fields, client.base_url)
             path = "/chat" if options.no_stream else "/chat/stream"
             request = client.dry_run(client.prepare(message, **fields), path)
             show_json(self.shell, request, "request, not sent")
@@ -204,6 +204,8 @@ class HaloMagics(Magics):
             try:
                 if session.busy:
                     show_line(self.shell, f"waiting for another turn of session {session.name!r} to end …")
+                if note := session.start_note():
+                    show_line(self.shell, f"this message starts {note}")
                 turn = session.turn(client, message, whole=options.no_stream, inbox=inbox, **fields)
                 self._show_turn(turn, session, client.source, options.out)
             except KeyboardInterrupt:

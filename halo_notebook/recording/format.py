@@ -14,7 +14,9 @@ is refused as a whole, and the error names the line.
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, cast, get_args
@@ -93,6 +95,13 @@ class RecordedExchange:
     def was_cut_short(self) -> bool:
         """Whether its reader stopped it: the agent would have said more."""
         return self.how == "stopped" and self.status in (None, 200)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the agent may have got the message: it had left, and was not refused."""
+        refused = self.status is not None and 400 <= self.status < 500
+        refused |= self.status == 503 and "Retry-After" in self.headers
+        return self.may_have_arrived and not refused
 
     def to_line(self) -> dict[str, JSON]:
         """The exchange as plain JSON."""
@@ -212,23 +221,37 @@ def read_recording(path: str | Path) -> list[RecordedExchange]:
     return exchanges
 
 
-def _read_lines(file: Path) -> list[bytes]:
+def read_whole(file: Path, kind: str, todo: str) -> bytes:
+    """The content of a file that comes from outside.
+
+    Raises:
+        UsageError: when it cannot be read or is too large; `kind` says what it should be, `todo` what helps.
+    """
     try:
         if file.exists() and not file.is_file():  # reading a device may never end
             raise OSError(None, "it is not a file")
         size = file.stat().st_size
         if size > MAX_FILE_BYTES:
             raise UsageError(
-                f"{file.name!r} has {size:,} bytes; a recording may have {MAX_FILE_BYTES:,}. Nothing was "
-                "changed; record less in one file."
+                f"{file.name!r} has {size:,} bytes; {kind} may have {MAX_FILE_BYTES:,}. Nothing was changed; "
+                f"{todo}."
             )
-        with file.open("rb") as opened:
-            return opened.readlines()
+        return file.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: the path cannot be a file's
         why = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"The recording {str(file)!r} could not be read ({why}). Nothing was changed; check the path."
+            f"{str(file)!r} could not be read ({why}). Nothing was changed; give the path of {kind}."
         ) from None
+
+
+def is_recording(data: bytes) -> bool:
+    """Whether a file with that content begins as a recording does."""
+    first = data.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0]
+    return first.lstrip().startswith(b'{"halo_recording"')
+
+
+def _read_lines(file: Path) -> list[bytes]:
+    return io.BytesIO(read_whole(file, "a recording", "record less in one file")).readlines()
 
 
 def _check_version(file: Path, version: int) -> None:

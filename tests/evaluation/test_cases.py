@@ -315,7 +315,7 @@ def test_a_case_is_checked_like_a_dict(case: Case, words: str) -> None:
         pytest.param([{"turns": ["a"], "expect": object()}], "expect cannot be sent as JSON", id="an object"),
         (
             "hi",
-            "'hi' is not .jsonl or .csv. Nothing was sent. For one message, pass ['hi'].",
+            "'hi' is not .jsonl, .csv or .json. Nothing was sent. For one message, pass ['hi'].",
         ),
         ("nowhere.jsonl", "could not be read"),
         (pd.DataFrame([{"message": "a", "turns": ["b"]}]), "has turns and message"),

@@ -1,0 +1,106 @@
+"""A conversation in a file, as `Session.export` writes it.
+
+It comes from outside: a file that does not have this form is refused as a whole.
+
+    {"halo_session": 1, "name", "session_id", "agent_id", "target", "turns": [
+     {"request", "reply", "rating": {"value", "note"} | null, "target", "source", "may_have_arrived"}, …]}
+
+An export of an earlier version has no `halo_session`, and its turns lack the last three.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from ..display.text import one_line
+from ..errors import UsageError
+from ..reply import check_reply
+from ..stream import JSON, decode_json
+from .format import part, read_whole
+
+FORMAT = 1
+_MAX_NAME_CHARS = 100  # of a session, as in a panel
+_MAX_LINE_CHARS = 1_000
+_TEXT_OR_NONE = (str, type(None))
+
+
+def read_export(path: str | Path) -> dict[str, Any]:
+    """The content of an export, checked and complete.
+
+    Raises:
+        UsageError: in one line that names the file, the turn and what is wrong with it.
+    """
+    try:
+        file = Path(path).expanduser()
+    except RuntimeError as error:  # a user without a home
+        raise UsageError(f"This path does not exist ({error}). Nothing was changed.") from None
+    data = read_whole(file, "an exported session", "export a shorter one")
+    try:
+        content = decode_json(data.decode("utf-8-sig"))
+    except ValueError:
+        raise _refused(file, "it is not JSON") from None
+    try:
+        turns = part(content, "turns", list)
+        version = part(content, "halo_session", int, 1)
+    except ValueError as error:
+        raise _refused(file, str(error)) from None
+    if version > FORMAT:
+        raise UsageError(
+            f"{file.name!r} was exported by a later version of this package (format {version}; this one "
+            f"reads {FORMAT}). Nothing was changed; update the package."
+        )
+    try:
+        if version < 1:
+            raise ValueError("'halo_session' is not a format")
+        whole: dict[str, Any] = {
+            "name": one_line(part(content, "name", str), _MAX_NAME_CHARS),
+            **{name: _line(content, name) for name in ("session_id", "agent_id", "target")},
+        }
+    except ValueError as error:
+        raise _refused(file, str(error)) from None
+    whole["turns"] = []
+    for number, turn in enumerate(turns, 1):
+        try:
+            whole["turns"].append(_checked_turn(turn))
+        except ValueError as error:
+            raise _refused(file, f"turn {number:,}: {one_line(str(error))}") from None
+    return whole
+
+
+def _refused(file: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{file.name!r} is not an exported session ({why}). Nothing was changed; export it again as .json, "
+        "or choose another file."
+    )
+
+
+def _checked_turn(turn: JSON) -> dict[str, Any]:
+    """A turn of an export. Raises `ValueError`, which says what is wrong."""
+    request, reply = part(turn, "request", dict), cast("dict[str, Any]", part(turn, "reply", dict))
+    if not part(request, "message", str).strip():
+        raise ValueError("'message' is empty")
+    check_reply(reply)
+    offsets = [0, *(event["offset"] for event in reply["action_events"]), len(reply["text"])]
+    if offsets != sorted(offsets):
+        raise ValueError("its actions are not in the order of the text")
+    rating = part(turn, "rating", (dict, type(None)))
+    if rating is not None:
+        rating = {name: part(rating, name, str) for name in ("value", "note")}
+        if rating["value"] not in ("up", "down", ""):
+            raise ValueError("'value' of the rating is not 'up', 'down' or empty")
+    ended = reply["status"] if reply["status"] != "streaming" else "stopped"
+    seen = ended == "complete" or bool(reply["text"] or reply["action_events"])
+    return {
+        "request": {name: value for name, value in request.items() if name != "user_token"},
+        "reply": {**reply, "status": ended, "error": one_line(reply["error"], _MAX_LINE_CHARS)},
+        "rating": rating,
+        "target": one_line(part(turn, "target", str, ""), _MAX_LINE_CHARS),
+        "source": one_line(part(turn, "source", str, ""), _MAX_NAME_CHARS),
+        "may_have_arrived": part(turn, "may_have_arrived", bool, seen),
+    }
+
+
+def _line(content: JSON, name: str) -> str | None:
+    value: Any = part(content, name, _TEXT_OR_NONE)
+    return value if value is None else one_line(value, _MAX_LINE_CHARS)

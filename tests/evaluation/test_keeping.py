@@ -1,0 +1,173 @@
+"""A file of cases grows by whole lines, holds no case twice, and is never damaged."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halo_notebook import errors
+from halo_notebook.evaluation.cases import Case, CaseTurn, read_cases
+from halo_notebook.evaluation.keeping import keep_case
+
+from ..recording.recordings import recorded, said
+
+ONE = Case("one", (CaseTurn("Hello"),), "Hi", ("a", "b"), {"rating": "down", "rating_note": "é\u2028"})
+FULL = Case(
+    "two",
+    (CaseTurn("one", {"x": [1]}, {"context": {"a": 1}}), CaseTurn("two\nlines")),
+    None,
+    (),
+    {"id": "metadata that is named like a key"},
+)
+FIELDS = Case("three", (CaseTurn("Hello", None, {"user_id": "u_1", "images": ["data:image/png;base64,AA"]}),))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cases.jsonl"
+
+
+def test_what_is_kept_is_read_back(path: Path) -> None:
+    """One line for each, as a person would write it; what is there is not touched."""
+    assert [str(keep_case(case, path)) for case in (ONE, FULL, FIELDS)] == [
+        "Kept in 'cases.jsonl' as 'one' (1 case).",
+        "Kept in 'cases.jsonl' as 'two' (2 cases).",
+        "Kept in 'cases.jsonl' as 'three' (3 cases).",
+    ]
+    assert read_cases(path) == [ONE, FULL, FIELDS]
+    first = path.read_text(encoding="utf-8").split("\n")[0]
+    assert json.loads(first) == {
+        "id": "one",
+        "message": "Hello",
+        "expect": "Hi",
+        "tags": ["a", "b"],
+        "metadata": {"rating": "down", "rating_note": "é\u2028"},
+    }
+
+
+def test_no_case_is_added_twice(path: Path) -> None:
+    """Whatever its id, its expectation, its metadata and the order of its keys."""
+    keep_case(ONE, path)
+    before = path.read_bytes()
+    again = keep_case(Case("other", (CaseTurn("Hello"),), "Hey"), path)
+    assert (again.is_new, again.id, again.count) == (False, "one", 1) and path.read_bytes() == before
+    assert str(again) == "'cases.jsonl' has this case already, as 'one'. Nothing was added."
+    turn = {"message": "Hi", "context": {"b": 1, "a": 2}}
+    path.write_text(json.dumps(turn) + "\n")
+    assert not keep_case(Case("x", (CaseTurn("Hi", None, {"context": {"a": 2, "b": 1}}),)), path).is_new
+
+
+def test_another_case_gets_another_id(path: Path) -> None:
+    """A file in which two cases had one id could not be read."""
+    for message in ("a", "b", "c"):
+        keep_case(Case("one", (CaseTurn(message),)), path)
+    assert [case.id for case in read_cases(path)] == ["one", "one-2", "one-3"]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n  ", "\r"])
+def test_a_line_is_added_after_any_end(path: Path, end: str) -> None:
+    """Also after a last line without one, in a file that an editor wrote."""
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"id": "mine", "message": "Hey"}).encode() + end.encode())
+    before = path.read_bytes()
+    keep_case(ONE, path)
+    assert [case.id for case in read_cases(path)] == ["mine", "one"]
+    assert path.read_bytes().startswith(before) and path.read_bytes().endswith(b"\n")
+
+
+def test_an_empty_file_is_a_file_of_cases(path: Path) -> None:
+    """Also one with blanks or a byte order mark."""
+    for content in (b"", b"\n", b"\xef\xbb\xbf"):
+        path.write_bytes(content)
+        assert keep_case(ONE, path).count == 1
+        assert read_cases(path) == [ONE]
+
+
+NOT_CASES: dict[str, tuple[bytes, str]] = {
+    "not JSON": (b"Some notes.\n", "Line 1 of 'cases.jsonl' is not JSON"),
+    "a torn line": (b'{"message": "Hi"}\n{"mess', "Line 2 of 'cases.jsonl' is not JSON"),
+    "an evaluation": (b'{"kind":"run","format":2}\n', "has no turns"),
+    "a recording": (b'{"halo_recording": 1}\n', "is a recording"),
+    "UTF-16": ('{"message": "Hi"}\n'.encode("utf-16"), "is not UTF-8"),
+    "binary": (b"\x00\x01\x02", "holds a NUL character"),
+    "two of one id": (b'{"id": "a", "message": "1"}\n{"id": "a", "message": "2"}\n', "have the same id"),
+    "a secret key": (b'{"message": "Hi", "mesage": "x"}\n', "Unknown key 'mesage'"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), NOT_CASES.values(), ids=NOT_CASES)
+def test_a_file_of_something_else_is_not_touched(path: Path, content: bytes, words: str) -> None:
+    """One line says what it holds."""
+    path.write_bytes(content)
+    with pytest.raises(errors.UsageError) as caught:
+        keep_case(ONE, path)
+    line = str(caught.value)
+    assert words in line and "Nothing was changed" in line and "Nothing was sent" not in line
+    assert "\n" not in line and path.read_bytes() == content
+
+
+def test_a_place_that_cannot_be_written_is_named(path: Path) -> None:
+    """Another ending, a missing folder, a folder, no home."""
+    path.mkdir()
+    for place, words in (
+        (path, "could not be written"),
+        (path.parent / "cases.json", "does not end in .jsonl"),
+        (path.parent / "absent" / "cases.jsonl", "could not be written"),
+        ("~nobody_of_that_name/cases.jsonl", "cannot be used"),
+    ):
+        with pytest.raises(errors.UsageError, match=words) as caught:
+            keep_case(ONE, place)
+        assert "\n" not in str(caught.value)
+    recording = recorded(path.parent / "talk.jsonl", said("Hello", "Hi"))
+    before = recording.read_bytes()
+    with pytest.raises(errors.UsageError, match="is a recording"):
+        keep_case(ONE, recording)
+    assert recording.read_bytes() == before
+
+
+@pytest.mark.parametrize("written", [0, 1, 30])
+def test_a_full_disk_leaves_no_part_of_a_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """The file is as it was."""
+    keep_case(ONE, path)
+    before = path.read_bytes()
+    whole = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if b'"message"' not in data:
+            return whole(descriptor, data)
+        if not written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(descriptor, data[:written])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(errors.UsageError, match=r"could not be written \((No space|only)"):
+        keep_case(FULL, path)
+    assert path.read_bytes() == before
+
+
+WRITER = """\
+import sys
+from halo_notebook.evaluation.cases import Case, CaseTurn
+from halo_notebook.evaluation.keeping import keep_case
+for number in range(25):
+    keep_case(Case(f"{sys.argv[2]}-{number}", (CaseTurn(f"shared {number}"),)), sys.argv[1])
+    own = f"{sys.argv[2]} {number} " + "x" * 9_000
+    keep_case(Case(f"own {sys.argv[2]}-{number}", (CaseTurn(own),)), sys.argv[1])
+"""
+
+
+def test_several_processes_may_keep_at_once(path: Path) -> None:
+    """Each line is whole, and what two of them keep is there once."""
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "ab"]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    cases: list[Any] = read_cases(path)
+    assert len(cases) == 25 + 2 * 25
+    assert len({case.content_key for case in cases}) == len(cases)
