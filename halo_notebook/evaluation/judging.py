@@ -119,9 +119,9 @@ def check_names(names: Iterable[str]) -> None:
             )
 
 
-def stored_check(*, name: str, version: str, of_conversation: bool) -> Judge:
+def stored_check(*, name: str, version: str, arguments: Iterable[str], of_conversation: bool) -> Judge:
     """A check of which only the verdicts are known."""
-    return Judge(name, _unknown, frozenset(), of_conversation, version, ())
+    return Judge(name, _unknown, frozenset(arguments), of_conversation, version, ())
 
 
 def _unknown() -> Verdict:

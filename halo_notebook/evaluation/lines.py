@@ -26,7 +26,7 @@ ENDED = ("complete", "failed", "interrupted")
 _BEGINNING = b'{"kind"'
 _KIND = re.compile(rb'\{"kind":"(\w+)"')
 _VERDICT: dict[str, Any] = {
-    **dict.fromkeys(("check", "version", "note"), str),
+    **dict.fromkeys(("check", "version", "given", "note"), str),
     "passed": (bool, NoneType),
     "value": (int, float, NoneType),
     "judged": bool,
@@ -152,7 +152,8 @@ def _check_plan(line: Mapping[str, Any]) -> None:
 def _check_checks(line: Mapping[str, Any]) -> None:
     _check(line, "checks", lambda value: isinstance(value, list))
     for check in line["checks"]:
-        _check_names(check, "name", "version", "of_conversation")
+        _check_names(check, "name", "version", "arguments", "of_conversation")
+        _check(check, "arguments", _is_texts)
         _check(check, "name", _is_text)
         _check(check, "version", _is_text)
         _check(check, "of_conversation", lambda value: isinstance(value, bool))

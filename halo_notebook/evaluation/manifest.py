@@ -18,6 +18,7 @@ from .lines import FORMAT
 if TYPE_CHECKING:
     from ..client.aio import AsyncHaloClient
     from ..stream import JSON
+    from .judging import Judge
 
 DEMO = "demo agent"
 
@@ -87,6 +88,22 @@ def case_line(case: Case, case_key: str) -> dict[str, JSON]:
     return {"kind": "case", "key": digest(content), **content}
 
 
+def given_key(check: Judge, conversation: Conversation, turn: int) -> str:
+    """A digest of what a check sees beside the conversation itself; empty for nothing.
+
+    A verdict does not count any more when the case expects something else.
+    """
+    case = conversation.case
+    given: dict[str, JSON] = {}
+    if "expect" in check.arguments and (expected := case.expected(turn)) is not None:
+        given["expect"] = expected
+    if "case" in check.arguments:
+        given["case"] = case_line(case, "")["key"]
+    if "config" in check.arguments:
+        given["config"] = conversation.config
+    return digest(given) if given else ""
+
+
 def case_of(line: Mapping[str, Any]) -> Case:
     """The case of a line that has been checked."""
     turns = tuple(CaseTurn(**turn) for turn in line["turns"])
@@ -101,7 +118,7 @@ class Recorded:
         self.plan: list[str] | None = None  # the keys of the cases, in order; None in an earlier version
         self.targets: dict[str, Target] = {}
         self.repeats = 1
-        self.checks: list[dict[str, Any]] = []  # name, version, of_conversation
+        self.checks: list[dict[str, Any]] = []  # name, version, arguments, of_conversation
 
     def take(self, line: Mapping[str, Any], at: int) -> None:
         """Take in a line that begins at that byte."""

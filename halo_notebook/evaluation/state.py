@@ -30,7 +30,7 @@ from .journal import Journal
 from .judging import seen_of
 from .jury import Ended
 from .lines import line_at, located_lines
-from .manifest import Recorded
+from .manifest import Recorded, given_key
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
 
 if TYPE_CHECKING:
@@ -196,7 +196,9 @@ class RunState:
             self._tally.update(map(turn.passes, scores))
             place: dict[str, JSON] = {"key": key, "turn": number, "round": self._rounds.get(key, 0)}
         for name, score in scores.items():
-            about: dict[str, JSON] = {"check": name, "version": self.checks[name].version}
+            check = self.checks[name]
+            given = given_key(check, self.conversations[key], number)
+            about: dict[str, JSON] = {"check": name, "version": check.version, "given": given}
             found: dict[str, JSON] = {"passed": score.passed, "value": score.value, "note": score.note}
             judged_it = not isinstance(score, NoVerdict)
             self._write({"kind": "verdict", **place, **about, **found, "judged": judged_it})
@@ -219,7 +221,12 @@ class RunState:
     def _write_checks(self) -> None:
         """Write which checks count now, where the file says otherwise."""
         checks: list[JSON] = [
-            {"name": name, "version": each.version, "of_conversation": each.of_conversation}
+            {
+                "name": name,
+                "version": each.version,
+                "arguments": [*sorted(each.arguments)],
+                "of_conversation": each.of_conversation,
+            }
             for name, each in self.checks.items()
         ]
         if checks != self.recorded.checks:
@@ -246,7 +253,8 @@ class RunState:
     def _take_verdict(self, line: Mapping[str, Any], *, later: bool = True) -> bool:
         """Give a turn a verdict, and return whether there is that turn.
 
-        It counts if it is of this version of the check, and in place of another only if it is `later`.
+        It counts if it is of this version of the check, which saw the same case, and in place of another only
+        if it is `later`.
         """
         name, key = line["check"], line["key"]
         check = self.checks.get(name)
@@ -255,6 +263,8 @@ class RunState:
         turn = self._turns.get(key, {}).get(line["turn"])
         if turn is None or turn.at is None or line.get("round", 0) != self._rounds.get(key, 0):
             return False
+        if line["given"] != given_key(check, self.conversations[key], line["turn"]):
+            return True
         if later or name not in turn.scores:
             kind = Score if line["judged"] else NoVerdict
             turn.scores[name] = kind(line["passed"], line["value"], line["note"])

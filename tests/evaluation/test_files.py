@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -104,6 +105,44 @@ def test_a_verdict_belongs_to_a_check_its_version_and_a_reply(
     assert check.calls == 2
 
 
+def test_a_verdict_belongs_to_what_the_check_was_given(run: Run, kept: Path) -> None:
+    """A case that expects something else is judged again, by the checks that see it; a renamed one is not."""
+    calls: list[str] = []
+
+    def expects(reply: Reply, expect: Any) -> bool:
+        calls.append("expects")
+        return bool(expect == "Ada")
+
+    def whole(reply: Reply, case: Any, config: str) -> bool:
+        calls.append("whole")
+        return bool(case.id == "b") and config == "demo"
+
+    def plain(reply: Reply) -> bool:
+        calls.append("plain")
+        return True
+
+    checks = [expects, whole, plain, contains()]
+    case: dict[str, Any] = {"id": "a", "message": "My name is Ada", "expect": "Ada", "tags": ["x"]}
+    for change, called in (
+        ({}, ["expects", "whole", "plain"]),
+        ({}, []),
+        ({"expect": "Bob"}, ["expects", "whole"]),
+        ({"expect": None}, ["expects", "whole"]),
+        ({"id": "b"}, ["whole"]),
+        ({"tags": []}, ["whole"]),
+        ({"topic": 1}, ["whole"]),
+        ({}, []),
+    ):
+        calls.clear()
+        result = run([case | change], checks, path=kept)
+        assert calls == called
+        expected = (case | change)["expect"]
+        row = next(result.rows())
+        assert row["expects"] is (expected == "Ada")
+        assert row["contains"] is (None if expected is None else expected == "Ada")
+        assert list(Evaluation.open(kept).rows()) == [row]
+
+
 def test_other_checks_and_back_again_call_none_twice(run: Run, kept: Path) -> None:
     """Each verdict stays in the file, and the file says which checks count now."""
     check, other = Counted(), Counted("other")
@@ -129,6 +168,24 @@ def test_verdicts_that_cannot_be_written_are_kept_in_memory(run: Run, kept: Path
     assert note.startswith("New verdicts are kept in memory only: Another evaluation is writing")
     assert result.rescore(again=True).notes() == []  # now they are written
     assert Evaluation.open(kept).passed("other") == result.passed("other")
+
+
+def test_verdicts_on_a_full_disk_are_kept_in_memory(run: Run, kept: Path) -> None:
+    """The file keeps what it has, and later verdicts can be written."""
+    check, other = Counted(), Counted("other")
+    result = run(CASES, [check], path=kept)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kept.stat().st_size + 10, limits[1]))  # for a part of a line
+    try:
+        result.rescore([other])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    [note] = result.notes()
+    assert "could not be written (File too large)" in note
+    assert result.passed("other")["demo"]["ticket"] == [True] and len(lines_of(kept, "verdict")) == 4
+    assert result.rescore([check]).passed("counted")["demo"]["ticket"] == [True] and check.calls == 4
+    result.rescore([other])
+    assert other.calls == 8 and Evaluation.open(kept).passed("other") == result.passed("other")
 
 
 def test_an_interrupted_judging_keeps_its_verdicts(run: Run, kept: Path) -> None:
