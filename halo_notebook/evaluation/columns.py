@@ -8,12 +8,24 @@ ROW_COLUMNS = (
     *("text", "actions", "session_id", "agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries"),
     "error",
 )
+_LIMITS = ("", " low", " high")
 COLUMNS = (
     *ROW_COLUMNS,
     *("cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
+    *(
+        f"{time} {figure}"
+        for time in ("first_text_s", "elapsed_s")
+        for figure in ("unanswered", *(f"{level}{limit}" for level in ("p50", "p95") for limit in _LIMITS))
+    ),
 )
 
 
 def columns_of(check: str) -> tuple[str, str, str]:
     """The columns of a check: whether it passed, its score, its note."""
     return check, f"{check} score", f"{check} note"
+
+
+def summary_columns_of(check: str) -> tuple[str, ...]:
+    """The columns of a check in the summary."""
+    figures = (f"{check}{figure}{limit}" for figure in ("", " score", " every time") for limit in _LIMITS)
+    return (*figures, f"{check} n", f"{check} missing")

@@ -19,7 +19,7 @@ from ..checks.verdicts import PASSING, plain
 from ..concurrency.usercode import UserCodeError
 from ..display.text import one_line
 from ..errors import InvalidRequest
-from .columns import COLUMNS
+from .columns import COLUMNS, summary_columns_of
 from .versions import version_of
 
 if TYPE_CHECKING:
@@ -112,8 +112,10 @@ def named_checks(checks: Checks) -> dict[str, Judge]:
 
 def check_names(names: Iterable[str]) -> None:
     """Raise `InvalidRequest` for a check that would have the column of something else."""
+    names = list(names)
+    of_others = {column for name in names for column in summary_columns_of(name) if column != name}
     for name in names:
-        if name in COLUMNS or name.endswith((" note", " score")) or not name:
+        if name in COLUMNS or name in of_others or name.endswith((" note", " score")) or not name:
             raise InvalidRequest(
                 f"A check cannot be called {name!r}, as a column is. Nothing was sent; give it another name."
             )

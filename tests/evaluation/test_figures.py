@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import math
 import pickle
 import re
@@ -18,6 +19,8 @@ from halo_notebook import HaloClient, Reply, TextDelta, errors
 from halo_notebook.checks import Score, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluation import Evaluation, compare_passes, conversations, mean_score, pass_rate
+from halo_notebook.evaluation.cases import Case, CaseTurn, Conversation
+from halo_notebook.evaluation.state import RunState
 
 from .agents import messages, ok
 
@@ -51,7 +54,7 @@ def text_of(html: str) -> str:
 
 
 @pytest.mark.usefixtures("one_try")
-@pytest.mark.parametrize("refused", [1, 4, 9])
+@pytest.mark.parametrize("refused", [1, 3, 6])
 def test_a_rate_limit_makes_no_difference(refused: int, run: Run) -> None:
     """Two identical agents, one of them rate-limited, do not differ; the refused runs are missing."""
     with ExitStack() as stack:
@@ -398,3 +401,47 @@ def test_a_comparison_can_be_copied(three: Evaluation) -> None:
 
 
 # --- Large results ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["good low", "good n", "good score high", "good every time", "elapsed_s p95 low"]
+)
+def test_no_check_has_a_column_of_another(name: str, run: Run, agent: DemoAgent) -> None:
+    """In the summary neither; nothing is sent."""
+    with pytest.raises(errors.InvalidRequest, match=f"cannot be called '{name}'"):
+        run(["one"], {"good": ok, name: ok})
+    assert not agent.requests
+
+
+# --- Large results ----------------------------------------------------------------------
+
+
+def test_large_results_are_plotted_and_written(kept: Path, tmp_path: Path) -> None:
+    """A plot has at most 5,000 rows, the longest time among them; the page has every conversation."""
+    reply = {
+        **Reply().to_dict(),
+        "status": "complete",
+        "started_at": "2025-01-03T10:00:00+00:00",
+        "text": "Hi.",
+    }
+    cases = [Case(str(number), (CaseTurn(f"message {number}"),)) for number in range(2_600)]
+    with kept.open("w") as file:
+        for number, case in enumerate(cases):
+            times = {"first_text_s": 0.1, "elapsed_s": 1 + number / 1000}
+            line = {"kind": "turn", "key": case.id, "turn": 0, "status": "complete"}
+            file.write(json.dumps({**line, "reply": {**reply, **times}}) + "\n")
+    runs = [Conversation(case.id, case, "demo", 1) for case in cases]
+    state = RunState(kept, runs, {}, {"demo": ""})
+    state.load()
+    result = Evaluation(state)
+    plot = result.plot()
+    seconds = [
+        row["seconds"]
+        for rows in plot.chart.to_dict()["datasets"].values()
+        for row in rows
+        if "seconds" in row
+    ]
+    assert 1_000 < len(seconds) <= 5_000 and max(seconds) == 3.599
+    assert "<svg" in plot.svg()
+    page = result.to_html(tmp_path / "page.html").read_text()
+    assert page.count('<details class="conversation">') == 2_600 and "Hi." in page
