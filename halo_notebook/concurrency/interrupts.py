@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from . import usercode
-from .loop import IN_BROWSER, LOOK_S, on_io_thread, wait_in_page
+from .loop import IN_BROWSER, LOOK_S, on_io_thread, spawn, wait_in_page
 
 T = TypeVar("T")
 LINGER_S = 0.1
@@ -169,6 +169,7 @@ class InterruptInbox(Inbox):
         self._previous: Any = None
         self._installed = False
         self._on_loop = False
+        self._leaving_loop = threading.Lock()
         self._ended_at: float | None = None
 
     def __enter__(self) -> InterruptInbox:
@@ -212,6 +213,7 @@ class InterruptInbox(Inbox):
             coroutine.close()
             raise
         task = loop.create_task(coroutine)
+        reminding = spawn(self._remind()) if self._installed and hasattr(signal, "pthread_kill") else None
         self._on_loop = True
         try:
             while True:
@@ -222,7 +224,19 @@ class InterruptInbox(Inbox):
                         raise
                     interrupted(error)
         finally:
-            self._on_loop = False
+            with self._leaving_loop:
+                self._on_loop = False
+            if reminding is not None:
+                reminding.cancel()
+
+    async def _remind(self) -> None:
+        """Interrupt again after a stop, on another thread: a user's code may have begun to compute since."""
+        main = threading.main_thread().ident or 0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with self._leaving_loop:  # never behind this inbox, where it would be an interrupt of the user's
+                if self._on_loop and self.stopped:
+                    signal.pthread_kill(main, signal.SIGINT)
 
     def _install(self) -> None:
         previous: Any = signal.signal(signal.SIGINT, self._interrupted)

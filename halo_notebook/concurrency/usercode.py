@@ -165,7 +165,9 @@ def ends(task: asyncio.Task[Any] | None, error: BaseException) -> bool:
 _PACKAGE = __name__.partition(".")[0]
 _OF_USERS = f"{_PACKAGE}.checks"  # ready-made checks, which call what a user gives them
 # What runs a loop in a script or a kernel.
-_LOOPS = frozenset({"asyncio", "contextlib", "ipykernel", "nest_asyncio2", "selectors", "tornado", "zmq"})
+_LOOPS = frozenset(
+    {"_weakrefset", "asyncio", "contextlib", "ipykernel", "nest_asyncio2", "selectors", "tornado", "zmq"}
+)
 
 
 def computes(frame: FrameType | None) -> bool:

@@ -71,7 +71,7 @@ class Jury:
             self._judge_on_loop(rest, inbox)
             return
         for ended in rest:
-            begun = inbox.run(self._begin, ended)
+            begun = inbox.run(self._begin, ended, inbox)
             if begun.awaitables:
                 # From the first async check on, everything runs on the loop.
                 try:
@@ -139,8 +139,10 @@ class Jury:
         while self._judging:
             await asyncio.wait(self._judging)
 
-    def _begin(self, turn: Ended) -> _Begun:
+    def _begin(self, turn: Ended, inbox: InterruptInbox) -> _Begun:
         """Call its checks, one after the other; what is awaitable is left."""
+        if inbox.stopped:  # before interrupts were raised here
+            raise KeyboardInterrupt
         begun = _Begun(turn, {}, {}, {})
         try:
             for name, check in turn.checks.items():
