@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -209,19 +208,21 @@ def test_a_closed_panel_sends_nothing_that_waits(
     assert capsys.readouterr().out == ""
 
 
+PERIODS = ("concurrency.interrupts.LOOK_S", "concurrency.usercode.LOOK_S", "panel.follower.MIN_INTERVAL_S")
+
+
+@pytest.mark.timeout(30)
 def test_a_result_is_there_at_once_and_the_panel_at_rest(
-    panel: ChatPanel, page: Wire, agent: DemoAgent
+    panel: ChatPanel, page: Wire, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing polls. When the reply is there, the state is up to date and the page has been told."""
+    for name in PERIODS:  # whatever looks again only after such a time exceeds the test's own
+        monkeypatch.setattr(f"halo_notebook.{name}", 600.0)
     agent._reply = lambda request: [TextDelta("Hi.")]
-    took_s = []
     for number in range(1, 11):
-        began = time.perf_counter()
-        panel.ask("Hello").result(10)
-        took_s.append(time.perf_counter() - began)
+        panel.ask("Hello").result()
         assert (panel.busy, panel.status) == (False, "complete")
         assert len({each["turn"]["key"] for each in page.of("turn")}) == number
-    assert min(took_s) < 0.03
 
 
 def test_stop_right_after_sending(panel: ChatPanel, release: threading.Event) -> None:
