@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _log = logging.getLogger(__name__)
+_PAUSE_S = 0.05
 
 
 class DemoAgent:
@@ -188,22 +189,32 @@ class _ServerThread:
     async def _serve(self) -> None:
         # asyncio's own server would leave a connection open that it accepts while it is being closed.
         with self._listener:
-            self._loop.add_reader(self._listener, self._accept)
+            self._listen()
             await self._stopping.wait()
             self._loop.remove_reader(self._listener)
         await asyncio.sleep(0)  # a task that is cancelled before its first step would not close its socket
 
+    def _listen(self) -> None:
+        if not self._stopping.is_set():
+            self._loop.add_reader(self._listener, self._accept)
+
     def _accept(self) -> None:
-        with suppress(BlockingIOError):
+        try:
             client, _ = self._listener.accept()
-            # asyncio does this for its own sockets only: the second packet of an answer would wait 40 ms.
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = self._loop.create_task(self._serve_connection(client))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        except (BlockingIOError, ConnectionError):  # the client has left
+            return
+        except OSError:  # too many files are open: let the client wait, and try again a little later
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(_PAUSE_S, self._listen)
+            return
+        task = self._loop.create_task(self._serve_connection(client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve_connection(self, client: socket.socket) -> None:
-        with suppress(OSError, h11.RemoteProtocolError):  # the client left, or does not speak HTTP
+        with client, suppress(OSError, h11.RemoteProtocolError):  # it left, or does not speak HTTP
+            # asyncio does this for its own sockets only: the second packet of an answer would wait 40 ms.
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.setblocking(False)
             reader, writer = await asyncio.open_connection(sock=client)
             try:
