@@ -47,12 +47,13 @@ class FinishedBlock:
 
 @dataclass(frozen=True, slots=True)
 class _Late:
-    """A block, the `number`th one, that is rendered again if one of these labels is both used and defined."""
+    """The `number`th block, if it may have to be rendered again at the end."""
 
     number: int
     block: Block
-    labels: set[str]
     env: dict[str, Any]
+    labels: set[str]  # of links without a definition so far, and of definitions without a link
+    hidden: set[str]  # of definitions that links before it use
 
 
 def _ends_with_its_line(block: Block) -> bool:
@@ -193,11 +194,17 @@ class BlockRenderer:
         """
         htmls = [block.html for block in self._finished]
         work = Work(MAX_RESOLVED_STEPS)
+        used = set(self._asked)
         for late in self._late:
-            if any(label in self._references and label in self._asked for label in late.labels):
-                env = {**late.env, "references": Links(self._references, self._asked), "work": work}
-                html = block_html(late.block, env, images=self._images)
-                htmls[late.number] = htmls[late.number] if html is None else html
+            is_unused = not late.hidden <= used
+            if is_unused or any(label in self._references and label in used for label in late.labels):
+                env = late.env | {"references": Links(self._references, used), "work": work}
+                if is_unused:
+                    env["work"] = Work(MAX_BLOCK_STEPS)  # its address must not be lost
+                if (html := block_html(late.block, env, images=self._images)) is None:
+                    used -= late.labels  # its links stay text, so the definitions after it have to be shown
+                else:
+                    htmls[late.number] = html
         return htmls
 
     def _read(self) -> None:
@@ -259,7 +266,7 @@ class BlockRenderer:
                 self._references[label] = reference
         for number, block in enumerate(blocks[:count], 1):
             self._add(self._final_html(block), self._taken + max(block.begin - len(self._prefix), 0))
-            if self._steps_left <= 0:
+            if self._steps_left <= 0 or self._full_at is not None:
                 count = number
                 break
         end = blocks[count].begin if count < len(blocks) else len(parsed.source)
@@ -278,10 +285,10 @@ class BlockRenderer:
             return verbatim(block.source)
         self._state = {name: env[name] for name in self._state}
         self._asked |= links.asked
-        late = links.asked - self._references.keys()
-        late.update(label for label in block.defined if label not in self._asked)
-        if late:
-            self._late.append(_Late(len(self._finished), block, late, before))
+        hidden = self._asked.intersection(block.defined)
+        late = (links.asked - self._references.keys()).union(block.defined) - hidden
+        if late or hidden:
+            self._late.append(_Late(len(self._finished), block, before, late, hidden))
         return html
 
     def _add(self, html: str, begin: int) -> None:
@@ -290,6 +297,8 @@ class BlockRenderer:
             self._full_at = begin
         if self._full_at is None:
             self._finished.append(FinishedBlock(html, begin))
+        elif self._late and self._late[-1].number == len(self._finished):
+            self._late.pop()  # of this block
 
     def _render_open(self) -> str:
         # Only once: rendering changes the tokens.

@@ -30,6 +30,10 @@ _MARKS = re.compile(
 )
 _FENCE = re.compile(rf"{_ITEM}(?:{_FENCE_MARKS})")
 _TABLE_HEAD = re.compile(rf"(?:\A|\n){_ITEM}\|[^\n]*(?:\n[ \t>]*(?:[|:-][-|: \t]*)?)?$")
+# A head without a pipe at its start is shown up to its first pipe. A longer line is prose.
+_BARE_TABLE_HEAD = re.compile(
+    r"(?:\A|\n)[^\n|`\\]{1,100}[ \t](?=(\|(?![^ \t\n])[^\n`]{0,200}(?:\n[ \t>]*(?:[|:-][-|: \t]*)?)?)\Z)"
+)
 _OPEN_TARGET = re.compile(
     r"\(\s*(?:<[^<>\n]*|[^\s()]*(?:\([^\s()]*\)[^\s()]*)*(?:\([^\s()]*)?(?:\s+(?:[\"'(].*)?)?)?|\[[^\]]*|",
     re.DOTALL,
@@ -47,10 +51,16 @@ def shown_length(text: str, tokens: Sequence[Token]) -> int:
     last = last_with_text(tokens)
     holder = tokens[last - 1].type if last else ""
     is_half_a_table = holder == "th_open" and "-" in text[text.rfind("\n") :]
-    if holder == "paragraph_open" or (is_half_a_table and all(each.type != "tbody_open" for each in tokens)):
+    is_text = holder in {
+        "paragraph_open",
+        "heading_open",
+    }  # with '---' below it, a head is a heading at first
+    if is_text or (is_half_a_table and all(each.type != "tbody_open" for each in tokens)):
         tail = text[-2_000:]
         if head := _TABLE_HEAD.search(tail):
             return len(text) - len(tail) + head.start()
+        if head := _BARE_TABLE_HEAD.search(tail):
+            return len(text) - len(tail) + head.start(1)
     if text.endswith("\\\n"):
         return len(text) - 2
     start = text.rstrip().rfind("\n") + 1

@@ -16,7 +16,7 @@ MAX_HIGHLIGHTED_CHARS = 10_000
 MAX_LINE_CHARS = 1_000
 """With a longer line, code is plain: some lexers take quadratic time within one line."""
 MAX_REPLY_CHARS = 100_000
-MAX_REPLY_S = 0.4
+MAX_REPLY_S = 0.2
 """CPU seconds that highlighting a reply may take, since Stop waits for it."""
 try:
     time.thread_time()

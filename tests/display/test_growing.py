@@ -21,6 +21,8 @@ ENDS = {
     "fence": "```python\nx = `1`\n```\n\n~~~\ny\n~~~\n\n- ```\n  z\n  ```",
     "inline code": "```x``` is `y` and ``z` ``",
     "table": "| a | b |\n|---|:-:|\n| 1 | **2** |\n",
+    "table without outer pipes": "Costs:\n\na | b\n---|:-:\n1 | **2**\n",
+    "pipes in prose": "Run `a | b` or a | b\nor a || b. Then | more\n\n- x | y",
     "table in a list": "- | a | b |\n  |---|---|\n  | 1 | 2 |",
     "emphasis": "Hello **world** and *you*, ~~not~~ _me_ ***both***",
     "emphasis in Chinese": "这是**重要**的*（注）*",
@@ -114,3 +116,11 @@ def test_many_marks_are_read_once(mark: str) -> None:
         assert isinstance(renderer.open_html, str)
         renderer.end()
         assert safe_text("".join(renderer.resolved())).text.count("a") >= text.count("a")
+
+
+def test_prose_with_a_pipe_is_not_held_back_for_long() -> None:
+    """A line that is longer than the head of a table, or has code before its pipe, is shown at once."""
+    for text in ("Pipe `ls` | sort", "Many words " * 12 + "| more", "a | " + "many words " * 30):
+        renderer = BlockRenderer()
+        renderer.append(text)
+        assert safe_text(renderer.open_html).text.split() == text.replace("`", "").split()
