@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +165,29 @@ def test_a_spreadsheet_gets_no_formula(result: Evaluation, tmp_path: Path) -> No
     assert pd.read_excel(tmp_path / "y.xlsx")["started_at"].dtype.kind == "M"
     df["text"].to_excel(tmp_path / "z.xlsx")
     assert "'=1+1" in df["text"].to_csv() and pd.read_excel(tmp_path / "z.xlsx")["text"][0] == "'=1+1"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        lambda result: result.summary(),
+        lambda result: result.summary(by="mixed"),
+        lambda result: result.worst(),
+        lambda result: result.flaky(),
+        lambda result: result.compare_with(result.path).cases,
+    ],
+    ids=["summary", "by metadata", "worst", "flaky", "compared"],
+)
+def test_every_table_goes_into_every_file(table: Callable[[Evaluation], Any], result: Evaluation) -> None:
+    """Also those that say more than the rows, with ids that are formulas and groups of every type."""
+    frame = table(result)
+    frame.to_excel(io.BytesIO())
+    assert "\n=" not in frame.to_csv() and ",=" not in frame.to_csv()
+    for made in (pl.from_pandas(frame), pa.table(frame), pd.read_parquet(io.BytesIO(frame.to_parquet()))):
+        assert len(made) == len(frame)
+    for copied in (copy.deepcopy(frame), pickle.loads(pickle.dumps(frame))):  # noqa: S301  # our own
+        assert copied.equals(frame)
+    assert len(frame.drop_duplicates()) == len(frame)
 
 
 def test_a_table_is_copied_and_sent_to_another_process(result: Evaluation) -> None:
