@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .state import RunState
 
 T = TypeVar("T")
-OTHER, THIS = "other", "this"
+OTHER, THIS = "the other result", "this result"
 _SHOWN = 20  # cases in a text or a page
 
 
@@ -52,41 +52,40 @@ class ResultComparison:
     @property
     def better(self) -> pd.DataFrame:
         """The rows of `cases` with a higher rate than in the other result, best first."""
-        return self.cases[self.cases["difference"] > 0].iloc[::-1]
+        better = self.cases[self.cases["difference"] > 0]
+        return better.sort_values("difference", ascending=False, kind="stable")
 
     def __repr__(self) -> str:
         parts = [repr(self.differences)]
-        for title, frame in self.lists():
+        for title, heads, rows in self._lists():
+            widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
             parts.append(title)
-            parts += ["  " + "  ".join(filter(None, row)) for row in shown_rows(frame)]
-        return "\n".join([*parts, *self.notes])
+            for row in [heads, *rows] if rows else []:
+                cells = (f"{text:{width}}" for text, width in zip(row, widths, strict=True))
+                parts.append(f"  {'  '.join(cells)}".rstrip())
+        return "\n".join([*parts, *(f"Note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         from .report.notebook import result_comparison
 
-        lists = [(title, shown_rows(frame)) for title, frame in self.lists()]
-        return result_comparison(self.differences.table(), self.differences.captions(), lists, self.notes)
+        table, captions = self.differences.table(), self.differences.captions()
+        return result_comparison(table, captions, self._lists(), self.notes)
 
-    def lists(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        """What got worse and what got better, each with a title."""
-        for word, frame in (("worse", self.worse), ("better", self.better)):
+    def _lists(self) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+        """What got worse and what got better: a title, heads, and the first rows."""
+        heads = ["check", *(["config"] if self.cases["config"].nunique() > 1 else []), "case", "message"]
+        for word, frame in (("Worse", self.worse), ("Better", self.better)):
             more = f", of which the first {_SHOWN} are shown" if len(frame) > _SHOWN else ""
-            what = counted(len(frame), "result") + f" got {word}"
-            yield f"{what}{more}{':' if len(frame) else '.'}", frame
-
-
-SHOWN_COLUMNS = ("check", "config", "case", "message", "change")
-
-
-def shown_rows(frame: pd.DataFrame) -> list[list[str]]:
-    """The first rows of what got worse or better, as texts; see `SHOWN_COLUMNS`."""
-    return [
-        [
-            *(one_line(str(row[name]), 60) for name in SHOWN_COLUMNS[:-1]),
-            f"{row[OTHER]:.0%} → {row[THIS]:.0%}",
-        ]
-        for row in frame.head(_SHOWN).to_dict("records")
-    ]
+            rows = [
+                [
+                    *(one_line(str(row[name]), 60) for name in heads),
+                    f"{row['other']:.0%} → {row['this']:.0%}",
+                    str(row["rows this"][0]),
+                ]
+                for row in frame.head(_SHOWN).to_dict("records")
+            ]
+            title = f"{word}: {len(frame):,} of {counted(len(self.cases), 'checked case')}{more}"
+            yield title, [*heads, "other → this", "row"], rows
 
 
 def compare_results(other: RunState, this: RunState, config: str | None) -> ResultComparison:
@@ -133,21 +132,30 @@ def _together(sides: Sequence[tuple[str, Side]]) -> Side:
 
 
 def _changed_cases(groups: Mapping[str, Sequence[Side]]) -> pd.DataFrame:
+    """See `ResultComparison.cases`."""
     from .report.frames import table_of
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for config, (other, this) in groups.items():
         for check in this.passed:
             for case, passes in this.passed[check].items():
                 before = [each for each in other.passed.get(check, {}).get(case, ()) if each is not None]
                 now = [each for each in passes if each is not None]
                 if before and now:
-                    rates = {OTHER: fmean(before), THIS: fmean(now)}
-                    about = {"check": check, "config": config, "case": case, "message": this.messages[case]}
-                    numbers = {f"rows {side.name}": cell(list(side.rows[case])) for side in (other, this)}
-                    rows.append({**about, **rates, "difference": rates[THIS] - rates[OTHER], **numbers})
-    columns = ["check", "config", "case", "message", OTHER, THIS, "difference", "rows other", "rows this"]
-    types = dict.fromkeys((OTHER, THIS, "difference"), "float64")
+                    rates = {"other": fmean(before), "this": fmean(now)}
+                    row: dict[str, Any] = {
+                        "check": check,
+                        "config": config,
+                        "case": case,
+                        "message": this.messages[case],
+                    }
+                    row_numbers = {
+                        "rows other": cell([*other.rows[case]]),
+                        "rows this": cell([*this.rows[case]]),
+                    }
+                    rows.append(row | rates | {"difference": rates["this"] - rates["other"]} | row_numbers)
+    columns = ["check", "config", "case", "message", "other", "this", "difference", "rows other", "rows this"]
+    types = dict.fromkeys(("other", "this", "difference"), "float64")
     return table_of(sorted(rows, key=lambda row: row["difference"]), columns, types)
 
 

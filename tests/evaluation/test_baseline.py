@@ -64,9 +64,10 @@ def test_it_shows_as_text_and_in_a_cell(client: HaloClient, run: Run) -> None:
     ).compare_with(before)
     text, html = repr(found), found._repr_html_()
     for shown in (text, html):
-        assert "2 results got worse:" in shown and "80 results got better, of which the first 20" in shown
+        assert "Worse: 2 of 240 checked cases" in shown
+        assert "Better: 80 of 240 checked cases, of which the first 20 are shown" in shown
         assert "right" in shown and "0% → 100%" in shown and "100% → 0%" in shown
-        assert "this minus other" in shown and "Holm" in shown
+        assert "this result minus the other result" in shown and "Holm" in shown
     assert "a · right" in text and "&lt;b&gt;" in html and "<b>" not in html
     assert next(iter(found.differences)) == ("a", "right")
     assert len(found.differences.cases) == 120

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halo_notebook import HaloClient, Reply, errors
+from halo_notebook import HaloClient, Reply, errors, evaluate
 from halo_notebook.checks import Score, contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation import Evaluation
@@ -361,6 +362,21 @@ def test_a_file_of_an_earlier_version_can_be_opened_after_a_run(
     agent.requests.clear()
     result = run(CASES, [ok], path=kept)
     assert states(result) == ["complete"] * 4 and sent(agent) == [] and result.notes() == []
+    assert list(Evaluation.open(kept).rows()) == list(result.rows())
+
+
+def test_a_file_that_an_earlier_version_wrote_is_continued(kept: Path) -> None:
+    """Its replies are used, and what may have arrived is not sent; the agent that it names is long gone."""
+    shutil.copy(Path(__file__).with_name("format_1.jsonl"), kept)
+    with pytest.raises(errors.UsageError, match="earlier version, and holds no cases"):
+        Evaluation.open(kept)
+    memory = {"id": "memory", "turns": ["My name is Ada", "What is my name?"], "expect": "Ada"}
+    configs = {"demo": HaloClient(DEMO_KEY, base_url="http://127.0.0.1:18765/api/sdk")}
+    cases = ["one", memory, "Open a ticket"]
+    result = evaluate(cases, [contains(), ok], configs=configs, path=kept, progress=False)
+    assert states(result) == ["interrupted", *["complete"] * 3]
+    assert [row["cause"] for row in result.rows()] == ["agent", "", "", ""]
+    assert result.passed("ok")["demo"] == {"1": [False], "memory": [True], "3": [True]}
     assert list(Evaluation.open(kept).rows()) == list(result.rows())
 
 

@@ -96,17 +96,16 @@ def comparison_table(heads: Sequence[str], rows: Iterable[Sequence[str]], captio
 def result_comparison(
     differences: tuple[Sequence[str], Iterable[Sequence[str]]],
     captions: Iterable[str],
-    lists: Iterable[tuple[str, Sequence[Sequence[str]]]],
+    lists: Iterable[tuple[str, Sequence[str], Sequence[Sequence[str]]]],
     notes: Iterable[str],
 ) -> str:
     """How two results differ: the figures, and what got worse and better, each with a title."""
     parts = [f"<p>⚠ {escape(one_line(note, 500))}</p>" for note in notes]
     parts.append(_table(*differences))
     parts += [f'<p style="{QUIET}">{escape(line)}</p>' for line in captions]
-    for title, rows in lists:
+    for title, heads, rows in lists:
         parts.append(f"<p>{escape(title)}</p>")
-        if rows:
-            parts.append(_table(["check", "config", "case", "message", "other → this"], rows))
+        parts += [_table(heads, rows)] if rows else []
     return _whole(*parts)
 
 
