@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from distributed import Client as DaskClient
 
     from ..checks import Score
+    from ..concurrency.interrupts import InterruptInbox
     from ..reply import Reply
     from ..stream import JSON
     from .cases import Conversation
@@ -67,13 +68,20 @@ class Run:
         self._judged = 0
 
     @contextlib.contextmanager
-    def opened(self, path: str | Path | None, *, resume: bool | str, progress: bool) -> Iterator[RunState]:
-        """Hold the file open and show a bar of turns, with passes and failures counted."""
-        self._state, self._journal = open_run(self._plan, path, resume=resume)
+    def opened(
+        self, path: str | Path | None, inbox: InterruptInbox, *, resume: bool | str, progress: bool
+    ) -> Iterator[RunState]:
+        """Hold the file open and show a bar of turns, with passes and failures counted.
+
+        A stop of the `inbox` meanwhile raises KeyboardInterrupt.
+        """
+        self._state, self._journal = open_run(self._plan, path, inbox, resume=resume)
         with self._state.writing(self._journal):
             self._todo = deque(self._state.unfinished(interrupted=resume == "interrupted"))
             total = sum(len(each.case.turns) for each in self._todo)
             with progress_bar(total, shown=progress) as self._bar:
+                if inbox.stopped:
+                    raise KeyboardInterrupt
                 yield self._state
 
     def jury(self, keep: Keep, *, in_threads: bool) -> Jury:

@@ -20,6 +20,7 @@ from .state import RunState
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..concurrency.interrupts import InterruptInbox
     from .cases import Case
     from .manifest import Target
     from .plan import Plan
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
 _MAX_CONVERSATIONS = 1_000_000  # a file may come from anybody
 
 
-def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tuple[RunState, Journal]:
-    """The state as the file knows it, and the file to continue in; raises as `evaluate` does."""
+def open_run(
+    plan: Plan, path: str | Path | None, inbox: InterruptInbox, *, resume: bool | str
+) -> tuple[RunState, Journal]:
+    """The state as the file knows it, and the file to continue in; raises as `evaluate` does.
+
+    A stop of the `inbox` raises KeyboardInterrupt at once, and closes the file: reading may take long.
+    """
     if resume not in (True, False, "interrupted"):
         wanted = "True, False or 'interrupted'"
         raise InvalidRequest(f"resume must be {wanted}, not {resume!r}. Nothing was sent.")
@@ -40,10 +46,13 @@ def open_run(plan: Plan, path: str | Path | None, *, resume: bool | str) -> tupl
                 f"{file.name!r} holds an evaluation. Nothing was sent; resume it (resume=True), or give "
                 "another path."
             )
-        state = RunState(file, plan.conversations(), plan.checks, _sources(plan.targets), plan.targets)
+        planned = inbox.run(plan.conversations)
+        state = RunState(file, planned, plan.checks, _sources(plan.targets), plan.targets)
         if remove is not None:
             state.removal = weakref.finalize(state, remove)
-        state.load()
+        inbox.run(state.load)
+        if inbox.stopped:
+            raise KeyboardInterrupt
         new_lines = state.recorded.new_lines(plan.cases, plan.case_keys)
         for line in (run_line(now(), plan.targets, plan.repeats), *new_lines):
             state.take(line, journal.append(line))

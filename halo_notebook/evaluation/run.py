@@ -43,7 +43,7 @@ def evaluate(
     """Send all `cases` to an agent, judge its replies, and return the result.
 
     An interrupt (the kernel's Stop) ends it with an incomplete result, which the same call resumes with a
-    `path`.
+    `path`; before anything is sent it raises KeyboardInterrupt.
 
     Args:
         cases: see `read_cases`.
@@ -85,7 +85,7 @@ def evaluate(
     if on is not None:
         wait(spawn(check_workers(on)))
     # The inbox first: an interrupt must not come between the opening of the file and its `with`.
-    with InterruptInbox() as inbox, run.opened(path, resume=resume, progress=progress) as state:
+    with InterruptInbox() as inbox, run.opened(path, inbox, resume=resume, progress=progress) as state:
         turns = Pulled(run.ended(), inbox)
         try:
             run.jury(state.keep, in_threads=check_threads).judge(state.unjudged(), inbox)
@@ -118,7 +118,7 @@ async def aevaluate(
         await check_workers(on)
     with contextlib.ExitStack() as stack:
         with InterruptInbox() as inbox:  # as above
-            state = stack.enter_context(run.opened(path, resume=resume, progress=progress))
+            state = stack.enter_context(run.opened(path, inbox, resume=resume, progress=progress))
         if inbox.stopped:
             raise KeyboardInterrupt
         with contextlib.suppress(KeyboardInterrupt):  # of a check

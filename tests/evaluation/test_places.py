@@ -21,6 +21,7 @@ from halo_notebook.demo import DEMO_KEY
 from halo_notebook.evaluation import aevaluate, evaluate
 from halo_notebook.evaluation.journal import Journal
 from halo_notebook.evaluation.opening import open_run
+from halo_notebook.evaluation.state import RunState
 
 from .agents import ok, states
 
@@ -111,6 +112,41 @@ def test_a_folder_that_is_gone_is_one_line(run: Run, tmp_path: Path, monkeypatch
     assert states(result) == ["complete"] and len(result.df) == 1
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["evaluate", "aevaluate"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_stop_while_a_file_is_read_is_not_lost(
+    share: float, asynchronous: bool, agent: DemoAgent, run: Any, kept: Path
+) -> None:
+    """It ends the reading and raises. Nothing is sent, and the next call can use the file."""
+    cases = [f"message {number}" for number in range(100)]
+    run(cases, path=kept, concurrency=32)
+    stops_at = int(share * len(kept.read_bytes().splitlines())) + 1
+    read, take = [], RunState.take
+
+    def interrupted(state: RunState, *given: Any) -> None:
+        read.append(1)
+        if len(read) == stops_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        take(state, *given)
+
+    settings: Any = {**run.keywords, "path": kept}
+
+    def resume() -> None:
+        if asynchronous:
+            asyncio.run(aevaluate([*cases, "one more"], **settings))
+        else:
+            evaluate([*cases, "one more"], **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunState, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            resume()
+    assert len(agent.requests) == 100
+    if not asynchronous:  # asyncio.run keeps an interrupt until the next wait
+        assert len(read) == stops_at
+    assert states(run([*cases, "one more"], path=kept)) == ["complete"] * 101
+
+
 # --- Its lock ---------------------------------------------------------------------------
 
 
@@ -134,10 +170,10 @@ def test_a_stop_after_the_file_is_opened_leaves_it_free(
         if asynchronous:
             asyncio.run(aevaluate(["one"], **settings))
         else:
-            assert evaluate(["one"], **settings).interrupted
+            evaluate(["one"], **settings)
     except KeyboardInterrupt as error:
         held.append(error)
-    assert bool(held) == asynchronous and len(agent.requests) == 0
+    assert held and len(agent.requests) == 0
     monkeypatch.undo()
     assert states(evaluate(["one"], **settings)) == ["complete"]
 
