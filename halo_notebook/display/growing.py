@@ -51,10 +51,8 @@ def shown_length(text: str, tokens: Sequence[Token]) -> int:
     last = last_with_text(tokens)
     holder = tokens[last - 1].type if last else ""
     is_half_a_table = holder == "th_open" and "-" in text[text.rfind("\n") :]
-    is_text = holder in {
-        "paragraph_open",
-        "heading_open",
-    }  # with '---' below it, a head is a heading at first
+    # The head of a table may be a heading while the line below it is only '---'.
+    is_text = holder in {"paragraph_open", "heading_open"}
     if is_text or (is_half_a_table and all(each.type != "tbody_open" for each in tokens)):
         tail = text[-2_000:]
         if head := _TABLE_HEAD.search(tail):

@@ -134,3 +134,11 @@ def test_links_that_are_defined_late_are_resolved_up_to_a_bound(count: Counter[s
     before = count["tokens"]
     assert "".join(renderer.resolved()).count('href="https://r.example"') == 1
     assert count["tokens"] - before < 20
+
+
+def test_the_note_on_what_is_hidden_stays() -> None:
+    """Links that are defined in the hidden part do not take the place of the note."""
+    text = ("[a][r] " + "word " * 400 + "\n\n") * 200 + "[r]: https://r.example\n"
+    html = markdown_to_html(text)
+    assert html.count("characters are not shown here") == 1
+    assert 'href="https://r.example"' in html
