@@ -39,7 +39,7 @@ AnyTransport: TypeAlias = "Transport | httpx.AsyncBaseTransport"
 
 
 class Client:
-    """A client without its way of sending, which `HaloClient` and `AsyncHaloClient` add.
+    """The parts of a client that do not send; `HaloClient` and `AsyncHaloClient` add the sending.
 
     Attributes:
         settings: checked; secrets in it do not show.

@@ -169,7 +169,7 @@ class AsyncReplyStream:
         self.end(None, complete=True)
 
     def _taken_in(self, events: list[Event]) -> list[Event]:
-        """The events; the reply has all of them already, since a caller may leave after any."""
+        """Add the events to the reply and return them: the caller may leave the loop after any of them."""
         if events:
             self.reply.set_state("streaming")
             at_s = self.clock.now_s()
@@ -178,7 +178,7 @@ class AsyncReplyStream:
         return events
 
     def _failure(self, incoming: Incoming, whole: _WholeAnswer | None) -> ReplyUnreadable | None:
-        """Why an answer that has ended cannot be a reply, or None. Takes the fields of one in one piece."""
+        """The error if an answer that has ended is not a reply. Copies the fields of `whole` to the reply."""
         reply = self.reply
         declared = incoming.headers.get("content-type", "")
         if whole is not None:
@@ -307,7 +307,7 @@ class AsyncReplyStream:
             self._passing.end(None)
 
     def _unmasked(self) -> bytes:
-        """What the mask held back."""
+        """What the mask has held back."""
         return self._passed(self._mask.close())
 
     def _passed(self, chunk: bytes) -> bytes:
@@ -316,7 +316,7 @@ class AsyncReplyStream:
         return chunk
 
     async def _error_body(self, incoming: Incoming) -> bytes:
-        """The start of an error's body, as far as it can be read."""
+        """The start of an error's body; if it breaks off, what came before."""
         body = bytearray()
         # A body that breaks off or never ends does not matter: the status says what has to be said.
         with contextlib.suppress(Exception):
@@ -359,7 +359,7 @@ def _written(request: Request, token: Secret | None) -> bytes:
 
 
 def _clear_frames(error: BaseException) -> None:
-    """Clear the local variables of the frames of `error` and its causes: a library's hold the headers."""
+    """Clear the local variables in the traceback of `error` and its causes: they may contain the headers."""
     errors: list[BaseException | None] = [error]
     for each in errors:
         if each is not None and len(errors) < _MAX_CAUSES:
@@ -391,13 +391,13 @@ class _WholeAnswer:
 
 
 def _id_in(header: str) -> str | None:
-    """The id in a header; None when it does not hold one value. Headers of one name are joined by commas."""
+    """The id in a header; None if the header has several values, which are joined by commas."""
     values = {value.strip() for value in header.split(",")}
     return _checked_id(values.pop()) if len(values) == 1 else None
 
 
 def _checked_id(value: JSON) -> str | None:
-    """An id as it came, opaque; None for a value that cannot be one: it would be shown and sent back."""
+    """The id as received; None for a value that is not safe to show and to send back."""
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_CHARS or not value.isprintable():
         return None
     return None if MASK in value else value

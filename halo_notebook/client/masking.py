@@ -11,7 +11,7 @@ characters, which are the same in all keys. It is found
 It is not found in another encoding (base64, HTML entities), with visible characters between its own, or in
 part; and a secret of fewer than `SHORTEST` characters is not looked for: it would spoil every reply.
 
-Work is linear in what is received. Held back is only what may still become a secret, from its first
+The work is linear in what is received. Only what may still become a secret is held back, from its first
 characters on.
 """
 
@@ -43,7 +43,7 @@ _TAGS = ("\x1e__ACTION__", "\x1e__ACTIONS__")
 
 
 class _Written:
-    """As what a text is read: as it stands, where Markdown's backslashes show nothing; or as JSON."""
+    """How a text is read: as Markdown, in which backslashes are invisible, or as JSON with its escapes."""
 
     def __init__(self, *, escapes: bool) -> None:
         blank = BLANK if escapes else BLANK + r"\\"
@@ -53,7 +53,7 @@ class _Written:
         self._ascii_blanks = dict.fromkeys(code for code in range(128) if self.blanks.match(chr(code)))
 
     def bare(self, text: str) -> str:
-        """`text` without what shows nothing, its escapes undone."""
+        """`text` with its escapes decoded, and without invisible characters."""
         if self.escapes and "\\" in text:
             text = _ESCAPES.sub(_meant, text)
         return text.translate(self._ascii_blanks) if text.isascii() else self.blanks.sub("", text)
@@ -73,7 +73,7 @@ def _meant(escape: re.Match[str]) -> str:
 
 
 class _Bare:
-    """A text's bare form, and where each character of it stands in the text."""
+    """A text without invisible characters, and the place of each of its characters in the text."""
 
     def __init__(self, text: str, written: _Written) -> None:
         self.open = len(text)  # where an escape begins that the text's end cuts
@@ -99,7 +99,7 @@ class _Bare:
             self._size += len(part)
 
     def span(self, number: int) -> tuple[int, int]:
-        """The start and the end of the n-th character in the text; of none, where the text is open."""
+        """The start and the end of the n-th character in the text; past the last one, the open place."""
         if number >= self._size:
             return self.open, self.open
         part = bisect_right(self._starts, number) - 1
@@ -121,7 +121,7 @@ class _Text:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """The text that is certain by now, masked."""
+        """Add `text`, and return what can no longer become part of a secret, masked."""
         if not self._held and not (self._written.escapes and "\\" in text[-5:]):
             bare = self._before + self._written.bare(text)
             for start in self._starts:
@@ -133,7 +133,7 @@ class _Text:
         return self._masked(self._held + text)
 
     def cut(self) -> str:
-        """What is held, where no text follows: a secret that is cut there is masked as far as it came."""
+        """Return what is held back, when no text follows. A secret that is cut off there is masked, too."""
         held, self._held = self._held, ""
         bare = self._before + self._written.bare(held)
         self._before = bare[-self._reach :]
@@ -170,7 +170,7 @@ class _Text:
                 at = bare.find(secret, at + 1)
 
     def _begun(self, bare: str) -> tuple[int, str] | None:
-        """Where the secret begins that may continue after the end, and which; the first, if more than one."""
+        """The first secret that may continue after the end of `bare`: where it begins, and which it is."""
         begun = [
             (at, secret)
             for secret in self._secrets
@@ -180,7 +180,7 @@ class _Text:
 
 
 def _begins(bare: str, secret: str, at: int) -> int | None:
-    """The first place from `at` on from which all of `bare` is the start of `secret`."""
+    """The first place, from `at` on, where the rest of `bare` is the beginning of `secret`."""
     start = secret[: _shown(secret) + 1]
     while (at := bare.find(start, at)) >= 0:
         if secret.startswith(bare[at:]):
@@ -195,7 +195,7 @@ def _shown(secret: str) -> int:
 
 
 def _public(secret: str) -> int:
-    """How many of its first characters may end a text: all keys have them, or all JWTs."""
+    """How many of its first characters may stay at the end of a text: all keys or all JWTs share them."""
     header, dot, _ = secret.partition(".")
     return len(header) + 1 if dot and secret.startswith("eyJ") else _SHOWN
 
@@ -225,7 +225,7 @@ class Mask:
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes that are certain by now, masked."""
+        """Add `data`, and return what can no longer become part of a secret, masked."""
         return self._fed(self._decode(data)).encode("utf-8", "surrogateescape")
 
     def close(self) -> bytes:

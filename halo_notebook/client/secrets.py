@@ -15,7 +15,7 @@ BLANK = (
     "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""What shows nothing, for a pattern: control characters, white space, and all that a font may ignore."""
+"""Invisible characters, for a pattern: control characters, white space, and all that a font may ignore."""
 _AROUND = rf"[{BLANK}\\'\"`´‘’‚‛“”„‟«»‹›′″]+"  # an env file keeps its quotes
 _WRAPPING = re.compile(rf"\A{_AROUND}|{_AROUND}\Z")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, 2.1
@@ -100,7 +100,7 @@ def _checked(secret: Secret, name: str, place: str) -> Secret:
 
 
 def _holds_identity_secret(secret: Secret) -> bool:
-    """Whether it is one or has one within, also with other characters in between, or in base64."""
+    """Whether the value is or contains an identity secret, also with characters in between or in base64."""
     texts = [secret.reveal()]
     for part in re.split(r"[^A-Za-z0-9+/_-]+", secret.reveal()):
         with contextlib.suppress(binascii.Error, ValueError):

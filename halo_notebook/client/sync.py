@@ -146,7 +146,7 @@ class ReplyStream:
         return self._events.ended
 
     def ask_to_stop(self) -> None:
-        """Have the stream stopped soon, from any thread; the thread that reads it gets to its end."""
+        """Ask from any thread to stop the stream; the thread that reads it then reaches its end."""
         self._events.cancel()
 
     def stop(self) -> None:

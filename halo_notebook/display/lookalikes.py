@@ -1,4 +1,4 @@
-"""Texts that are equal by Unicode's rules, and those that only look so."""
+"""Texts that are equal by Unicode's rules, and texts that only look equal."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ def _language(token: Token) -> str:
 
 
 def _fence(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Parse a fence. One of Markdown may hold others, as models mean it when they write a Markdown file."""
+    """Parse a fence. A fence of Markdown may contain others: models write Markdown files like that."""
     if not _fence_rule(state, start_line, end_line, silent):
         return False
     token = state.tokens[-1] if state.tokens else None
@@ -512,7 +512,7 @@ def _set_right_to_left(holder: Token) -> None:
 
 
 def _direction(children: list[Token]) -> str:
-    """The direction of the first letter outside of code; empty if there is none."""
+    """The direction of the first letter outside of code; empty without one."""
     for child in children:
         for char in child.content if child.type == "text" else "":
             match bidirectional(char):

@@ -57,7 +57,7 @@ def sections(items: Sequence[Item], end: int) -> list[Section]:
 
 
 class Timeline:
-    """What is shown of a reply, as far as it has been read. For one thread at a time.
+    """A reply as it is shown, up to what has been read of it. For one thread at a time.
 
     Args:
         reply: is read, never changed.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """Print `text`, with a replacement for each character that the terminal or file cannot hold."""
+    """Print `text`, with a replacement for each character that the terminal or file cannot show."""
     print(writable(text))
 
 

@@ -51,7 +51,7 @@ async def show(state: PanelState, session: Session) -> None:
 
 
 def leave(state: PanelState) -> None:
-    """Show nothing more of its session in the panel. The session itself is not touched."""
+    """Stop showing the session in the panel. The session itself is not changed."""
     following = state.following
     if state in following.panels:
         following.panels.remove(state)

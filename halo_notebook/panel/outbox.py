@@ -8,7 +8,7 @@ What it promises:
   released after that is not held for that turn, even if the turn has not quite ended.
 - A message that is refused stays, held, with the reason.
 - A panel that is closed sends nothing that waits.
-- The result of a message is set after the page has been told and the callbacks have been called.
+- The result of a message is set after the page has been updated and the callbacks have been called.
 
 It runs on the loop; `Sent` and `put` may be used on any thread.
 """
@@ -145,7 +145,7 @@ def take_back(state: PanelState, cid: str) -> None:
 
 
 def release(state: PanelState, cid: str) -> None:
-    """Let a message wait again that is held."""
+    """Let a message that is held wait again."""
     message = _unsent(state, cid)
     if message.sent.done():  # this is another try
         message.sent = Sent(message.text)
@@ -169,7 +169,7 @@ def _remove(state: PanelState, session: Session, message: Message) -> None:
 
 
 def _hold(state: PanelState, session: Session) -> None:
-    """Hold what waits. Those who wait for a reply learn it after the panel shows it."""
+    """Hold what waits. Callers that wait for a reply get the error after the panel shows it."""
     messages = [message for message in state.outbox(session).messages if message.state != "held"]
     for message in messages:
         message.state = "held"
@@ -239,7 +239,7 @@ async def _send(state: PanelState, session: Session, message: Message) -> None:
 
 
 def _prepared(state: PanelState, message: Message) -> tuple[HaloClient, Mapping[str, Any]]:
-    """Who is asked, by the settings as they are now, and with which request fields."""
+    """The client for the current settings, and the request fields to send."""
     client = state.client or state.connection.client()
     if message.exact:
         return client, message.fields

@@ -149,7 +149,7 @@ def _turn(state: PanelState, request: Request) -> Turn:
     turns = state.session.turns
     number = _text(request, "key").removeprefix("t")
     if not number.isascii() or not number.isdigit() or not 0 < int(number) <= len(turns):
-        raise UsageError("There is no such turn in this session. Nothing was changed.")
+        raise UsageError("This session has no such turn. Nothing was changed.")
     return turns[int(number) - 1]
 
 

@@ -220,7 +220,7 @@ class PanelState:
         self.listens = self.viewed
         self.saved = self._snapshot()
         self.tell("snapshot", **self.saved)
-        self.following.news.set()  # what the running turn's frames have not shown, as nobody looked
+        self.following.news.set()  # the running turn's frames were not sent while no page was open
 
     def turns_before(self, number: int) -> tuple[list[JSON], int]:
         """The last turns before that number, as many as fit in a message, and how many come before them."""
@@ -236,7 +236,7 @@ class PanelState:
         return views, last - len(views)
 
     def live_view(self) -> View:
-        """The turn that runs, as far as its frames have shown it."""
+        """The turn that runs, up to its last frame."""
         number = self.following.ended + 1
         turn = self.session.turns[number - 1]
         return {

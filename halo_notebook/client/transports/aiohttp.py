@@ -121,7 +121,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Answer(ResponseHandler):
-    """Reads answers as aiohttp does, but what cannot be read costs nothing that came before it."""
+    """Reads answers as aiohttp does, but keeps what came before something unreadable."""
 
     _content: aiohttp.StreamReader | None = None  # after the head, until the next request
 
@@ -184,7 +184,7 @@ class _Message(aiohttp.Payload):
 
 
 class _Silence:
-    """Ends a wait when nothing has arrived for `limit_s`, from the first time that it is broken.
+    """Ends the wait for a chunk when nothing has arrived for `limit_s`.
 
     Its timer is checked when it expires instead of being set again by each chunk.
     """

@@ -1,4 +1,4 @@
-"""The browser's `fetch`, which is all the network that a page has.
+"""The browser's `fetch`, the only access that a page has to the network.
 
 What it promises:
 

@@ -1,4 +1,4 @@
-"""The network, by httpx; and a caller's own httpx transport in its place."""
+"""Messages over httpx, or over a caller's own httpx transport."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEFAULTS = {"Accept": "*/*", "User-Agent": f"python-httpx/{httpx.__version__}"}
 
 
 def network(base_url: str) -> HttpxTransport:
-    """The network, as the environment says that `base_url` is reached. Raises `ConfigError`."""
+    """A transport to `base_url` with the environment's proxy and certificates. Raises `ConfigError`."""
     proxy, trusted = proxy_for(base_url), certificates(base_url)
     if proxy and proxy.url.scheme == "https":
         proxy.ssl_context = trusted

@@ -16,7 +16,7 @@ const REASONS = { restarting: "restarted", autorestarting: "restarted", starting
 /** Whether the kernel refused a request, or went away without an answer. */
 export const refused = (answer) => Boolean(answer.error || answer.lost);
 
-/** Waits for the kernel to answer, and says when nobody does. */
+/** Waits for the kernel to answer, and reports when it does not. */
 class Patience {
   constructor(store) {
     this.store = store;
@@ -68,7 +68,7 @@ export class Store {
   notices = [];
   gone = ""; // a key of GONE once the kernel is gone
   connecting = false;
-  silent = false; // whether nobody has answered for long
+  silent = false; // whether the kernel has not answered for long
   patience = new Patience(this);
   stopping = false;
   syncTries = 0;
