@@ -86,6 +86,8 @@ def no_action(type: str | None = None, /) -> Check:  # noqa: A002  # as payloads
 
 def actions_in_order(*types: str) -> Check:
     """Passes if actions of these types came in this order; there may be others between them."""
+    if not types:
+        raise InvalidRequest("actions_in_order() needs at least one type of action.")
 
     def check(reply: Reply) -> bool:
         payloads = iter(reply.actions)
@@ -96,6 +98,8 @@ def actions_in_order(*types: str) -> Check:
 
 def faster_than(*, first_text_s: float | None = None, total_s: float | None = None) -> Check:
     """Passes if the first text came, and the reply ended, within these seconds."""
+    if first_text_s is None and total_s is None:
+        raise InvalidRequest("faster_than() needs first_text_s or total_s.")
     limits = {"first_text_s": first_text_s, "total_s": total_s}
 
     def check(reply: Reply) -> Score:

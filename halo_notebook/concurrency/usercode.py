@@ -179,7 +179,7 @@ def computes(frame: FrameType | None) -> bool:
             break  # the loop has called what is above
         root = name.partition(".")[0]
         if root == _PACKAGE and not name.startswith(_OF_USERS):
-            return frame.f_code is call_here.__code__
+            return frame.f_code in (call_here.__code__, called.__code__)
         theirs = theirs or root not in _LOOPS
         frame = frame.f_back
     return theirs

@@ -71,7 +71,7 @@ class Jury:
             self._judge_on_loop(rest, inbox)
             return
         for ended in rest:
-            begun = inbox.run(self._begin, ended, inbox)
+            begun = inbox.run(self._begin_unless_stopped, ended, inbox)
             if begun.awaitables:
                 # From the first async check on, everything runs on the loop.
                 try:
@@ -114,35 +114,51 @@ class Jury:
             if self._error is None and taking.done():
                 taking.result()
         finally:
-            self._is_stopped = self._is_stopped or not taking.done()
+            self._is_stopped = True  # what comes later is not kept
             await _end_soon({taking, *ends, *self._judging})
 
     async def _take_all(self, turns: AsyncIterator[Ended], begun: _Begun | None) -> None:
         free = asyncio.Semaphore(self._at_a_time)
 
-        def ended(task: asyncio.Task[None]) -> None:
+        def ended(begun: _Begun, task: asyncio.Task[None]) -> None:
+            begun.close()
             self._judging.discard(task)
             free.release()
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._end(error)  # what it found could not be kept
 
-        async def begin(begun: _Begun) -> None:
+        async def finish(begun: _Begun) -> None:
             await free.acquire()
             task = asyncio.ensure_future(self._finish(begun))
             self._judging.add(task)
-            task.add_done_callback(ended)
+            task.add_done_callback(partial(ended, begun))
 
         if begun is not None:
-            await begin(begun)
+            await finish(begun)
         async for turn in turns:
-            await begin(_Begun(turn, {}, {}, turn.checks))
+            if self._in_threads:
+                await finish(_Begun(turn, {}, {}, turn.checks))
+                continue
+            while free.locked():
+                await asyncio.wait(self._judging, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                begun = self._begin(turn)
+                if not begun.awaitables:
+                    self._keep(turn, begun.scores)
+            except BaseException as error:  # noqa: BLE001  # it must not end the loop
+                self._end(error)
+                return
+            await (finish(begun) if begun.awaitables else asyncio.sleep(0))
         while self._judging:
             await asyncio.wait(self._judging)
 
-    def _begin(self, turn: Ended, inbox: InterruptInbox) -> _Begun:
-        """Call its checks, one after the other; what is awaitable is left."""
+    def _begin_unless_stopped(self, turn: Ended, inbox: InterruptInbox) -> _Begun:
         if inbox.stopped:  # before interrupts were raised here
             raise KeyboardInterrupt
+        return self._begin(turn)
+
+    def _begin(self, turn: Ended) -> _Begun:
+        """Call its checks, one after the other; what is awaitable is left."""
         begun = _Begun(turn, {}, {}, {})
         try:
             for name, check in turn.checks.items():
@@ -168,7 +184,8 @@ class Jury:
         for name, check in begun.judges.items():
             call = check.with_arguments(seen)
             calls[name] = partial(in_thread, call) if self._in_threads and not check.is_async else call
-        found = await asyncio.gather(*map(self._scored, calls.values()))
+        judging = [self._scored(call) for call in calls.values()]
+        found = await asyncio.gather(*judging) if len(judging) > 1 else [await each for each in judging]
         if not self._is_stopped:
             by_name = {**begun.scores, **dict(zip(calls, found, strict=True))}
             self._keep(begun.turn, {name: by_name[name] for name in begun.turn.checks})

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+from uuid import uuid4
 
 _MAX_VERSION_CHARACTERS = 200
 _CHANGING = (
@@ -38,7 +39,10 @@ def version_of(check: Any) -> str:
     version = getattr(check, "version", None)
     if isinstance(version, str | int | float) and not isinstance(check, type):
         return str(version)[:_MAX_VERSION_CHARACTERS]
-    return _Digest().of(check)[:20]
+    try:
+        return _Digest().of(check)[:20]
+    except Exception:  # noqa: BLE001  # of a user's object, or nested too deeply
+        return uuid4().hex[:20]  # so that no verdict of another check counts for it
 
 
 class _Digest:
@@ -84,7 +88,7 @@ class _Digest:
                 return [type(value).__name__, *sorted(map(self.of, value))]
             case list() | tuple():
                 return [type(value).__name__, *map(self.of, value)]
-        if (wrapped := getattr(value, "__wrapped__", None)) is not None:  # such as of functools.cache
+        if (wrapped := inspect.getattr_static(value, "__wrapped__", None)) is not None:  # such as a cache's
             return ["wrapped", _name(type(value)), self.of(wrapped)]
         if inspect.isroutine(value):  # of C
             owner = getattr(value, "__self__", None)

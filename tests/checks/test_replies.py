@@ -21,6 +21,7 @@ from halo_notebook.checks import (
     matches,
     no_action,
 )
+from halo_notebook.errors import InvalidRequest
 from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, Action, ActionSummary, TextDelta
 
@@ -117,3 +118,43 @@ def test_an_autoevals_scorer_is_a_check() -> None:
     assert check_name(check) == "Levenshtein"
     assert judged(check, reply("same"), expect="same") == {"Levenshtein": Score(True, 1.0)}
     assert judged(check, reply("same"), expect="other") == {"Levenshtein": Score(False, 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (contains, ("",)),
+        (contains, (["Ada"],)),
+        (contains, (True,)),
+        (contains, ("Ada", None)),
+        (faster_than, ()),
+        (actions_in_order, ()),
+    ],
+)
+def test_a_check_that_would_look_for_nothing_is_refused(make: Any, arguments: tuple[Any, ...]) -> None:
+    """When it is made: it would pass whatever the agent says."""
+    with pytest.raises(InvalidRequest, match=f"{make.__name__}\\(\\) "):
+        make(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("expect", "text", "passes"),
+    [
+        (42, "It is 42.", True),
+        (42, "It is 41.", False),
+        (42.0, "It is 42.", True),
+        (2.5, "It costs 2.5 €", True),
+        (-3, "It is -3 °C", True),
+        (0, "None", False),
+        ([42, "Ada"], "Ada has 42.", True),
+        ([42, "Ada"], "Ada has 41.", False),
+    ],
+)
+def test_a_number_is_expected_as_its_text(expect: JSON, text: str, passes: bool) -> None:
+    """As a whole number, it is the same with and without a decimal point."""
+    [score] = judged(contains(), reply(text), expect=expect).values()
+    assert score.passed is passes
+    assert (
+        judged(contains(*(expect if isinstance(expect, list) else [expect])), reply(text)).popitem()[1]
+        == score
+    )

@@ -249,3 +249,29 @@ def test_a_version_of_its_own_counts() -> None:
     assert len(version_of(check)) == 200
     check.version = object()  # type: ignore[attr-defined]  # not text: the digest
     assert len(version_of(check)) == 20
+
+
+def test_a_check_without_a_digest_is_new_each_time() -> None:
+    """It is judged again, rather than taken for another; nothing breaks."""
+
+    class Lazy:
+        def __call__(self, reply: str) -> bool:
+            return True
+
+        @property
+        def __dict__(self) -> dict[str, object]:  # type: ignore[override]
+            raise RuntimeError("not loaded")
+
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    for check in (Lazy(), lambda reply: bool(nested)):
+        assert version_of(check) != version_of(check)
+    assert version_of(check_of_itself) == version_of(check_of_itself)
+
+
+def check_of_itself(reply: str) -> bool:
+    return FRIENDS["me"] is check_of_itself
+
+
+FRIENDS = {"me": check_of_itself}
