@@ -6,12 +6,13 @@ request that arrives again is recognised by its id, and is only answered.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from ..concurrency.loop import in_worker
+from ..concurrency.loop import IN_BROWSER, in_worker
 from ..errors import HaloError, UsageError
 from . import follower, outbox
 
@@ -76,6 +77,21 @@ def _rate(state: PanelState, request: Request) -> None:
     state.session.rate(_turn(state, request), cast("Verdict", value), note)
 
 
+async def _keep(state: PanelState, request: Request) -> View:
+    """Add the conversation up to a turn to the file of test cases."""
+    turn, expect, tags = _turn(state, request), _text(request, "expect"), request.get("tags")
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise UsageError("The page's request has no list of tags. Reload the page.")
+
+    def keep() -> str:
+        from ..evaluation.keeping import keep_case  # heavy: needed here only
+
+        return str(keep_case(turn.as_case(expect=expect or None, tags=tags), state.cases))
+
+    # Another process may be writing the file, so not on the thread that renders replies.
+    return {"kept": keep() if IN_BROWSER else await asyncio.to_thread(keep)}
+
+
 async def _switch(state: PanelState, request: Request) -> None:
     name = _text(request, "name").strip()
     if not name or not name.isprintable() or len(name) > 100:
@@ -136,6 +152,7 @@ _HANDLERS: dict[str, Callable[[PanelState, Request], Any]] = {
     "unqueue": lambda state, request: outbox.take_back(state, _text(request, "which")),
     "release": lambda state, request: outbox.release(state, _text(request, "which")),
     "rate": _rate,
+    "keep": _keep,
     "switch": _switch,
     "new": _new,
     "export": _export,

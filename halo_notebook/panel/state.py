@@ -20,6 +20,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -134,6 +135,7 @@ class PanelState:
     Attributes:
         session_name: the session that the program wants shown. The page follows.
         client: sends the messages; None for the connection's.
+        cases: the path of the file that turns are kept in as test cases.
         send: sends one message to the page; `publish`: sets one of the panel's traits.
         saved: the last snapshot.
         viewed: whether a page shows the panel; True until a page says otherwise.
@@ -151,6 +153,7 @@ class PanelState:
     client: HaloClient | None
     send: Callable[[View], None]
     publish: Callable[[str, Any], None]
+    cases: str | Path = "cases.jsonl"
     home: Home = field(default_factory=Home)
     fields: Any = field(default_factory=Fields)
     following: Following = field(init=False)
@@ -265,6 +268,7 @@ class PanelState:
             "queue": self.waiting(),
             "agent": self.session.agent_id,
             "source": source,
+            "anew": self.session.start_note(),
         }
 
     def _turn_view(self, following: Following, number: int) -> tuple[View, int]:

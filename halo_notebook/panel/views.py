@@ -155,6 +155,7 @@ def head_view(turn: Turn, number: int) -> View:
         "key": f"t{number}",
         "number": number,
         "asked": shown_message(turn.message),
+        "history": turn.history_sent,
         "started_at": turn.reply.started_at.isoformat(timespec="milliseconds"),
     }
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import anywidget
@@ -66,6 +67,8 @@ class ChatPanel(anywidget.AnyWidget):
         suggestions: messages to send with a click, shown while the session has no turn.
         placeholder: shown in the empty text box.
         client: sends the messages. None: the client that `%%halo` uses, by the settings at that time.
+        cases: the ``.jsonl`` file to which *Keep as a test case* adds a turn's conversation; a relative path
+            starts in the kernel's working directory.
 
     Attributes:
         busy: whether a turn of the session runs, or a message from here waits to be sent. Observable.
@@ -114,6 +117,7 @@ class ChatPanel(anywidget.AnyWidget):
         suggestions: Sequence[str] = (),
         placeholder: str = "Ask the agent",
         client: HaloClient | None = None,
+        cases: str | Path = "cases.jsonl",
     ) -> None:
         if not _is_text(session):
             raise UsageError("session must be a name, such as 'default'. Nothing was shown.")
@@ -121,8 +125,10 @@ class ChatPanel(anywidget.AnyWidget):
             raise UsageError("suggestions must be a list of messages. Nothing was shown; put it in [ ].")
         if client is not None and not isinstance(client, HaloClient):
             raise UsageError(f"client must be a HaloClient, not {type(client).__name__}. Nothing was shown.")
+        if not isinstance(cases, Path) and not _is_text(cases):
+            raise UsageError("cases must be the path of a .jsonl file. Nothing was shown.")
         connection, register = kernel_state(get_ipython())
-        state = PanelState(session, register, connection, client, self._send_to_page, self.set_trait)
+        state = PanelState(session, register, connection, client, self._send_to_page, self.set_trait, cases)
         self._state = state
         try:
             super().__init__(

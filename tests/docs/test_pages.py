@@ -18,10 +18,11 @@ import pytest
 import trustme
 from markdown_it import MarkdownIt
 
-from halo_notebook import HaloClient, Replay, errors, evaluate
+from halo_notebook import HaloClient, Replay, Session, errors, evaluate
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation import read_cases
 from halo_notebook.evaluation.journal import Journal
+from halo_notebook.evaluation.keeping import keep_case
 
 from ..client.servers import server
 from .tutorials import check_ran_well, executed
@@ -226,6 +227,11 @@ def a_damaged_file(agent: DemoAgent, folder: Path) -> object:
     return evaluate(["Hello"], configs=configs, path=folder / "evaluation.jsonl", progress=False)
 
 
+def _file(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
 RECORDING = ROOT / "notebooks/recordings/support.jsonl"
 # How each message of the table in docs/troubleshooting.md comes about.
 PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
@@ -248,6 +254,10 @@ PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
     "is not UTF-8": cases_in("message\nGrüß Gott\n".encode("cp1252")),
     "is not a line of an evaluation": a_damaged_file,
     "Another evaluation is writing": two_writers,
+    "is not an exported session": lambda _, folder: Session.load(_file(folder / "a.json", "{}")),
+    "holds something else than cases": lambda _, folder: keep_case(
+        read_cases(["Hello"])[0], _file(folder / "a.jsonl", "notes\n")
+    ),
     "is not in the recording": lambda *_: HaloClient(transport=Replay(RECORDING)).ask("What else?"),
 }
 

@@ -353,3 +353,27 @@ test("the newest turns are kept with the widget, and how many there are before t
 test("a saved conversation shows before the kernel answers", () => {
   assert.equal(started({ _snapshot: snapshot({ turns: [turn(1)] }) }).turns.length, 1);
 });
+
+test("a turn is kept as a test case with what is expected and its tags", () => {
+  const answers = [];
+  store.receive(snapshot({ turns: [turn(1)] }));
+  store.keep(store.turns[0], "  Ada & Co ", " memory, a b;;x ,", (one) => answers.push(one));
+  const { cid, ...request } = asked("keep")[0];
+  assert.deepEqual(request, { kind: "keep", key: "t1", expect: "Ada & Co", tags: ["memory", "a b", "x"] });
+  answer("keep", { kept: "Kept in 'cases.jsonl' as 'a' (1 case)." });
+  assert.equal(answers[0].cid, cid);
+  store.keep(store.turns[0], "", "", (one) => answers.push(one));
+  assert.deepEqual(asked("keep")[1].tags, []);
+  store.receive({ kind: "answer", cid: asked("keep")[1].cid, error: "'cases.jsonl' is a recording." });
+  assert.equal(store.notices.at(-1).text, "'cases.jsonl' is a recording.");
+});
+
+test("a session from a file says what its next message starts, until that begins", () => {
+  store.receive(snapshot({ turns: [turn(1)], anew: "a new conversation" }));
+  assert.equal(store.anew, "a new conversation");
+  assert.equal(saved.at(-1).anew, "a new conversation");
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(2, { history: 2 }) });
+  assert.equal(store.anew, "");
+  store.receive(snapshot({ turns: [turn(1), turn(2)], seq: 3 }));
+  assert.equal(store.anew, "");
+});

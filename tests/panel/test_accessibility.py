@@ -43,7 +43,8 @@ FOCUSED = """
 () => {
   const one = document.activeElement;
   const ringed = style => style.outlineStyle !== 'none' || style.boxShadow !== 'none';
-  return [Boolean(one.closest('.halo-panel')), one.getAttribute('aria-label') ?? one.innerText,
+  const name = one.getAttribute('aria-label') ?? (one.labels?.[0] ?? one).innerText;
+  return [Boolean(one.closest('.halo-panel')), name,
     ringed(getComputedStyle(one)) || ringed(getComputedStyle(one.closest('.halo-box') ?? one))];
 }
 """
@@ -64,7 +65,7 @@ class TestAccessibility:
     @pytest.fixture(scope="class")
     @classmethod
     def panel(cls, lab: LabPage) -> PanelPage:
-        """A panel with Markdown, actions, an error and a rating."""
+        """A panel with Markdown, actions, an error, a rating and the form that keeps a turn as a case."""
         panel = PanelPage(lab, lab.cell_output(0))
         for message in (
             "Show me Markdown",
@@ -74,6 +75,8 @@ class TestAccessibility:
         ):
             panel.ask(message)
         panel.button("Good reply", panel.turn(2)).click()
+        panel.button("More for this turn", panel.turn(2)).click()
+        panel.button("Keep as a test case", panel.turn(2)).click()
         return panel
 
     @pytest.mark.parametrize("width", [1280, 420])
@@ -88,6 +91,8 @@ class TestAccessibility:
             for number in (1, 2, 4):
                 panel.turn(number).scroll_into_view_if_needed()
                 lab.screenshot(f"panel-{theme.lower()}-{width}-{number}", cell=0)
+            panel.button("Keep case", panel.turn(2)).scroll_into_view_if_needed()
+            lab.screenshot(f"panel-{theme.lower()}-{width}-keep", cell=0)
             panel.button(re.compile("^Session")).click()
             lab.screenshot(f"panel-{theme.lower()}-{width}-menu", cell=0)
             assert lab.axe(".halo-panel") == []
@@ -106,7 +111,9 @@ class TestAccessibility:
         try:
             box = panel.root.bounding_box()
             assert box and box["width"] <= 320
+            panel.button("Keep case", panel.turn(2)).scroll_into_view_if_needed()
             lab.screenshot("panel-320", cell=0)
+            assert panel.root.evaluate(TOO_WIDE) == []
             assert panel.root.evaluate("root => root.scrollWidth <= root.clientWidth")
             assert panel.box.bounding_box()["width"] > 150  # type: ignore[index]
             assert lab.axe(".halo-panel") == []
@@ -128,7 +135,7 @@ class TestAccessibility:
             panel.page.keyboard.press("Tab")
         names = [name for name, _ in seen]
         assert names[-1] == "Message", (names, here)
-        assert "Conversation" in names and "Copy reply" in names
+        assert {"Conversation", "Copy reply", "More for this turn", "Keep case"} <= set(names)
         assert [name for name in names if not name] == []
         assert [name for name, visible in seen if not visible] == []
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from halo_notebook.evaluation import read_cases
+
 from ..harness.panel_page import PanelPage, at_the_gate, let_go, opened, page_of, printed
 
 if TYPE_CHECKING:
@@ -174,6 +176,29 @@ class TestConversation:
             saved_as, text = lab.downloaded(panel.button(form).click)
             assert saved_as == name
             assert "Short & good" in text and "You said: rate me" in text
+
+    def test_a_turn_is_kept_as_a_test_case(self, panel: PanelPage, lab: LabPage) -> None:
+        """By keyboard, from the menu of the turn, with what is expected and tags; the panel says where."""
+        turn = panel.ask("keep me", "You said")
+        more = panel.button("More for this turn", turn)
+        more.press("Enter")
+        panel.button("Keep as a test case", turn).press("Enter")
+        form = turn.get_by_role("form", name="Keep as a test case")
+        panel.page.keyboard.type("keep & <b>me</b>")
+        panel.page.keyboard.press("Tab")
+        panel.page.keyboard.type("from a panel, short")
+        lab.screenshot("panel-keep", cell=1)
+        panel.page.keyboard.press("Enter")
+        turn.get_by_text("Kept in 'cases.jsonl' as 'keep-me-").wait_for()
+        assert not form.is_visible()
+        assert more.evaluate("one => one === document.activeElement")
+        case = read_cases(lab.lab.root / "cases.jsonl")[-1]
+        assert (case.turns[-1].message, case.expect) == ("keep me", "keep & <b>me</b>")
+        assert case.tags == ("from a panel", "short")
+        more.click()
+        panel.button("Keep as a test case", turn).click()
+        panel.page.keyboard.press("Escape")
+        assert not form.is_visible() and more.evaluate("one => one === document.activeElement")
 
     def test_actions_stand_where_they_arrived(self, panel: PanelPage, lab: LabPage) -> None:
         """Between the paragraphs before and after them."""

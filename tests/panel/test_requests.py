@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from halo_notebook import Session, errors
+from halo_notebook.evaluation import read_cases
 from halo_notebook.panel.page_requests import MAX_NOTE_CHARS
 from halo_notebook.panel.state import MAX_SNAPSHOT_BYTES, MAX_SNAPSHOT_TURNS
 from halo_notebook.stream import TextDelta
@@ -68,6 +72,68 @@ def test_a_turn_is_rated(panel: ChatPanel, page: Wire) -> None:
     assert panel.session.turns[0].rating is None
     assert "error" in page.ask("rate", key="t1", value="sideways", note="")
     assert "error" in page.ask("rate", key="t9", value="up", note="")
+
+
+def test_a_turn_is_kept_as_a_test_case(
+    open_panel: Callable[..., Wire], client: HaloClient, tmp_path: Path
+) -> None:
+    """The conversation up to it, with its rating, what is expected and tags; once."""
+    path = tmp_path / "cases.jsonl"
+    page = open_panel(client=client, cases=path)
+    page.panel.fields["context"] = {"plan": "team"}
+    for message in ("My name is Ada", "What is my name?", "Goodbye"):
+        page.panel.ask(message).result(10)
+    page.turns(3)
+    page.ask("rate", key="t2", value="down", note="Too long")
+    answer = page.ask("keep", key="t2", expect="Ada", tags=["memory", "a b"])
+    assert answer["kept"].startswith("Kept in 'cases.jsonl' as 'what-is-my-name-")
+    assert "has this case already" in page.ask("keep", key="t2", expect="", tags=[])["kept"]
+    assert "(2 cases)" in page.ask("keep", key="t1", expect="", tags=[])["kept"]
+    case, other = read_cases(path)
+    assert [turn.message for turn in case.turns] == ["My name is Ada", "What is my name?"]
+    assert case.turns[0].fields == {"context": {"plan": {"label": "plan", "value": "team"}}}
+    assert (case.expect, case.tags, other.expect) == ("Ada", ("memory", "a b"), None)
+    assert case.metadata == {"rating": "down", "rating_note": "Too long"}
+
+
+def test_what_cannot_be_kept_is_said(
+    open_panel: Callable[..., Wire], client: HaloClient, tmp_path: Path
+) -> None:
+    """In one line, and the file stays as it is."""
+    path = tmp_path / "cases.jsonl"
+    path.write_text("My notes\n")
+    page = open_panel(client=client, cases=str(path))
+    page.panel.ask("Hello").result(10)
+    page.turns(1)
+    assert "holds something else than cases" in page.ask("keep", key="t1", expect="", tags=[])["error"]
+    wrong: list[Message] = [{"key": "t9"}, {"tags": "x"}, {"tags": [1]}, {"expect": 3}]
+    for each in wrong:
+        assert page.ask(**{"kind": "keep", "key": "t1", "expect": "", "tags": [], **each})["error"]
+    assert path.read_text() == "My notes\n"
+    for cases in (" ", 3, None):
+        with pytest.raises(errors.UsageError, match=r"cases must be the path of a \.jsonl file"):
+            open_panel(client=client, cases=cases)
+
+
+def test_a_session_from_a_file_says_that_it_starts_anew(
+    open_panel: Callable[..., Wire], client: HaloClient, register: SessionRegister, tmp_path: Path
+) -> None:
+    """Before the next message, and at its turn; the one after it continues that conversation."""
+    session = Session()
+    session.ask(client, "My name is Ada")
+    register.add(Session.load(session.export(tmp_path / "talk.json")), "talk")
+    page = open_panel("talk", client=client)
+    snapshot = page.of("snapshot")[-1]
+    assert (
+        snapshot["anew"] == "a new conversation for the agent, which gets 2 earlier messages as its history"
+    )
+    assert [turn["asked"] for turn in snapshot["turns"]] == ["My name is Ada"]
+    page.send("And now?")
+    assert page.turns(1)[0]["history"] == 2 and page.of("begin")[-1]["turn"]["history"] == 2
+    page.send("And then?")
+    assert page.turns(2)[-1]["history"] == 0
+    page.ask("sync")
+    assert page.of("snapshot")[-1]["anew"] == ""
 
 
 def test_a_large_export_comes_in_parts(panel: ChatPanel, page: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

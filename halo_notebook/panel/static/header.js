@@ -1,27 +1,11 @@
 /* The panel's header: title, agent, state, and the menus for sessions and export. */
 
 import { button, download, element, icon, setText } from "./dom.js";
+import { menu } from "./menu.js";
 import { stateOf } from "./status.js";
 import { counted, freshId } from "./text.js";
 
 const EXPORT_PART_MS = 600;
-
-/** Create a button and the list that it opens, which `fill` makes each time. Esc, a click elsewhere, a choice and losing the focus close it. */
-function menu(label, content, kind, fill) {
-  const opener = element("button", { type: "button", class: `halo-button ${kind}`, title: label, "aria-label": label }, ...content);
-  const list = element("div", {
-    class: "halo-popover halo-menu", role: "group", "aria-label": label, popover: "auto",
-    onbeforetoggle: ({ newState }) => {
-      if (newState !== "open") return;
-      list.replaceChildren(...fill());
-      list.querySelector("button").autofocus = true;
-    },
-    onclick: ({ target }) => target.closest(".halo-item") && list.hidePopover(),
-    onfocusout: ({ relatedTarget: to }) => to && to !== opener && !list.contains(to) && list.hidePopover(),
-  });
-  opener.popoverTargetElement = list;
-  return [opener, list];
-}
 
 export class Header {
   /** `panel` provides the store, the model, `root`, the composer and `say`. */

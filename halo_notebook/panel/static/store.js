@@ -62,6 +62,7 @@ export class Store {
   queue = [];
   agent = null;
   source = "";
+  anew = ""; // what the next message starts, if it does not continue a conversation
   pending = []; // messages that the kernel has not yet shown
   requests = new Map(); // cid -> { late, timer, done }
   drafts = new Map(); // session -> text
@@ -275,6 +276,12 @@ export class Store {
     this.request({ kind: "rate", key: turn.key, value, note }, (answer) => refused(answer) && this.replaceTurn(turn));
   }
 
+  /** Add the conversation up to `turn` to the file of test cases; `done` gets the answer, which says where. */
+  keep(turn, expect, tags, done) {
+    const words = tags.split(/[,;]/).map((tag) => tag.trim()).filter(Boolean);
+    this.request({ kind: "keep", key: turn.key, expect: expect.trim(), tags: words }, done);
+  }
+
   replaceTurn(turn) {
     const at = this.turns.findIndex((other) => other.key === turn.key);
     if (at >= 0) this.turns = this.turns.with(at, turn);
@@ -351,6 +358,7 @@ export class Store {
 
   begin(turn) {
     this.live = turn;
+    this.anew = "";
     this.agent = turn.agent ?? this.agent;
     this.source = turn.source;
     this.stopping = false;
@@ -428,8 +436,8 @@ export class Store {
     this.earlier = follows ? this.earlier : (message.earlier ?? 0);
     const early = this.session === null ? this.drafts.get("") : "";
     if (message.live?.key !== this.live?.key) this.stopping = false;
-    const { epoch, seq, session, sessions = [], live = null, agent = null, source = "" } = message;
-    Object.assign(this, { epoch, seq, session, sessions, live, agent, source });
+    const { epoch, seq, session, sessions = [], live = null, agent = null, source = "", anew = "" } = message;
+    Object.assign(this, { epoch, seq, session, sessions, live, agent, source, anew });
     if (early) this.setDraft(early);
     this.takeQueue(message.queue ?? []);
     for (const turn of [...turns, live ?? {}]) this.arrived(turn.cid);
@@ -440,9 +448,9 @@ export class Store {
   /** Keep the newest turns in the widget's state, which may be saved with the notebook. */
   save(snapshot = null) {
     const turns = this.turns.slice(-MAX_SAVED_TURNS);
-    const { epoch, seq, session, sessions, agent, source } = this;
+    const { epoch, seq, session, sessions, agent, source, anew } = this;
     const earlier = this.earlier + this.turns.length - turns.length;
-    const kept = snapshot ?? { epoch, seq, session, sessions, turns, earlier, live: null, queue: [], agent, source };
+    const kept = snapshot ?? { epoch, seq, session, sessions, turns, earlier, live: null, queue: [], agent, source, anew };
     this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
   }
 
