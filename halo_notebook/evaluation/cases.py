@@ -199,8 +199,8 @@ def _metadata(given: Any, others: Mapping[Any, Any], name: str) -> dict[str, JSO
     for key in others:
         if close := difflib.get_close_matches(str(key).lower(), _KEYS, n=1, cutoff=_NEAR):
             raise InvalidRequest(
-                f"{name}: Unknown key {key!r}. Nothing was sent; did you mean {close[0]!r}? Metadata of that "
-                "name goes into the dict 'metadata'."
+                f"{name}: Unknown key {key!r}. Nothing was sent; did you mean {close[0]!r}? If it is "
+                "metadata, rename it, or put it into a dict 'metadata'."
             )
     made: dict[str, JSON] = {}
     for part in (given or {}, others):

@@ -24,7 +24,7 @@ BUSY, BUSY_S = 0.2, 0.01
 _CAUSES = {
     AGENT: ("got an error or no whole reply from the agent", ""),
     REFUSED: ("failed because Halo refused the request", "Fix what the error names"),
-    LIMIT: ("ended at the rate limit", "Lower rate_limit"),
+    LIMIT: ("ended at the rate limit", "Set a lower rate_limit"),
     NETWORK: ("did not get through", "Fix what the error names"),
     STOPPED: ("broke off when the run ended", ""),
     "": ("did not start", ""),

@@ -298,7 +298,7 @@ def test_a_case_is_checked_like_a_dict(case: Case, words: str) -> None:
         ([3], "Case 1 is int"),
         (
             [{"turns": ["a"], "exspect": 1}],
-            "Unknown key 'exspect'. Nothing was sent; did you mean 'expect'? Metadata of that name",
+            "Unknown key 'exspect'. Nothing was sent; did you mean 'expect'? If it is metadata,",
         ),
         (
             [{"turns": [{"say": "a"}]}],
@@ -394,7 +394,7 @@ def test_metadata_is_json(value: Any, kept: JSON) -> None:
     [
         (
             {"mesage": "Hi"},
-            "Unknown key 'mesage'. Nothing was sent; did you mean 'message'? Metadata of that",
+            "Unknown key 'mesage'. Nothing was sent; did you mean 'message'? If it is",
         ),
         ({"message": "Hi", "tag": "x"}, "did you mean 'tags'?"),
         ({"message": "Hi", "Expect": 1}, "did you mean 'expect'?"),
