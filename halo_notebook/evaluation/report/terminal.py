@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..state import RunState
 
 _GAP = 2
-_NARROWEST = 20
+_NARROWEST = 8  # columns of a text, however narrow the terminal is
 _NO_WIDTH = ("Mn", "Me", "Cf")  # categories of characters that take no column
 
 
@@ -40,13 +40,14 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
     widths = [max(columns(line) for cell in column for line in cell) for column in zip(*table, strict=True)]
     if sum(widths) + _GAP * (len(widths) - 1) <= width:
         return [_line(line, widths) for row in table for line in zip_longest(*row, fillvalue="")]
-    labels = max(columns(head[0]) for head in table[0])
+    labels = min(max(columns(line) for head in table[0] for line in head), width // 2 - _GAP)
     found: list[str] = []
     for row in table[1:]:
         found += [""] if found else []
         for head, cell in zip(table[0], row, strict=True):
+            label = [part for line in head for part in _wrapped(line, labels)]
             lines = [part for line in cell for part in _wrapped(line, width - labels - _GAP)]
-            found += [_line(line, [labels]) for line in zip_longest(head, lines, fillvalue="")]
+            found += [_line(line, [labels]) for line in zip_longest(label, lines, fillvalue="")]
     return found
 
 
