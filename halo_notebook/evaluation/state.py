@@ -229,7 +229,7 @@ class RunState:
             }
             for name, each in self.checks.items()
         ]
-        if checks != self.recorded.checks:
+        if checks and checks != self.recorded.checks:  # a run without checks leaves those that there are
             self._write({"kind": "checks", "checks": checks})
 
     def use(self, checks: Mapping[str, Judge]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -153,6 +154,7 @@ def test_other_checks_and_back_again_call_none_twice(run: Run, kept: Path) -> No
     assert list(Evaluation.open(kept).df.filter(like="counted")) == list(result.df.filter(like="counted"))
     result.rescore([check, other])
     assert (check.calls, other.calls) == (4, 4)
+    assert run(CASES, path=kept).summary().filter(like="counted").empty  # without checks
     assert list(Evaluation.open(kept).summary().index) == ["demo"]
     assert Evaluation.open(kept).passed("other") == result.passed("other")
 
@@ -274,6 +276,34 @@ def test_a_file_stands_alone(
     rows = list(opened.rows())
     assert {row["case"] for row in rows} == {"memory", "ticket", "<b>bold</b>"}
     assert [line["metadata"] for line in lines_of(kept, "case")] == [{}, {"topic": {"area": "support"}}, {}]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_opened_file_is_the_result_whatever_happened(
+    seed: int, agent: DemoAgent, client: HaloClient, run: Run, kept: Path
+) -> None:
+    """After several runs with other cases, checks and configurations, and faults of every kind."""
+    choice = random.Random(seed)
+    voice = {"client": client, "mode": "voice"}
+    faults = ["cut text", "401", "503 retry-after 0", "drip", "500", "close"]
+    for _ in range(4):
+        agent.faults.clear()
+        agent.faults.extend(choice.choices(faults, k=choice.randrange(6)))
+        cases = [
+            choice.choice(
+                [f"m {number}", {"message": f"m {number}", "expect": choice.choice(["m", None])}, ["m", "n"]]
+            )
+            for number in range(choice.randrange(1, 7))
+        ]
+        checks = choice.choice([[contains()], [contains(), one_case_per_conversation], [ok, contains("m")]])
+        configs = choice.choice([{"a": client}, {"a": client, "b": voice}, {"b": voice}])
+        resume = choice.choice([True, "interrupted"])
+        result = run(cases, checks, configs=configs, path=kept, repeats=choice.choice([1, 2]), resume=resume)
+        if choice.random() < 0.3:
+            result.rescore(checks, again=choice.random() < 0.5)
+        opened = Evaluation.open(kept)
+        assert list(opened.rows()) == list(result.rows())
+        assert opened.summary().equals(result.summary()) and repr(opened) == repr(result)
 
 
 def test_the_file_of_another_process_that_writes_it(run: Run, kept: Path) -> None:
