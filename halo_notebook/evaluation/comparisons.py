@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ..display.wording import counted
 from .intervals import CONFIDENCE, Runs, present
-from .times import PooledTimes, count_unanswered
+from .times import LEVELS, PooledTimes, count_unanswered
 
 TOO_FEW = 6  # five pairs that all differ in the same direction have p = 2 / 2**5 = 0.0625, six have 0.03
 FEW = 15  # the intervals were simulated from 15 cases on; with fewer, only a large difference shows
@@ -216,7 +216,7 @@ def compare_times(a: Runs, b: Runs) -> TimeComparison:
     if not n:
         return TimeComparison(nothing, nothing)
     before, after = (PooledTimes([side[case] for case in pairs.cases]) for side in (a, b))
-    differences = (after.quantiles() - before.quantiles()).tolist()
+    differences = [after.at(level)[0] - before.at(level)[0] for level in LEVELS]
     limits = [(None, None)] * 2
     if n >= TOO_FEW:
         rng, changes = np.random.default_rng(SEED), []
@@ -233,7 +233,7 @@ def compare_times(a: Runs, b: Runs) -> TimeComparison:
         nothing
         if before.at(level)[1] and after.at(level)[1]
         else replace(nothing, difference=difference, low=low, high=high)
-        for level, difference, (low, high) in zip((0.5, 0.95), differences, limits, strict=True)
+        for level, difference, (low, high) in zip(LEVELS, differences, limits, strict=True)
     )
     if n < P95_PAIRS:
         notes = [f"too few cases for a p95: {P95_PAIRS} are needed", pairs.left_out]
@@ -288,7 +288,7 @@ class _Pairs:
         self.cases = [case for case in first if case in second]
         self.n = len(self.cases)
         # Sorted, so that the order of the cases does not matter.
-        self.differences = sorted(fmean(second[case]) - fmean(first[case]) for case in self.cases)
+        self.differences = sorted(_mean(second[case]) - _mean(first[case]) for case in self.cases)
         # Equal shares may differ in the last digit, which is not a difference.
         self.moved = [value for value in self.differences if abs(value) > 1e-9]
         runs = [len(side[case]) for case in self.cases for side in (first, second)]
@@ -337,6 +337,11 @@ class _Pairs:
             )
             notes.append(f"{which} (p < 0.05 needs at least {TOO_FEW} differing cases)")
         return "; ".join([*notes, self.left_out] if self.left_out else notes)
+
+
+def _mean(values: list[float]) -> float:
+    # Several times as fast as `fmean`, whose last digits do not matter here.
+    return sum(values) / len(values)
 
 
 def _sign_flip(differences: list[float]) -> tuple[float, str]:

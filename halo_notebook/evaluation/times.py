@@ -151,23 +151,23 @@ class PooledTimes:
         self._case = np.repeat(np.arange(len(known)), counts)[order]
         self._weight = (1 / counts)[self._case]
 
-    def _place(self, drawn: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
-        """Where the median and the p95 are among the values, (…, 2); `drawn` is (…, cases)."""
-        import numpy as np
-
-        weight = self._weight if drawn is None else self._weight * drawn[..., self._case]
-        total = weight.cumsum(axis=-1)
-        # A share that is equal on paper may be a digit above.
-        wanted = [level * (1 - 1e-12) * total[..., -1:] for level in LEVELS]
-        return np.stack([(total < share).sum(axis=-1) for share in wanted], axis=-1)
-
     def at(self, level: float) -> tuple[float, bool]:
         """The quantile, and whether it is longer than that."""
-        total = self._weight.cumsum()
-        place = int((total < level * (1 - 1e-12) * total[-1]).sum())
+        [place] = _places(self._weight.cumsum(), [level])
         return float(self._values[place]), bool(self._at_least[place])
 
-    def quantiles(self, drawn: NDArray[np.intp] | None = None) -> Floats:
-        """The median and the p95, (…, 2), of samples with each case `drawn` (…, cases) times; None: once."""
-        found: Floats = self._values[self._place(drawn)]
+    def quantiles(self, drawn: NDArray[np.intp]) -> Floats:
+        """The median and the p95, (samples, 2), of samples with each case `drawn` (samples, cases) times."""
+        import numpy as np
+
+        total = (self._weight * drawn[:, self._case]).cumsum(axis=1)
+        found: Floats = self._values[np.array([_places(of_sample, LEVELS) for of_sample in total])]
         return found
+
+
+def _places(total: Floats, levels: Sequence[float]) -> NDArray[np.intp]:
+    """Where the quantiles are among values whose weights add up to `total`."""
+    import numpy as np
+
+    # A share that is equal on paper may be a digit above.
+    return np.searchsorted(total, np.array(levels) * (total[-1] * (1 - 1e-12)), side="left")
