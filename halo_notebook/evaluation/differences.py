@@ -76,8 +76,8 @@ class Comparisons(dict[Key, Found]):
 
         The columns of a check are `<check>: <configuration>` and `<check>: <other> - <first>`, those of its
         mean score, if it has one, begin with `<check> score`, and `rows: <configuration>` are the numbers of
-        the rows of `df`. The case whose rate falls the most in any check comes first; one without a result
-        on either side has a missing difference and comes last.
+        the rows of `df`. The case whose rate falls the most in any check comes first, and of equal ones the
+        one whose score does. One without a result on either side has a missing difference and comes last.
         """
         from .report.frames import Table
 
@@ -85,18 +85,19 @@ class Comparisons(dict[Key, Found]):
         for case in dict.fromkeys(case for side in self._sides for case in side.rows):
             messages = [side.messages[case] for side in self._sides if case in side.messages]
             row: dict[str, Any] = {"case": case, "message": messages[0]}
-            worst = []
+            rates: list[float] = []
+            scores: list[float] = []
             for check in self._sides[0].passed:
-                changes = _changes(
-                    check, case, {side.name: side.passed.get(check, {}) for side in self._sides}
-                )
-                row |= changes
-                worst += [value for name, value in changes.items() if " - " in name and value is not None]
+                passed = [(side.name, side.passed.get(check, {}).get(case)) for side in self._sides]
+                rates += _add_changes(row, check, passed)
                 if any(check in side.scores for side in self._sides):
-                    scores = {side.name: side.scores.get(check, {}) for side in self._sides}
-                    row |= _changes(f"{check} score", case, scores)
+                    graded = [(side.name, side.scores.get(check, {}).get(case)) for side in self._sides]
+                    scores += _add_changes(row, f"{check} score", graded)
             row |= {f"rows: {side.name}": cell(list(side.rows.get(case, ()))) for side in self._sides}
-            rows.append(((min(worst), sum(worst)) if worst else (math.inf, 0.0), row))
+            rank = [
+                (min(changes), sum(changes)) if changes else (math.inf, 0.0) for changes in (rates, scores)
+            ]
+            rows.append((rank, row))
         return Table([row for _, row in sorted(rows, key=lambda ranked: ranked[0])])
 
     def lines(self) -> Iterator[tuple[list[str], Comparison]]:
@@ -170,19 +171,15 @@ def _differences(first: Side, other: Side) -> Iterator[tuple[str, Found]]:
         yield name, compare_times(first.times[name], other.times[name])
 
 
-def _changes(
-    name: str, case: str, sides: Mapping[str, Mapping[str, Sequence[float | None]]]
-) -> dict[str, Any]:
-    """The mean of a case on each side, and by how much it differs from that of the first."""
-    means: dict[str, float | None] = {}
-    for side, values in sides.items():
-        known = [value for value in values.get(case, ()) if value is not None]
-        means[side] = fmean(known) if known else None
+def _add_changes(
+    row: dict[str, Any], name: str, sides: Sequence[tuple[str, Sequence[float | None] | None]]
+) -> list[float]:
+    """Add the mean of a case on each side and its differences to the row; returns those that are known."""
+    means = {}
+    for side, values in sides:
+        known = [value for value in values or () if value is not None]
+        means[side] = fmean(known) if known else math.nan
     first, *others = means
-    before = means[first]
-    changes = {f"{name}: {side}": mean for side, mean in means.items()}
-    for side in others:
-        after = means[side]
-        change = None if before is None or after is None else after - before
-        changes[f"{name}: {side} - {first}"] = change
-    return changes
+    changes = {f"{name}: {other} - {first}": means[other] - means[first] for other in others}
+    row |= {f"{name}: {side}": mean for side, mean in means.items()} | changes
+    return [change for change in changes.values() if not math.isnan(change)]

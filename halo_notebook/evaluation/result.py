@@ -330,7 +330,7 @@ class Evaluation:
     # --- To look at and to share ---
 
     def plot(self) -> Plot:
-        """Each check's pass rate with its interval, and the distribution of times, by configuration."""
+        """Each check's pass rate and mean score with intervals, and the times, by configuration."""
         from .report.plot import plot
 
         return plot(self._state)

@@ -81,15 +81,19 @@ class Summary:
         cells = [row.config, *([row.group] if self.by else []), f"{row.cases:,}"]
         cells += [f"{row.ends[name]:,}" for name in odd]
         for check in checks:
-            # How many cases a rate rests on is said where it is not all of them.
-            lines = [str(row.rates[check]).removesuffix(f", {counted(row.cases, 'case')}")]
-            lines += [f"score {row.scores[check].range()}"] if check in row.scores else []
-            lines += [f"every time {row.every_time[check].range()}"] if check in row.every_time else []
+            rate = row.rates[check]
+            # How many cases a figure rests on is said where it is not all of them.
+            lines = [str(rate).removesuffix(f", {counted(row.cases, 'case')}")]
+            for label, others in (("score", row.scores), ("every time", row.every_time)):
+                if check in others:
+                    found = others[check]
+                    of = "" if found.n == rate.n else f", {found.n:,} of {counted(row.cases, 'case')}"
+                    lines.append(f"{label} {found.range()}{of}")
             cells.append("\n".join(lines))
         for name in TIMES:
-            found = row.times[name]
-            lines = [str(found.p50), str(found.p95)]
-            lines += [f"{counted(found.unanswered, 'turn')} unanswered"] if found.unanswered else []
+            times = row.times[name]
+            lines = [str(times.p50), str(times.p95)]
+            lines += [f"{counted(times.unanswered, 'turn')} unanswered"] if times.unanswered else []
             cells.append("\n".join(lines))
         return [*cells, row.agents or "–"]
 

@@ -170,4 +170,5 @@ def _places(total: Floats, levels: Sequence[float]) -> NDArray[np.intp]:
     import numpy as np
 
     # A share that is equal on paper may be a digit above.
-    return np.searchsorted(total, np.array(levels) * (total[-1] * (1 - 1e-12)), side="left")
+    places: NDArray[np.intp] = np.searchsorted(total, np.array(levels) * (total[-1] * (1 - 1e-12)))
+    return places

@@ -260,6 +260,23 @@ def test_flaky_cases(scored: Evaluation) -> None:
     assert len(scored.flaky("flips").drop_duplicates()) == 2
 
 
+@pytest.mark.usefixtures("one_try")
+def test_cases_with_a_missing_run_are_not_in_every_time(run: Run, agent: DemoAgent) -> None:
+    """They are in the rate; the table says on how many cases each figure rests."""
+    agent.faults.append(LIMITED)
+    result = run(messages(3), [ok], repeats=2, concurrency=1)
+    shown = text_of(result._repr_html_())
+    assert re.search(
+        r"100% \[\d+–100%\] , 1 run missing every time 100% \[\d+–100%\] , 2 of 3 cases", shown
+    ), shown
+
+
+def test_scores_are_plotted(scored: Evaluation) -> None:
+    """Beside the rates of the same check; a check of only passes and failures has none."""
+    rows = [row for rows in scored.plot().chart.to_dict()["datasets"].values() for row in rows]
+    assert {row["check"] for row in rows if "check" in row} == {"graded", "graded score", "flips"}
+
+
 def test_a_run_without_repeats_has_no_every_time(run: Run) -> None:
     """Nor flaky cases; the caption says nothing about repeats."""
     result = run(messages(3), [ok])
@@ -391,6 +408,14 @@ def test_a_case_without_a_result_has_no_difference(run: Run, agent: DemoAgent) -
     configs = {"a": client, "b": {"client": client, "mode": "voice"}}
     cases = run(messages(3), [ok], configs=configs, concurrency=1).compare("a", "b").cases
     assert cases["case"].tolist() == ["2", "3", "1"] and pd.isna(cases["ok: b - a"].iloc[-1])
+
+
+def test_scores_decide_where_rates_are_equal(three: Evaluation) -> None:
+    """The case whose score falls the most comes first."""
+    cases = three.compare("first", "third").cases
+    changes = cases["good score: third - first"].tolist()
+    assert changes == sorted(changes) and changes[0] == pytest.approx(-0.04)
+    assert cases["good: third - first"].eq(0).all()
 
 
 def test_a_comparison_can_be_copied(three: Evaluation) -> None:

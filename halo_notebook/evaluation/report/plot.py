@@ -11,7 +11,9 @@ from ..rows import TIMES
 from ..summary import summary_of
 
 if TYPE_CHECKING:
+    from ..intervals import Interval
     from ..state import RunState
+    from ..summary import Row
 
 MAX_POINTS = 4_000  # a plot draws at most this many times, evenly chosen; Altair refuses more than 5,000 rows
 # Colour-blind readers can tell them apart (Okabe and Ito's).
@@ -42,7 +44,7 @@ class Plot:
 
 
 def plot(state: RunState) -> Plot:
-    """Each check's pass rate with its interval, and how the times are spread, by configuration."""
+    """Each check's pass rate and mean score with intervals, and how the times are spread."""
     import altair as alt
     import pandas as pd
 
@@ -53,7 +55,7 @@ def plot(state: RunState) -> Plot:
         [
             {"config": row.config, "check": check, "rate": rate.estimate, "low": rate.low, "high": rate.high}
             for row in summary_of(state).rows
-            for check, rate in row.rates.items()
+            for check, rate in _shares(row).items()
             if rate.estimate is not None
         ],
         columns=["config", "check", "rate", "low", "high"],
@@ -78,11 +80,13 @@ def plot(state: RunState) -> Plot:
         return both.properties(width=280, height=alt.Step(26)).facet(row=row)
 
     parts = []
+    shares = list(dict.fromkeys(rates["check"]))
     if not rates.empty:
-        share = alt.X("rate:Q", title="pass rate, with 95 % interval").scale(domain=[0, 1]).axis(format="%")
+        title = f"pass rate{' or mean score' if len(shares) > len(state.checks) else ''}, with 95 % interval"
+        share = alt.X("rate:Q", title=title).scale(domain=[0, 1]).axis(format="%")
         limits = alt.Chart().mark_rule(strokeWidth=3, opacity=0.5).encode(x=alt.X("low:Q"), x2="high:Q")
         point = alt.Chart().mark_point(filled=True, size=90, opacity=1).encode(x=share)
-        parts.append(rows(rates, "check", state.checks, limits, point))
+        parts.append(rows(rates, "check", shares, limits, point))
     if not times.empty:
         # A box for the middle half and the median, and a tick for each time, so that few do not seem many.
         seconds = alt.Chart().encode(x=alt.X("seconds:Q", title="seconds").scale(zero=True))
@@ -94,6 +98,16 @@ def plot(state: RunState) -> Plot:
     chart = alt.hconcat(*parts, spacing=40).resolve_scale(color="shared")
     chart = chart.configure(background="white", padding=12, font="sans-serif")
     return Plot(chart.configure_view(stroke=None).configure_facet(spacing=14))
+
+
+def _shares(row: Row) -> dict[str, Interval]:
+    """The rates, each with the mean score after it where there is one."""
+    shares = {}
+    for check, rate in row.rates.items():
+        shares[check] = rate
+        if check in row.scores:
+            shares[f"{check} score"] = row.scores[check]
+    return shares
 
 
 def _spread(values: list[float], most: int) -> list[float]:
