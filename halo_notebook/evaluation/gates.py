@@ -35,22 +35,22 @@ def require_rate(
     for config, by_case in passed.items():
         rate = pass_rate(by_case)
         if why := _why_not(rate, wanted, sure=sure):
-            failed.append(f"{config!r} {why}: {rate}")
+            failed.append(f"{config!r} {why}{rate}")
     if failed or not passed:
-        what = "; ".join(failed) or "there is no configuration"
         raise RequirementFailed(
-            f"Check {check!r} is required to pass at least {wanted:.4g} of the cases, and {what}. All "
-            f"replies are kept in {path.name!r}; see result.worst()."
+            f"Check {check!r} must pass in at least {wanted * 100:.4g}% of the cases, but "
+            f"{'; '.join(failed) or 'there is no configuration'}. All replies are kept in {path.name!r}; see "
+            "result.worst()."
         )
 
 
 def _why_not(rate: Interval, wanted: float, *, sure: bool) -> str:
-    """Why a rate is not enough; empty where it is."""
+    """Why a rate is not enough, in words that go before it; empty where it is."""
     if rate.low is None or rate.high is None:
-        return "has no result"
+        return "has "  # no result
     if sure:
-        return "" if rate.low >= wanted else "is not certainly above"
-    return "is certainly below" if rate.high < wanted else ""
+        return "" if rate.low >= wanted else "is not certainly above: "
+    return "is certainly below: " if rate.high < wanted else ""
 
 
 def require_no_worse(
@@ -69,8 +69,9 @@ def require_no_worse(
             failed.append(f"{config!r} {found}")
     if failed or not sides:
         raise RequirementFailed(
-            f"Check {check!r} is required to be no worse than the baseline, and {'; '.join(failed)}. All "
-            f"replies are kept in {path.name!r}; see result.compare_with(baseline)."
+            f"Check {check!r} must not pass less often than in the baseline, but "
+            f"{'; '.join(failed) or 'there is no configuration'}. All replies are kept in {path.name!r}; see "
+            "result.compare_with(baseline)."
         )
 
 

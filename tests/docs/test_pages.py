@@ -134,7 +134,7 @@ def test_its_gates_run(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_pa
             )
             assert done.returncode == status, done.stdout + done.stderr
             if status:
-                assert "RequirementFailed: Check 'contains' is required" in done.stdout + done.stderr
+                assert "RequirementFailed: Check 'contains' must pass" in done.stdout + done.stderr
     assert len(agent.requests) == 9  # by the first notebook; the others found the replies and the verdicts
 
 

@@ -78,7 +78,9 @@ def test_a_failed_requirement_is_an_assertion_in_one_line(run: Run) -> None:
         with_rate(run, 40).require("check", at_least=0.8)
     assert isinstance(raised.value, errors.HaloError)
     [line] = raised.value._render_traceback_()
-    assert line.startswith("RequirementFailed: Check 'check' is required to pass at least 0.8 of the cases")
+    assert line.startswith(
+        "RequirementFailed: Check 'check' must pass in at least 80% of the cases, but 'demo'"
+    )
 
 
 def test_each_configuration_has_to_pass(client: HaloClient, run: Run) -> None:
@@ -131,7 +133,7 @@ def test_an_evaluation_without_results_never_passes(
     [name] = [check.__name__ for check in checks]
     result = run(["one", "two", "three"], checks, concurrency=1)
     for sure in (False, True):
-        with pytest.raises(errors.RequirementFailed, match="has no result"):
+        with pytest.raises(errors.RequirementFailed, match="'demo' has no result, 0 of 3 cases"):
             result.require(name, at_least=0, sure=sure)
     with pytest.raises(errors.RequirementFailed):
         result.require_no_worse(result, name, margin=1)
