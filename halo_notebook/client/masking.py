@@ -26,7 +26,7 @@ from ..display.text import one_line
 from .secrets import BLANK, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ..stream import JSON
 
@@ -108,13 +108,18 @@ class _Bare:
         return (start, end) if escape else (at, at + 1)
 
 
+def _sought(secrets: Iterable[Secret]) -> list[str]:
+    """What is looked for: the secrets without what shows nothing, the longest first."""
+    bare = {_PLAIN.bare(secret.reveal()) for secret in secrets}
+    return sorted((each for each in bare if len(each) >= SHORTEST), key=len, reverse=True)
+
+
 class _Text:
     """Masks a text that comes in pieces. A record between two pieces does not divide it."""
 
-    def __init__(self, secrets: Iterable[Secret], written: _Written = _PLAIN) -> None:
+    def __init__(self, sought: Sequence[str], written: _Written = _PLAIN) -> None:
         self._written = written
-        bare = {written.blanks.sub("", secret.reveal()) for secret in secrets}
-        self._secrets = sorted((each for each in bare if len(each) >= SHORTEST), key=len, reverse=True)
+        self._secrets = sought
         self._starts = {secret[: _shown(secret) + 1] for secret in self._secrets}
         self._reach = max(map(len, self._secrets), default=1) - 1
         self._before = ""  # the bare text that was given, as far as a secret may begin in it
@@ -203,8 +208,8 @@ def _public(secret: str) -> int:
 class _Record:
     """Masks JSON that comes in pieces: what it means, and what it would mean as a text."""
 
-    def __init__(self, secrets: Iterable[Secret]) -> None:
-        self._read, self._plain = _Text(secrets, _JSON), _Text(secrets)
+    def __init__(self, sought: Sequence[str]) -> None:
+        self._read, self._plain = _Text(sought, _JSON), _Text(sought)
 
     def feed(self, text: str) -> str:
         return self._plain.feed(self._read.feed(text))
@@ -217,10 +222,10 @@ class Mask:
     """Masks the bytes of one answer, a stream or `in_one_piece`. Bytes that are not UTF-8 pass unchanged."""
 
     def __init__(self, secrets: Iterable[Secret], *, in_one_piece: bool = False) -> None:
-        self._secrets = list(secrets)
-        self._text = _Text(self._secrets)
+        self._sought = _sought(secrets)
+        self._text = _Text(self._sought)
         self._in_one_piece = in_one_piece
-        self._record = _Record(self._secrets) if in_one_piece else None
+        self._record = _Record(self._sought) if in_one_piece else None
         self._tag = ""  # what may become a record's
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
 
@@ -251,7 +256,7 @@ class Mask:
                 self._record, at = None, end + 1
             elif tag := _RECORD.search(text, at):
                 out += [self._text.feed(text[at : tag.start()]), self._text.cut(), tag.group()]
-                self._record, at = _Record(self._secrets), tag.end()
+                self._record, at = _Record(self._sought), tag.end()
             else:
                 end = text.rfind("\x1e", max(at, len(text) - len(_TAGS[1])))
                 end = end if end >= 0 and any(tag.startswith(text[end:]) for tag in _TAGS) else len(text)
@@ -263,7 +268,11 @@ class Mask:
 
 def masked(text: str, secrets: Iterable[Secret]) -> str:
     """A text in one piece, masked."""
-    text_mask = _Text(secrets)
+    # Most texts lack a character of a secret's beginning, such as the _ of ab_live_.
+    sought = [each for each in _sought(secrets) if all(char in text for char in each[: _shown(each) + 1])]
+    if not sought:
+        return text
+    text_mask = _Text(sought)
     return text_mask.feed(text) + text_mask.cut()
 
 
