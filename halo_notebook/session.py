@@ -97,11 +97,13 @@ class Turn:
         sent = self.request.get("session_id")
         return sent if isinstance(sent, str) else None
 
-    @property
-    def history_sent(self) -> int:
-        """How many earlier messages it began a conversation with, as `conversation_history`."""
+    def start_note(self) -> str:
+        """What it started, in words; empty when it began no conversation with a `conversation_history`."""
         history = self.request.get("conversation_history")
-        return len(history) if isinstance(history, list) and self.sent_id is None else 0
+        if not isinstance(history, list) or self.sent_id is not None:
+            return ""
+        count = counted(len(history), "earlier message")
+        return f"a new conversation for the agent, which got {count} as its history"
 
     def as_case(self, id: str | None = None, expect: JSON = None, tags: Sequence[str] = ()) -> Case:  # noqa: A002  # as a case calls it
         """The conversation up to this turn as a case for `evaluate`: what the agent got before, and this.

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -261,7 +262,10 @@ def test_a_session_from_a_file_continues_as_a_new_conversation(
     assert first == {"message": "And now?", "conversation_history": history}
     assert second == {"message": "And then?", "session_id": loaded.session_id}
     assert loaded.session_id not in (None, session.session_id) and loaded.start_note() == ""
-    assert [turn.history_sent for turn in loaded.turns[-2:]] == [3, 0]
+    assert [turn.start_note() for turn in loaded.turns[-2:]] == [
+        "a new conversation for the agent, which got 3 earlier messages as its history",
+        "",
+    ]
     again = Session.load(loaded.export(tmp_path / "again.json"))
     assert again.history()[:4] == [*history, {"role": "user", "content": "And now?"}]
 
@@ -275,7 +279,7 @@ def test_the_history_has_as_many_messages_as_the_api_takes(client: HaloClient, t
     loaded = Session.load(path)
     assert len(loaded.history()) == 50 and loaded.history()[0] == {"role": "user", "content": "Message 5"}
     loaded.ask(client, "With my own", conversation_history=[{"role": "user", "content": "Mine"}])
-    assert loaded.turns[-1].history_sent == 1
+    assert "got 1 earlier message as" in loaded.turns[-1].start_note()
     other = Session.load(path)
     other.ask(client, "By its id", session_id=session.session_id)
     assert other.turns[-1].request == {"message": "By its id", "session_id": session.session_id}
@@ -296,7 +300,12 @@ def test_an_agent_that_gives_no_id_gets_the_history_each_time(
     agent.faults += ["no headers", "no headers"]
     for message in ("One", "Two"):
         loaded.ask(client, message)
-    assert [turn.history_sent for turn in loaded.turns] == [0, 2, 4]
+    sent: list[Any] = [turn.request.get("conversation_history", []) for turn in loaded.turns]
+    assert [history[-1:] for history in sent] == [
+        [],
+        [{"role": "assistant", "content": session.turns[0].reply.text}],
+        [{"role": "assistant", "content": loaded.turns[1].reply.text}],
+    ]
 
 
 def test_no_secret_is_written(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def head_view(turn: Turn, number: int) -> View:
         "key": f"t{number}",
         "number": number,
         "asked": shown_message(turn.message),
-        "history": turn.history_sent,
+        "anew": turn.start_note(),
         "started_at": turn.reply.started_at.isoformat(timespec="milliseconds"),
     }
 
@@ -211,5 +211,6 @@ def _static_turn(turn: Turn, view: View, session: str) -> str:
     if sum(map(len, html)) > MAX_STATIC_BYTES:
         html = [wrap(verbatim(bounded(terminal_text(turn.reply.text), MAX_STATIC_BYTES // 6)))]
     words = status_words(turn.reply, source=turn.source, session=session)
+    words += [turn.start_note()] if turn.start_note() else []
     words += [turn.reply.error] if turn.reply.error else []
     return "\n".join([message_html(turn.message), *html, status_html(words)])

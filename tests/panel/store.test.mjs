@@ -372,7 +372,7 @@ test("a session from a file says what its next message starts, until that begins
   store.receive(snapshot({ turns: [turn(1)], anew: "a new conversation" }));
   assert.equal(store.anew, "a new conversation");
   assert.equal(saved.at(-1).anew, "a new conversation");
-  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(2, { history: 2 }) });
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(2, { anew: "a new conversation" }) });
   assert.equal(store.anew, "");
   store.receive(snapshot({ turns: [turn(1), turn(2)], seq: 3 }));
   assert.equal(store.anew, "");

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.kernel]
 
-REQUESTS, RATING, COMPUTE, USE_AGENT, CELL_TURN, CUT = range(2, 8)
+REQUESTS, RATING, COMPUTE, USE_AGENT, CELL_TURN, CUT, FROM_FILE = range(2, 9)
 CELLS = (
     "print(len(agent.requests), [turn.message for turn in panel.session.turns])",
     "print(repr(panel.session.turns[-1].rating))",
@@ -33,6 +33,14 @@ magics.connection.demo, magics.connection.demo_wanted = agent, True
 """,
     "%%halo -s docs\nfrom the cell",
     "agent.faults.append('cut text')",
+    """\
+from halo_notebook import Session
+from halo_notebook.kernel import kernel_state
+old = Session()
+old.ask(client, "Of another day")
+kernel_state(get_ipython())[1].add(Session.load(old.export("talk.json")), "talk")
+panel.session_name = "talk"
+""",
 )
 
 
@@ -316,6 +324,21 @@ class TestConversation:
         panel.page.keyboard.press("Escape")
         assert not panel.button("New conversation").is_visible()
         assert panel.button(re.compile("^Session: docs")).evaluate("one => one === document.activeElement")
+
+    def test_a_session_from_a_file_says_that_it_starts_anew(self, panel: PanelPage, lab: LabPage) -> None:
+        """Below its turns until the next message, and then below that message."""
+        lab.run_cell(FROM_FILE)
+        panel.root.get_by_text("Of another day").first.wait_for()
+        told = "a new conversation for the agent, which"
+        assert panel.root.get_by_text(f"The next message starts {told} gets 2 earlier messages").is_visible()
+        lab.screenshot("panel-from-file", cell=1)
+        turn = panel.ask("And now?", "You said: And now?")
+        assert turn.get_by_text(f"{told} got 2 earlier messages as its history").is_visible()
+        assert panel.root.get_by_text("The next message starts").count() == 1
+        assert not panel.root.get_by_text("The next message starts").is_visible()
+        panel.button(re.compile("^Session: talk")).click()
+        panel.button(re.compile("^docs ")).click()
+        panel.root.get_by_text("Of another day").first.wait_for(state="detached")
 
     def test_a_cells_turn_shows_here(self, panel: PanelPage, lab: LabPage) -> None:
         """And the panel's own turn in the session that `%%halo` continues."""

@@ -129,9 +129,10 @@ def test_a_session_from_a_file_says_that_it_starts_anew(
     )
     assert [turn["asked"] for turn in snapshot["turns"]] == ["My name is Ada"]
     page.send("And now?")
-    assert page.turns(1)[0]["history"] == 2 and page.of("begin")[-1]["turn"]["history"] == 2
+    told = "a new conversation for the agent, which got 2 earlier messages as its history"
+    assert page.turns(1)[0]["anew"] == page.of("begin")[-1]["turn"]["anew"] == told
     page.send("And then?")
-    assert page.turns(2)[-1]["history"] == 0
+    assert page.turns(2)[-1]["anew"] == ""
     page.ask("sync")
     assert page.of("snapshot")[-1]["anew"] == ""
 

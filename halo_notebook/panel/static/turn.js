@@ -4,7 +4,7 @@ import { arrange, button, element, icon, setText } from "./dom.js";
 import { KeepForm } from "./keep.js";
 import { menu } from "./menu.js";
 import { progressOf } from "./status.js";
-import { clock, counted, seconds, visible } from "./text.js";
+import { clock, seconds, visible } from "./text.js";
 import { JsonTree } from "./tree.js";
 
 const FOLDED_CHARS = 1_500;
@@ -134,21 +134,28 @@ export class TurnView {
     this.noteForm = element("form", { class: "halo-rate-note", hidden: true, onsubmit: (event) => this.saveNote(event), onkeydown: (event) => this.noteKey(event) },
       this.note, element("button", { type: "submit", class: "halo-button halo-text halo-framed", text: "Save" }),
       button("Close", () => this.closeNote(), { icon: "close", kind: "halo-small" }));
-    this.keeping = new KeepForm(this.panel, () => this.more.focus({ preventScroll: true }));
     const [more, choices] = menu("More for this turn", [icon("more")], "halo-small", () => this.choices());
     this.more = more;
     this.foot = element("footer", { class: "halo-foot halo-quiet", hidden: true },
       element("div", { class: "halo-foot-line" }, this.againButton, this.confirm, this.status,
         element("span", { class: "halo-facts" }, this.time, this.facts),
         element("span", { class: "halo-tools" }, copy, this.up, this.down, more, choices)),
-      this.noteForm, this.keeping.node);
+      this.noteForm);
     return this.foot;
   }
 
   /** What can be done with the turn besides. */
   choices() {
     const off = Boolean(this.panel.store.gone);
-    return [button("Keep as a test case", () => this.keeping.open(this.turn), { kind: "halo-item", disabled: off })];
+    return [button("Keep as a test case", () => this.keep(), { kind: "halo-item", disabled: off })];
+  }
+
+  keep() {
+    if (!this.keeping) { // few turns need the form
+      this.keeping = new KeepForm(this.panel, () => this.more.focus({ preventScroll: true }));
+      this.foot.append(this.keeping.node);
+    }
+    this.keeping.open(this.turn);
   }
 
   update(turn, flags) {
@@ -158,7 +165,7 @@ export class TurnView {
     this.seen = seen;
     const live = turn.status === "streaming";
     this.bubble.update(turn.asked);
-    if (turn.history) this.bubble.say(`a new conversation for the agent, with ${counted(turn.history, "earlier message")} as its history`);
+    this.bubble.say(turn.anew ?? "");
     this.node.setAttribute("aria-label", `Turn ${turn.number}`);
     this.node.classList.toggle("halo-latest-turn", flags.latest);
     // A class, because with :nth-last-child the browser would restyle all turns for each new one.
