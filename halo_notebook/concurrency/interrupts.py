@@ -242,8 +242,10 @@ class InterruptInbox(Inbox):
         previous: Any = signal.signal(signal.SIGINT, self._interrupted)
         if previous == self._interrupted:
             return
-        lingering = getattr(previous, "__self__", None)
-        self._previous = lingering._previous if isinstance(lingering, InterruptInbox) else previous
+        other = getattr(previous, "__self__", None)
+        if isinstance(other, InterruptInbox) and other._ended_at is not None:  # it lingers
+            previous = other._previous
+        self._previous = previous
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if self._ended_at is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .judging import Judge, Seen
 
 _STOP_WAIT_S = 0.3  # how long a stop waits for checks that end when they are cancelled
-_left_behind = set[asyncio.Future[Any]]()  # those that did not
+_left_behind = set[asyncio.Task[None]]()  # those that did not
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,10 @@ class Jury:
                 taking.result()
         finally:
             self._is_stopped = True  # what comes later is not kept
-            await _end_soon({taking, *ends, *self._judging})
+            for task in (taking, *ends, *self._judging):
+                task.cancel()
+            await asyncio.wait({taking, *ends})  # the lines of turns that were cut are written
+            await _end_soon(self._judging)
 
     async def _take_all(self, turns: AsyncIterator[Ended], begun: _Begun | None) -> None:
         free = asyncio.Semaphore(self._at_a_time)
@@ -239,18 +242,17 @@ def _same(value: Any) -> Any:
     return value
 
 
-async def _end_soon(tasks: set[asyncio.Future[Any]]) -> None:
-    """Cancel tasks, and leave behind those that do not end in time."""
-    for task in tasks:
-        task.cancel()
-    _, left = await asyncio.wait(tasks, timeout=_STOP_WAIT_S)
-    for task in left:
-        _left_behind.add(task)  # the loop itself does not hold them
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # it may outlive the loop
-        task.add_done_callback(_forget)
+async def _end_soon(tasks: set[asyncio.Task[None]]) -> None:
+    """Wait for cancelled tasks, and leave behind those that do not end in time."""
+    if tasks:
+        _, left = await asyncio.wait(tasks, timeout=_STOP_WAIT_S)
+        for task in left:
+            _left_behind.add(task)  # the loop itself does not hold them
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # it may outlive the loop
+            task.add_done_callback(_forget)
 
 
-def _forget(task: asyncio.Future[Any]) -> None:
+def _forget(task: asyncio.Task[None]) -> None:
     _left_behind.discard(task)
     if not task.cancelled():
         task.exception()  # so that nobody is told that it was not looked at

@@ -18,6 +18,8 @@ from halo_notebook.concurrency.usercode import UserCodeError
 from ..harness.interrupted import interrupt_turns
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ..harness.kernels import Kernel
 
 
@@ -50,6 +52,42 @@ def test_interrupts_stop_the_inbox_and_raise_nothing() -> None:
         with pytest.raises(KeyboardInterrupt):
             inbox.result(Future())
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_inbox_within_another_gives_interrupts_back() -> None:
+    """To the one around it, as when a check of an evaluation asks an agent."""
+    before = signal.getsignal(signal.SIGINT)
+    with InterruptInbox() as outer:
+        with InterruptInbox() as inner:
+            interrupt()
+        stopped = [(inner.stopped, outer.stopped)]
+        interrupt()
+        stopped.append((inner.stopped, outer.stopped))
+    assert stopped == [(True, False), (True, True)]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_on_a_loop_an_interrupt_is_raised_only_in_user_code() -> None:
+    """What waits for `until_stopped` returns; a task that computes is ended, and its error is told."""
+    told: list[BaseException] = []
+
+    async def computes() -> None:
+        await asyncio.sleep(0)
+        interrupt()
+
+    async def waits(inbox: Inbox, task: Coroutine[Any, Any, None]) -> str:
+        computing = asyncio.ensure_future(task)
+        await inbox.until_stopped()
+        [error] = await asyncio.gather(computing, return_exceptions=True)
+        return type(error).__name__
+
+    with InterruptInbox() as inbox:
+        assert inbox.run_on_loop(waits(inbox, computes()), told.append) == "KeyboardInterrupt"
+    main = threading.main_thread().ident or 0
+    threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    with InterruptInbox() as inbox:  # while the loop has nothing to do
+        assert inbox.run_on_loop(waits(inbox, asyncio.sleep(0)), told.append) == "NoneType"
+    assert [type(error) for error in told] == [KeyboardInterrupt]
 
 
 def test_user_code_gets_interrupts_as_usual() -> None:
