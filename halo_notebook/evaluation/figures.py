@@ -7,6 +7,7 @@ One that the agent did not complete fails, and its score is 0.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -119,35 +120,31 @@ def figures_of(state: RunState) -> Figures:
     turns_of = {key: tuple(state.turns(each)) for key, each in state.conversations.items()}
     longest = {config: dict.fromkeys(TIMES, 0.0) for config in state.sources}
     graded: set[str] = set()
-    silent: dict[tuple[str, str], set[int]] = {}  # by check and case, the turns where it has nothing to say
     for key, turns in turns_of.items():
         conversation = state.conversations[key]
         of_config = longest[conversation.config]
-        for at, turn in enumerate(turns):
+        for turn in turns:
             if turn.status == COMPLETE:
                 for name in TIMES:
                     of_config[name] = max(of_config[name], getattr(turn, name) or 0.0)
             for name, score in turn.scores.items():
                 if score.value not in (None, 0, 1):
                     graded.add(name)
-                if score.passed is None and not isinstance(score, NoVerdict):
-                    silent.setdefault((name, conversation.case.id), set()).add(at)
+    silent = _silent(state.conversations, turns_of)
     runs, row = [], 0
     for key, turns in turns_of.items():
         conversation = state.conversations[key]
         passed: dict[str, bool | None] = {}
         scores: dict[str, float | None] = {}
-        if state.missing(conversation):
-            passed, scores = dict.fromkeys(state.checks), dict.fromkeys(state.checks)
-        else:
-            for name, judge in state.checks.items():
-                quiet: Set[int] = silent.get((name, conversation.case.id), frozenset())
-                passes, values = _verdicts(judge, turns, quiet)
-                if passes:
-                    passed[name] = False if False in passes else None if None in passes else True
-                if values:
-                    known = [value for value in values if value is not None]
-                    scores[name] = sum(known) / len(known) if len(known) == len(values) else None
+        missing = state.missing(conversation)
+        for name, judge in state.checks.items():
+            quiet: Set[int] = silent.get((name, conversation.case.id), frozenset())
+            passes, values = _verdicts(judge, turns, quiet, missing=missing)
+            if passes:
+                passed[name] = False if False in passes else None if None in passes else True
+            if values:
+                known = [value for value in values if value is not None]
+                scores[name] = sum(known) / len(known) if len(known) == len(values) else None
         times = {name: list(_times(turns, name, longest[conversation.config])) for name in TIMES}
         rows, row = range(row, row + len(turns)), row + len(turns)
         runs.append(Run(conversation, rows, turns, passed, scores, times))
@@ -155,14 +152,40 @@ def figures_of(state: RunState) -> Figures:
     return Figures(tuple(runs), tuple(state.sources), tuple(state.checks), frozenset(graded), repeats)
 
 
+def _silent(
+    conversations: Mapping[str, Conversation], turns_of: Mapping[str, Sequence[TurnState]]
+) -> dict[tuple[str, str], set[int]]:
+    """By check and case, the turns about which it had nothing to say in any run.
+
+    This tells what an incomplete run would have given, so only the cases with one are looked at.
+    """
+    incomplete = {
+        conversations[key].case.id
+        for key, turns in turns_of.items()
+        if any(turn.status != COMPLETE for turn in turns)
+    }
+    silent: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    spoke: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for key, turns in turns_of.items():
+        case = conversations[key].case.id
+        for at, turn in enumerate(turns if case in incomplete else ()):
+            for name, score in turn.scores.items():
+                is_silent = score.passed is None and not isinstance(score, NoVerdict)
+                (silent if is_silent else spoke)[name, case].add(at)
+    return {key: turns - spoke[key] for key, turns in silent.items()}
+
+
 def _verdicts(
-    judge: Judge, turns: Sequence[TurnState], silent: Set[int]
+    judge: Judge, turns: Sequence[TurnState], silent: Set[int], *, missing: bool
 ) -> tuple[list[bool | None], list[float | None]]:
-    """What a check found about each turn of a run that is not missing; None where it could not judge.
+    """What a check found about each turn of a run; None where it could not judge, or the run is missing.
 
     A turn that the agent did not complete fails, and so do those that could not be sent after it, unless the
     check has nothing to say about that turn of the case.
     """
+    if missing:
+        judged = {len(turns) - 1} if judge.of_conversation else set(range(len(turns)))
+        return ([], []) if judged <= silent else ([None], [None])
     passes: list[bool | None] = []
     scores: list[float | None] = []
     end = next((at for at, turn in enumerate(turns) if turn.status != COMPLETE), len(turns) - 1)

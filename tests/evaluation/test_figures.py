@@ -119,6 +119,26 @@ def test_a_run_is_missing_whatever_its_earlier_turns_gave(agent: DemoAgent, run:
     assert result.passed("ok") == {"demo": {"1": [None]}} and told(result)["ok missing"] == 1
 
 
+@pytest.mark.usefixtures("one_try")
+def test_a_check_with_nothing_to_say_misses_no_run(agent: DemoAgent, run: Run) -> None:
+    """If it said nothing in another repeat; without any other, that is not known."""
+    agent.faults.append(LIMITED)
+    assert run(["one"], [contains()], repeats=2, concurrency=1).passed("contains") == {"demo": {"1": []}}
+    agent.faults.append(LIMITED)
+    assert run(["one"], [contains()], concurrency=1).passed("contains") == {"demo": {"1": [None]}}
+
+
+def test_a_check_that_is_silent_about_some_replies_judges_a_broken_one(agent: DemoAgent, run: Run) -> None:
+    """Its silence about one reply says nothing about another."""
+    agent.faults.append("500")
+
+    def sometimes(reply: Reply, repeat: int) -> bool | None:
+        return None if repeat == 2 or not reply.text else True
+
+    result = run(["one"], [sometimes], repeats=3, concurrency=1)
+    assert result.passed("sometimes") == {"demo": {"1": [False, True]}}
+
+
 def test_a_check_that_raised_or_was_silent_for_some_cases_says_so(run: Run) -> None:
     """Its rate rests on the other cases, and the table says on how many."""
 
