@@ -88,10 +88,12 @@ class PanelPage:
     def turn(self, number: int) -> Locator:
         return self.root.locator(f"article[aria-label='Turn {number}']")
 
+    def number_of(self, turn: Locator) -> int:
+        return int(str(turn.get_attribute("aria-label")).split()[1])
+
     def next_turn(self) -> Locator:
         """The turn after the last, whose number says more than how many are on the page."""
-        last = self.turns.last.get_attribute("aria-label") if self.turns.count() else "Turn 0"
-        return self.turn(int(str(last).split()[1]) + 1)
+        return self.turn(self.number_of(self.turns.last) + 1 if self.turns.count() else 1)
 
     def button(self, name: str | re.Pattern[str], within: Locator | None = None) -> Locator:
         return (within or self.root).get_by_role("button", name=name, exact=isinstance(name, str))

@@ -61,7 +61,7 @@ SOURCES = "harness.panel().content.model.toJSON().cells.map(cell => cell.source)
 
 @pytest.mark.kernel
 class TestNotebook:
-    """A notebook and its panel: one page, gone through in order."""
+    """A notebook and its panel. The tests share a page, in any order: each shows the panel again."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -71,24 +71,31 @@ class TestNotebook:
             opened(page, "display(panel)", "panel")
             yield page
 
-    def test_enter_sends_and_shift_enter_makes_a_line(self, lab: LabPage) -> None:
+    @pytest.fixture
+    def panel(self, lab: LabPage) -> PanelPage:
+        """A new panel on the session, in its cell only."""
+        lab.command("notebook:clear-all-cell-outputs")
+        lab.run_cell(1)
+        return PanelPage(lab, lab.cell_output(1))
+
+    def test_enter_sends_and_shift_enter_makes_a_line(self, panel: PanelPage, lab: LabPage) -> None:
         """And neither runs the notebook's cell, which would wipe the panel."""
-        panel = PanelPage(lab, lab.cell_output(1))
+        turn = panel.next_turn()
         prompts = lab.page.locator(".jp-InputPrompt").all_inner_texts()
         panel.box.press_sequentially("line one")
         panel.box.press("Shift+Enter")
         panel.box.press_sequentially("line two")
         assert panel.box.input_value() == "line one\nline two"
         panel.box.press("Enter")
-        turn = panel.ended(panel.turn(1), "You said: line one")
+        panel.ended(turn, "You said: line one")
         assert turn.locator(".halo-bubble-text").inner_text() == "line one\nline two"
         assert lab.page.locator(".jp-InputPrompt").all_inner_texts() == prompts
         assert panel.box.evaluate("box => box === document.activeElement")
         assert panel.box.input_value() == ""
 
-    def test_no_key_reaches_the_notebook(self, lab: LabPage) -> None:
+    def test_no_key_reaches_the_notebook(self, panel: PanelPage, lab: LabPage) -> None:
         """Typed in the box, in the transcript or in a menu: no cell is made, deleted, run or changed."""
-        panel = PanelPage(lab, lab.cell_output(1))
+        panel.ask("hello")
         before = lab.page.evaluate(SOURCES)
         letters = ["d", "d", "a", "b", "m", "y", "x", "z", "0", "0"]
         for place, keys in (
@@ -106,9 +113,8 @@ class TestNotebook:
         assert lab.page.evaluate(SOURCES) == before
         assert lab.page.locator(".jp-InputPrompt", has_text="[*]").count() == 0
 
-    def test_the_notebooks_shortcuts_work_from_the_text_box(self, lab: LabPage) -> None:
+    def test_the_notebooks_shortcuts_work_from_the_text_box(self, panel: PanelPage, lab: LabPage) -> None:
         """Ctrl+S saves the notebook, Ctrl+Shift+C opens the commands; Ctrl+A and Ctrl+C are the box's."""
-        panel = PanelPage(lab, lab.cell_output(1))
         lab.save()  # while one save runs, the notebook ignores another
         panel.box.fill("a draft")
         with lab.page.expect_request(lambda request: request.method == "PUT"):
@@ -125,13 +131,13 @@ class TestNotebook:
         panel.box.fill("")
 
     @pytest.mark.timeout(240)
-    def test_nothing_is_lost_when_the_page_goes(self, lab: LabPage) -> None:
+    def test_nothing_is_lost_when_the_page_goes(self, panel: PanelPage, lab: LabPage) -> None:
         """A reload in the middle of a reply shows what has come and streams on; so do other views."""
-        panel = PanelPage(lab, lab.cell_output(1))
-        panel.start("words 300 20", "word20 ")
+        first = panel.number_of(panel.ask("before"))
+        number = panel.number_of(panel.start("words 300 20", "word20 "))
         lab.run_cell(2)
         second = PanelPage(lab, lab.cell_output(2))
-        second.turn(2).locator(".halo-reply", has_text="word30 ").wait_for()
+        second.turn(number).locator(".halo-reply", has_text="word30 ").wait_for()
         second.box.fill("a draft")
         assert panel.box.input_value() == "a draft"
 
@@ -140,25 +146,25 @@ class TestNotebook:
         lab.page.reload()
         lab.page.wait_for_function("() => window.harness && harness.panel()")
         panel = PanelPage(lab, lab.cell_output(1))
-        panel.turn(2).locator(".halo-reply", has_text="word60 ").wait_for()
+        panel.turn(number).locator(".halo-reply", has_text="word60 ").wait_for()
         assert panel.box.input_value() == "a draft"
-        assert panel.reply(1) == "You said: line one\nline two"
+        assert panel.reply(first) == "You said: before"
         words = [f"word{number}" for number in range(1, 301)]
-        panel.ended(panel.turn(2), "word300")
-        assert panel.reply(2).split() == words
+        panel.ended(panel.turn(number), "word300")
+        assert panel.reply(number).split() == words
 
         lab.command("notebook:clear-all-cell-outputs")
         panel.root.wait_for(state="detached")
         lab.run_cell(3)
         again = PanelPage(lab, lab.cell_output(3))
-        assert again.reply(2).split() == words
+        assert again.reply(number).split() == words
         assert again.box.input_value() == "a draft"
         again.ask("last", "You said: last")
 
     @pytest.mark.timeout(240)
-    def test_a_kernel_that_is_gone_leaves_no_dead_button(self, lab: LabPage) -> None:
+    def test_a_kernel_that_is_gone_leaves_no_dead_button(self, panel: PanelPage, lab: LabPage) -> None:
         """What was said stays, a turn that ran is marked, the draft can be copied; the cell runs again."""
-        panel = PanelPage(lab, lab.cell_output(3))
+        last = panel.number_of(panel.ask("last"))
         panel.say("silence")
         panel.wait_for_state("waiting")
         panel.box.fill("a draft")
@@ -167,14 +173,14 @@ class TestNotebook:
         panel.wait_for_state("kernel gone")
         assert panel.root.get_by_role("note").is_visible()
         assert panel.root.get_by_text("Interrupted: the kernel went away").is_visible()
-        assert panel.reply(3) == "You said: last"
+        assert panel.reply(last) == "You said: last"
         assert panel.box.input_value() == "a draft"
         assert panel.button("Copy draft").is_visible()
         for name in ("Send", "Good reply", "Bad reply"):
             for each in panel.button(name).all():
                 assert each.is_disabled(), name
         assert not panel.box.is_editable()
-        lab.screenshot("panel-gone", cell=3)
+        lab.screenshot("panel-gone", cell=1)
         lab.kernel_idle()
         lab.run_cell(0)
         lab.run_cell(1)
