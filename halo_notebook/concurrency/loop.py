@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import os
 import sys
 import threading
@@ -109,8 +108,12 @@ class _Threads:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        with contextlib.suppress(Exception):
+        try:
             asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(STOP_WAIT_S)
+        except TimeoutError:  # it is busy, such as with an import: its thread ends with the interpreter
+            for task in asyncio.all_tasks(loop):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            return
         loop.call_soon_threadsafe(loop.stop)
         io.join(STOP_WAIT_S)
         if not io.is_alive():

@@ -103,16 +103,21 @@ def test_a_forked_child_starts_its_own_thread() -> None:
     answers.join_thread()
 
 
-def test_the_interpreter_exits_in_silence() -> None:
-    """An exit in mid-reply leaves no complaint about a pending task."""
-    script = """
-import asyncio
+@pytest.mark.parametrize("busy_s", [0, 0.7, 3])
+def test_the_interpreter_exits_in_silence(busy_s: float) -> None:
+    """An exit in mid-reply leaves no complaint about a pending task, also while the loop is busy."""
+    script = f"""
+import asyncio, time
 from halo_notebook.concurrency.interrupts import wait
-from halo_notebook.concurrency.loop import spawn
+from halo_notebook.concurrency.loop import post, spawn
+async def waits():
+    await asyncio.Event().wait()
 spawn(asyncio.sleep(3600))
+spawn(waits())
 wait(spawn(asyncio.sleep(0.05)))
+post(time.sleep, {busy_s})
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True, timeout=20
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stderr == ""
