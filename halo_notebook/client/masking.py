@@ -114,6 +114,11 @@ def _sought(secrets: Iterable[Secret]) -> list[str]:
     return sorted((each for each in bare if len(each) >= SHORTEST), key=len, reverse=True)
 
 
+def _may_contain(text: str, secret: str) -> bool:
+    """Whether each character of the secret's beginning stands in `text`, which has no escapes."""
+    return all(char in text for char in secret[: _shown(secret) + 1])
+
+
 class _Text:
     """Masks a text that comes in pieces. A record between two pieces does not divide it."""
 
@@ -140,12 +145,14 @@ class _Text:
     def cut(self) -> str:
         """Return what is held back, when no text follows. A secret that is cut off there is masked, too."""
         held, self._held = self._held, ""
+        if not held:
+            return ""
         bare = self._before + self._written.bare(held)
         self._before = bare[-self._reach :]
         begun = self._begun(bare)
         if begun is None or len(bare) - begun[0] <= _public(begun[1]):
             return held
-        return MASK if held else ""
+        return MASK
 
     def _masked(self, raw: str) -> str:
         read, before = _Bare(raw, self._written), len(self._before)
@@ -256,7 +263,17 @@ class Mask:
                 self._record, at = None, end + 1
             elif tag := _RECORD.search(text, at):
                 out += [self._text.feed(text[at : tag.start()]), self._text.cut(), tag.group()]
-                self._record, at = _Record(self._sought), tag.end()
+                at = tag.end()
+                record = text[at : text.find("\x1e", at) + 1]
+                if (
+                    record
+                    and "\\" not in record
+                    and not any(_may_contain(record, each) for each in self._sought)
+                ):
+                    out.append(record)
+                    at += len(record)
+                else:
+                    self._record = _Record(self._sought)
             else:
                 end = text.rfind("\x1e", max(at, len(text) - len(_TAGS[1])))
                 end = end if end >= 0 and any(tag.startswith(text[end:]) for tag in _TAGS) else len(text)
@@ -268,8 +285,7 @@ class Mask:
 
 def masked(text: str, secrets: Iterable[Secret]) -> str:
     """A text in one piece, masked."""
-    # Most texts lack a character of a secret's beginning, such as the _ of ab_live_.
-    sought = [each for each in _sought(secrets) if all(char in text for char in each[: _shown(each) + 1])]
+    sought = [secret for secret in _sought(secrets) if _may_contain(text, secret)]
     if not sought:
         return text
     text_mask = _Text(sought)
