@@ -115,6 +115,8 @@ def plain_json(value: Any, place: str) -> JSON:
     Raises:
         InvalidRequest: naming `place`, and the key or column in it, when a part has no JSON form.
     """
+    if value is None or type(value) in (str, bool):  # most of what an evaluation holds
+        return cast("JSON", value)
     try:
         plain = _plain(value)
         _check_json(plain)

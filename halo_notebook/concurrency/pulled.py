@@ -23,6 +23,7 @@ class Pulled(Generic[T]):
     Args:
         source: not started yet.
         inbox: where the thread waits.
+        wake_every_s: how long items wait for others, so that many wake the thread once.
 
     >>> async def squares():
     ...     for number in range(3):
@@ -31,10 +32,14 @@ class Pulled(Generic[T]):
     [0, 1, 4]
     """
 
-    def __init__(self, source: AsyncGenerator[T, None], inbox: Inbox | None = None) -> None:
+    def __init__(
+        self, source: AsyncGenerator[T, None], inbox: Inbox | None = None, *, wake_every_s: float = 0.0
+    ) -> None:
         self.inbox = inbox or Inbox()
         self.ended = False  # whether the last item has been given
         self._source = source
+        self._wake_every_s = wake_every_s
+        self._is_to_wake = False
         self._items: deque[T] = deque()
         self._error: BaseException | None = None
         self._started = self._finished = False
@@ -115,7 +120,15 @@ class Pulled(Generic[T]):
     async def _run(self) -> None:
         async for item in self._source:
             self._items.append(item)
-            self.inbox.wake()
+            if not self._wake_every_s:
+                self.inbox.wake()
+            elif not self._is_to_wake:
+                self._is_to_wake = True
+                asyncio.get_running_loop().call_later(self._wake_every_s, self._wake)
+
+    def _wake(self) -> None:
+        self._is_to_wake = False
+        self.inbox.wake()
 
     def _cancel(self) -> None:
         if self._task is None:

@@ -236,6 +236,8 @@ def _whole(text: str) -> str:
 
 
 def _whole_json(value: JSON) -> JSON:
+    if not value or isinstance(value, str):
+        return _whole(value) if isinstance(value, str) else value
     return json.loads(_whole(json.dumps(value, ensure_ascii=False)))  # type: ignore[no-any-return]
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .cases import CaseSource
     from .judging import Checks
 
+# Threads that take turns for each message would cost more than what they do.
+_JUDGED_EVERY_S = 0.02
 _STOP_WAIT_S = 5.0  # how long an interrupt waits for the lines of the turns that it stops
 
 
@@ -86,7 +88,7 @@ def evaluate(
         wait(spawn(check_workers(on)))
     # The inbox first: an interrupt must not come between the opening of the file and its `with`.
     with InterruptInbox() as inbox, run.opened(path, inbox, resume=resume, progress=progress) as state:
-        turns = Pulled(run.ended(), inbox)
+        turns = Pulled(run.ended(), inbox, wake_every_s=_JUDGED_EVERY_S)
         try:
             run.jury(state.keep, in_threads=check_threads).judge(state.unjudged(), inbox)
             run.jury(run.take, in_threads=check_threads).judge(turns, inbox)

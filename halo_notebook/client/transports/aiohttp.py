@@ -138,7 +138,7 @@ class _Answer(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         begins = 0
         while self._content is None and self.exception() is None:
-            if not (ends := data.find(b"\n", begins) + 1):
+            if not (ends := _end_of_head(data, begins) or data.find(b"\n", begins) + 1):
                 break
             super().data_received(data[begins:ends])
             begins = ends
@@ -147,6 +147,13 @@ class _Answer(ResponseHandler):
         if self._content is not None and self.exception() is not None and not self._content.is_eof():
             # Else the reader would wait until it is silent for too long.
             self._content.set_exception(aiohttp.ClientPayloadError())
+
+
+def _end_of_head(data: bytes, begins: int) -> int:
+    """Where the head ends that begins there, if all of it is there and no line is odd; else 0."""
+    end = data.find(b"\r\n\r\n", begins)
+    is_plain = end >= 0 and data.find(b"\n\n", begins, end) < 0 and data.find(b"\n\r\n", begins, end) < 0
+    return end + 4 if is_plain else 0
 
 
 class _Message(aiohttp.Payload):
