@@ -328,6 +328,17 @@ def test_a_summary_has_numbers_and_shows_text(scored: Evaluation) -> None:
     assert stored["flips"].tolist() == pytest.approx([34 / 36] * 2)
 
 
+def test_an_opened_file_has_the_same_figures(scored: Evaluation) -> None:
+    """Without cases, checks or an agent."""
+    opened = Evaluation.open(scored.path)
+    for by in (None, "tag", "topic"):
+        pd.testing.assert_frame_equal(
+            pd.DataFrame(opened.summary(by=by)), pd.DataFrame(scored.summary(by=by))
+        )
+    assert repr(opened.compare()) == repr(scored.compare()) and opened.flaky().equals(scored.flaky())
+    assert opened.scores("graded") == scored.scores("graded")
+
+
 def test_a_summary_by_a_column_of_metadata(scored: Evaluation) -> None:
     """A row per value, after all cases; a column that no case has is an error."""
     chat = scored.summary(by="topic").loc["chat"]
