@@ -13,8 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+from ..client.request import checked_request
 from ..display.text import one_line
-from ..errors import UsageError
+from ..errors import InvalidRequest, UsageError
 from ..reply import check_reply
 from ..stream import JSON, decode_json
 from .format import part, read_whole
@@ -78,8 +79,12 @@ def _refused(file: Path, why: str) -> UsageError:
 def _checked_turn(turn: JSON) -> dict[str, Any]:
     """A turn of an export. Raises `ValueError`, which says what is wrong."""
     request, reply = part(turn, "request", dict), cast("dict[str, Any]", part(turn, "reply", dict))
-    if not part(request, "message", str).strip():
-        raise ValueError("'message' is empty")
+    request = {name: value for name, value in request.items() if name != "user_token"}
+    fields = {name: value for name, value in request.items() if name != "message"}
+    try:
+        checked_request(part(request, "message", str), fields, {})
+    except InvalidRequest as error:  # it could be neither continued nor evaluated
+        raise ValueError(str(error).partition(". Nothing was sent")[0]) from None
     check_reply(reply)
     offsets = [0, *(event["offset"] for event in reply["action_events"]), len(reply["text"])]
     if offsets != sorted(offsets):
@@ -92,7 +97,7 @@ def _checked_turn(turn: JSON) -> dict[str, Any]:
     ended = reply["status"] if reply["status"] != "streaming" else "stopped"
     seen = ended == "complete" or bool(reply["text"] or reply["action_events"])
     return {
-        "request": {name: value for name, value in request.items() if name != "user_token"},
+        "request": request,
         "reply": {**reply, "status": ended, "error": one_line(reply["error"], _MAX_LINE_CHARS)},
         "rating": rating,
         "target": one_line(part(turn, "target", str, ""), _MAX_LINE_CHARS),

@@ -77,7 +77,17 @@ INVALID: dict[str, tuple[Any, str]] = {
     "an id of another type": ({"session_id": ["x"]}, "'session_id' is missing"),
     "a turn of another type": ({"turns": ["x"]}, "turn 1: 'request' is missing"),
     "no request": ({"request": None}, "turn 3: 'request' is missing"),
-    "a blank message": ({"request": {"message": " "}}, "turn 3: 'message' is empty"),
+    "a blank message": ({"request": {"message": " "}}, "turn 3: The message is empty)"),
+    "a context of another type": ({"request.context": "x"}, "turn 3: context must be a dict"),
+    "images that are none": (
+        {"request.images": ["javascript:alert(1)"]},
+        "turn 3: images[0] must be an http(s)",
+    ),
+    "a history of another type": (
+        {"request.conversation_history": [{"role": "user", "content": 5}]},
+        "turn 3: conversation_history[0] needs 'role'",
+    ),
+    "a field of no kind": ({"request.say": "x"}, "turn 3: Unknown field 'say'"),
     "a message of another type": ({"request": {"message": []}}, "turn 3: 'message' is missing"),
     "no reply": ({"reply": []}, "turn 3: 'reply' is missing"),
     "a text of another type": ({"reply.text": 1}, "turn 3: 'text' is '1'"),
