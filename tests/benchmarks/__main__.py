@@ -11,12 +11,13 @@ from .cells import cell_burst, cell_paced, first_text
 from .evaluation import eval_first_text, eval_throughput
 from .figures import Figure, table
 from .loading import load
+from .pace import eval_pace
 from .panel import panel_paced, panel_page
 from .parsing import parser_bulk, parser_records, parser_tiny
 
 PARSER = (parser_bulk, parser_tiny, parser_records)
 CELL = (cell_paced, cell_burst, first_text)
-MEASURES = (load, *PARSER, *CELL, panel_paced, panel_page, eval_throughput, eval_first_text)
+MEASURES = (load, *PARSER, *CELL, panel_paced, panel_page, eval_throughput, eval_first_text, eval_pace)
 BENCHMARKS = {measure.__name__.replace("_", "-"): measure for measure in MEASURES}
 
 

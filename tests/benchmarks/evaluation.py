@@ -87,7 +87,7 @@ def eval_throughput() -> list[Figure]:
         ours, bare = in_turns([partial(_run, each, url, CASES, 32) for each in (_OURS, _BARE)], MANY_TURNS)
         few = [_run(_OURS, url, FEW, 32) for _ in range(MANY_TURNS)]
     against = "an aiohttp loop with the same requests"
-    bound = Bound(0.7, of_ratio=True, at_least=True)
+    bound = Bound(0.8, of_ratio=True, at_least=True)
     name = f"{CASES:,} cases"
     return [
         Figure(f"evaluate: {name}", "/s", _each(ours, "a second"), _each(bare, "a second"), against, bound),
