@@ -14,7 +14,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from functools import partial
 from types import FrameType
@@ -168,7 +168,7 @@ class InterruptInbox(Inbox):
         self.linger_s = linger_s
         self._previous: Any = None
         self._installed = False
-        self._on_loop = False
+        self._raises = self._on_loop = False
         self._leaving_loop = threading.Lock()
         self._ended_at: float | None = None
 
@@ -198,6 +198,24 @@ class InterruptInbox(Inbox):
             self._install()  # it may have come just before the line above
             self.stop()
             raise
+
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise interrupts, as without this inbox, which they stop as well.
+
+        So none is lost: Python drops an exception that is raised in a destructor or the callback of a weak
+        reference. Raises KeyboardInterrupt at once when this has been stopped.
+        """
+        self._raises = True
+        try:
+            if self.stopped:
+                raise KeyboardInterrupt
+            yield
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        finally:
+            self._raises = False
 
     def run_on_loop(
         self, coroutine: Coroutine[Any, Any, T], interrupted: Callable[[BaseException], object]
@@ -250,7 +268,7 @@ class InterruptInbox(Inbox):
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if self._ended_at is None:
             self.stop()
-            if self._on_loop and usercode.computes(frame):
+            if self._raises or (self._on_loop and usercode.computes(frame)):
                 self._previous(number, frame)
         elif time.monotonic() > self._ended_at + self.linger_s:
             signal.signal(signal.SIGINT, self._previous)

@@ -71,7 +71,8 @@ class Jury:
             self._judge_on_loop(rest, inbox)
             return
         for ended in rest:
-            begun = inbox.run(self._begin_unless_stopped, ended, inbox)
+            with inbox.raising():
+                begun = self._begin(ended)
             if begun.awaitables:
                 # From the first async check on, everything runs on the loop.
                 try:
@@ -83,7 +84,7 @@ class Jury:
 
     async def ajudge(self, turns: AsyncIterator[Ended]) -> None:
         """Judge all `turns` on the running loop. Raises what a check raised to end the run."""
-        await self._judge_until(turns, asyncio.Event().wait(), None)
+        await self._judge_until(turns, asyncio.Event().wait, None)
         if self._error is not None:
             raise self._error
 
@@ -92,7 +93,7 @@ class Jury:
     ) -> None:
         # They are in the middle of an iteration, which continues where it is.
         given = turns.on_loop() if isinstance(turns, Pulled) else one_by_one(turns)
-        inbox.run_on_loop(self._judge_until(given, inbox.until_stopped(), begun), self._end)
+        inbox.run_on_loop(self._judge_until(given, inbox.until_stopped, begun), self._end)
         # Raised here: through a task it would end the loop.
         if self._error is not None:
             raise self._error
@@ -100,14 +101,14 @@ class Jury:
             raise KeyboardInterrupt
 
     async def _judge_until(
-        self, turns: AsyncIterator[Ended], stop: Awaitable[object], begun: _Begun | None
+        self, turns: AsyncIterator[Ended], stop: Callable[[], Awaitable[object]], begun: _Begun | None
     ) -> None:
         """Judge the turn that was `begun` and all `turns`, until `stop` returns or a check ends the run."""
         self._ending = asyncio.Event()
         taking = asyncio.ensure_future(self._take_all(turns, begun))
         ends: set[asyncio.Future[Any]] = {
             asyncio.ensure_future(self._ending.wait()),
-            asyncio.ensure_future(stop),
+            asyncio.ensure_future(stop()),
         }
         try:
             await asyncio.wait({taking, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,11 +155,6 @@ class Jury:
             await (finish(begun) if begun.awaitables else asyncio.sleep(0))
         while self._judging:
             await asyncio.wait(self._judging)
-
-    def _begin_unless_stopped(self, turn: Ended, inbox: InterruptInbox) -> _Begun:
-        if inbox.stopped:  # before interrupts were raised here
-            raise KeyboardInterrupt
-        return self._begin(turn)
 
     def _begin(self, turn: Ended) -> _Begun:
         """Call its checks, one after the other; what is awaitable is left."""

@@ -83,11 +83,14 @@ def evaluate(
     >>> [row["status"] for row in result.rows()], result.passed("contains")
     (['complete', 'complete'], {'demo': {'1': [True]}})
     """
-    run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit, check_concurrency), on)
-    if on is not None:
-        wait(spawn(check_workers(on)))
     # The inbox first: an interrupt must not come between the opening of the file and its `with`.
-    with InterruptInbox() as inbox, run.opened(path, inbox, resume=resume, progress=progress) as state:
+    with contextlib.ExitStack() as stack:
+        inbox = stack.enter_context(InterruptInbox())
+        with inbox.raising():
+            run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit, check_concurrency), on)
+            if on is not None:
+                wait(spawn(check_workers(on)))
+        state = stack.enter_context(run.opened(path, inbox, resume=resume, progress=progress))
         turns = Pulled(run.ended(), inbox, wake_every_s=_JUDGED_EVERY_S)
         try:
             run.jury(state.keep, in_threads=check_threads).judge(state.unjudged(), inbox)

@@ -67,6 +67,25 @@ def test_an_inbox_within_another_gives_interrupts_back() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_an_interrupt_that_python_drops_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a destructor it is raised in vain; the inbox is stopped, and the next step is not begun."""
+    dropped: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: dropped.append(unraisable.exc_type))
+
+    class Interrupts:
+        def __del__(self) -> None:
+            interrupt()
+
+    with InterruptInbox() as inbox:
+        with inbox.raising():
+            Interrupts()
+        assert dropped == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt), inbox.raising():
+            raise AssertionError
+    with InterruptInbox() as inbox, pytest.raises(KeyboardInterrupt), inbox.raising():
+        interrupt()
+
+
 def test_on_a_loop_an_interrupt_is_raised_only_in_user_code() -> None:
     """What waits for `until_stopped` returns; a task that computes is ended, and its error is told."""
     told: list[BaseException] = []

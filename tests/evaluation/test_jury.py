@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from halo_notebook.concurrency.interrupts import InterruptInbox
-from halo_notebook.errors import InvalidRequest
+from halo_notebook.errors import InvalidRequest, UsageError
 from halo_notebook.evaluation import Evaluation, aevaluate, evaluate
 from halo_notebook.evaluation.conversations import MAX_UNJUDGED
 from halo_notebook.evaluation.judging import named_checks
@@ -366,3 +366,24 @@ def test_a_verdict_that_cannot_be_kept_ends_the_judging() -> None:
 
     with pytest.raises(OSError, match="no room"):
         asyncio.run(Jury(keep, 8).ajudge(given()))
+
+
+def test_a_loop_that_cannot_be_nested_is_named(
+    run: Run, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line, with what to do; sync checks need no loop."""
+    import nest_asyncio2
+
+    def apply(loop: object) -> None:
+        raise ValueError("Can't patch loop of type uvloop.Loop")
+
+    async def check(reply: Reply) -> bool:
+        return True
+
+    async def cell() -> None:
+        assert run(["one"], [ok]).passed("ok") == {"demo": {"1": [True]}}
+        with pytest.raises(UsageError, match=r"uvloop.*kept; use 'await aevaluate"):
+            run(["one"], [check])
+
+    monkeypatch.setattr(nest_asyncio2, "apply", apply)
+    asyncio.run(cell())
