@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from halo_notebook import ChatPanel, HaloClient
     from halo_notebook.demo import DemoAgent, Step
 
-    from .conftest import Wire
+    from .conftest import Message, Wire
 
 
 def test_a_message_becomes_a_turn(panel: ChatPanel, page: Wire) -> None:
@@ -71,11 +71,18 @@ def test_a_page_that_missed_messages_is_brought_up_to_date(page: Wire, agent: De
             yield 0.07
 
     agent._reply = reply
-    page.lost = lambda message: message["kind"] == "frame" and not go_on.is_set()
+    known = len(page.of("snapshot"))
+    lost: list[Message] = []
+
+    def is_lost(message: Message) -> bool:
+        found = message["kind"] == "frame" and len(page.of("snapshot")) == known
+        lost.extend([message] if found else [])
+        return found
+
+    page.lost = is_lost
     page.send("go")
     running = page.running()
-    page.wait(lambda: "half" in running.text and running.action_events)
-    time.sleep(0.2)  # for the frames that are lost
+    page.wait(lambda: "half" in running.text and running.action_events and lost)
     page.ask("sync")
     snapshot = page.of("snapshot")[-1]
     go_on.set()
