@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,17 +167,42 @@ def test_only_pairs_are_compared() -> None:
     assert nothing.note == "too few cases; 2 cases left out, without a result on both sides"
 
 
+def covers(differences: Any, repeats: int, true: float) -> float:
+    """How often the limits contain the true difference, in evaluations with these differences of cases."""
+    quantile = float(stats.t.ppf(0.975, differences.shape[1] - 1))
+    size = ((1 + 1 / repeats) / 2) ** 0.5
+    found = [padded_limits(row, size, quantile) for row in differences.tolist()]
+    return float(np.mean([low <= true <= high for low, high in found]))
+
+
+def test_the_limits_are_those_of_the_simulations() -> None:
+    """With as many repeats on both sides, they are padded by the same size."""
+    a, b = several(*[3, 2, 0, 1] * 5, of=4), several(*[4, 2, 1, 2] * 5, of=4)
+    known = padded_limits([0.25, 0, 0.25, 0.25] * 5, ((1 + 1 / 4) / 2) ** 0.5, float(stats.t.ppf(0.975, 19)))
+    assert limits(compare_passes(a, b)) == pytest.approx(known)
+
+
 def test_coverage_of_a_difference() -> None:
-    """The limits contain the true difference in at least 94 % of evaluations, and are not much too wide."""
+    """The limits contain the true difference in at least 94 % of evaluations."""
     for cases, repeats in ((15, 3), (50, 5), (150, 2)):
         rng = np.random.default_rng(cases)
         chances = rng.beta(1.4, 0.6, (1000, cases))
         moved = chances + 0.2 * (1 - chances)  # on the mean by 0.2 × 0.3
         differences = (rng.binomial(repeats, moved) - rng.binomial(repeats, chances)) / repeats
-        quantile = float(stats.t.ppf(0.975, cases - 1))
-        found = [padded_limits(row, repeats**-0.5, quantile) for row in differences.tolist()]
-        share = np.mean([low <= 0.06 <= high for low, high in found])
-        assert 0.94 <= share <= 0.995, (cases, repeats)
+        assert covers(differences, repeats, 0.06) >= 0.94, (cases, repeats)
+
+
+@pytest.mark.parametrize("cases", [15, 30, 100])
+def test_coverage_of_a_difference_in_mixtures(cases: int) -> None:
+    """Also if most cases always give the same result, and a few of them turn."""
+    rng, repeats = np.random.default_rng(cases), 10
+    for same, turns in ((0.9, 0.1), (0.9, 0.05), (0.7, 0.1), (0.7, 0)):
+        shape = (1000, cases)
+        constant = rng.random(shape) < same
+        before = np.where(constant, rng.random(shape) < 0.8, 0.9)
+        after = np.where(constant & (rng.random(shape) < turns), 0.0, before)
+        differences = (rng.binomial(repeats, after) - rng.binomial(repeats, before)) / repeats
+        assert covers(differences, repeats, -same * 0.8 * turns) >= 0.9, (same, turns)
 
 
 # --- Scores -----------------------------------------------------------------------------
