@@ -169,8 +169,11 @@ def test_slow_checks_hold_the_sending_back(agent: DemoAgent, run: Run) -> None:
     assert MAX_UNJUDGED <= sent_meanwhile[0] <= MAX_UNJUDGED + 8
 
 
-def test_a_busy_process_gets_a_note(client: HaloClient, run: Run, kept: Path) -> None:
+def test_a_busy_process_gets_a_note(
+    client: HaloClient, run: Run, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Checks that block the caller's loop make the times longer than the agent's, and the result says so."""
+    monkeypatch.setattr("halo_notebook.evaluation.notes.BUSY_S", 0.01)
 
     def busy(reply: Reply) -> bool:
         time.sleep(0.02)

@@ -228,7 +228,8 @@ def test_junit_has_a_test_case_per_conversation(
     assert other_suite.attrib["name"] == "<i>" and other_suite.attrib["failures"] == "4"
     by_name = {case.attrib["name"]: case for case in chat}
     assert list(by_name)[:5] == ["refused", "cut", "a<&\"'\ufffdb", "two", "good"]
-    assert "two [2]" in by_name and float(by_name["good"].attrib["time"]) >= 0
+    took = result.df.query("config == 'chat' and case == 'good' and repeat == 1")["elapsed_s"].item()
+    assert "two [2]" in by_name and by_name["good"].attrib["time"] == f"{took:.3f}"
     refused, cut, failed = (by_name[name][0] for name in ("refused", "cut", "two"))
     assert refused.tag == "skipped" and refused.attrib["message"].startswith("failed: ")
     assert cut.tag == "failure" and cut.attrib["message"].startswith("turn 1: interrupted: ")
