@@ -73,10 +73,11 @@ async def register_changed(state: PanelState) -> None:
 
 
 async def turn_ended(session: Session, turn: Turn) -> None:
-    """Wait until the pages have the whole of `turn` and the callbacks have been called."""
+    """Wait until the pages have the whole of `turn` and the callbacks are on their way to their loop."""
     following = _followed.get(session)
     while following and following.panels and turn in session.turns[following.ended :]:
         await following.step.wait()
+    await asyncio.sleep(0)  # `PanelState.call` needs one step of the loop
 
 
 async def _follow(following: Following) -> None:

@@ -8,7 +8,7 @@ What it promises:
   released after that is not held for that turn, even if the turn has not quite ended.
 - A message that is refused stays, held, with the reason.
 - A panel that is closed sends nothing that waits.
-- The result of a message is set after the page has been updated and the callbacks have been called.
+- The result of a message is set after the page has been updated and the callbacks are on their way.
 
 It runs on the loop; `Sent` and `put` may be used on any thread.
 """
