@@ -123,7 +123,7 @@ class Turn:
         """
         # It needs what evaluates, which a conversation does not.
         from .evaluation.cases import read_cases
-        from .evaluation.sent import sent_item
+        from .evaluation.sent_cases import sent_item
 
         turns = self.session.conversation(self) if self.session else [self]
         written = [turn.written() for turn in turns]

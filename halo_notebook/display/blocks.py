@@ -19,7 +19,7 @@ from .highlight import Highlighter
 from .links import DataCut
 from .markdown import Block, Links, Parsed, References, as_source, block_html, read_blocks, verbatim
 from .text import PlainPieces, hidden_note, wire_size
-from .work import MAX_BLOCK_STEPS, MAX_REPLY_STEPS, MAX_RESOLVED_STEPS, Work
+from .work_limit import MAX_BLOCK_STEPS, MAX_REPLY_STEPS, MAX_RESOLVED_STEPS, Work
 
 MAX_SHOWN_CHARS = 262_144
 """Of a longer text only the beginning and the end are rendered: no page could show more."""

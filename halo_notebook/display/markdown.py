@@ -37,13 +37,13 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.rules_inline.state_inline import Scanned
 from markdown_it.token import Token
 
-from . import work
+from . import work_limit
 from .formulas import MAX_FORMULAS, is_ordinary_tex, line_of, math_block, math_inline
 from .growing import last_with_text, open_code, open_emphasis, open_link
 from .links import is_data, is_safe, linked, short_data, text_with_links, without_svg
 from .scripts import joins_words
 from .text import bounded, terminal_text, wire_size
-from .work import TooMuchWorkError, Work
+from .work_limit import TooMuchWorkError, Work
 
 if TYPE_CHECKING:
     from markdown_it.utils import EnvType, OptionsDict
@@ -83,7 +83,7 @@ _IMAGES = {
 _CLEANER_WITH_IMAGES = nh3.Cleaner(**(CLEANER_SETTINGS | _IMAGES))
 
 _TASK = re.compile(r"\[([ xX])\][ \t]+(?=\S)")
-_MARK = re.compile(f"[{re.escape(''.join(work.MARKS))}]")
+_MARK = re.compile(f"[{re.escape(''.join(work_limit.MARKS))}]")
 _NORMAL_URL = re.compile(
     r"https?://(?:[a-z0-9-]{1,63}\.){0,3}[a-z0-9-]{1,63}(?::[0-9]{1,5})?(?:[/?#][\w/.,;:@=&?#+~-]*)?",
     re.ASCII,
@@ -140,13 +140,13 @@ class _Blocks(ParserBlock):
 
 class _BlockState(StateBlock):
     def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
-        self.env["work"].add(work.TOKEN if self.level else work.BLOCK)
+        self.env["work"].add(work_limit.TOKEN if self.level else work_limit.BLOCK)
         return super().push(ttype, tag, nesting)
 
 
 class _Inline(ParserInline):
     def parse(self, src: str, md: MarkdownIt, env: EnvType, tokens: list[Token]) -> list[Token]:
-        env["work"].add(sum(map(work.MARKS.__getitem__, _MARK.findall(src))))
+        env["work"].add(sum(map(work_limit.MARKS.__getitem__, _MARK.findall(src))))
         state = _InlineState(src, md, env, tokens)
         self.tokenize(state)
         for rule in self.ruler2.getRules(""):
@@ -155,13 +155,13 @@ class _Inline(ParserInline):
 
     def skipToken(self, state: StateInline) -> None:  # noqa: N802 - the library's name
         # The end of a link's label is found by skipping all tokens up to it, again for each bracket.
-        state.env["work"].add(work.SKIPPED)
+        state.env["work"].add(work_limit.SKIPPED)
         super().skipToken(state)
 
 
 class _InlineState(StateInline):
     def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
-        self.env["work"].add(work.TOKEN)
+        self.env["work"].add(work_limit.TOKEN)
         return super().push(ttype, tag, nesting)
 
     def scanDelims(self, start: int, canSplitWord: bool) -> Scanned:  # noqa: N802, N803 - the library's names
@@ -242,7 +242,7 @@ def _formula_html(token: Token, env: EnvType) -> str:
 def _bounded_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
     # This rule is the first that is tried at each line, of a paragraph twice.
     state.env["line"] = max(start_line, state.env.get("line", 0))
-    state.env["work"].add(work.LINE)
+    state.env["work"].add(work_limit.LINE)
     if start_line + 2 > end_line or not _DELIMITER_ROW.fullmatch(line_of(state, start_line + 1)):
         return False
     # The parser fills up a short row with empty cells, so two characters can cost a hundred.
@@ -389,7 +389,7 @@ class Parsed(NamedTuple):
     references: References
 
 
-def read_blocks(text: str, references: References, max_steps: float = work.MAX_PARSED_STEPS) -> Parsed:
+def read_blocks(text: str, references: References, max_steps: float = work_limit.MAX_PARSED_STEPS) -> Parsed:
     """Parse `text` into its top-level blocks; if that takes more than `max_steps`, only its first lines."""
     tokens: list[Token] = []
     env: dict[str, Any] = {"references": dict(references), "work": Work(max_steps)}
@@ -420,11 +420,11 @@ def block_html(block: Block, env: dict[str, Any], *, images: bool, is_growing: b
         return None
     try:
         lines = block.source.count("\n")
-        env["work"].add(work.BLOCK + work.TOKEN * len(block.tokens) + work.LINE * lines)
+        env["work"].add(work_limit.BLOCK + work_limit.TOKEN * len(block.tokens) + work_limit.LINE * lines)
         if any(token.level >= _MAX_NESTING - 1 for token in block.tokens):
             return None  # the parser leaves out what is nested deeper
         html = _html(block.tokens, env, images=images, is_growing=is_growing)
-        env["work"].add(work.ENTITY * html.count("&"))
+        env["work"].add(work_limit.ENTITY * html.count("&"))
     except TooMuchWorkError:
         return None
     cleaner = _CLEANER_WITH_IMAGES if images else CLEANER
@@ -458,7 +458,7 @@ def _read_inline(token: Token, tokens: list[Token], index: int, env: dict[str, A
     token.children = []
     MARKDOWN.inline.parse(without_svg(token.content), MARKDOWN, env, token.children)
     text_join(StateCore("", MARKDOWN, env, [token]))
-    env["work"].add(work.ADDRESS * token.content.count("://"))
+    env["work"].add(work_limit.ADDRESS * token.content.count("://"))
     token.children = list(linked(token.children, MARKDOWN, _alt, images=images, is_growing=env["growing"]))
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .baseline import ResultComparison
     from .cases import Case, CaseTurn, read_cases
-    from .comparisons import (
+    from .intervals import Interval, mean_score, pass_rate, passes_every_time
+    from .paired import (
         Comparison,
         NoWorse,
         TimeComparison,
@@ -18,21 +19,20 @@ if TYPE_CHECKING:
         holm,
         no_worse,
     )
-    from .intervals import Interval, mean_score, pass_rate, passes_every_time
-    from .planning import cases_needed
     from .result import Evaluation
     from .run import aevaluate, evaluate
+    from .sample_size import cases_needed
     from .times import AtLeast, TimeQuantile, TimeQuantiles, time_quantiles
 
 _FILES = {
     "baseline": ("ResultComparison",),
     "cases": ("Case", "CaseTurn", "read_cases"),
-    "comparisons": (
+    "paired": (
         *("Comparison", "NoWorse", "TimeComparison"),
         *("compare_passes", "compare_scores", "compare_times", "holm", "no_worse"),
     ),
     "intervals": ("Interval", "mean_score", "pass_rate", "passes_every_time"),
-    "planning": ("cases_needed",),
+    "sample_size": ("cases_needed",),
     "result": ("Evaluation",),
     "run": ("aevaluate", "evaluate"),
     "times": ("AtLeast", "TimeQuantile", "TimeQuantiles", "time_quantiles"),

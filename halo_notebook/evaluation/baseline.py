@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import InvalidRequest
-from .differences import Comparisons, Side, compared, side_of
-from .figures import figures_of
+from .by_case import figures_of
+from .comparisons import Comparisons, Side, compared, side_of
 from .rows import cell
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import InvalidRequest
 from ..recording.format import is_recording
 from ..session import Session
-from .sent import recorded_items
+from .sent_cases import recorded_items
 
 _MARKS = {  # the longer ones first: UTF-32's mark begins like UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",

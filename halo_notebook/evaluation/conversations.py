@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import JudgedTurn
 from ..errors import RateLimited
+from .concurrent_checks import Ended, Jury, Keep
 from .dask import ClusterSender, check_use
 from .judging import seen_of, wanted
-from .jury import Ended, Jury, Keep
 from .opening import open_run
 from .pace import Connections, Departure, Pace
 from .plan import now

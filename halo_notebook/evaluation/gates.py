@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, RequirementFailed
-from .comparisons import no_worse
 from .intervals import Interval, pass_rate
+from .paired import no_worse
 
 if TYPE_CHECKING:
     from .intervals import Runs

@@ -19,8 +19,8 @@ from ..checks.verdicts import PASSING, plain
 from ..concurrency.usercode import UserCodeError
 from ..display.text import one_line
 from ..errors import InvalidRequest
+from .check_versions import version_of
 from .columns import COLUMNS, summary_columns_of
-from .versions import version_of
 
 if TYPE_CHECKING:
     from ..checks import JudgedTurn

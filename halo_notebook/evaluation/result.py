@@ -11,11 +11,11 @@ from ..concurrency.interrupts import InterruptInbox
 from ..errors import InvalidRequest, UsageError
 from ..reply import Reply, reply_from
 from . import notes, rows
+from .by_case import TAG, figures_of, flaky_cases
 from .cases import check_apart
-from .differences import compared, side_of
-from .figures import TAG, figures_of, flaky_cases
+from .comparisons import compared, side_of
+from .concurrent_checks import Jury
 from .judging import Checks, is_stored, named_checks
-from .jury import Jury
 from .opening import read_file
 from .places import absolute
 from .plan import count
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .baseline import ResultComparison
-    from .differences import Comparisons
-    from .figures import Figures
+    from .by_case import Figures
+    from .comparisons import Comparisons
     from .report.plot import Plot
     from .state import RunState
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from ..concurrency.interrupts import InterruptInbox, wait
 from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
+from .concurrent_checks import one_by_one
 from .conversations import Run
 from .dask import check_workers
-from .jury import one_by_one
 from .plan import Config, Plan
 from .result import Evaluation
 

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..checks import JudgedTurn, NoVerdict, Score
 from ..errors import UsageError
 from ..reply import reply_from
+from .concurrent_checks import Ended
 from .journal import Journal
 from .judging import seen_of
-from .jury import Ended
 from .lines import line_at, located_lines
 from .manifest import Recorded, given_key
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED

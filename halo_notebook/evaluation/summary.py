@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..display.wording import counted
-from .figures import Figures, figures_of
+from .by_case import Figures, figures_of
 from .intervals import Interval, mean_score, pass_rate, passes_every_time
 from .rows import TIMES
 from .sender import COMPLETE, FAILED, INTERRUPTED

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from halo_notebook.checks import JudgedTurn, Score
 from halo_notebook.concurrency.interrupts import InterruptInbox
 from halo_notebook.evaluation.cases import Case, CaseTurn, Conversation
+from halo_notebook.evaluation.concurrent_checks import Ended, Jury
 from halo_notebook.evaluation.judging import named_checks, seen_of
-from halo_notebook.evaluation.jury import Ended, Jury
 from halo_notebook.evaluation.lines import located_lines
 from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, TextDelta

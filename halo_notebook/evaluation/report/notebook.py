@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
-from ..figures import TAG
+from ..by_case import TAG
 from ..notes import headline, notes
 from ..rows import worst_rows
 from ..summary import summary_of

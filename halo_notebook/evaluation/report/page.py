@@ -12,7 +12,7 @@ from ...display.bundles import message_html, reply_bundle
 from ...display.text import one_line
 from ...display.wording import counted, status_words
 from ...reply import reply_from
-from ..figures import figures_of
+from ..by_case import figures_of
 from ..places import written_whole
 from ..rows import conversation_rows, is_failure, why
 from ..sender import COMPLETE

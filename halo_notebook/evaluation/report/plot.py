@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from ..figures import figures_of
+from ..by_case import figures_of
 from ..rows import TIMES
 from ..summary import summary_of
 

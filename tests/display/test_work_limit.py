@@ -16,7 +16,7 @@ from markdown_it.token import Token
 from halo_notebook.display import blocks
 from halo_notebook.display.blocks import BlockRenderer, markdown_to_html
 from halo_notebook.display.links import DataCut
-from halo_notebook.display.work import MAX_REPLY_STEPS
+from halo_notebook.display.work_limit import MAX_REPLY_STEPS
 
 from ..harness.looks import safe_text
 from .test_blocks import LINES, streamed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from halo_notebook.checks import contains
-from halo_notebook.evaluation.versions import version_of
+from halo_notebook.evaluation.check_versions import version_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +150,7 @@ CELLS = {
 }
 SCRIPT = """
 import json, sys
-from halo_notebook.evaluation.versions import version_of
+from halo_notebook.evaluation.check_versions import version_of
 found = {}
 for name, cell in json.load(sys.stdin).items():
     cell = compile(cell, f"<ipython-input-{len(sys.argv[1]) * 100}>", "exec")

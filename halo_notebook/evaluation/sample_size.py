@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from .comparisons import TOO_FEW
 from .intervals import Z
+from .paired import TOO_FEW
 
 POWER = 0.8
 

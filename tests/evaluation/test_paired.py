@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
-from halo_notebook.evaluation.comparisons import (
+from halo_notebook.evaluation.paired import (
     Comparison,
     NoWorse,
     compare_passes,

@@ -15,9 +15,9 @@ import pytest
 from halo_notebook.concurrency.interrupts import InterruptInbox
 from halo_notebook.errors import InvalidRequest, UsageError
 from halo_notebook.evaluation import Evaluation, aevaluate, evaluate
+from halo_notebook.evaluation.concurrent_checks import Ended, Jury, one_by_one
 from halo_notebook.evaluation.conversations import MAX_UNJUDGED
 from halo_notebook.evaluation.judging import named_checks
-from halo_notebook.evaluation.jury import Ended, Jury, one_by_one
 
 from .agents import messages, ok, seen, sent, states, wait_until
 
