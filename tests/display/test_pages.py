@@ -264,10 +264,10 @@ def payloads(names):
 """
 
 
-# JupyterLab shows the first 50 outputs of a cell, and a payload here has three.
+# JupyterLab shows the first 50 outputs of a cell. A payload here has three, a text two, and a long one more.
 HOSTILE_CELLS = [
     HOSTILE,
-    *(f"texts([*hostile.TEXTS][{at}:{at + 16}])" for at in range(0, len(hostile.TEXTS), 16)),
+    *(f"texts([*hostile.TEXTS][{at}:{at + 12}])" for at in range(0, len(hostile.TEXTS), 12)),
     "show(TextDelta('\\n\\n'.join(text for text in hostile.TEXTS.values() if len(text) < 5_000)))",
     *(f"payloads([*hostile.PAYLOADS][{at}:{at + 16}])" for at in range(0, len(hostile.PAYLOADS), 16)),
     "show(TextDelta('At the end: $x^2$'));",
