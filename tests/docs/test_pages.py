@@ -121,13 +121,10 @@ def test_its_gates_run(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_pa
     (workflow,) = (text for info, text in blocks("docs/evaluation.md") if info == "yaml")
     commands = re.findall(r"^ +- run: (?!.*pip install)(.+)$", workflow, re.MULTILINE)
     assert len(commands) == 2
-    for wanted, status in (("0.8", 0), ("1.0", 0), ("0.8", 1)):
+    for status in (0, 1):
         if status:  # the agent's replies are another text now
             replies = (tmp_path / "ci.jsonl").read_text()
             (tmp_path / "ci.jsonl").write_text(replies.replace('"passed":true', '"passed":false'))
-        for name in ("evaluation.ipynb", "test_agent.py"):
-            text = (tmp_path / name).read_text()
-            (tmp_path / name).write_text(re.sub(r"at_least=[\d.]+", f"at_least={wanted}", text))
         for command in commands:
             done = subprocess.run(
                 shlex.split(command), cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
