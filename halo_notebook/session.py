@@ -31,6 +31,7 @@ from .display.transcript import turn_markdown
 from .display.wording import counted
 from .errors import UsageError
 from .recording.exported import FORMAT, read_export
+from .recording.kinds import SESSION, check_replaceable
 from .reply import Watchers, reply_from
 
 if TYPE_CHECKING:
@@ -445,8 +446,14 @@ class Session:
         return session
 
     def export(self, path: str | Path) -> Path:
-        """Write the session to `path`: ``.md`` as Markdown, ``.json`` as JSON. Raises `UsageError`."""
-        file = Path(path)
+        """Write the session to `path`: ``.md`` as Markdown, ``.json`` as JSON.
+
+        Raises `UsageError`, also at the path of a recording or an evaluation.
+        """
+        try:
+            file = Path(path)
+        except TypeError as error:
+            raise UsageError(f"This is not a path ({error}). Nothing was written; give one.") from None
         kind = file.suffix.lower()
         if kind not in (".md", ".json"):
             raise UsageError(
@@ -455,6 +462,7 @@ class Session:
         text = self.to_markdown() if kind == ".md" else self.to_json()
         try:
             file = file.expanduser()
+            check_replaceable(file, by=SESSION if kind == ".json" else "")
             file.write_text(text, encoding="utf-8", errors="replace")
         except (OSError, ValueError, RuntimeError) as error:  # a bad name, a user without a home
             why = getattr(error, "strerror", None) or error

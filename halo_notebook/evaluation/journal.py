@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import UsageError
+from ..recording.kinds import EVALUATION, kind_of
 
 if TYPE_CHECKING:
     from ..stream import JSON
@@ -30,7 +31,6 @@ _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # behind what computes: milliseconds, where a disk takes a fifth of one.
 _SYNCED = getattr(os, "O_DSYNC", 0)
 _BEGINNING = b'{"kind":"run"'
-_MAX_BEGINNING_BYTES = 1_000_000
 _Line: TypeAlias = "tuple[bytes, asyncio.Future[None] | None]"
 
 
@@ -154,16 +154,10 @@ def _is_journal(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            first = file.readline(_MAX_BEGINNING_BYTES).removeprefix(codecs.BOM_UTF8)
+            first = file.readline(2 * len(_BEGINNING)).removeprefix(codecs.BOM_UTF8)
+        return _BEGINNING.startswith(first[: len(_BEGINNING)]) or kind_of(path) == EVALUATION
     except OSError:
         return True  # opening it for writing says why not
-    if _BEGINNING.startswith(first[: len(_BEGINNING)]):
-        return True
-    try:
-        line = json.loads(first)  # written by another program
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(line, dict) and line.get("kind") == "run"
 
 
 def _ends_with_a_line(path: Path) -> bool:

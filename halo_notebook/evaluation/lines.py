@@ -60,16 +60,27 @@ def located_lines(
                     if skipped is not None and is_whole:
                         skipped.append(number)
                 else:
-                    why = error if isinstance(error, _Unfit) else "it is not JSON"
-                    raise UsageError(
-                        f"Line {number} of {path.name!r} is not a line of an evaluation ({why}). Nothing was "
-                        "sent; remove that line, or give another path."
-                    ) from None
+                    why = str(error) if isinstance(error, _Unfit) else "it is not JSON"
+                    raise unfit_line(path, number, why) from None
             else:
                 if kinds is None or line["kind"] in kinds:
                     yield begins, line
             if not is_whole:
                 return  # what another process adds to it meanwhile would be read as a line of its own
+
+
+def unfit_line(path: Path, number: int, why: str) -> UsageError:
+    """The error that a line cannot be meant."""
+    return UsageError(
+        f"Line {number} of {path.name!r} is not a line of an evaluation ({why}). Nothing was sent; remove "
+        "that line, or give another path."
+    )
+
+
+def line_number(path: Path, at: int) -> int:
+    """The number of the line that begins at that byte."""
+    with path.open("rb") as file:
+        return next((number for number, raw in enumerate(file, 1) if (at := at - len(raw)) < 0), 1)
 
 
 def line_at(file: BinaryIO, at: int, kind: str = "turn") -> dict[str, Any]:
@@ -147,6 +158,8 @@ def _check_case(line: Mapping[str, Any]) -> None:
 
 def _check_plan(line: Mapping[str, Any]) -> None:
     _check(line, "cases", _is_texts)
+    if len(set(line["cases"])) < len(line["cases"]):
+        raise _Unfit("'cases' names a case twice")
 
 
 def _check_checks(line: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, UsageError
@@ -11,7 +11,7 @@ from .cases import check_apart
 from .columns import COLUMNS
 from .journal import Journal
 from .judging import check_names, stored_check
-from .lines import located_lines
+from .lines import line_number, located_lines, unfit_line
 from .manifest import Recorded, case_of, conversations, run_line
 from .places import absolute, temporary_file
 from .plan import check_installed, now
@@ -72,10 +72,13 @@ def read_file(path: str | Path) -> RunState:
     if not file.is_file():
         raise UsageError(f"There is no file {str(file)!r}. Nothing was sent; give the path of an evaluation.")
     recorded = Recorded()
+    run_at = 0
     lines: dict[str, dict[str, Any]] = {}
     try:
         for at, line in located_lines(file, kinds=("run", "case", "plan", "checks")):
             recorded.take(line, at)
+            if line["kind"] == "run":
+                run_at = at
             if line["kind"] == "case":
                 lines[line["key"]] = line
     except OSError as error:
@@ -86,20 +89,22 @@ def read_file(path: str | Path) -> RunState:
     planned = [lines[key] for key in recorded.plan or () if key in lines]  # the others' lines are damaged
     cases = [case_of(line) for line in planned]
     if not cases or not recorded.targets:
+        # A run that has just begun has keys of its targets, and its plan is not written yet.
+        is_old = recorded.plan is None and any(not target.key for target in recorded.targets.values())
         what = (
-            "was written by an earlier version, and holds no cases"
-            if recorded.plan is None and recorded.targets
-            else "holds no evaluation"
+            "was written by an earlier version, and holds no cases. Nothing was sent;"
+            if is_old
+            else "holds no evaluation so far. Nothing was sent; open it again if a run is starting, or"
         )
         raise UsageError(
-            f"{file.name!r} {what}. Nothing was sent; call evaluate with this path and its cases, which "
-            "sends only what is not in it."
+            f"{file.name!r} {what} call evaluate with this path and its cases, which sends only what is not "
+            "in it."
         )
-    if len(cases) * len(recorded.targets) * recorded.repeats > _MAX_CONVERSATIONS:
-        raise UsageError(
-            f"{file.name!r} says that it has {recorded.repeats:,} repeats of {len(cases):,} cases. Nothing "
-            "was sent; that is too many to read."
-        )
+    if (count := len(cases) * len(recorded.targets) * recorded.repeats) > _MAX_CONVERSATIONS:
+        why = f"{recorded.repeats:,} repeats, {len(cases):,} cases and {len(recorded.targets):,} "
+        why += f"configurations are {count:,} conversations; at most {_MAX_CONVERSATIONS:,} are read"
+        raise unfit_line(file, line_number(file, run_at), why)
+    _check_ids(file, cases, [recorded.cases[line["key"]] for line in planned])
     checks = {each["name"]: stored_check(**each) for each in recorded.checks}
     _check_columns(cases, checks, file.name)
     keys = [line["content"] for line in planned]
@@ -107,6 +112,15 @@ def read_file(path: str | Path) -> RunState:
     state = RunState(file, all_, checks, _sources(recorded.targets), recorded.targets)
     state.load()
     return state
+
+
+def _check_ids(file: Path, cases: Sequence[Case], places: Sequence[int]) -> None:
+    """Raise `UsageError` where tables would take two cases for one; `places` are the bytes of their lines."""
+    first: dict[str, int] = {}
+    for case, at in zip(cases, places, strict=True):
+        if (other := first.setdefault(case.id, at)) != at:
+            low, high = sorted([line_number(file, other), line_number(file, at)])
+            raise unfit_line(file, high, f"its id {case.id[:40]!r} is that of the case of line {low}")
 
 
 def _check_columns(cases: list[Case], checks: Iterable[str], name: str) -> None:

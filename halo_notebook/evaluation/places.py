@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from uuid import uuid4
 
 from ..errors import UsageError
+from ..recording.kinds import check_replaceable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -32,12 +33,18 @@ def absolute(path: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[TextIO]:
-    """A text file to write a report into, all or nothing. Raises `UsageError` when it cannot be written."""
+def written_whole(path: Path, source: Path) -> Iterator[TextIO]:
+    """A text file to write a report about the evaluation at `source` into, all or nothing.
+
+    Raises `UsageError` when it cannot be written, and where it would replace an evaluation, also one that is
+    being written, a recording or an exported session.
+    """
     unfinished = path.with_name(f".{path.name}.part")
     try:
+        _check_free(path, source)
         with unfinished.open("w", encoding="utf-8", errors="replace") as file:
             yield file
+        _check_free(path, source)  # an evaluation may have begun meanwhile
         unfinished.replace(path)
     except OSError as error:
         raise UsageError(
@@ -47,6 +54,22 @@ def written_whole(path: Path) -> Iterator[TextIO]:
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink()
+
+
+def _check_free(path: Path, source: Path) -> None:
+    """Raise `UsageError` where a report would replace what cannot be made again."""
+    if path.exists() and source.exists() and path.samefile(source):
+        raise UsageError(f"{str(path)!r} holds this evaluation. It was not changed; choose another path.")
+    check_replaceable(path)
+    if (lock_file := Path(f"{path}.lock")).exists():  # the file may still be empty
+        from filelock import FileLock, Timeout
+
+        try:
+            FileLock(lock_file).acquire(timeout=0).lock.release()
+        except Timeout:
+            raise UsageError(
+                f"{str(path)!r} is being written by an evaluation. It was not changed; choose another path."
+            ) from None
 
 
 def temporary_file() -> tuple[Path, Callable[[], None]]:

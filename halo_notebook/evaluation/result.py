@@ -315,7 +315,7 @@ class Evaluation:
 
         A conversation fails if the agent did not complete it or a check fails, and is skipped if its result
         is missing. If no conversation has a result, the file has an error. Raises `UsageError` when it cannot
-        be written.
+        be written, and at the path of an evaluation, a recording or an exported session.
         """
         from .report.junit import write_junit
 
@@ -339,7 +339,8 @@ class Evaluation:
         """Write everything into one self-contained file, to send to a colleague; returns its path.
 
         It holds every message and reply, with secrets masked; it has no script and loads nothing.
-        Raises `UsageError` when it cannot be written.
+        Raises `UsageError` when it cannot be written, and at the path of an evaluation, a recording or an
+        exported session.
         """
         from .report.page import write_page
 

@@ -34,8 +34,8 @@ def read_export(path: str | Path) -> dict[str, Any]:
     """
     try:
         file = Path(path).expanduser()
-    except RuntimeError as error:  # a user without a home
-        raise UsageError(f"This path does not exist ({error}). Nothing was changed.") from None
+    except (RuntimeError, TypeError) as error:  # a user without a home; not a path
+        raise UsageError(f"This path does not exist ({error}). Nothing was changed; give another.") from None
     data = read_whole(file, "an exported session", "export a shorter one")
     try:
         content = decode_json(data.decode("utf-8-sig"))

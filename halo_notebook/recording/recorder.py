@@ -71,7 +71,7 @@ class Recorder:
                 self.count = len(read_recording(self.path))
                 self._repair_end()
             self._append(b"")
-        except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
+        except (OSError, ValueError, RuntimeError, TypeError) as error:  # not a path; a user without a home
             why = getattr(error, "strerror", None) or error
             raise UsageError(
                 f"{str(path)!r} could not be written ({why}). Nothing is recorded; choose another place."

@@ -93,8 +93,9 @@ class Replay:
             )
         try:
             self.path = Path(path).expanduser()
-        except RuntimeError as error:  # a user without a home
-            raise UsageError(f"This path does not exist ({error}). Nothing was changed.") from None
+        except (RuntimeError, TypeError) as error:  # a user without a home; not a path
+            why = f"This path does not exist ({error})"
+            raise UsageError(f"{why}. Nothing was changed; give another.") from None
         self.pace: Pace = pace
         self.exchanges = read_recording(self.path)
         if not self.exchanges:

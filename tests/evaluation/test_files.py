@@ -356,6 +356,10 @@ def test_checks_of_an_opened_file_are_known_by_their_verdicts(run: Run, kept: Pa
     assert check.calls == 8
 
 
+# What the writer of a file has written first.
+STARTED = '{"kind":"run","format":2,"configs":{"a":{"url":"http://x","source":"","target":"digest"}}}\n'
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -363,6 +367,8 @@ def test_checks_of_an_opened_file_are_known_by_their_verdicts(run: Run, kept: Pa
         ("", "holds no evaluation"),
         ('{"kind":"run","format":1}\n', "holds no evaluation"),
         ('{"kind":"run","format":1,"configs":{"a":"http://x"}}\n', "earlier version, and holds no cases"),
+        (STARTED, r"holds no evaluation so far.*open it again if a run is starting"),
+        (STARTED[: len(STARTED) // 2], r"holds no evaluation so far.*open it again"),
         ("my dear diary\n", "Line 1 of 'evaluation.jsonl' is not a line of an evaluation"),
         ('{"kind":"run","for', "holds no evaluation"),
     ],

@@ -197,7 +197,7 @@ def test_a_conversation_that_was_started_again_has_its_own_turns(
 
 # --- Lines that cannot be meant ----------------------------------------------------------
 
-NOT_READ = r"'evaluation.jsonl' (holds no evaluation|cannot be shown|says that it has)"
+NOT_READ = r"'evaluation.jsonl' (holds no evaluation|cannot be shown)"
 OTHERS: list[Any] = [
     None,
     True,
@@ -263,6 +263,55 @@ def test_a_line_that_cannot_be_meant_is_named(raw: str, run: Run, kept: Path, ag
         run(CASES, path=kept)
     kept.write_text(before)
     assert states(run(CASES, path=kept)) == ["complete"] * 3 and sent(agent) == []
+
+
+@pytest.mark.parametrize("alike", [("1", "2"), ("1", "3"), ("2", "3"), ("1", "2", "3")])
+def test_two_cases_of_one_id_are_named(alike: tuple[str, ...], run: Run, kept: Path) -> None:
+    """They would be merged into one; the error names the lines of both."""
+    run(["one", "two", "three"], [ok], path=kept)
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    numbers = [at for at, line in enumerate(lines, 1) if line["kind"] == "case" and line["id"] in alike]
+    for number in numbers:
+        lines[number - 1]["id"] = "same"
+    kept.write_text(as_text(lines))
+    words = rf"^Line {numbers[1]} of .* \(its id 'same' is that of the case of line {numbers[0]}\)\. Nothing"
+    with pytest.raises(errors.UsageError, match=words):
+        Evaluation.open(kept)
+
+
+def test_a_case_that_was_edited_keeps_its_id(run: Run, kept: Path) -> None:
+    """Only the cases of the latest run are compared."""
+    for message in ("one", "another", "a third"):
+        run([{"id": "a", "message": message}, {"id": message, "message": "x"}], [ok], path=kept)
+        result = Evaluation.open(kept)
+        assert [row["message"] for row in result.rows()] == [message, "x"] and len(result) == 2
+
+
+@pytest.mark.parametrize("places", [(0, 0), (0, 1, 0), (0, 1, 1, 0)])
+def test_a_plan_that_lists_a_case_twice_is_named(
+    places: tuple[int, ...], lines: list[dict[str, Any]], run: Run, kept: Path
+) -> None:
+    """To look at the file, and to continue it."""
+    [plan] = [line for line in lines if line["kind"] == "plan"]
+    plan["cases"] = [plan["cases"][place] for place in places]
+    kept.write_text(as_text(lines))
+    words = rf"^Line {lines.index(plan) + 1} of .* \('cases' names a case twice\)\. Nothing was sent"
+    for read in (Evaluation.open, lambda path: run(CASES, path=path)):
+        with pytest.raises(errors.UsageError, match=words):
+            read(kept)
+
+
+@pytest.mark.parametrize("repeats", [500_001, 10**9, 2**53 - 1])
+def test_more_conversations_than_can_be_read_are_named(
+    repeats: int, lines: list[dict[str, Any]], run: Run, kept: Path
+) -> None:
+    """The line is that of the latest run; a run with fewer repeats continues the file."""
+    kept.write_text(as_text([*lines, {**lines[0], "repeats": repeats}]))
+    words = rf"^Line {len(lines) + 1} of .* \({repeats:,} repeats, 2 cases and 1 configurations .* at most"
+    with pytest.raises(errors.UsageError, match=words) as raised:
+        Evaluation.open(kept)
+    assert "\n" not in str(raised.value)
+    assert states(run(CASES, path=kept)) == ["complete"] * 3
 
 
 @pytest.mark.parametrize("kind", ["turn", "run", "case", "plan", "checks", "verdict"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from halo_notebook import ActionEvent, Rating, Session, errors
+from halo_notebook import ActionEvent, Rating, Recorder, Replay, Session, errors
 from halo_notebook.recording.exported import FORMAT
 from halo_notebook.reply import Reply
 from halo_notebook.session import Turn
@@ -132,6 +133,14 @@ def test_a_file_that_is_not_an_export_is_refused(
     line = str(caught.value)
     assert line.startswith("'talk.json' is not an exported session (") and words in line
     assert "Nothing was changed" in line and "\n" not in line and len(line) < 400
+
+
+@pytest.mark.parametrize("given", [None, 5, ["a.json"]], ids=str)
+@pytest.mark.parametrize("use", [Session.load, Session().export, Recorder, Replay])
+def test_what_is_not_a_path_is_one_line(use: Callable[[Any], object], given: Any) -> None:
+    """Nothing is read or written."""
+    with pytest.raises(errors.UsageError, match=r"^[^\n]*; (give|choose) [^\n]*$"):
+        use(given)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

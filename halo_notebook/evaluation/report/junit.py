@@ -48,7 +48,7 @@ def write_junit(state: RunState, path: Path) -> Path:
             ("skipped",) * 2,
         ):
             suite.set(name, str(sum(1 for _ in suite.iter(tag))))
-    with written_whole(path) as page:
+    with written_whole(path, state.path) as page:
         page.write('<?xml version="1.0" encoding="utf-8"?>\n')
         page.write(ET.tostring(suites, encoding="unicode"))
     return path

@@ -39,7 +39,7 @@ _NO_SCRIPT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def write_page(state: RunState, path: Path) -> Path:
     """Write the page of an evaluation to `path`, all or nothing; returns it."""
-    with written_whole(path) as page:
+    with written_whole(path, state.path) as page:
         _write(state, page)
     return path
 
