@@ -162,5 +162,9 @@ def _text(given: JSON) -> str | None:
         return given
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
-    # As a column with a gap holds a whole number.
-    return str(int(given)) if float(given).is_integer() else str(given)
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)  # as which a column with a gap holds it
+    try:
+        return str(given)
+    except ValueError:  # Python writes no more than some thousand digits
+        raise InvalidRequest("contains() cannot write so large a number: give it as a text.") from None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..display.text import whole_text
 
 if TYPE_CHECKING:
     from ..reply import Reply
@@ -55,7 +58,7 @@ class Score:
         object.__setattr__(self, "passed", passed)
         object.__setattr__(self, "value", None if value is None else number(value, "value"))
         note: Any = self.note
-        object.__setattr__(self, "note", "" if note is None else str(note))
+        object.__setattr__(self, "note", "" if note is None else whole_text(str(note)))
 
 
 class NoVerdict(Score):
@@ -67,7 +70,10 @@ def number(given: Any, name: str, otherwise: str = "") -> float:
     or_otherwise = f"{otherwise} or " if otherwise else ""
     if isinstance(given, str | bytes) or not hasattr(given, "__float__"):
         raise TypeError(f"{name} must be {or_otherwise}a number from 0 to 1, not {type(given).__name__}")
-    value = float(given)
+    try:
+        value = float(given)
+    except OverflowError:  # a whole number of hundreds of digits
+        value = math.inf
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be {or_otherwise}a number from 0 to 1, not {value:.5g}")
     return value
@@ -83,7 +89,7 @@ def plain(value: Any) -> Any:
 
 def check_name(check: Check) -> str:
     """The name of a check: its column in a table."""
-    return str(getattr(check, "__name__", None) or type(check).__name__)
+    return whole_text(str(getattr(check, "__name__", None) or type(check).__name__))
 
 
 def named(check: Any, name: str, *about: str) -> Check:

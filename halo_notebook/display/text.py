@@ -61,6 +61,11 @@ def writable(text: str) -> str:
     return text.encode(encoding, "replace").decode(encoding)
 
 
+def whole_text(text: str) -> str:
+    """Return `text` with a question mark for each lone surrogate, which no file and no table can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def one_line(text: str, limit: int = 200) -> str:
     """Return `text` as one plain line of at most `limit` characters, with ``…`` where it is cut.
 

@@ -52,7 +52,8 @@ class Figures:
     Attributes:
         runs: in the order of the rows.
         configs: the names of the configurations.
-        checks: the names of the checks; those in `graded` have scores other than 0 and 1.
+        checks: the names of the checks; those in `graded` have scores other than 1 for a pass and 0 for a
+            fail.
         repeats: how often a case is run in a configuration.
     """
 
@@ -65,10 +66,13 @@ class Figures:
     def grouped(self, by: str | None) -> dict[str, Figures]:
         """The cases of each tag, or with each value of a metadata column, in their order.
 
-        A case with several tags is in several groups. Raises `InvalidRequest` for a column that no case has.
+        A case with several tags is in several groups. Raises `InvalidRequest` for anything but the name of a
+        column that a case has.
         """
         if by is None:
             return {}
+        if not isinstance(by, str):
+            raise InvalidRequest(f"by must be the name of one column of metadata, not {by!r}.")
         groups: dict[str, list[Run]] = {}
         for run in self.runs:
             for name in _groups_of(run.conversation.case, by):
@@ -128,7 +132,8 @@ def figures_of(state: RunState) -> Figures:
                 for name in TIMES:
                     of_config[name] = max(of_config[name], getattr(turn, name) or 0.0)
             for name, score in turn.scores.items():
-                if score.value not in (None, 0, 1):
+                is_own = score.value is not None and score.value != score.passed
+                if is_own and not isinstance(score, NoVerdict):
                     graded.add(name)
     silent = _silent(state.conversations, turns_of)
     runs, row = [], 0

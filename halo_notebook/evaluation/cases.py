@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..client.request import RequestFields, checked_request, plain_json
+from ..display.text import whole_text
 from ..errors import InvalidRequest
 from .case_files import read_items, table_items
 from .columns import COLUMNS, columns_of
@@ -182,7 +183,7 @@ def _case(item: Any, number: int) -> Case:
         only = f" (it has only {', '.join(map(repr, metadata))})" if metadata else ""
         raise InvalidRequest(f"{name} has no turns{only}. Nothing was sent; give at least one 'message'.")
     return Case(
-        id=_whole(str(case_id)),
+        id=whole_text(str(case_id)),
         turns=tuple(_turn(turn, name) for turn in turns),
         expect=_whole_json(plain_json(expect, f"{name}: expect")),
         tags=_tags(tags, name),
@@ -227,18 +228,13 @@ def _tags(given: Any, name: str) -> tuple[str, ...]:
         isinstance(tag, bool) or not isinstance(tag, str | int | float) for tag in tags
     ):
         raise InvalidRequest(f"{name}: tags must be a list of strings. Nothing was sent; fix that case.")
-    return tuple(dict.fromkeys(_whole(_number_text(tag)) for tag in tags))
-
-
-def _whole(text: str) -> str:
-    """The text with a question mark for half of a character, which no table and no message can hold."""
-    return text.encode("utf-8", "replace").decode()
+    return tuple(dict.fromkeys(whole_text(_number_text(tag)) for tag in tags))
 
 
 def _whole_json(value: JSON) -> JSON:
     if not value or isinstance(value, str):
-        return _whole(value) if isinstance(value, str) else value
-    return json.loads(_whole(json.dumps(value, ensure_ascii=False)))  # type: ignore[no-any-return]
+        return whole_text(value) if isinstance(value, str) else value
+    return json.loads(whole_text(json.dumps(value, ensure_ascii=False)))  # type: ignore[no-any-return]
 
 
 def _number_text(tag: Any) -> str:
@@ -265,7 +261,7 @@ def _turn(turn: Any, name: str) -> CaseTurn:
         checked_request(message, given, {})
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from None
-    return CaseTurn(_whole(message), _whole_json(plain_json(expect, f"{name}: expect")), given)
+    return CaseTurn(whole_text(message), _whole_json(plain_json(expect, f"{name}: expect")), given)
 
 
 def _check_keys(given: Iterable[str], allowed: Sequence[str], name: str) -> None:

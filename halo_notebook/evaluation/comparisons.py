@@ -30,7 +30,7 @@ class Side:
 
     name: str
     passed: Mapping[str, Mapping[str, Sequence[bool | None]]]
-    scores: Mapping[str, Runs]  # of checks whose scores are not only 0 and 1
+    scores: Mapping[str, Runs]  # of the checks that are `graded`, see `Figures`
     times: Mapping[str, Runs]
     rows: Mapping[str, Sequence[int]]
     messages: Mapping[str, str]  # the first of each case

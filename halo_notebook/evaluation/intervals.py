@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import NormalDist, fmean, harmonic_mean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -73,10 +74,12 @@ def pass_rate(passes: Mapping[Any, Sequence[bool | None]]) -> Interval:
     interval. With repeats it is Wilson's on an effective number of cases, between the number of cases (all
     repeats alike) and the number of runs (repeats that have nothing in common).
 
+    Raises `ValueError` for a value outside of 0 to 1.
+
     >>> str(pass_rate({"a": [True, True], "b": [True, False], "c": [False, None]}))
     '50% [13–87%], 3 cases, 1 run missing'
     """
-    cases, missing, empty = present(passes)
+    cases, missing, empty = present_fractions(passes)
     per_case = harmonic_mean([len(runs) for runs in cases.values()]) if cases else 1
     method = "Wilson" if per_case == 1 else "Wilson, clustered by case"
     return _mean(list(map(fmean, cases.values())), per_case, method, missing, empty)
@@ -92,8 +95,7 @@ def mean_score(scores: Runs) -> Interval:
     >>> str(mean_score({"a": [0.9, 0.7], "b": [0.8], "c": [0.5]}))
     '70% [32–92%], 3 cases'
     """
-    cases, missing, empty = present(scores)
-    _check_fractions(cases)
+    cases, missing, empty = present_fractions(scores)
     return _mean(list(map(fmean, cases.values())), math.inf, "Wilson, clustered by case", missing, empty)
 
 
@@ -102,14 +104,15 @@ def passes_every_time(passes: Mapping[Any, Sequence[bool | None]], runs: int | N
 
     None stands for the most runs that a case has. A case with `n` results, `c` of them passes, counts with
     the share of choices of `runs` results that are all passes, C(c, runs) / C(n, runs), which is unbiased. A
-    case with fewer results says nothing; it counts as `empty`. Raises `ValueError` for less than one run.
+    case with fewer results says nothing; it counts as `empty`. Raises `ValueError` for less than one run, and
+    for a value outside of 0 to 1.
 
     >>> str(passes_every_time({"a": [True, True], "b": [True, False], "c": [True, True]}))
     '67% [21–94%], 3 cases'
     """
     if runs is not None and runs < 1:
         raise ValueError(f"At least one run is needed, not {runs}")
-    cases, missing, empty = present(passes)
+    cases, missing, empty = present_fractions(passes)
     wanted = max(map(len, passes.values()), default=1) if runs is None else runs
     enough = [each for each in cases.values() if len(each) >= wanted]
     shares = [math.comb(round(sum(each)), wanted) / math.comb(len(each), wanted) for each in enough]
@@ -162,7 +165,7 @@ def present(values_by_case: Runs) -> tuple[dict[Any, list[float]], int, int]:
     cases: dict[Any, list[float]] = {}
     missing = 0
     for case, values in values_by_case.items():
-        found = [float(value) for value in values if value is not None]
+        found = [_float(value) for value in values if value is not None]
         for value in found:
             if not math.isfinite(value):
                 raise ValueError(
@@ -174,11 +177,20 @@ def present(values_by_case: Runs) -> tuple[dict[Any, list[float]], int, int]:
     return cases, missing, len(values_by_case) - len(cases)
 
 
-def _check_fractions(cases: Mapping[Any, Sequence[float]]) -> None:
-    for values in cases.values():
-        for value in values:
-            if not 0 <= value <= 1:
-                raise ValueError(f"A score is a number from 0 to 1, not {value}")
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf
+
+
+def present_fractions(values_by_case: Runs) -> tuple[dict[Any, list[float]], int, int]:
+    """As `present`, of passes or scores. Raises `ValueError` for a value that is not from 0 to 1."""
+    found = present(values_by_case)
+    for value in chain.from_iterable(found[0].values()):
+        if not 0 <= value <= 1:
+            raise ValueError(f"A pass is True or False, and a score a number from 0 to 1, not {value:g}")
+    return found
 
 
 def _percent(value: float) -> str:

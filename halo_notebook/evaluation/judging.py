@@ -17,7 +17,7 @@ from .. import checks as ready_made
 from ..checks import Check, NoVerdict, Score, Verdict, check_name
 from ..checks.verdicts import PASSING, plain
 from ..concurrency.usercode import UserCodeError
-from ..display.text import one_line
+from ..display.text import one_line, whole_text
 from ..errors import InvalidRequest
 from .check_versions import version_of
 from .columns import COLUMNS, summary_columns_of
@@ -96,16 +96,16 @@ class Judge:
 def named_checks(checks: Checks) -> dict[str, Judge]:
     """The checks by their names. Raises `InvalidRequest` for one that cannot be called, and a name twice."""
     if isinstance(checks, Mapping):
-        functions = {str(name): check for name, check in checks.items()}
+        items = [(whole_text(str(name)), check) for name, check in checks.items()]
+        remedy = "give one another name"
     else:
-        functions = {}
-        for check in [checks] if callable(checks) else list(checks):
-            name = check_name(check)
-            if name in functions:
-                raise InvalidRequest(
-                    f"Two checks are called {name!r}. Nothing was sent; give them as a dict, name to check."
-                )
-            functions[name] = check
+        items = [(check_name(check), check) for check in ([checks] if callable(checks) else checks)]
+        remedy = "give them as a dict, name to check"
+    functions: dict[str, Check] = {}
+    for name, check in items:
+        if name in functions:
+            raise InvalidRequest(f"Two checks are called {name!r}. Nothing was sent; {remedy}.")
+        functions[name] = check
     check_names(functions)
     return {name: judge_of(check, name) for name, check in functions.items()}
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from ..client.aio import AsyncHaloClient
 from ..client.sync import HaloClient
+from ..display.text import whole_text
 from ..errors import InvalidRequest, UsageError
 from ..kernel import current_client
 from .cases import CaseSource, Conversation, check_apart, read_cases
@@ -49,7 +50,14 @@ class Plan:
                 f"configs is {type(configs).__name__}. Nothing was sent; give a dict, from names to request "
                 "fields or clients."
             )
-        named = {str(name): config for name, config in (configs or {"default": None}).items()}
+        named: dict[str, Config] = {}
+        for given, config in (configs or {"default": None}).items():
+            name = whole_text(str(given))
+            if name in named:
+                raise InvalidRequest(
+                    f"Two configurations are called {name!r}. Nothing was sent; give one another name."
+                )
+            named[name] = config
         self.clients: dict[str, AsyncHaloClient] = {}
         self.fields: dict[str, dict[str, Any]] = {}
         for name, config in named.items():

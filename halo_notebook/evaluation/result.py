@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -94,16 +95,20 @@ class Evaluation:
         that never failed is not among them. Missing conversations do not count. Of a case's rows, the worst
         is one that the agent did not complete, then the one that failed the most checks, then the slowest.
         """
+        try:
+            count = index(count)
+        except TypeError:
+            raise InvalidRequest(f"count must be a whole number, not {count!r}.") from None
         return rows.worst_rows(self._state, count)
 
     def conversation(self, row: int) -> list[tuple[str, Reply]]:
         """The message and reply of each completed turn of the conversation of that row of `df`."""
         of_rows = [each for each in self._state.conversations.values() for _ in each.case.turns]
         try:
-            chosen = of_rows[row]
-        except IndexError:
+            chosen = of_rows[index(row)]
+        except (IndexError, TypeError):
             raise InvalidRequest(
-                f"Row {row} does not exist. The result has {len(of_rows):,} rows, numbered from 0."
+                f"Row {row!r} does not exist. The result has {len(of_rows):,} rows, numbered from 0."
             ) from None
         with self._state.opened() as file:
             turns = zip(chosen.case.turns, self._state.lines(chosen, file), strict=True)
@@ -169,7 +174,7 @@ class Evaluation:
         return self._by_config(lambda chosen: chosen.times(name), tag)
 
     def _check_name(self, check: str) -> None:
-        if check not in self._state.checks:
+        if check not in list(self._state.checks):  # it may be a list, which has no hash
             known = ", ".join(self._state.checks) or "none"
             raise InvalidRequest(f"No check named {check!r}. Checks: {known}.")
 
@@ -188,7 +193,7 @@ class Evaluation:
         Raises `InvalidRequest` for an unknown or a single configuration.
         """
         figures = figures_of(self._state)
-        names = list(dict.fromkeys(configs or figures.configs))
+        names = list(dict.fromkeys(map(self._known_config, configs or figures.configs)))
         sides = [side_of(figures, name) for name in names]
         if len(sides) < 2:
             raise InvalidRequest(f"To compare, two configurations are needed. There is {', '.join(names)}.")
@@ -322,7 +327,7 @@ class Evaluation:
         return write_junit(self._state, absolute(path))
 
     def _known_config(self, name: str) -> str:
-        if name not in self._state.sources:
+        if name not in list(self._state.sources):
             known = ", ".join(self._state.sources)
             raise InvalidRequest(f"No configuration named {name!r}. Configurations: {known}.")
         return name

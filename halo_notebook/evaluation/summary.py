@@ -30,7 +30,7 @@ _ENDS = (COMPLETE, FAILED, INTERRUPTED, "not asked")
 class Row:
     """The figures of a configuration, over all cases or a group of them.
 
-    `scores` has the checks whose scores are not only 0 and 1. `every_time` is empty without repeats.
+    `graded` are the checks whose scores are shown, see `Figures`. `every_time` is empty without repeats.
     """
 
     config: str
@@ -40,6 +40,7 @@ class Row:
     ends: dict[str, int]  # how the turns ended
     rates: dict[str, Interval]
     scores: dict[str, Interval]
+    graded: frozenset[str]
     every_time: dict[str, Interval]
     times: dict[str, TimeQuantiles]
     agents: str
@@ -84,7 +85,8 @@ class Summary:
             rate = row.rates[check]
             # How many cases a figure rests on is said where it is not all of them.
             lines = [str(rate).removesuffix(f", {counted(row.cases, 'case')}")]
-            for label, others in (("score", row.scores), ("every time", row.every_time)):
+            scores = row.scores if check in row.graded else {}
+            for label, others in (("score", scores), ("every time", row.every_time)):
                 if check in others:
                     found = others[check]
                     of = "" if found.n == rate.n else f", {found.n:,} of {counted(row.cases, 'case')}"
@@ -105,7 +107,7 @@ class Summary:
         numbers: dict[str, Any] = {"cases": row.cases, "turns": row.turns, **row.ends}
         for check, rate in row.rates.items():
             numbers |= _numbers(check, rate) | {f"{check} n": rate.n, f"{check} missing": rate.missing}
-            numbers |= _numbers(f"{check} score", row.scores.get(check, rate))
+            numbers |= _numbers(f"{check} score", row.scores[check])
             numbers |= _numbers(f"{check} every time", row.every_time[check]) if row.every_time else {}
         for name, found in row.times.items():
             numbers |= _numbers(f"{name} p50", found.p50) | _numbers(f"{name} p95", found.p95)
@@ -136,6 +138,8 @@ def _row(figures: Figures, config: str, group: str, source: str) -> Row:
     ends = {status: counts[status] for status in _ENDS}
     ends["not asked"] = counts[SKIPPED] + counts[NOT_RUN]
     passed = {check: figures.passed(check) for check in figures.checks}
+    scores = {check: figures.scores(check) for check in figures.checks}
+    rates = {check: pass_rate(of_check) for check, of_check in passed.items()}
     names = ", ".join(sorted({turn.agent_id for turn in turns if turn.agent_id}))
     return Row(
         config,
@@ -143,8 +147,13 @@ def _row(figures: Figures, config: str, group: str, source: str) -> Row:
         len({run.conversation.case.id for run in figures.runs}),
         len(turns),
         ends,
-        {check: pass_rate(of_check) for check, of_check in passed.items()},
-        {check: mean_score(figures.scores(check)) for check in figures.checks if check in figures.graded},
+        rates,
+        # Scores that are only passes have the interval of the rate, to which their repeats add more.
+        {
+            check: rates[check] if scores[check] == passed[check] else mean_score(scores[check])
+            for check in rates
+        },
+        figures.graded,
         {
             check: passes_every_time(of_check, figures.repeats)
             for check, of_check in passed.items()

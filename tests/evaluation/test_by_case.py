@@ -289,6 +289,33 @@ def test_cases_with_a_missing_run_are_not_in_every_time(run: Run, agent: DemoAge
     assert "100% [44–100%] , 3 cases, 1 run missing every time 100% [34–100%] , 2 of 3 cases" in shown
 
 
+@pytest.mark.parametrize(
+    ("check", "rate", "mean"),
+    [
+        (lambda reply, message: Score(message != "message 0", float(message == "message 0")), 0.75, 0.25),
+        (lambda reply, message: Score(message == "message 0", 1.0), 0.25, 1.0),
+        (lambda reply, message: Score(True, float(message in {"message 0", "message 1"})), 1.0, 0.5),
+    ],
+    ids=["toxic", "all 1", "all pass"],
+)
+def test_scores_of_0_and_1_that_are_not_the_passes_are_shown(
+    check: Any, rate: float, mean: float, run: Run, client: HaloClient
+) -> None:
+    """As numbers, as text, in a comparison and in the plot."""
+    configs = {"chat": client, "voice": {"client": client, "mode": "voice"}}
+    result = run(messages(4), {"tox": check}, configs=configs)
+    assert result.summary()[["tox", "tox score"]].to_numpy().tolist() == [[rate, mean]] * 2
+    assert mean_score(result.scores("tox")["chat"]).range() in text_of(result._repr_html_())
+    assert "tox score" in result.compare() and "tox score" in str(result.plot().chart.to_dict())
+
+
+def test_the_score_of_several_turns_is_their_mean(run: Run) -> None:
+    """Though the conversation fails; it is not shown, since each score is that of a pass or a fail."""
+    result = run([["Hello", "Stop"], ["Hello", "Hello"]], {"x": lambda reply, message: message == "Hello"})
+    assert result.summary()[["x", "x score"]].to_numpy().tolist() == [[0.5, 0.75]]
+    assert " score " not in text_of(result._repr_html_())
+
+
 def test_scores_are_plotted(scored: Evaluation) -> None:
     """Beside the rates of the same check; a check of only passes and failures has none."""
     rows = [row for rows in scored.plot().chart.to_dict()["datasets"].values() for row in rows]

@@ -164,6 +164,12 @@ def test_wrong_values_are_refused() -> None:
     """Infinities and nan are errors, not figures."""
     with pytest.raises(ValueError, match="finite"):
         pass_rate({"a": [float("nan")]})  # type: ignore[list-item]
+    wrong: Any
+    figures: list[Callable[[Any], Any]] = [pass_rate, mean_score, passes_every_time]
+    for wrong in (5, -1, 1.5, 10**400):
+        for figure in figures:
+            with pytest.raises(ValueError, match="number"):
+                figure({"a": [wrong], "b": [0]})
 
 
 # --- Scores and repeats -----------------------------------------------------------------

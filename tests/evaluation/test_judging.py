@@ -14,10 +14,21 @@ import numpy as np
 import pytest
 
 from halo_notebook import DemoAgent, HaloClient, TextDelta
-from halo_notebook.checks import Check, NoVerdict, Score, action, check_name, contains, faster_than, no_action
+from halo_notebook.checks import (
+    Check,
+    NoVerdict,
+    Score,
+    action,
+    check_name,
+    contains,
+    faster_than,
+    judge,
+    matches,
+    no_action,
+)
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.errors import InvalidRequest
-from halo_notebook.evaluation import aevaluate, evaluate
+from halo_notebook.evaluation import Evaluation, aevaluate, evaluate
 from halo_notebook.evaluation.judging import as_score, named_checks
 from halo_notebook.reply import Reply
 
@@ -310,6 +321,57 @@ def test_checks_have_names() -> None:
     assert check_name(faster_than(total_s=2)) == "faster_than(total_s=2)"
     with pytest.raises(InvalidRequest, match="Two checks are called 'contains'"):
         named_checks([contains(), contains()])
+
+
+HALVES = ["\ud800", "a\udfff", "\udc00b"]
+
+
+@pytest.mark.parametrize("half", HALVES, ids=ascii)
+def test_half_of_a_character_in_a_name_or_a_note_is_a_question_mark(
+    half: str, run: Run, client: HaloClient, kept: Path, tmp_path: Path
+) -> None:
+    """At once, as in the file: in a check's note and name, also a ready-made one's, and a configuration's."""
+    checks = {half: lambda reply: Score(True, note=half)}
+    result = run(["Hi"], checks, configs={half: client}, path=kept)
+    name = half.encode("utf-8", "replace").decode()
+    for each in (result, Evaluation.open(kept)):
+        assert each.df[["config", f"{name} note"]].to_numpy().tolist() == [[name, name]]
+        assert each.summary().index.tolist() == [name] and each.to_html(tmp_path / "x.html").exists()
+    for check in (contains(half), matches(half), judge(str, "kind", name=half)):
+        assert run(["Hi"], [check]).df[check_name(check)].size == 1
+
+
+@pytest.mark.parametrize("names", [["\ud800", "\ud801"], ["?", "\udfff"], [1, "1"]], ids=ascii)
+def test_names_that_become_the_same_are_refused(
+    names: list[Any], run: Run, client: HaloClient, agent: DemoAgent
+) -> None:
+    """Before anything is sent."""
+    with pytest.raises(InvalidRequest, match="Two checks are called"):
+        run(["Hi"], dict.fromkeys(names, contains("x")))
+    with pytest.raises(InvalidRequest, match="Two configurations are called"):
+        run(["Hi"], configs=dict.fromkeys(names, client))
+    assert sent(agent) == []
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 2**64 + 1], ids=["large", "negative", "64 bits"])
+def test_a_whole_number_of_any_size_is_looked_for_as_text(number: int, run: Run) -> None:
+    """Whether it is expected or given; none is a score."""
+    result = run([{"message": "Hi", "expect": number}], [contains()])
+    assert result.passed("contains") == {"demo": {"1": [False]}}
+    reply = Reply()
+    reply.add(TextDelta(f"It is {number}."), at_s=0.1)
+    assert contains(number)(reply).passed  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="a number from 0 to 1"):
+        Score(True, number)
+
+
+def test_a_number_of_too_many_digits_is_refused(run: Run, agent: DemoAgent) -> None:
+    """It names the case, before anything is sent."""
+    with pytest.raises(InvalidRequest, match="give it as a text"):
+        contains(10**5000)
+    with pytest.raises(InvalidRequest, match="Case 'a': expect"):
+        run([{"id": "a", "message": "Hi", "expect": 10**5000}], [contains()])
+    assert sent(agent) == []
 
 
 def test_async_checks_run_on_the_callers_loop(client: HaloClient, kept: Path, run: Run) -> None:

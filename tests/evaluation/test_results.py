@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,6 +71,24 @@ def test_tags_group_the_summary(result: Evaluation) -> None:
     assert (list(voice["cases"]), list(voice["turns"])) == ([3, 1, 1, 2], [8, 4, 2, 4])
     assert voice["contains"]["support"] == 0.5
     assert result.passed("contains", tag="memory")["voice"] == {"memory": [True, True]}
+
+
+@pytest.mark.parametrize("wrong", [["x"], {"x": 1}, 1.5, slice(0, 1)], ids=str)
+def test_an_argument_of_another_type_is_refused(wrong: Any, result: Evaluation) -> None:
+    """In one line that says what is wrong."""
+    uses: list[Callable[[Any], Any]] = [
+        lambda each: result.summary(by=each),
+        lambda each: result.compare(by=each),
+        result.show,
+        result.conversation,
+        result.worst,
+        result.passed,
+        result.flaky,
+        result.compare,
+    ]
+    for use in uses:
+        with pytest.raises(errors.InvalidRequest, match=r"^(by|Row|count|No) [^\n]*\.$"):
+            use(wrong)
 
 
 def test_a_comparison_has_a_line_for_each_check_and_time(result: Evaluation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import gc
 import io
 import pickle
@@ -20,6 +21,7 @@ from halo_notebook import Action, HaloClient, Reply, TextDelta, errors
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.display.formulas import NO_FORMULAS
 from halo_notebook.evaluation import Evaluation, evaluate
+from halo_notebook.evaluation.report.frames import Table
 
 if TYPE_CHECKING:
     from halo_notebook.stream import JSON
@@ -158,6 +160,49 @@ def test_a_table_in_a_file_says_what_it_says(result: Evaluation, tmp_path: Path)
     result.df.to_excel(tmp_path / "x.xlsx")
     texts = pd.read_excel(tmp_path / "x.xlsx")["text"].tolist()
     assert texts[:4] == ["'=1+1", TEXTS[1], " control", "quiet"]
+
+
+FORMULAS = ['=HYPERLINK("http://x.test","x")', "=2+3", "=1+1", "=cmd|' /C calc'!A0"]
+
+
+@pytest.mark.parametrize("frame", ["df", "summary", "by", "cases", "pivot", "unstacked", "column"])
+def test_no_name_in_a_file_is_a_formula(frame: str, tmp_path: Path) -> None:
+    """Of metadata, a check or a configuration, as the name of a column, of a level or of the index."""
+    openpyxl = pytest.importorskip("openpyxl")
+    metadata, check, first, second = FORMULAS
+    with DemoAgent(first_byte_s=0, chunk_s=0) as agent:
+        client = HaloClient(DEMO_KEY, base_url=agent.url)
+        configs: dict[str, Any] = {first: client, second: {"client": client, "mode": "voice"}}
+        cases = [{"message": "a", "metadata": {metadata: "=4"}}, "b"]
+        found = evaluate(cases, {check: len_of}, configs=configs, progress=False)
+    tables: dict[str, Callable[[], Any]] = {
+        "df": lambda: found.df,
+        "summary": found.summary,
+        "by": lambda: found.summary(by=metadata),
+        "cases": lambda: found.compare().cases,
+        "pivot": lambda: found.df.pivot_table(index=metadata, columns="config", values=f"{check} score"),
+        "unstacked": lambda: found.df.set_index(["config", metadata])[[check, "text"]].unstack(0),
+        "column": lambda: found.df.set_index(metadata)[check],
+    }
+    table = tables[frame]()
+    table.to_excel(tmp_path / "x.xlsx")
+    cells = [cell for row in openpyxl.load_workbook(tmp_path / "x.xlsx").active for cell in row]
+    assert not [cell.value for cell in cells if cell.data_type == "f"]
+    assert any(str(cell.value).startswith("'=") for cell in cells)
+    texts = [text for row in csv.reader(io.StringIO(table.to_csv())) for text in row]
+    assert not [text for text in texts if text.startswith("=")] and any(text[:2] == "'=" for text in texts)
+
+
+def len_of(reply: Reply) -> bool:
+    return len(reply.text) > 0
+
+
+def test_a_file_of_some_columns_names_them_as_the_table_does(tmp_path: Path) -> None:
+    """And a whole number that no spreadsheet can hold is a text."""
+    table = Table({"=a": [1, 2], "b": [10**400, -(2**70)]})
+    assert table.to_csv(columns=["=a"], index=False).split() == ["'=a", "1", "2"]
+    table.to_excel(tmp_path / "x.xlsx", columns=["b"], index=False)
+    assert pd.read_excel(tmp_path / "x.xlsx", dtype=object)["b"].tolist() == [str(10**400), str(-(2**70))]
 
 
 def test_an_evaluation_can_be_copied(result: Evaluation) -> None:

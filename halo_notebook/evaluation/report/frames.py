@@ -55,7 +55,8 @@ class Column(pd.Series):  # type: ignore[misc]  # pandas has no types
 class Table(pd.DataFrame):  # type: ignore[misc]  # pandas has no types
     """A DataFrame whose texts a page does not typeset, and which any file can hold.
 
-    In a CSV or Excel file, a text that a spreadsheet would take for a formula begins with an apostrophe.
+    In a CSV or Excel file, a text that a spreadsheet would take for a formula begins with an apostrophe, also
+    where it is the name of a column or in the index.
     """
 
     @property
@@ -78,15 +79,22 @@ class Table(pd.DataFrame):  # type: ignore[misc]  # pandas has no types
         return super().to_json(*args, **{"date_format": "iso", **settings})
 
     def to_csv(self, *args: Any, **settings: Any) -> Any:
-        return self._with_cells(_for_csv).rename(index=_for_csv).to_csv(*args, **settings)
+        return self._with_texts(_for_csv, settings).to_csv(*args, **settings)
 
     def to_excel(self, *args: Any, **settings: Any) -> Any:
-        frame = self._with_cells(_for_excel).rename(index=_for_excel)
+        frame = self._with_texts(_for_excel, settings)
         for number in range(frame.shape[1]):
             column = frame.iloc[:, number]
             if getattr(column.dtype, "tz", None) is not None:  # Excel has no time zones
                 frame.isetitem(number, column.dt.tz_localize(None))
         return frame.to_excel(*args, **settings)
+
+    def _with_texts(self, changed: Callable[[Any], Any], settings: dict[str, Any]) -> Any:
+        """A plain DataFrame with changed cells and names, of the columns that `settings` choose."""
+        chosen = settings.pop("columns", None)  # by the names that the table has
+        table = self if chosen is None else self[list(chosen)]
+        frame = table._with_cells(changed).rename(index=changed, columns=changed)
+        return frame.rename_axis(index=changed, columns=changed)
 
     def _with_cells(self, changed: Callable[[Any], Any]) -> Any:
         """A plain DataFrame with changed texts and objects."""
@@ -160,5 +168,6 @@ def _for_excel(cell: Any) -> Any:
     """A text without control characters, which Excel refuses, and without what it takes for a formula."""
     if isinstance(cell, datetime) and cell.tzinfo is not None:  # in an index
         return cell.replace(tzinfo=None)
-    text = cell if isinstance(cell, bool | int | float) else _as_text(cell)
+    is_number = isinstance(cell, float) or (isinstance(cell, int) and abs(cell) < _TOO_LARGE)
+    text = cell if is_number else _as_text(cell)
     return terminal_text("'" + text if text.startswith("=") else text) if isinstance(text, str) else text

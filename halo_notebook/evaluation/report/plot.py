@@ -105,7 +105,7 @@ def _shares(row: Row) -> dict[str, Interval]:
     shares = {}
     for check, rate in row.rates.items():
         shares[check] = rate
-        if check in row.scores:
+        if check in row.graded:
             shares[f"{check} score"] = row.scores[check]
     return shares
 
