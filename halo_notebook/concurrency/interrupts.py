@@ -204,7 +204,8 @@ class InterruptInbox(Inbox):
         """Raise interrupts, as without this inbox, which they stop as well.
 
         So none is lost: Python drops an exception that is raised in a destructor or the callback of a weak
-        reference. Raises KeyboardInterrupt at once when this has been stopped.
+        reference. Raises KeyboardInterrupt at once when this has been stopped, and at the end when it was
+        stopped in the block, whose code may have caught the interrupt or raised another error for it.
         """
         self._raises = True
         try:
@@ -216,6 +217,8 @@ class InterruptInbox(Inbox):
             raise
         finally:
             self._raises = False
+        if self.stopped:
+            raise KeyboardInterrupt
 
     def run_on_loop(
         self, coroutine: Coroutine[Any, Any, T], interrupted: Callable[[BaseException], object]

@@ -3,7 +3,8 @@
 - Sync checks are called on the caller's thread, one after the other, or on request on threads of their own.
 - Async checks run on the loop of the caller's thread: the running one, nested if need be, or one of its own.
 - A number of turns are judged at a time, and all checks of a turn together.
-- A stop waits for no check. What has not been judged by then stays without a verdict.
+- A stop waits for no check, except for a sync one in `aevaluate`. What has not been judged by then stays
+  without a verdict. What a check says that was interrupted is dropped: it may have taken that for an error.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..checks import Score
+from ..concurrency.loop import LOOK_S
 from ..concurrency.pulled import Pulled
 from ..concurrency.usercode import UserCodeError, call_here, called, in_thread
 from .judging import as_score, failed
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .judging import Judge, Seen
 
 _STOP_WAIT_S = 0.3  # how long a stop waits for checks that end when they are cancelled
+_ROUNDS = 3  # of a kernel's loop, until a Stop that came during a sync check has cancelled the cell's task
 _left_behind = set[asyncio.Task[None]]()  # those that did not
 
 
@@ -56,7 +59,8 @@ class Jury:
         self._keep = keep
         self._at_a_time = at_a_time
         self._in_threads = in_threads
-        self._is_stopped = False
+        self._has_ended = False
+        self._is_interrupted: Callable[[], bool] = lambda: False
         self._error: BaseException | None = None  # what ends the run
         self._ending: asyncio.Event
         self._judging = set[asyncio.Task[None]]()
@@ -66,6 +70,7 @@ class Jury:
 
         Raises what ends the run: KeyboardInterrupt when the inbox is stopped, and what a check raised.
         """
+        self._is_interrupted = lambda: inbox.stopped
         rest = turns if isinstance(turns, Pulled) else iter(turns)
         if self._in_threads:
             self._judge_on_loop(rest, inbox)
@@ -81,10 +86,16 @@ class Jury:
                     begun.close()
                 return
             self._keep(ended, begun.scores)
+        if inbox.stopped:  # so that no more was sent
+            raise KeyboardInterrupt
 
     async def ajudge(self, turns: AsyncIterator[Ended]) -> None:
         """Judge all `turns` on the running loop. Raises what a check raised to end the run."""
-        await self._judge_until(turns, asyncio.Event().wait, None)
+        task = asyncio.current_task()
+        if task is not None:
+            before = task.cancelling()
+            self._is_interrupted = lambda: task.cancelling() > before
+        await self._judge_until(turns, _look, None)
         if self._error is not None:
             raise self._error
 
@@ -115,7 +126,7 @@ class Jury:
             if self._error is None and taking.done():
                 taking.result()
         finally:
-            self._is_stopped = True  # what comes later is not kept
+            self._has_ended = True  # what comes later is not kept
             for task in (taking, *ends, *self._judging):
                 task.cancel()
             await asyncio.wait({taking, *ends})  # the lines of turns that were cut are written
@@ -147,20 +158,27 @@ class Jury:
                 await asyncio.wait(self._judging, return_when=asyncio.FIRST_COMPLETED)
             try:
                 begun = self._begin(turn)
+                if self._is_stopped:
+                    return
                 if not begun.awaitables:
                     self._keep(turn, begun.scores)
             except BaseException as error:  # noqa: BLE001  # it must not end the loop
                 self._end(error)
                 return
-            await (finish(begun) if begun.awaitables else asyncio.sleep(0))
+            if begun.awaitables:
+                await finish(begun)
+            for _ in range(_ROUNDS):
+                await asyncio.sleep(0)
         while self._judging:
             await asyncio.wait(self._judging)
 
     def _begin(self, turn: Ended) -> _Begun:
-        """Call its checks, one after the other; what is awaitable is left."""
+        """Call its checks, one after the other; what is awaitable is left, and after a stop nothing."""
         begun = _Begun(turn, {}, {}, {})
         try:
             for name, check in turn.checks.items():
+                if self._is_stopped:
+                    break
                 try:
                     value = called(check.with_arguments(turn.seen))
                     if inspect.isawaitable(value):
@@ -169,6 +187,8 @@ class Jury:
                         begun.scores[name] = as_score(value)
                 except (UserCodeError, TypeError, ValueError) as error:
                     begun.scores[name] = failed(error)
+            if self._is_stopped:
+                begun.close()
         except BaseException:
             begun.close()
             raise
@@ -183,10 +203,17 @@ class Jury:
         for name, check in begun.judges.items():
             call = check.with_arguments(seen)
             calls[name] = partial(in_thread, call) if self._in_threads and not check.is_async else call
-        judging = [self._scored(call) for call in calls.values()]
-        found = await asyncio.gather(*judging) if len(judging) > 1 else [await each for each in judging]
+        # In tasks of their own: a check may cancel the task in which it runs.
+        found = await asyncio.gather(*map(self._scored, calls.values()), return_exceptions=True)
+        by_name = dict(begun.scores)
+        for name, score in zip(calls, found, strict=True):
+            if isinstance(score, asyncio.CancelledError):
+                by_name[name] = failed(UserCodeError(score))
+            elif isinstance(score, BaseException):
+                raise score
+            else:
+                by_name[name] = score
         if not self._is_stopped:
-            by_name = {**begun.scores, **dict(zip(calls, found, strict=True))}
             self._keep(begun.turn, {name: by_name[name] for name in begun.turn.checks})
 
     async def _scored(self, call: Callable[[], Any]) -> Score:
@@ -202,10 +229,15 @@ class Jury:
                 self._end(ending)
                 return nothing
 
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether what checks find from now on is dropped."""
+        return self._has_ended or self._is_interrupted()
+
     def _end(self, error: BaseException) -> None:
         """End the run because of what a check raised."""
         self._error = self._error or error
-        self._is_stopped = True
+        self._has_ended = True
         self._ending.set()
         for task in tuple(self._judging):
             task.cancel()  # now: the loop may be about to call another of them, which may take its time
@@ -232,6 +264,12 @@ async def one_by_one(turns: Iterable[Ended]) -> AsyncIterator[Ended]:
     for turn in turns:
         yield turn
         await asyncio.sleep(0)
+
+
+async def _look() -> None:
+    """Wake the loop now and then: a kernel's Stop cancels the task of a cell, and wakes no loop."""
+    while True:  # noqa: ASYNC110  # nothing else would wake it
+        await asyncio.sleep(LOOK_S)
 
 
 def _same(value: Any) -> Any:

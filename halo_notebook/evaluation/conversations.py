@@ -75,6 +75,7 @@ class Run:
 
         A stop of the `inbox` meanwhile raises KeyboardInterrupt.
         """
+        self._inbox = inbox
         self._state, self._journal = open_run(self._plan, path, inbox, resume=resume)
         with self._state.writing(self._journal):
             self._todo = deque(self._state.unfinished(interrupted=resume == "interrupted"))
@@ -126,7 +127,7 @@ class Run:
             raise error  # not above: IPython shows the whole of an error whose context is a group
 
     async def _work(self) -> None:
-        while self._todo:
+        while self._todo and not self._inbox.stopped:
             await self._converse(self._todo.popleft())
 
     async def _converse(self, conversation: Conversation) -> None:
@@ -169,7 +170,7 @@ class Run:
             await self._sender.ready()
             async with self._connections:
                 departure = await self._pace.leave()
-                if departure is None:
+                if departure is None or self._inbox.stopped:  # a check may go on after the stop
                     return None
                 try:
                     # On the disk before it leaves: after any end it is known what may have arrived.

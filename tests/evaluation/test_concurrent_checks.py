@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from halo_notebook import DemoAgent, HaloClient
+from halo_notebook.checks import judge
 from halo_notebook.concurrency.interrupts import InterruptInbox
+from halo_notebook.demo import DEMO_KEY
 from halo_notebook.errors import InvalidRequest, UsageError
 from halo_notebook.evaluation import Evaluation, aevaluate, evaluate
 from halo_notebook.evaluation.concurrent_checks import Ended, Jury, one_by_one
 from halo_notebook.evaluation.conversations import MAX_UNJUDGED
 from halo_notebook.evaluation.judging import named_checks
+from halo_notebook.stream import JSON, TextDelta
 
 from .agents import messages, ok, seen, sent, states, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from halo_notebook import DemoAgent, HaloClient, Reply
+    from halo_notebook import Reply
+    from halo_notebook.checks import Check
+    from halo_notebook.demo import Step
 
     from ..harness.kernels import Kernel
     from .conftest import Run
@@ -291,6 +298,173 @@ def test_a_stop_in_a_notebook_waits_for_no_check(kernel: Kernel) -> None:
         kernel.interrupt()
         assert f"True [\"Check '{check}' has not judged 3 turns yet" in running.result(timeout=20).stdout
         assert kernel.run("print('next')").stdout.endswith("next\n")
+
+
+class Interrupted:
+    """Checks that a Stop interrupts in their first call, and that take it for an error of their own."""
+
+    def __init__(self) -> None:
+        self.is_next = True
+
+    def answer(self) -> bool:
+        if self.is_next:
+            self.is_next = False
+            os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+    def catches(self, reply: Reply) -> bool:
+        try:
+            return self.answer()
+        except:  # noqa: E722  # as users write it
+            return False
+
+    def raises(self, reply: Reply) -> bool:
+        try:
+            return self.answer()
+        except KeyboardInterrupt as error:
+            raise RuntimeError("no answer") from error
+
+    def asserts(self, reply: Reply) -> bool:
+        assert self.catches(reply)
+        return True
+
+    async def later(self, reply: Reply) -> bool:
+        await asyncio.sleep(0)
+        return self.catches(reply)
+
+    async def raises_later(self, reply: Reply) -> bool:
+        await asyncio.sleep(0)
+        return self.raises(reply)
+
+    def returns_later(self, reply: Reply) -> Any:
+        caught = self.catches(reply)
+
+        async def value() -> bool:
+            return caught
+
+        return value()
+
+    @property
+    def judge(self) -> Check:
+        def model(prompt: str) -> str:
+            try:
+                return f'{{"score": {int(self.answer())}, "reason": ""}}'
+            except:  # noqa: E722
+                return '{"score": 0, "reason": "no answer"}'
+
+        return judge(model, "It is polite.")
+
+
+@pytest.mark.parametrize("count", [1, 200])
+@pytest.mark.parametrize(
+    ("name", "threads"),
+    [
+        *((name, False) for name in ("catches", "raises", "asserts", "later", "raises_later")),
+        *((name, False) for name in ("returns_later", "judge")),
+        *((name, True) for name in ("catches", "later")),
+    ],
+)
+def test_a_check_cannot_take_a_stop_for_its_own_error(  # noqa: PLR0917  # parameters and fixtures
+    name: str, threads: bool, count: int, run: Run, agent: DemoAgent, kept: Path
+) -> None:
+    """The run ends, also with its last turn, and what the check said then is dropped, in `rescore`, too."""
+    checks = Interrupted()
+    check = {"fine": ok, "odd": getattr(checks, name)}
+    result = run(messages(count), check, path=kept, concurrency=1, check_threads=threads)
+    assert result.interrupted and (count == 1 or len(sent(agent)) < count)
+    assert '"kind":"verdict"' not in kept.read_text()
+    checks.is_next = True
+    result.rescore(check_threads=threads)
+    assert '"kind":"verdict"' not in kept.read_text()
+    complete = states(result).count("complete")
+    assert f"Check 'odd' has not judged {complete} turn" in result.notes()[-1]
+    result.rescore(check_threads=threads)
+    judged = [row["odd"] for row in result.rows() if row["status"] == "complete"]
+    assert judged == [True] * complete and not checks.is_next
+
+
+def test_nothing_is_sent_while_a_check_goes_on_after_a_stop(run: Run, kept: Path) -> None:
+    """One that catches the interrupt: a reply that is on its way still arrives, and no message follows."""
+    answered = threading.Event()
+
+    def check(reply: Reply) -> bool:
+        wait_until(lambda: len(sent(agent)) == 2)
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        answered.set()
+        wait_until(lambda: kept.read_text().count('"kind":"turn"') == 2)
+        return True
+
+    def scripted(request: dict[str, JSON]) -> Iterator[Step]:
+        if request["message"] != "message 0":
+            answered.wait(30)
+        yield TextDelta("yes")
+
+    with DemoAgent(first_byte_s=0, chunk_s=0, reply=scripted) as agent:
+        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+        result = run(messages(9), [check], path=kept, concurrency=1, configs=configs)
+        assert result.interrupted and sent(agent) == messages(2)
+
+
+@pytest.mark.kernel
+def test_a_stop_of_a_cell_that_awaits_an_evaluation_is_noticed(kernel: Kernel) -> None:
+    """Although the kernel's loop sleeps; a sync check that runs ends first, and no other is called."""
+    kernel.run(
+        "import asyncio, time\nfrom halo_notebook import DemoAgent, HaloClient, aevaluate\n"
+        "from halo_notebook.demo import DEMO_KEY\n"
+        "agent = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
+        "configs = {'demo': HaloClient(DEMO_KEY, base_url=agent.url)}\n"
+        "async def waits(reply):\n    print('inside')\n    await asyncio.sleep(60)\n"
+        "calls = []\n"
+        "def blocks(reply):\n    print('inside')\n    calls.append(1)\n    time.sleep(1)\n"
+        "cases = [f'message {number}' for number in range(30)]\n"
+    )
+    for check in ("waits", "blocks"):
+        running = kernel.start(f"await aevaluate(cases, [{check}], configs=configs, progress=False)")
+        running.wait_for(lambda cell: "inside" in cell.text, "a check to be called")
+        kernel.interrupt()
+        assert running.result(timeout=20).ename == "CancelledError"
+    assert kernel.run("print(len(calls))").stdout == "1\n"
+
+
+# --- A check that cancels its task -------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("beside", [True, False], ids=["beside another", "alone"])
+@pytest.mark.parametrize("how", ["waits", "returns", "raises"])
+def test_a_check_that_cancels_its_task_could_not_judge(
+    run_it: Any, how: str, beside: bool, client: HaloClient
+) -> None:
+    """It alone: the other checks of the turn keep their verdicts, and other turns theirs."""
+
+    async def cancels(reply: Reply, message: str) -> bool:
+        task = asyncio.current_task()
+        if message == "message 1" and task is not None:
+            if how == "raises":
+                raise asyncio.CancelledError
+            task.cancel()
+            await (asyncio.sleep(60) if how == "waits" else Returned())
+        return True
+
+    async def fine(reply: Reply) -> bool:
+        await asyncio.sleep(0.01)
+        return True
+
+    checks = {"cancels": cancels} | ({"fine": fine, "ok": ok} if beside else {})
+    result = run_it(messages(4), checks, configs={"demo": client}, progress=False)
+    assert [row["cancels"] for row in result.rows()] == [True, None, True, True]
+    assert all(row[name] for row in result.rows() for name in checks if name != "cancels")
+    (note,) = result.notes()
+    assert note.startswith("Check 'cancels' could not judge 1 turn (first error: CancelledError); ")
+    assert result.rescore({"cancels": fine}).notes() == []
+
+
+class Returned:
+    """An awaitable that is ready at once."""
+
+    def __await__(self) -> Any:
+        yield from ()
 
 
 # --- What ends a run --------------------------------------------------------------------
