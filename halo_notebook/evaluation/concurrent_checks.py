@@ -3,7 +3,7 @@
 - Sync checks are called on the caller's thread, one after the other, or on request on threads of their own.
 - Async checks run on the loop of the caller's thread: the running one, nested if need be, or one of its own.
 - A number of turns are judged at a time, and all checks of a turn together.
-- A stop waits for no check, except for a sync one in `aevaluate`. What has not been judged by then stays
+- A stop waits for no check, except for sync ones in `aevaluate`. What has not been judged by then stays
   without a verdict. What a check says that was interrupted is dropped: it may have taken that for an error.
 """
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .judging import Judge, Seen
 
 _STOP_WAIT_S = 0.3  # how long a stop waits for checks that end when they are cancelled
-_ROUNDS = 3  # of a kernel's loop, until a Stop that came during a sync check has cancelled the cell's task
 _left_behind = set[asyncio.Task[None]]()  # those that did not
 
 
@@ -165,10 +164,7 @@ class Jury:
             except BaseException as error:  # noqa: BLE001  # it must not end the loop
                 self._end(error)
                 return
-            if begun.awaitables:
-                await finish(begun)
-            for _ in range(_ROUNDS):
-                await asyncio.sleep(0)
+            await (finish(begun) if begun.awaitables else asyncio.sleep(0))
         while self._judging:
             await asyncio.wait(self._judging)
 
