@@ -24,7 +24,7 @@ BENCHMARKS = {measure.__name__.replace("_", "-"): measure for measure in MEASURE
 def main(names: list[str]) -> None:
     """Measure and print. Whether a bound was missed depends on the machine, too, so it is not an error."""
     if unknown := set(names) - set(BENCHMARKS):
-        sys.exit(f"There is no benchmark {min(unknown)!r}; there are {', '.join(BENCHMARKS)}.")
+        sys.exit(f"No benchmark named {min(unknown)!r}. Benchmarks: {', '.join(BENCHMARKS)}.")
     began = time.monotonic()
     figures: list[Figure] = []
     for name in names or BENCHMARKS:
