@@ -20,8 +20,8 @@ def contains(*texts: str | float, ignore_case: bool = True) -> Check:
     """Passes if the reply's text contains each of `texts`; without any, what the case expects.
 
     A case may expect a text, a number (42 or 42.0: the text ``42``) or a list of these; where it expects
-    nothing, there is no verdict. Anything else, such as an object or an empty text, raises `InvalidRequest`
-    before a message is sent.
+    nothing, the check gives no verdict. Anything else, such as an object or an empty text, raises
+    `InvalidRequest` before a message is sent.
 
     >>> from halo_notebook import Reply, TextDelta
     >>> reply = Reply()

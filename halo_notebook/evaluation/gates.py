@@ -39,7 +39,7 @@ def require_rate(
     if failed or not passed:
         raise RequirementFailed(
             f"Check {check!r} must pass in at least {wanted * 100:.4g}% of the cases, but "
-            f"{'; '.join(failed) or 'there is no configuration'}. All replies are kept in {path.name!r}; see "
+            f"{'; '.join(failed) or 'it has no configurations'}. All replies are kept in {path.name!r}; see "
             "result.worst()."
         )
 
@@ -70,7 +70,7 @@ def require_no_worse(
     if failed or not sides:
         raise RequirementFailed(
             f"Check {check!r} must not pass less often than in the baseline, but "
-            f"{'; '.join(failed) or 'there is no configuration'}. All replies are kept in {path.name!r}; see "
+            f"{'; '.join(failed) or 'it has no configurations'}. All replies are kept in {path.name!r}; see "
             "result.compare_with(baseline)."
         )
 

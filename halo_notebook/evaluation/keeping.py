@@ -63,7 +63,7 @@ def keep_case(case: Case, path: str | Path) -> Kept:
     if file.suffix.lower() != ".jsonl":
         raise _refused(file, "does not end in .jsonl", "use a name that does")
     if not file.parent.is_dir():  # a lock would create it, and a name may be misspelt
-        raise _refused(file, f"could not be written (there is no folder {str(file.parent)!r})", "create it")
+        raise _refused(file, f"could not be written (no folder {str(file.parent)!r})", "create it")
     try:
         with FileLock(f"{file}.lock", timeout=_LOCK_WAIT_S):
             return _kept(case, file)

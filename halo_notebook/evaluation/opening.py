@@ -70,7 +70,7 @@ def read_file(path: str | Path) -> RunState:
     check_installed("An evaluation", "eval", "pandas", "scipy")
     file = absolute(path)
     if not file.is_file():
-        raise UsageError(f"There is no file {str(file)!r}. Nothing was sent; give the path of an evaluation.")
+        raise UsageError(f"No evaluation file at {str(file)!r}. Nothing was sent; check the path.")
     recorded = Recorded()
     run_at = 0
     lines: dict[str, dict[str, Any]] = {}

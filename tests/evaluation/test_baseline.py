@@ -97,7 +97,7 @@ def test_what_cannot_be_compared_is_noted(client: HaloClient, run: Run, kept: Pa
     others = run(["message 1"], configs={"a": client, "b": client})
     with pytest.raises(errors.InvalidRequest, match=r"'more' is in both results \(a, b; demo, more\)"):
         now.compare_with(others, config="more")
-    with pytest.raises(errors.UsageError, match="There is no file"):
+    with pytest.raises(errors.UsageError, match="No evaluation file at"):
         now.compare_with(kept)
 
 

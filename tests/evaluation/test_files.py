@@ -363,7 +363,7 @@ STARTED = '{"kind":"run","format":2,"configs":{"a":{"url":"http://x","source":""
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (None, "There is no file"),
+        (None, "No evaluation file at"),
         ("", "holds no evaluation"),
         ('{"kind":"run","format":1}\n', "holds no evaluation"),
         ('{"kind":"run","format":1,"configs":{"a":"http://x"}}\n', "earlier version, and holds no cases"),

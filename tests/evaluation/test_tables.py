@@ -246,7 +246,7 @@ def test_a_pickled_evaluation_is_opened_from_its_file(
     assert again.df.equals(result.df) and again.path == result.path
     whole = pickled(copy.copy(result))
     kept.unlink()
-    with pytest.raises(errors.UsageError, match="There is no file"):
+    with pytest.raises(errors.UsageError, match="No evaluation file at"):
         pickle.loads(whole)  # noqa: S301  # our own
 
 
