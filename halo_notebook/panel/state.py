@@ -268,7 +268,7 @@ class PanelState:
             "queue": self.waiting(),
             "agent": self.session.agent_id,
             "source": source,
-            "anew": self.session.start_note(),
+            "start_note": self.session.start_note(),
         }
 
     def _turn_view(self, following: Following, number: int) -> tuple[View, int]:

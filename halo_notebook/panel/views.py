@@ -155,7 +155,7 @@ def head_view(turn: Turn, number: int) -> View:
         "key": f"t{number}",
         "number": number,
         "asked": shown_message(turn.message),
-        "anew": turn.start_note(),
+        "start_note": turn.start_note(),
         "started_at": turn.reply.started_at.isoformat(timespec="milliseconds"),
     }
 

@@ -369,11 +369,11 @@ test("a turn is kept as a test case with what is expected and its tags", () => {
 });
 
 test("a session from a file says what its next message starts, until that begins", () => {
-  store.receive(snapshot({ turns: [turn(1)], anew: "a new conversation" }));
-  assert.equal(store.anew, "a new conversation");
-  assert.equal(saved.at(-1).anew, "a new conversation");
-  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(2, { anew: "a new conversation" }) });
-  assert.equal(store.anew, "");
+  store.receive(snapshot({ turns: [turn(1)], start_note: "a new conversation" }));
+  assert.equal(store.start_note, "a new conversation");
+  assert.equal(saved.at(-1).start_note, "a new conversation");
+  store.receive({ kind: "begin", epoch: 1, seq: 2, turn: live(2, { start_note: "a new conversation" }) });
+  assert.equal(store.start_note, "");
   store.receive(snapshot({ turns: [turn(1), turn(2)], seq: 3 }));
-  assert.equal(store.anew, "");
+  assert.equal(store.start_note, "");
 });

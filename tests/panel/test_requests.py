@@ -124,17 +124,16 @@ def test_a_session_from_a_file_says_that_it_starts_anew(
     register.add(Session.load(session.export(tmp_path / "talk.json")), "talk")
     page = open_panel("talk", client=client)
     snapshot = page.of("snapshot")[-1]
-    assert (
-        snapshot["anew"] == "a new conversation for the agent, which gets 2 earlier messages as its history"
-    )
+    note = "a new conversation for the agent, which gets 2 earlier messages as its history"
+    assert snapshot["start_note"] == note
     assert [turn["asked"] for turn in snapshot["turns"]] == ["My name is Ada"]
     page.send("And now?")
     told = "a new conversation for the agent, which got 2 earlier messages as its history"
-    assert page.turns(1)[0]["anew"] == page.of("begin")[-1]["turn"]["anew"] == told
+    assert page.turns(1)[0]["start_note"] == page.of("begin")[-1]["turn"]["start_note"] == told
     page.send("And then?")
-    assert page.turns(2)[-1]["anew"] == ""
+    assert page.turns(2)[-1]["start_note"] == ""
     page.ask("sync")
-    assert page.of("snapshot")[-1]["anew"] == ""
+    assert page.of("snapshot")[-1]["start_note"] == ""
 
 
 def test_a_large_export_comes_in_parts(panel: ChatPanel, page: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ export class Store {
   queue = [];
   agent = null;
   source = "";
-  anew = ""; // what the next message starts, if it does not continue a conversation
+  start_note = ""; // what the next message starts, if it does not continue a conversation
   pending = []; // messages that the kernel has not yet shown
   requests = new Map(); // cid -> { late, timer, done }
   drafts = new Map(); // session -> text
@@ -358,7 +358,7 @@ export class Store {
 
   begin(turn) {
     this.live = turn;
-    this.anew = "";
+    this.start_note = "";
     this.agent = turn.agent ?? this.agent;
     this.source = turn.source;
     this.stopping = false;
@@ -436,8 +436,9 @@ export class Store {
     this.earlier = follows ? this.earlier : (message.earlier ?? 0);
     const early = this.session === null ? this.drafts.get("") : "";
     if (message.live?.key !== this.live?.key) this.stopping = false;
-    const { epoch, seq, session, sessions = [], live = null, agent = null, source = "", anew = "" } = message;
-    Object.assign(this, { epoch, seq, session, sessions, live, agent, source, anew });
+    const { epoch, seq, session, sessions = [], live = null, agent = null, source = "" } = message;
+    const { start_note = "" } = message;
+    Object.assign(this, { epoch, seq, session, sessions, live, agent, source, start_note });
     if (early) this.setDraft(early);
     this.takeQueue(message.queue ?? []);
     for (const turn of [...turns, live ?? {}]) this.arrived(turn.cid);
@@ -448,9 +449,10 @@ export class Store {
   /** Keep the newest turns in the widget's state, which may be saved with the notebook. */
   save(snapshot = null) {
     const turns = this.turns.slice(-MAX_SAVED_TURNS);
-    const { epoch, seq, session, sessions, agent, source, anew } = this;
+    const { epoch, seq, session, sessions, agent, source, start_note } = this;
     const earlier = this.earlier + this.turns.length - turns.length;
-    const kept = snapshot ?? { epoch, seq, session, sessions, turns, earlier, live: null, queue: [], agent, source, anew };
+    const settled = { turns, earlier, live: null, queue: [], agent, source, start_note };
+    const kept = snapshot ?? { epoch, seq, session, sessions, ...settled };
     this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
   }
 

@@ -22,8 +22,8 @@ export class Transcript {
     this.earlier = button("Show earlier turns", () => this.showEarlier(), { kind: "halo-text halo-framed halo-earlier", hidden: true });
     this.empty = element("div", { class: "halo-empty" });
     this.turns = element("div", { class: "halo-turns" });
-    this.anew = element("p", { class: "halo-quiet halo-note", hidden: true });
-    this.page = element("div", { class: "halo-page" }, this.earlier, this.empty, this.turns, this.anew);
+    this.startNote = element("p", { class: "halo-quiet halo-note", hidden: true });
+    this.page = element("div", { class: "halo-page" }, this.earlier, this.empty, this.turns, this.startNote);
     this.log = element("div", {
       class: "halo-log", role: "log", "aria-live": "off", "aria-label": "Conversation", tabindex: "0",
       onscroll: () => this.scrolled(),
@@ -179,8 +179,8 @@ export class Transcript {
     this.earlier.hidden = !store.earlier;
     setText(this.earlier.firstChild, `Show earlier turns (${count(store.earlier)})`);
     this.earlier.disabled = Boolean(gone);
-    this.anew.hidden = !store.anew || Boolean(store.live);
-    setText(this.anew, `The next message starts ${store.anew}.`);
+    this.startNote.hidden = !store.start_note || Boolean(store.live);
+    setText(this.startNote, `The next message starts ${store.start_note}.`);
     this.paintEmpty(wanted.length === 0 && !store.earlier);
     if (!this.following && (this.shownTurns !== store.turns || this.shownLive !== store.live)) this.fresh = true;
     this.shownTurns = store.turns;

@@ -165,7 +165,7 @@ export class TurnView {
     this.seen = seen;
     const live = turn.status === "streaming";
     this.bubble.update(turn.asked);
-    this.bubble.say(turn.anew ?? "");
+    this.bubble.say(turn.start_note ?? "");
     this.node.setAttribute("aria-label", `Turn ${turn.number}`);
     this.node.classList.toggle("halo-latest-turn", flags.latest);
     // A class, because with :nth-last-child the browser would restyle all turns for each new one.
