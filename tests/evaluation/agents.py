@@ -51,6 +51,19 @@ def judged(checks: Any, *replies: Reply, expect: JSON = None) -> dict[str, Score
     return found
 
 
+def stopping_once() -> Callable[[Reply], bool]:
+    """A check in whose first call the user presses Stop."""
+    stopped: list[bool] = []
+
+    def stops(reply: Reply) -> bool:
+        if not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        return True
+
+    return stops
+
+
 def messages(count: int) -> list[str]:
     return [f"message {number}" for number in range(count)]
 

@@ -16,7 +16,7 @@ from halo_notebook import HaloClient, Reply
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 
-from .agents import in_two_parts, messages, ok, states
+from .agents import in_two_parts, messages, ok, states, stopping_once
 
 if TYPE_CHECKING:
     from .conftest import Run
@@ -81,18 +81,9 @@ def test_several_causes_have_a_note_each(agent: DemoAgent, run: Run) -> None:
 
 def test_a_stop_leaves_what_broke_off_and_what_did_not_start(run: Run) -> None:
     """They are missing: none is a failure, and none lowers a rate."""
-
-    stopped: list[bool] = []
-
-    def stops(reply: Reply) -> bool:
-        if not stopped:
-            stopped.append(True)
-            raise KeyboardInterrupt
-        return True
-
     with DemoAgent(first_byte_s=0, reply=in_two_parts(0.05)) as slow:
         configs = {"demo": HaloClient(DEMO_KEY, base_url=slow.url)}
-        result = run(messages(9), [stops], configs=configs, concurrency=2)
+        result = run(messages(9), [stopping_once()], configs=configs, concurrency=2)
     result.rescore([ok])
     cut, waiting = states(result).count("interrupted"), states(result).count("not run")
     first, *others = result.notes()

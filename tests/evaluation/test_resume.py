@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from halo_notebook import HaloClient, Reply, TextDelta, errors
+from halo_notebook import HaloClient, TextDelta, errors
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluation import pass_rate
 from halo_notebook.evaluation.journal import Journal
 from halo_notebook.evaluation.lines import located_lines
 
-from .agents import in_two_parts, messages, ok, sent, states, wait_until
+from .agents import in_two_parts, messages, ok, sent, states, stopping_once, wait_until
 
 if TYPE_CHECKING:
     from halo_notebook.stream import JSON
@@ -163,15 +163,7 @@ def test_an_interrupt_returns_what_there_is(run: Run, kept: Path) -> None:
 
 def test_turns_that_an_interrupt_left_are_counted(run: Run) -> None:
     """Those that were not judged, and the cases that were not sent, which have not failed."""
-    stopped: list[bool] = []
-
-    def stops(reply: Reply) -> bool:
-        if not stopped:
-            stopped.append(True)
-            raise KeyboardInterrupt
-        return True
-
-    result = run(messages(400), [stops], concurrency=1)
+    result = run(messages(400), [stopping_once()], concurrency=1)
     assert result.interrupted and states(result).count("not run") > 300
     done = states(result).count("complete")
     unjudged = f"Check 'stops' has not judged {done} turn{'s' * (done > 1)} yet; rescore() does."
