@@ -169,7 +169,7 @@ def cause_of(error: HaloError, *, whole: bool) -> str:
     """Whose failure this error is; `whole`: whether the whole message had left.
 
     Who ended a connection in the middle of a reply is not always known: a reset or an end counts as the
-    agent's, unless the system says that there is no network, or no route any more.
+    agent's, unless the system says that the network or the route is gone.
     """
     match error:
         case StatusError() if error.again_s is not None:
