@@ -1,7 +1,7 @@
 /* "Keep as a test case": a form below a turn, for what is expected of its reply and for tags. */
 
 import { button, element, setText } from "./dom.js";
-import { refused } from "./store.js";
+import { refused } from "./link.js";
 
 /** Create a text box with its label above it. */
 function field(label, placeholder) {

@@ -13,75 +13,37 @@ The front end guarantees:
 */
 
 import { Composer } from "./composer.js";
-import { button, copyText, element, icon, setLabel } from "./dom.js";
+import { element } from "./dom.js";
+import { Frame } from "./frame.js";
 import { Header } from "./header.js";
-import { Scheme, focusedNear, isShortcut, pressOn } from "./host.js";
 import { Store } from "./store.js";
 import { freshId } from "./text.js";
 import { Transcript } from "./transcript.js";
 
-const NOT_FOR_THE_NOTEBOOK = "data-lm-suppress-shortcuts";
-
-class Panel {
+class Panel extends Frame {
   constructor(store, model, el) {
+    super(store, model);
     this.store = store;
-    this.model = model;
     this.id = `halo-${freshId()}`;
-    this.root = element("div", {
-      class: "halo-panel", role: "region", tabindex: "-1", [NOT_FOR_THE_NOTEBOOK]: "true",
-    });
-    this.scheme = new Scheme(this.root);
     this.header = new Header(this);
     this.transcript = new Transcript(this);
     this.composer = new Composer(this);
-    this.notices = element("div", { class: "halo-notices" });
-    this.voice = element("div", { class: "halo-unseen", "aria-live": "polite" });
     this.root.append(this.header.node, this.transcript.log, element("div", { class: "halo-over" }, this.transcript.jump),
       this.notices, this.composer.goneLine, this.composer.node, this.voice);
-    this.keepEvents();
-    this.hideStatic();
     el.append(this.root);
     this.showDraft();
     this.paint();
   }
 
   destroy() {
-    cancelAnimationFrame(this.frame);
     this.transcript.destroy();
-    this.scheme.destroy();
-    this.root.remove();
-  }
-
-  /** Keep keys and copying from the notebook: Shift+Enter must not run its cell. But Ctrl+S must save it. */
-  keepEvents() {
-    for (const name of ["keydown", "keyup", "keypress", "copy", "cut", "paste"]) {
-      this.root.addEventListener(name, (event) => event.stopPropagation());
-    }
-    this.root.addEventListener("keydown", (event) => {
-      if (isShortcut(event)) pressOn(this.root.parentElement, event);
-      else this.key(event);
-    });
-    // Notebook 7 handles keys before they get here, for any focused element that is not a text field,
-    // unless the element itself has this attribute.
-    this.root.addEventListener("focusin", (event) => event.target.setAttribute(NOT_FOR_THE_NOTEBOOK, "true"));
-  }
-
-  /** Hide the cell's static copy of the transcript. */
-  hideStatic() {
-    const name = this.model.get("_static_class");
-    if (!name) return;
-    const target = `.${CSS.escape(name)}`;
-    this.root.append(element("style", { text: `${target}{display:none}.jp-OutputArea-child:has(${target}){display:none}` }));
+    super.destroy();
   }
 
   /** The panel has got a place on the page. */
   placed() {
     this.composer.fit();
     this.scheme.placed();
-  }
-
-  schedule() {
-    this.frame ||= requestAnimationFrame(() => this.paint());
   }
 
   paint() {
@@ -98,23 +60,9 @@ class Panel {
     this.keepFocus(focused);
   }
 
-  focused() {
-    const focused = focusedNear(this.root);
-    return this.root.contains(focused) ? focused : null;
-  }
-
   /** If what had the focus is gone, move it to the text box: the notebook would take the next keys as its own. */
   keepFocus(focused) {
     if (focused && !focused.checkVisibility()) this.composer.focus();
-  }
-
-  paintNotices() {
-    const { notices } = this.store;
-    if (notices === this.shownNotices) return;
-    this.shownNotices = notices;
-    this.notices.replaceChildren(...notices.map(({ id, text }) =>
-      element("div", { class: "halo-notice" }, element("span", { text, dir: "auto" }),
-        button("Dismiss", () => this.store.dismiss(id), { icon: "close", kind: "halo-small" }))));
   }
 
   showDraft() {
@@ -133,33 +81,6 @@ class Panel {
     if (event.isComposing || event.keyCode === 229) return; // keys of an input method
     if (this.root.querySelector(":popover-open") && event.key === "Escape") return; // the browser closes it
     if (event.target === this.composer.area) this.composer.key(event);
-  }
-
-  /** Create a button that copies what `text` returns. */
-  copyButton(label, text, { icon: name = "copy", kind = "halo-small", ...props } = {}) {
-    return button(label, (event) => this.copy(text(), event.currentTarget), { icon: name, kind, ...props });
-  }
-
-  async copy(text, target) {
-    const done = await copyText(text);
-    const said = done ? "Copied" : "Copying is not allowed here";
-    this.say(said);
-    if (target.dataset.copied) return;
-    const label = target.getAttribute("aria-label");
-    const drawn = target.firstChild;
-    target.dataset.copied = "true";
-    if (done) drawn.replaceWith(icon("done"));
-    if (label) setLabel(target, said);
-    setTimeout(() => {
-      delete target.dataset.copied;
-      target.firstChild.replaceWith(drawn);
-      if (label) setLabel(target, label);
-    }, 1_200);
-  }
-
-  say(text) {
-    // A live region repeats a text only if it changes in between.
-    this.voice.textContent = this.voice.textContent === text ? `${text}\u00a0` : text;
   }
 }
 

@@ -1,57 +1,15 @@
 /* The store: the conversation as the kernel reports it, and the requests to the kernel. It does not use the DOM. */
 
 import { keepDraft, keptDraft } from "./host.js";
-import { GONE, NO_ANSWER, spoken } from "./status.js";
+import { Link, refused } from "./link.js";
+import { spoken } from "./status.js";
 import { freshId } from "./text.js";
 
-const BUSY_MS = 500; // if a request has no answer after this time, the kernel is busy
-const NO_ANSWER_MS = 30_000;
 const SILENCE_MS = 6_000; // during a turn the kernel sends at least a beat every 2 s
 const SYNC_AGAIN_MS = 5_000;
 const MAX_SAVED_TURNS = 30;
 
-// What JupyterLab's services report. Other pages see "starting" when one page restarts the kernel.
-const REASONS = { restarting: "restarted", autorestarting: "restarted", starting: "restarted", dead: "dead", terminating: "ended" };
-
-/** Whether the kernel refused a request, or went away without an answer. */
-export const refused = (answer) => Boolean(answer.error || answer.lost);
-
-/** Waits for the kernel to answer, and reports when it does not. */
-class Patience {
-  constructor(store) {
-    this.store = store;
-    this.timer = null;
-  }
-
-  /** The kernel has been asked for something. */
-  begin() {
-    if (!this.store.silent) this.timer ??= setTimeout(() => this.end(), NO_ANSWER_MS);
-  }
-
-  /** The kernel has answered, or is known to be gone. */
-  stop() {
-    clearTimeout(this.timer);
-    this.timer = null;
-    this.store.silent = false;
-  }
-
-  end() {
-    const { store } = this;
-    this.timer = null;
-    if (store.gone) return;
-    if (store.connecting || store.kernel?.status === "busy") { // the page says this already
-      this.begin();
-      return;
-    }
-    store.silent = true;
-    store.say(NO_ANSWER);
-    store.sync();
-    store.changed();
-  }
-}
-
-export class Store {
-  views = new Set();
+export class Store extends Link {
   epoch = null;
   seq = 0;
   session = null;
@@ -64,31 +22,17 @@ export class Store {
   source = "";
   start_note = ""; // what the next message starts, if it does not continue a conversation
   pending = []; // messages that the kernel has not yet shown
-  requests = new Map(); // cid -> { late, timer, done }
   drafts = new Map(); // session -> text
-  notices = [];
-  gone = ""; // a key of GONE once the kernel is gone
-  connecting = false;
-  silent = false; // whether the kernel has not answered for long
-  patience = new Patience(this);
   stopping = false;
   syncTries = 0;
 
   /** Start to listen; returns a function that ends it. It must be quick, since the kernel's messages wait for it. */
   start(model) {
-    this.model = model;
-    model.on("msg:custom", (content) => this.receive(content));
-    model.on("comm_live_update", () => this.lookAtComm());
-    // The event passes the model itself, which knows whether it is connected; anywidget's proxy does not.
-    model.on("change:_snapshot", (real) => {
-      this.real = real ?? this.real;
-    });
+    const end = this.listen(model);
     for (const name of ["title", "height", "placeholder", "suggestions"]) model.on(`change:${name}`, () => this.changed());
     const saved = model.get("_snapshot");
     if (saved?.epoch) this.replaceAll(saved);
     this.save(saved);
-    this.kernel = model.widget_manager?.kernel;
-    const unwatch = this.watch(this.kernel);
     if (this.real?.comm_live === false) this.lose("none");
     this.sync();
     const watchdog = setInterval(() => {
@@ -97,18 +41,16 @@ export class Store {
     return () => {
       clearInterval(watchdog);
       clearTimeout(this.syncing);
-      this.patience.stop();
-      for (const { timer } of this.requests.values()) clearTimeout(timer);
-      unwatch();
+      end();
     };
   }
 
   /** Add a view; returns a function that removes it. */
   show(view) {
-    this.views.add(view);
+    const hide = super.show(view);
     if (this.views.size === 1) this.countViews();
     return () => {
-      this.views.delete(view);
+      hide();
       if (!this.views.size) this.countViews();
     };
   }
@@ -118,101 +60,14 @@ export class Store {
     if (!this.gone) this.post({ kind: "views", cid: freshId(), count: this.views.size });
   }
 
-  changed() {
-    for (const view of this.views) view.schedule();
-  }
-
-  say(text) {
-    const [view] = this.views; // only one view speaks
-    view?.say(text);
-  }
-
-  notice(text) {
-    this.notices = [...this.notices.slice(-2), { id: freshId(), text: String(text) }];
-    this.say(text);
-    this.changed();
-  }
-
-  dismiss(id) {
-    this.notices = this.notices.filter((notice) => notice.id !== id);
-    this.changed();
-  }
-
-  // -- the state of the kernel
-
-  /** Listen for restarts, ends and lost connections of the kernel; returns a function that ends it. */
-  watch(kernel) {
-    if (!kernel?.statusChanged) return () => {};
-    const status = () => Object.hasOwn(REASONS, kernel.status) && this.lose(REASONS[kernel.status]);
-    const connection = () => this.connection(kernel.connectionStatus !== "connected");
-    kernel.statusChanged.connect(status);
-    kernel.connectionStatusChanged.connect(connection);
-    return () => {
-      kernel.statusChanged.disconnect(status);
-      kernel.connectionStatusChanged.disconnect(connection);
-    };
-  }
-
-  /** The connection to the kernel is lost, or is there again. */
-  connection(lost) {
-    if (lost === this.connecting) return;
-    this.connecting = lost;
-    if (!lost) this.sync({ now: true });
-    this.changed();
-  }
-
-  lookAtComm() {
-    if (!this.real || this.real.comm_live === false) this.lose("gone");
-    else if (this.real.comm_live && this.gone) this.sync({ now: true });
-  }
-
-  lose(reason) {
-    // The first reason is the more exact one.
-    if (this.gone && !(this.gone === "gone" && reason !== "none")) return;
-    this.gone = reason;
-    this.patience.stop();
+  lost() {
     clearTimeout(this.syncing);
     this.syncing = null;
     for (const message of this.pending) message.state = "unsent";
-    for (const cid of [...this.requests.keys()]) this.settle(cid, { lost: true });
     this.stopping = false;
-    this.say(GONE[reason]);
-    this.changed();
   }
 
   // -- page → kernel
-
-  /** Send a request to the kernel; `done` is called with the answer. */
-  request(content, done) {
-    const cid = content.cid ?? freshId();
-    const entry = { done, late: false, timer: 0 };
-    entry.timer = setTimeout(() => {
-      entry.late = true;
-      this.changed();
-    }, BUSY_MS);
-    this.requests.set(cid, entry);
-    this.post({ ...content, cid });
-    this.changed();
-    return cid;
-  }
-
-  post(content) {
-    this.patience.begin();
-    try {
-      this.model.send(content);
-    } catch {
-      this.lose("gone");
-    }
-  }
-
-  settle(cid, answer) {
-    const entry = this.requests.get(cid);
-    if (!entry) return;
-    this.requests.delete(cid);
-    clearTimeout(entry.timer);
-    if (answer.error) this.notice(answer.error);
-    entry.done?.(answer);
-  }
 
   /** Ask for a snapshot, and again after a growing delay while none comes. */
   sync({ now = false } = {}) {
@@ -252,10 +107,6 @@ export class Store {
   forget(message) {
     this.pending = this.pending.filter((other) => other !== message);
     this.changed();
-  }
-
-  isLate(cid) {
-    return this.requests.get(cid)?.late ?? false;
   }
 
   stop() {
@@ -313,20 +164,12 @@ export class Store {
 
   // -- kernel → page
 
-  receive(message) {
-    this.heardAt = performance.now();
-    if (this.silent) this.say("The kernel answers again");
-    this.patience.stop();
-    if (this.gone && this.gone !== "closed") this.gone = ""; // a kernel that sends is not gone
+  take(message) {
     switch (message.kind) {
-      case "answer": this.settle(message.cid, message); break;
-      case "notice": this.notice(message.text); break;
-      case "closed": this.lose("closed"); break;
       case "views": if (this.views.size) this.countViews(); break;
       case "snapshot": this.takeSnapshot(message); break;
       default: this.takeNext(message);
     }
-    this.changed();
   }
 
   /** Apply a message only if it follows the previous one: otherwise its text would go to the wrong place. */
@@ -454,10 +297,5 @@ export class Store {
     const settled = { turns, earlier, live: null, queue: [], agent, source, start_note };
     const kept = snapshot ?? { epoch, seq, session, sessions, ...settled };
     this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
-  }
-
-  /** Whether a request waits for a kernel that is busy. */
-  get late() {
-    return [...this.requests.values()].some((entry) => entry.late);
   }
 }

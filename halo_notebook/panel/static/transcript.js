@@ -1,7 +1,7 @@
 /* The transcript: its turns and waiting messages, and what the reader sees of them while they change. */
 
 import { arrange, button, element, setText } from "./dom.js";
-import { refused } from "./store.js";
+import { refused } from "./link.js";
 import { count } from "./text.js";
 import { TurnView, Waiting } from "./turn.js";
 
@@ -40,7 +40,6 @@ export class Transcript {
 
   destroy() {
     this.sizes.disconnect();
-    this.widths.disconnect();
   }
 
   watchSizes() {
@@ -58,27 +57,6 @@ export class Transcript {
     });
     this.sizes.observe(this.log);
     this.sizes.observe(this.page);
-    this.widths = new ResizeObserver((entries) => {
-      for (const { target } of entries) this.reachable(target);
-    });
-  }
-
-  /** Make an element focusable if it scrolls sideways, so that the keyboard can scroll it. */
-  watchWidth(node, label) {
-    node.dataset.label = label;
-    this.widths.observe(node);
-  }
-
-  reachable(node) {
-    const wide = node.scrollWidth > node.clientWidth + 1;
-    if (wide === (node.tabIndex === 0)) return;
-    if (wide) {
-      node.tabIndex = 0;
-      node.setAttribute("role", "region");
-      node.setAttribute("aria-label", node.dataset.label);
-    } else {
-      for (const name of ["tabindex", "role", "aria-label"]) node.removeAttribute(name);
-    }
   }
 
   fromBottom() {

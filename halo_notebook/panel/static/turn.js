@@ -89,21 +89,23 @@ class Block {
       const frame = element("div", { class: "halo-code" });
       pre.replaceWith(frame);
       frame.append(pre, copy);
-      panel.transcript.watchWidth(pre, "Code");
+      panel.widths.watch(pre, "Code");
     }
     for (const table of this.node.querySelectorAll("table")) {
       const frame = element("div", { class: "halo-wide" });
       table.replaceWith(frame);
       frame.append(table);
-      panel.transcript.watchWidth(frame, "Table");
+      panel.widths.watch(frame, "Table");
     }
   }
 }
 
 /** One turn: the message, the reply with its actions in place, and a footer with facts and buttons. */
 export class TurnView {
-  constructor(panel) {
+  /** `panel` provides `copyButton` and `widths`, and, unless the turn is only read (`readOnly`), what Panel has. */
+  constructor(panel, { readOnly = false } = {}) {
     this.panel = panel;
+    this.readOnly = readOnly;
     this.turn = null;
     this.seen = null;
     this.blocks = [];
@@ -139,7 +141,7 @@ export class TurnView {
     this.foot = element("footer", { class: "halo-foot halo-quiet", hidden: true },
       element("div", { class: "halo-foot-line" }, this.againButton, this.confirm, this.status,
         element("span", { class: "halo-facts" }, this.time, this.facts),
-        element("span", { class: "halo-tools" }, copy, this.up, this.down, more, choices)),
+        element("span", { class: "halo-tools" }, copy, ...(this.readOnly ? [] : [this.up, this.down, more, choices]))),
       this.noteForm);
     return this.foot;
   }
