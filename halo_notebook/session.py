@@ -30,8 +30,6 @@ from .concurrency.usercode import Home
 from .display.transcript import turn_markdown
 from .display.wording import counted
 from .errors import UsageError
-from .recording.exported import FORMAT, read_export
-from .recording.kinds import SESSION, check_replaceable
 from .reply import Watchers, reply_from
 
 if TYPE_CHECKING:
@@ -407,6 +405,8 @@ class Session:
 
     def to_dict(self) -> dict[str, JSON]:
         """The session as plain JSON, without secrets."""
+        from .recording.exported import FORMAT  # here and below: loading the magics does not need it
+
         turns: list[JSON] = [turn.to_dict() for turn in self.turns]
         return {"halo_session": FORMAT, "name": self.name, **self.summary(), "turns": turns}
 
@@ -433,6 +433,8 @@ class Session:
         Raises:
             UsageError: naming the file and what is wrong with it.
         """
+        from .recording.exported import read_export
+
         content = read_export(path)
         ids = {name: content[name] for name in ("session_id", "agent_id", "target")}
         session = cls(content["name"], **ids, starts_anew=True)
@@ -450,6 +452,8 @@ class Session:
 
         Raises `UsageError`, also at the path of a recording or an evaluation.
         """
+        from .recording.kinds import SESSION, check_replaceable
+
         try:
             file = Path(path)
         except TypeError as error:

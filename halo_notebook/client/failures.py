@@ -7,7 +7,6 @@ import math
 import re
 import time
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from ..display.wording import what_is_kept
@@ -159,6 +158,8 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 def _timestamp(date: str) -> float | None:
     """A date of HTTP in seconds since 1970, or None."""
+    from email.utils import parsedate_to_datetime  # loading the magics does not need it
+
     try:
         at = parsedate_to_datetime(date)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

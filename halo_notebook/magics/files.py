@@ -8,7 +8,6 @@ import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 
 def named_file(name: str) -> Path:
@@ -23,6 +22,8 @@ def named_file(name: str) -> Path:
     """
     spellings = [name]
     if re.match(r"file:/", name, re.IGNORECASE):
+        from urllib.request import url2pathname  # with it come http.client and email
+
         spellings.append(url2pathname(urlsplit(name).path))
     spellings.append(name.strip().strip("'\""))
     if os.sep == "/":
