@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..display.lookalikes import canonical
 from ..errors import InvalidRequest
 from .payloads import fits, labels
-from .verdicts import Check, JudgedTurn, Score, named
+from .verdicts import Check, JudgedTurn, Score, named, shown_values
 
 if TYPE_CHECKING:
     from ..stream import JSON
@@ -52,8 +52,9 @@ def action_count_in_conversation(count: int, type: str | None = None, /, **where
         taken = sum(fits(payload, type, where) for payload in _payloads(conversation))
         return Score(taken == count, note="" if taken == count else f"{taken} such actions")
 
-    values = [f"{key}={getattr(value, '__name__', repr(value))}" for key, value in where.items()]
-    return named(check, "action_count_in_conversation", str(count), *([type] if type else []), *values)
+    return named(
+        check, "action_count_in_conversation", str(count), *([type] if type else []), *shown_values(where)
+    )
 
 
 def no_action_in_conversation(type: str | None = None, /) -> Check:  # noqa: A002  # as payloads call it

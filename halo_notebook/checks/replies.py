@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..display.lookalikes import canonical, difference
 from ..errors import InvalidRequest
 from .payloads import fits
-from .verdicts import Check, Score, named
+from .verdicts import Check, Score, named, shown_values
 
 if TYPE_CHECKING:
     from ..reply import Reply
@@ -71,8 +71,7 @@ def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # 
         found = any(fits(payload, type, where) for payload in reply.actions)
         return _score(found, "" if found else f"{len(reply.actions)} other actions")
 
-    values = [f"{key}={getattr(value, '__name__', repr(value))}" for key, value in where.items()]
-    return named(check, "action", *([type] if type else []), *values)
+    return named(check, "action", *([type] if type else []), *shown_values(where))
 
 
 def no_action(type: str | None = None, /) -> Check:  # noqa: A002  # as payloads call it
@@ -111,7 +110,9 @@ def faster_than(*, first_text_s: float | None = None, total_s: float | None = No
         ]
         return _score(not slow, ", ".join(slow))
 
-    return named(check, "faster_than", *(f"{name}={limit}" for name, limit in limits.items() if limit))
+    return named(
+        check, "faster_than", *shown_values({name: limit for name, limit in limits.items() if limit})
+    )
 
 
 def json_schema(schema: Mapping[str, Any], type: str | None = None) -> Check:  # noqa: A002  # as above

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..display.text import whole_text
+from ..display.text import one_line, whole_text
+from ..errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ..reply import Reply
@@ -90,6 +91,20 @@ def plain(value: Any) -> Any:
 def check_name(check: Check) -> str:
     """The name of a check: its column in a table."""
     return whole_text(str(getattr(check, "__name__", None) or type(check).__name__))
+
+
+def shown_values(values: Mapping[str, Any]) -> list[str]:
+    """``key=value`` for each of them, as a check's name shows it. Raises `InvalidRequest`."""
+    shown = []
+    for key, value in values.items():
+        try:
+            shown.append(f"{key}={getattr(value, '__name__', None) or repr(value)}")
+        except Exception as error:  # noqa: BLE001  # that is the value's own code
+            why = one_line(f"{type(error).__name__}: {error}")
+            raise InvalidRequest(
+                f"The check's name cannot show the value of {key!r} ({why}). Nothing was sent; give another."
+            ) from None
+    return shown
 
 
 def named(check: Any, name: str, *about: str) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from halo_notebook.checks import (
     Check,
     Score,
     action,
+    action_count_in_conversation,
     actions_in_order,
     agent_is,
     autoevals_scorer,
@@ -135,6 +137,25 @@ def test_a_check_that_would_look_for_nothing_is_refused(make: Any, arguments: tu
     """When it is made: it would pass whatever the agent says."""
     with pytest.raises(InvalidRequest, match=f"{make.__name__}\\(\\) "):
         make(*arguments)
+
+
+class Unshown:
+    def __repr__(self) -> str:
+        raise OSError("no\nrepr")
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, [10**5000], {"a": -(10**5000)}, Unshown(), [Unshown()]], ids=range(5)
+)
+def test_a_value_that_cannot_be_written_is_refused(value: Any) -> None:
+    """A check is called after what it looks for."""
+    for make in (action, partial(action_count_in_conversation, 1)):
+        with pytest.raises(InvalidRequest, match="check's name cannot show the value of 'b'") as raised:
+            make("a", b=value)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(InvalidRequest, match="cannot show the value of 'total_s'"):
+        faster_than(total_s=value)
+    assert check_name(action("a", b=lambda number: number == value)) == "action(a, b=<lambda>)"
 
 
 @pytest.mark.parametrize(
