@@ -165,11 +165,13 @@ def present(values_by_case: Runs) -> tuple[dict[Any, list[float]], int, int]:
     cases: dict[Any, list[float]] = {}
     missing = 0
     for case, values in values_by_case.items():
-        found = [_float(value) for value in values if value is not None]
-        for value in found:
+        known = [value for value in values if value is not None]
+        found = list(map(_float, known))
+        for value, given in zip(found, known, strict=True):
             if not math.isfinite(value):
+                shown = value if isinstance(given, int) else repr(given)
                 raise ValueError(
-                    f"A value has to be a finite number, not {value}; None stands for a missing one"
+                    f"A value has to be a finite number, not {shown}; None stands for a missing one"
                 )
         missing += len(values) - len(found)
         if found:
@@ -182,6 +184,8 @@ def _float(value: float) -> float:
         return float(value)
     except OverflowError:  # a whole number of hundreds of digits
         return math.inf
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def present_fractions(values_by_case: Runs) -> tuple[dict[Any, list[float]], int, int]:

@@ -13,7 +13,7 @@ from statistics import fmean, harmonic_mean
 from typing import Any, Literal
 
 from ..display.wording import counted
-from .intervals import CONFIDENCE, Runs, present
+from .intervals import CONFIDENCE, Runs, present, present_fractions
 from .times import LEVELS, PooledTimes, count_unanswered
 
 TOO_FEW = 6  # five pairs that all differ in the same direction have p = 2 / 2**5 = 0.0625, six have 0.03
@@ -137,11 +137,15 @@ def compare_passes(
     t-interval. Limits and p-value come from different methods and may disagree at the edge.
 
     The note says when there are ``too few cases`` (fewer than 6: p < 0.05 is impossible) or ``few cases``
-    (fewer than 15), when fewer than 6 cases differ, and what was left out.
+    (fewer than 15), when fewer than 6 cases differ, and what was left out. Raises `ValueError` for a value
+    other than True, False and None.
 
     >>> str(compare_passes({1: [True], 2: [False]}, {1: [True], 2: [True]}))
     '+50 points [-56 to +100], p = 1, 2 cases (too few cases)'
     """
+    for value in (value for side in (a, b) for runs in side.values() for value in runs):
+        if value not in (None, False, True):
+            raise ValueError(f"A pass is True or False, and None without a result, not {value!r}")
     pairs = _Pairs(a, b)
     if not pairs.n:
         return Comparison(None, None, None, None, 0, "none", pairs.note(None))
@@ -283,8 +287,9 @@ class _Pairs:
     """The cases that both sides have a result for, and their differences."""
 
     def __init__(self, a: Runs, b: Runs, *, scores: bool = False) -> None:
-        first, missing_a, _ = present(a)
-        second, missing_b, _ = present(b)
+        read = present_fractions if scores else present
+        first, missing_a, _ = read(a)
+        second, missing_b, _ = read(b)
         self.cases = [case for case in first if case in second]
         self.n = len(self.cases)
         # Sorted, so that the order of the cases does not matter.

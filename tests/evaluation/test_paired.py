@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
+from halo_notebook.evaluation.intervals import pass_rate
 from halo_notebook.evaluation.paired import (
     Comparison,
     NoWorse,
@@ -306,6 +309,34 @@ def test_no_worse_in_scores_and_without_pairs() -> None:
     assert not nothing.certain and nothing.p_value is None and "1 run missing" in nothing.note
     with pytest.raises(ValueError, match="margin"):
         no_worse(scores, scores, -0.1)
+
+
+@pytest.mark.parametrize("value", [5, -1, 0.5, math.nan, math.inf, "x", "True", [True], (), 10**400])
+def test_a_value_that_is_no_pass_is_refused(value: Any) -> None:
+    """In one line, on either side, also of a case that only one side has."""
+    for sides in (
+        ({"a": [value]}, {"a": [True]}),
+        ({"a": [True]}, {"a": [True, value]}),
+        ({"a": [value]}, {}),
+    ):
+        with pytest.raises(
+            ValueError, match="A pass is True or False, and None without a result, not "
+        ) as raised:
+            compare_passes(*sides)
+        assert "\n" not in str(raised.value)
+    found = compare_passes({"a": [True, np.True_, 1, 1.0]}, {"a": [None, np.False_, 0, False]})
+    assert found.difference == -1
+
+
+@pytest.mark.parametrize("value", [5, -0.1, math.nan, "x", [True], 10**400])
+def test_a_value_that_is_no_score_is_refused(value: Any) -> None:
+    """By what compares scores, passes within a margin, and by intervals of one side."""
+    for compare in (compare_scores, partial(no_worse, margin=0.1)):
+        for sides in (({"a": [value]}, {"a": [True]}), ({"a": [0.5]}, {"b": [value]})):
+            with pytest.raises(ValueError, match=r"finite number|from 0 to 1"):
+                compare(*sides)
+    with pytest.raises(ValueError, match=r"finite number|from 0 to 1"):
+        pass_rate({"a": [value]})
 
 
 # --- Several at once --------------------------------------------------------------------
