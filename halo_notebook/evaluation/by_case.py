@@ -6,7 +6,6 @@ One that the agent did not complete fails, and its score is 0.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ..checks import NoVerdict
 from ..errors import InvalidRequest
-from .rows import TIMES, cell
+from .rows import TIMES, cell, group_name
 from .sender import AGENT, COMPLETE
 from .times import AtLeast
 
@@ -250,4 +249,4 @@ def _groups_of(case: Case, by: str) -> list[str]:
     value = case.metadata.get(by)
     if value is None:
         return []
-    return [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)]
+    return [group_name(value)]

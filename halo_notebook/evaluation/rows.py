@@ -61,6 +61,11 @@ def _hashable(value: Any) -> Any:
     return value
 
 
+def group_name(value: Any) -> str:
+    """A value of metadata as the name of a group of cases: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
 def read_rows(state: RunState) -> Iterator[dict[str, Any]]:
     """The rows in order, read from the file one conversation at a time."""
     names = _columns(state)
@@ -72,9 +77,17 @@ def read_rows(state: RunState) -> Iterator[dict[str, Any]]:
 
 def _columns(state: RunState) -> list[str]:
     """All columns: of the turns, of the checks, and of the metadata of any case."""
-    metadata = (name for each in state.conversations.values() for name in each.case.metadata)
     of_checks = (name for check in state.checks for name in columns_of(check))
-    return list(dict.fromkeys((*ROW_COLUMNS, *of_checks, *metadata)))
+    return [*ROW_COLUMNS, *of_checks, *_metadata(state)]
+
+
+def _metadata(state: RunState) -> list[str]:
+    names = (name for each in state.conversations.values() for name in each.case.metadata)
+    return list(dict.fromkeys(names))
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
 
 
 def rows_frame(state: RunState, *, failed: bool = False) -> pd.DataFrame:
@@ -94,6 +107,11 @@ def rows_frame(state: RunState, *, failed: bool = False) -> pd.DataFrame:
         # A column of booleans can be negated and used as a mask although a value is missing.
         types |= dict(zip(columns_of(check), ("boolean", "float64", TEXT), strict=True))
     rows = list(read_rows(state))
+    for name in _metadata(state):
+        # pandas neither sorts nor groups values of several types.
+        if len({_kind(row[name]) for row in rows if row[name] is not None}) > 1:
+            for row in rows:
+                row[name] = None if row[name] is None else group_name(row[name])
     frame = table_of(rows, _columns(state), types)
     return frame[[is_failure(state, row) for row in rows]] if failed else frame
 

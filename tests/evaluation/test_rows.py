@@ -98,12 +98,32 @@ def test_message_expectation_and_time_have_columns(result: Evaluation) -> None:
 
 
 def test_metadata_groups(result: Evaluation) -> None:
-    """A column like any other; also one of lists and dicts, and what is expected."""
+    """A column like any other; also what is expected, whose values keep their types."""
     rates = result.df.groupby("topic")["graded"].mean()
     assert rates.to_dict() == {"a": 0.25, "b": 0.0}
+    assert len(result.df.groupby("expect", sort=False).size()) == 7
     for name in ("mixed", "expect"):
-        assert len(result.df.groupby(name, sort=False).size()) == 7
         assert len(result.df.drop_duplicates(name)) == 8 and result.df[name].nunique() == 7
+
+
+@pytest.mark.parametrize(
+    "values",
+    [EXPECTED, [1, True, 1.0, "1"], [None, [1], "x"], [{"a": 1}, [{"a": 1}], 0], ["ä", None, -0.0]],
+    ids=["all", "like 1", "list", "nested", "texts and numbers"],
+)
+def test_metadata_of_several_types_is_sorted_and_grouped_as_text(values: list[JSON], run: Run) -> None:
+    """By pandas, without settings, into the groups of the summary; what is missing stays missing."""
+    cases = [{"message": "Hello", "which": value} for value in values]
+    result = run(cases)
+    present = [value for value in values if value is not None]
+    groups = result.df.groupby("which").size()
+    assert groups.sum() == len(present) and result.df["which"].isna().sum() == len(values) - len(present)
+    of_summary = result.summary(by="which").index.get_level_values(1).drop("(all)")
+    assert list(groups.index) == sorted(of_summary)
+    assert result.df.sort_values("which")["which"].dropna().tolist() == [
+        name for name, count in groups.items() for _ in range(count)
+    ]
+    assert [row.get("which") for row in result.rows()] == values  # there they keep their types
 
 
 @pytest.mark.parametrize("checks", [[], [ok], [contains()], {"a": ok, "b": ok, "c": ok}], ids=len)
