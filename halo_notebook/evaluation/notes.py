@@ -15,6 +15,7 @@ from .sender import AGENT, COMPLETE, FAILED, LIMIT, NETWORK, REFUSED, STOPPED
 from .state import NOT_RUN
 
 if TYPE_CHECKING:
+    from ..checks import Score
     from .cases import Conversation
     from .state import RunState, TurnState
 
@@ -40,14 +41,10 @@ def headline(state: RunState) -> str:
 
 def notes(state: RunState) -> list[str]:
     """See `Evaluation.notes`."""
-    found = (
-        ["It was stopped before all messages were sent; the same call resumes it."]
-        if state.interrupted
-        else []
-    )
     turns = [turn for each in state.conversations.values() for turn in state.turns(each)]
     ended = [turn for turn in turns if turn.status == COMPLETE]
-    found += [*_file(state), *_incomplete(state), *_agents(state), *_days(turns), *_checks(state)]
+    found = [*_stop(state), *_file(state), *_incomplete(state), *_agents(state), *_days(turns)]
+    found += _checks(state)
     times = sorted(turn.first_text_s for turn in ended if turn.first_text_s is not None)
     if times and state.lag_s > max(BUSY * times[len(times) // 2], BUSY_S):
         found.append(
@@ -55,6 +52,15 @@ def notes(state: RunState) -> list[str]:
             "are too long by about that. Lower the concurrency, or judge afterwards with rescore()."
         )
     return found
+
+
+def _stop(state: RunState) -> Iterator[str]:
+    """What a stop has prevented; nothing if it came when everything was done."""
+    unsent = {STOPPED, ""} & _by_cause(state).keys()
+    unjudged = any(score is None for name in state.checks for _, score in _judged(state, name))
+    if state.interrupted and (unsent or unjudged):
+        what = "all messages were sent" if unsent else "all replies were judged"
+        yield f"It was stopped before {what}; the same call resumes it."
 
 
 def _file(state: RunState) -> Iterator[str]:
@@ -83,15 +89,9 @@ def _file(state: RunState) -> Iterator[str]:
 
 def _incomplete(state: RunState) -> Iterator[str]:
     """A note for each cause: how many conversations, the first error, whether they count, what to do."""
-    by_cause: defaultdict[str, list[Conversation]] = defaultdict(list)
-    for conversation in state.conversations.values():
-        status, number = state.first_incomplete(conversation)
-        if status != COMPLETE:
-            turn = state.turns(conversation)[number]
-            # A process that ended between two turns left no cause.
-            by_cause[turn.cause or (STOPPED if number else "")].append(conversation)
+    by_cause = _by_cause(state)
     for cause, (what, todo) in _CAUSES.items():
-        if conversations := by_cause[cause]:
+        if conversations := by_cause.get(cause):
             first = "" if cause in (STOPPED, "") else _first_error(state, conversations)
             counts = "Counted as failed" if cause == AGENT else "Missing, and left out of the figures"
             again = sum(_starts_again(state, each) for each in conversations)
@@ -104,6 +104,18 @@ def _incomplete(state: RunState) -> Iterator[str]:
                 )
             happened = f"{counted(len(conversations), 'conversation')} {what}{first}"
             yield f"{happened}. {counts}. {'. '.join(todos)}."
+
+
+def _by_cause(state: RunState) -> dict[str, list[Conversation]]:
+    """The conversations that are incomplete, by their causes."""
+    by_cause: defaultdict[str, list[Conversation]] = defaultdict(list)
+    for conversation in state.conversations.values():
+        status, number = state.first_incomplete(conversation)
+        if status != COMPLETE:
+            turn = state.turns(conversation)[number]
+            # A process that ended between two turns left no cause.
+            by_cause[turn.cause or (STOPPED if number else "")].append(conversation)
+    return by_cause
 
 
 def _starts_again(state: RunState, conversation: Conversation) -> bool:
@@ -157,23 +169,27 @@ def _day(moment: datetime) -> date:
     return moment.astimezone().date()
 
 
+def _judged(state: RunState, check: str) -> Iterator[tuple[Conversation, Score | None]]:
+    """What a check found about each complete turn that it has to judge; None where it has not judged yet."""
+    for conversation in state.conversations.values():
+        turns = state.turns(conversation)
+        for turn in turns[-1:] if state.checks[check].of_conversation else turns:
+            if turn.status == COMPLETE:
+                yield conversation, turn.scores.get(check)
+
+
 def _checks(state: RunState) -> Iterator[str]:
     """Checks that did not judge all turns that they should have judged."""
-    for name, check in state.checks.items():
+    for name in state.checks:
         failed = unjudged = 0
         first, cases, judged = "", set(), set()
-        for conversation in state.conversations.values():
-            turns = state.turns(conversation)
-            for turn in turns[-1:] if check.of_conversation else turns:
-                if turn.status != COMPLETE:
-                    continue
-                score = turn.scores.get(name)
-                cases.add(conversation.case.id)
-                unjudged += score is None
-                if isinstance(score, NoVerdict):
-                    failed, first = failed + 1, first or score.note
-                elif score is not None and score.passed is not None:
-                    judged.add(conversation.case.id)
+        for conversation, score in _judged(state, name):
+            cases.add(conversation.case.id)
+            unjudged += score is None
+            if isinstance(score, NoVerdict):
+                failed, first = failed + 1, first or score.note
+            elif score is not None and score.passed is not None:
+                judged.add(conversation.case.id)
         if failed:
             yield (
                 f"Check {name!r} could not judge {counted(failed, 'turn')} (first error: {first}); rescore() "

@@ -96,6 +96,18 @@ def test_a_stop_leaves_what_broke_off_and_what_did_not_start(run: Run) -> None:
     assert result.df["ok"].count() == states(result).count("complete") and result.df["ok"].all()
 
 
+@pytest.mark.parametrize("checks", [[], [ok], [ok, lambda conversation: True]], ids=len)
+def test_a_stop_of_the_judging_only_says_so(checks: list[Any], run: Run, kept: Path) -> None:
+    """All messages had been sent. When everything is judged, nothing is said about the stop."""
+    run(messages(3), path=kept)
+    stopped = run(messages(3), [*checks, stopping_once()], path=kept)
+    assert stopped.interrupted and set(states(stopped)) == {"complete"}
+    first, *others = stopped.notes()
+    assert first == "It was stopped before all replies were judged; the same call resumes it."
+    assert others and all("has not judged 3 turns yet" in note for note in others)
+    assert stopped.rescore().interrupted and stopped.notes() == []
+
+
 # --- Which cases went worst -------------------------------------------------------------
 
 
