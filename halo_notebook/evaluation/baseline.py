@@ -185,12 +185,19 @@ class Pairing:
 
     Attributes:
         configs: pairs of names, of the baseline and of the result.
+        unpaired: other configurations → the side that has them, in words.
         before, now: a case's id → its name on both sides, which is its id in the result.
         changed: how many pairs have other expectations.
     """
 
     def __init__(self, before: RunState, now: RunState, config: str | None) -> None:
         self.configs = _paired_configs(list(before.sources), list(now.sources), config)
+        only_before = before.sources.keys() - {name for name, _ in self.configs}
+        only_now = now.sources.keys() - {name for _, name in self.configs}
+        self.unpaired = {
+            **dict.fromkeys(sorted(only_before), "the baseline"),
+            **dict.fromkeys(sorted(only_now), THIS),
+        }
         cases_before, cases_now = _by_content(before), _by_content(now)
         self.now = {case.id: case.id for case in cases_now.values()}
         self.before = {

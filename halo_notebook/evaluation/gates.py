@@ -54,15 +54,20 @@ def _why_not(rate: Interval, wanted: float, *, sure: bool) -> str:
 
 
 def require_no_worse(
-    check: str, sides: Mapping[str, tuple[Runs, Runs]], margin: float, *, path: Path
+    check: str,
+    sides: Mapping[str, tuple[Runs, Runs]],
+    margin: float,
+    *,
+    path: Path,
+    unpaired: Mapping[str, str],
 ) -> None:
     """Raise `RequirementFailed` unless the check certainly passes about as often as in a baseline.
 
     See `Evaluation.require_no_worse`; `sides` has each configuration's passes in the baseline and now, by
-    case.
+    case, and `unpaired` says of the other configurations on which side they are.
     """
     allowed = _fraction("margin", margin)
-    failed = []
+    failed = [f"{config!r} is only in {where}: name others with config" for config, where in unpaired.items()]
     for config, (before, now) in sides.items():
         found = no_worse(before, now, allowed)
         if not found.certain:

@@ -62,7 +62,7 @@ class Evaluation:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was stopped before all messages were sent."""
+        """Whether it was stopped before all messages were sent and all replies judged."""
         return self._state.interrupted
 
     # --- Turn by turn ---
@@ -76,8 +76,9 @@ class Evaluation:
         """The rows as a pandas DataFrame.
 
         A check has three columns: ``<check>``, a nullable boolean; ``<check> score``, from 0 to 1; and
-        ``<check> note``. Each name of the cases' metadata is a column. `started_at` is in UTC. A file that
-        wants one type in a column gets lists, dicts and mixed values as JSON.
+        ``<check> note``. Each name of the cases' metadata is a column, of texts if its values have several
+        types. `started_at` is in UTC. A file that wants one type in a column gets lists, dicts and mixed
+        values as JSON.
         """
         return rows.rows_frame(self._state)
 
@@ -171,6 +172,8 @@ class Evaluation:
         the seconds after which it ended, or the longest that the configuration took for an answer, if that is
         longer. Turns whose result is missing are left out. With `tag` only the cases with this tag.
         """
+        if name not in list(rows.TIMES):  # it may be a list, which has no hash
+            raise InvalidRequest(f"No time named {name!r}. Times: {', '.join(rows.TIMES)}.")
         return self._by_config(lambda chosen: chosen.times(name), tag)
 
     def _check_name(self, check: str) -> None:
@@ -301,7 +304,7 @@ class Evaluation:
             baseline: another result, or its file.
             check: the name of a check, which both have.
             margin: how much lower the rate may be: 0.05 allows 5 points.
-            config: the configuration; None requires it of each that both have.
+            config: the configuration; None requires it of each, so it fails for one that only one side has.
         """
         from .baseline import Pairing, renamed
         from .gates import require_no_worse
@@ -313,7 +316,8 @@ class Evaluation:
             name: (renamed(passed[old], pairing.before), renamed(now[name], pairing.now))
             for old, name in pairing.configs
         }
-        require_no_worse(check, sides, margin, path=self.path)
+        unpaired = pairing.unpaired if config is None else {}
+        require_no_worse(check, sides, margin, path=self.path, unpaired=unpaired)
 
     def to_junit(self, path: str | Path) -> Path:
         """Write a JUnit XML file, with a test case per conversation; returns its path.

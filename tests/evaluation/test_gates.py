@@ -187,7 +187,13 @@ def test_few_cases_or_none_in_common_prove_nothing(client: HaloClient, run: Run)
     with pytest.raises(errors.RequirementFailed, match=r"'new' may be worse .* 3 cases \(too few cases; 57"):
         now.require_no_worse(before, "check")
     both = run(messages(60), {"check": passing()}, configs={"new": client, "other": client}, concurrency=30)
-    both.require_no_worse(now, "check")  # of 'other' nothing is known
+    both.require_no_worse(now, "check", config="new")
+    for first, second, where in ((both, now, "this result"), (now, both, "the baseline")):
+        with pytest.raises(
+            errors.RequirementFailed, match=f"'other' is only in {where}: name others with config"
+        ) as raised:
+            first.require_no_worse(second, "check")
+        assert "may be worse" not in str(raised.value)
     with pytest.raises(
         errors.InvalidRequest, match=r"No configuration named 'third' is in both results \(new; "
     ):
