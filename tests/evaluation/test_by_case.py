@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import json
@@ -329,11 +330,21 @@ def test_a_run_without_repeats_has_no_every_time(run: Run) -> None:
     assert "repeats" not in text_of(result._repr_html_())
 
 
+@pytest.mark.parametrize("name", ["nope", "", "first_text", None, 0, ["elapsed_s"], "TIMES"])
+def test_an_unknown_time_is_refused(name: Any, run: Run) -> None:
+    """In one line that names the two times, also with a tag that no case has."""
+    result = run(messages(1))
+    for tag in (None, "none"):
+        with pytest.raises(errors.InvalidRequest) as raised:
+            result.times(name, tag)
+        assert str(raised.value) == f"No time named {name!r}. Times: first_text_s, elapsed_s."
+
+
 # --- The summary ------------------------------------------------------------------------
 
 
 def test_a_summary_has_numbers_and_shows_text(scored: Evaluation) -> None:
-    """Whatever is made of it is a table of numbers."""
+    """What is made of it is a table of numbers; a copy of it shows as it does, until it is changed."""
     summary = scored.summary()
     rates = [name for name in summary.columns if name != "agents"]
     assert all(summary[name].dtype.kind in "fi" for name in rates)
@@ -341,14 +352,18 @@ def test_a_summary_has_numbers_and_shows_text(scored: Evaluation) -> None:
         summary["flips"] < summary["flips high"]
     ).all()
     assert "94% [" in summary._repr_html_() and "94% [" in repr(summary)
-    for made in (
-        summary.copy(),
-        summary[["cases", "flips"]],
-        summary.T,
-        summary.head(9),
-    ):
+    for made in (summary[["cases", "flips"]], summary.T, summary.head(9)):
         assert "94% [" not in made._repr_html_() and "94% [" not in repr(made)
-    assert "94% [" in pickle.loads(pickle.dumps(summary))._repr_html_()  # noqa: S301  # our own
+    for made in (
+        pickle.loads(pickle.dumps(summary)),  # noqa: S301  # our own
+        copy.deepcopy(summary),
+        copy.copy(summary),
+        summary.copy(),
+        copy.deepcopy(copy.deepcopy(summary)),
+    ):
+        assert (made._repr_html_(), repr(made)) == (summary._repr_html_(), repr(summary))
+        made["cases"] += 1
+        assert "94% [" not in made._repr_html_() and "94% [" in summary._repr_html_()
     summary["more"] = 1
     assert "94% [" not in summary._repr_html_() and "more" in repr(summary)
     stored = pd.read_parquet(io.BytesIO(scored.summary().to_parquet()))

@@ -117,6 +117,9 @@ class Readable(Table):
         table._html, table._text, table._as_made = html, text, pd.DataFrame(table)
         return table
 
+    def copy(self, deep: bool = True) -> Readable:
+        return Readable(super().copy(deep)).__finalize__(self)
+
     def _repr_html_(self) -> str | None:
         html = super()._repr_html_()
         return self._html if html and self._is_as_made() else html
