@@ -15,12 +15,12 @@ import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, cast
 
 from .client.exchange import AsyncReplyStream
-from .client.masking import masked_json
+from .client.masking import masked, masked_json
 from .client.request import MAX_HISTORY_ITEMS
 from .client.secrets import hide_token
 from .client.sync import HaloClient, ReplyStream
@@ -86,6 +86,11 @@ class Turn:
         return str(self.request["message"])
 
     @property
+    def masked_message(self) -> str:
+        """The message as it may be written: it repeats no secret of the session."""
+        return masked(self.message, self.session.secrets) if self.session else self.message
+
+    @property
     def arrived(self) -> bool:
         """Whether the agent may have got the message."""
         return self.reply.may_have_arrived or self.reply.status == "complete"
@@ -114,7 +119,7 @@ class Turn:
         Args:
             id: its name in tables. None: the message's first words, and a digest of all that is sent.
             expect: what is expected of the reply to this message: any JSON.
-            tags: what groups it.
+            tags: what groups it: strings or numbers.
 
         Returns:
             a case with the ratings as metadata: `rating` and `rating_note` of this turn,
@@ -126,19 +131,22 @@ class Turn:
 
         turns = self.session.conversation(self) if self.session else [self]
         written = [turn.written() for turn in turns]
-        item = sent_item([request for request, _ in written], expect=expect, tags=tags)
-        item["id"] = item["id"] if id is None else id
+        item = sent_item([request for request, _ in written])
+        item |= {"expect": expect, "tags": tags} | ({} if id is None else {"id": id})
         if rating := written[-1][1]:
             item["metadata"] |= {"rating": rating["value"], "rating_note": rating["note"]}
         if earlier := [{"turn": at, **rated} for at, (_, rated) in enumerate(written[:-1], 1) if rated]:
             item["metadata"]["earlier_ratings"] = earlier
-        return read_cases([item])[0]
+        case = read_cases([item])[0]
+        secrets = self.session.secrets if self.session else ()
+        of_user: Any = masked_json([case.id, case.expect, [*case.tags]], secrets)
+        return replace(case, id=of_user[0], expect=of_user[1], tags=tuple(of_user[2]))
 
-    def written(self) -> tuple[dict[str, JSON], dict[str, JSON] | None]:
+    def written(self) -> tuple[dict[str, JSON], dict[str, str] | None]:
         """The request and the rating as they may be written: they repeat no secret of the session."""
         both: Any = [self.request, asdict(self.rating) if self.rating else None]
-        masked: Any = masked_json(both, self.session.secrets) if self.session else both
-        return masked[0], masked[1]
+        both = masked_json(both, self.session.secrets) if self.session else both
+        return both[0], both[1]
 
     def to_dict(self) -> dict[str, JSON]:
         """The turn as plain JSON."""
@@ -146,7 +154,7 @@ class Turn:
         return {
             "request": request,
             "reply": self.reply.to_dict(),
-            "rating": rating,
+            "rating": cast("JSON", rating),
             "target": self.target,
             "source": self.source,
             "may_have_arrived": self.reply.may_have_arrived,
@@ -309,7 +317,12 @@ class Session:
         post(lambda: self._stop_turn and self._stop_turn())
 
     def rate(self, turn: Turn, value: Verdict, note: str = "") -> None:
-        """Keep what a person thought of `turn`; an export of the session contains it."""
+        """Keep what a person thought of `turn`; an export of the session contains it.
+
+        Raises `UsageError` for another value, or a note that is not text.
+        """
+        if value not in ("up", "down", "") or not isinstance(note, str):
+            raise UsageError("A rating is 'up', 'down' or empty, with a note as text. Nothing was changed.")
         turn.rating = Rating(value, note) if value or note else None
         self.watchers.tell(turn)
 
@@ -354,7 +367,8 @@ class Session:
         if until is None:
             return []
         found, wanted = [until], until.sent_id
-        for turn in reversed(self.turns[: self.turns.index(until)]):
+        at = next((number for number, turn in enumerate(self.turns) if turn is until), 0)
+        for turn in reversed(self.turns[:at]):
             if wanted is None:
                 break
             if turn.arrived and (turn.reply.session_id or turn.sent_id) == wanted:
@@ -377,8 +391,9 @@ class Session:
         """What the next message starts, in words; empty when it continues what the agent knows."""
         if not self.starts_anew:
             return ""
-        count = counted(len(self.history()), "earlier message")
-        return f"a new conversation for the agent, which gets {count} as its history"
+        history = self.history()
+        gets = f", which gets {counted(len(history), 'earlier message')} as its history" if history else ""
+        return f"a new conversation for the agent{gets}"
 
     def as_case(self, id: str | None = None, expect: JSON = None, tags: Sequence[str] = ()) -> Case:  # noqa: A002  # as a case calls it
         """The conversation as a case for `evaluate`, up to its last message that arrived; see `Turn.as_case`.
@@ -419,8 +434,8 @@ class Session:
         head = f"# Halo session: {self.name}\n\n- session id: {self.session_id or 'none'}\n"
         parts = [f"{head}- agent: {self.agent_id or 'not named'}\n"]
         for number, turn in enumerate(self.turns, 1):
-            rating = turn.rating or Rating()
-            parts.append(turn_markdown(number, turn.message, turn.reply, rating.value, rating.note))
+            request, rating = turn.written()
+            parts.append(turn_markdown(number, str(request["message"]), turn.reply, **(rating or {})))
         return "\n".join(parts)
 
     @classmethod

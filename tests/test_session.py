@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from halo_notebook import HaloClient, Session, errors
+from halo_notebook import HaloClient, Rating, Reply, Session, Turn, errors
 from halo_notebook.concurrency.interrupts import wait
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.demo import DEMO_KEY, DemoAgent
@@ -290,6 +291,35 @@ def test_the_history_has_as_many_messages_as_the_api_takes(client: HaloClient, t
         Session().as_case()
 
 
+def test_an_empty_session_from_a_file_has_no_history(tmp_path: Path) -> None:
+    """Its next message starts a conversation like any other."""
+    empty = Session.load(Session().export(tmp_path / "empty.json"))
+    assert empty.start_note() == "a new conversation for the agent"
+
+
+@pytest.mark.parametrize(
+    ("value", "note"), [("sideways", ""), (None, ""), (["up"], ""), ("up", 5), ("", None)]
+)
+def test_a_rating_is_up_down_or_a_note(value: Any, note: Any, tmp_path: Path) -> None:
+    """Another one is refused: an export with it could not be read back."""
+    session = Session(turns=[Turn({"message": "Hello"}, Reply())])
+    session.rate(session.turns[0], "up", "Good")
+    with pytest.raises(errors.UsageError, match="A rating is 'up', 'down' or empty"):
+        session.rate(session.turns[0], value, note)
+    assert Session.load(session.export(tmp_path / "a.json")).turns[0].rating == Rating("up", "Good")
+
+
+def test_a_turn_that_its_session_has_lost_is_a_case_of_its_own(client: HaloClient) -> None:
+    """Such as a copy, or one of a session whose turns were cleared."""
+    session = Session()
+    session.ask(client, "My name is Ada")
+    session.ask(client, "What is my name?")
+    last = copy.copy(session.turns[1])
+    assert [turn.message for turn in last.as_case().turns] == ["What is my name?"]
+    session.turns.clear()
+    assert last.as_case().metadata == {"resumed": True}
+
+
 def test_an_agent_that_gives_no_id_gets_the_history_each_time(
     client: HaloClient, agent: DemoAgent, tmp_path: Path
 ) -> None:
@@ -317,7 +347,7 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
         session.ask(client, f"My key is {DEMO_KEY}")
         session.ask(client, f"My token is {token}", context={"key": DEMO_KEY})
         session.rate(session.turns[1], "down", f"Do not send {token}")
-    case = session.as_case()
-    for text in (session.to_json(), repr(case)):
+    case = session.as_case(token, [token], [DEMO_KEY])
+    for text in (session.to_json(), session.to_markdown(), repr(case)):
         assert token not in text and DEMO_KEY not in text
     assert "•••" in case.turns[0].message and "•••" in str(case.metadata["rating_note"])

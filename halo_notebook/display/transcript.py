@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from ..reply import Reply
 
 
-def turn_markdown(number: int, message: str, reply: Reply, rating: str = "", note: str = "") -> str:
+def turn_markdown(number: int, message: str, reply: Reply, value: str = "", note: str = "") -> str:
     """A message and its reply so far as Markdown, with a heading; the actions are JSON blocks.
 
-    A `rating` is a person's word for the reply, and `note` says why; both may be empty.
+    `value` and `note` are those of a person's `Rating`; both may be empty.
     """
     text = _closed(reply.text) or "*(no text)*"
     parts = [f"## Turn {number}", "**You**", _closed(message), "**Agent**", text]
@@ -26,8 +26,8 @@ def turn_markdown(number: int, message: str, reply: Reply, rating: str = "", not
         parts.append(f"{fence}json\n{text}\n{fence}")
     if reply.status != "complete":
         parts.append(f"*({reply.status}{': ' + reply.error if reply.error else ''})*")
-    if rating or note:
-        parts.append(f"*(rated {rating or 'with a note'})*")
+    if value or note:
+        parts.append(f"*(rated {value or 'with a note'})*")
         parts += [_closed(note)] if note else []
     return "\n\n".join(parts) + "\n"
 

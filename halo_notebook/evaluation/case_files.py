@@ -48,6 +48,8 @@ def read_items(source: str | Path, columns: Collection[str]) -> Iterator[Any]:
             raise InvalidRequest(f"{what}. Nothing was sent. For one message, pass [{path.name!r}].")
         if path.suffix.lower() == ".json":
             return iter([Session.load(path)])
+        if path.exists() and not path.is_file():  # reading a device may never end
+            raise OSError(None, "it is not a file")
         data = path.read_bytes()
     except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
         if isinstance(error, InvalidRequest):

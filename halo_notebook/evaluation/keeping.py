@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ..client.request import checked_request
 from ..errors import InvalidRequest, UsageError
 from ..recording.format import is_recording
-from .cases import keyed, read_cases
+from .cases import digest, keyed, read_cases
 from .places import absolute
 from .plan import check_installed
 
@@ -47,7 +48,8 @@ class Kept:
         cases = f"{self.count:,} case{'s' if self.count != 1 else ''}"
         if self.is_new:
             return f"Kept in {self.path.name!r} as {self.id!r} ({cases})."
-        return f"{self.path.name!r} has this case already, as {self.id!r}. Nothing was added."
+        has = f"{self.path.name!r} has this case already, as {self.id!r}"
+        return f"{has}. Nothing was added; edit its line to change it."
 
 
 def keep_case(case: Case, path: str | Path) -> Kept:
@@ -79,10 +81,12 @@ def keep_case(case: Case, path: str | Path) -> Kept:
 
 
 def _kept(case: Case, file: Path) -> Kept:
+    if file.exists() and not file.is_file():  # reading a device may never end
+        raise OSError(None, "it is not a file")
     data = file.read_bytes() if file.exists() else b""
-    cases = _cases_in(file, data)
+    cases, sent = _cases_in(file, data), _sent(case)
     for each in cases:
-        if each.content_key == case.content_key:
+        if _sent(each) == sent:
             return Kept(file, each.id, len(cases), is_new=False)
     ids, number = {each.id for each in cases}, 2
     own = case.id
@@ -106,6 +110,12 @@ def _cases_in(file: Path, data: bytes) -> list[Case]:
     except InvalidRequest as error:
         why = str(error).partition(". Nothing was sent")[0]
         raise _refused(file, f"holds something else than cases ({why})", "choose another file") from None
+
+
+def _sent(case: Case) -> str:
+    """A digest of what the agent gets: the same for a context that a person wrote without its labels."""
+    sent = [checked_request(turn.message, {**turn.fields, "user_token": None}, {}) for turn in case.turns]
+    return digest([request.body for request in sent])
 
 
 def _append(file: Path, line: bytes) -> None:

@@ -27,9 +27,7 @@ _MAX_SLUG_CHARS = 40
 _sorted_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
-def sent_item(
-    requests: Sequence[Mapping[str, JSON]], *, expect: JSON = None, tags: Sequence[str] = ()
-) -> dict[str, Any]:
+def sent_item(requests: Sequence[Mapping[str, JSON]]) -> dict[str, Any]:
     """The requests of one conversation, in order, as an item.
 
     Its id is the first words of the last message and a digest of all that was sent.
@@ -41,8 +39,6 @@ def sent_item(
     return {
         "id": f"{words[:_MAX_SLUG_CHARS].strip('-') or 'case'}-{digest}",
         "turns": turns,
-        "expect": expect,
-        "tags": tags if isinstance(tags, str) else list(tags),
         "metadata": metadata,
     }
 

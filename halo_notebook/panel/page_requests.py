@@ -70,11 +70,8 @@ def _put(state: PanelState, request: Request, text: str, fields: dict[str, Any],
 
 
 def _rate(state: PanelState, request: Request) -> None:
-    value = _text(request, "value")
-    if value not in ("up", "down", ""):
-        raise UsageError("A rating is 'up', 'down' or empty. Nothing was changed.")
-    note = _text(request, "note")[:MAX_NOTE_CHARS]
-    state.session.rate(_turn(state, request), cast("Verdict", value), note)
+    value, note = cast("Verdict", _text(request, "value")), _text(request, "note")[:MAX_NOTE_CHARS]
+    state.session.rate(_turn(state, request), value, note)
 
 
 async def _keep(state: PanelState, request: Request) -> View:

@@ -213,4 +213,4 @@ def _static_turn(turn: Turn, view: View, session: str) -> str:
     words = status_words(turn.reply, source=turn.source, session=session)
     words += [turn.start_note()] if turn.start_note() else []
     words += [turn.reply.error] if turn.reply.error else []
-    return "\n".join([message_html(turn.message), *html, status_html(words)])
+    return "\n".join([message_html(turn.masked_message), *html, status_html(words)])

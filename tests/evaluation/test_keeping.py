@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,24 @@ def test_what_is_kept_is_read_back(path: Path) -> None:
 
 
 def test_no_case_is_added_twice(path: Path) -> None:
-    """Whatever its id, its expectation, its metadata and the order of its keys."""
+    """Whatever its id, its expectation, its metadata, the order of its keys and the form of its context."""
     keep_case(ONE, path)
     before = path.read_bytes()
     again = keep_case(Case("other", (CaseTurn("Hello"),), "Hey"), path)
     assert (again.is_new, again.id, again.count) == (False, "one", 1) and path.read_bytes() == before
-    assert str(again) == "'cases.jsonl' has this case already, as 'one'. Nothing was added."
-    turn = {"message": "Hi", "context": {"b": 1, "a": 2}}
+    assert (
+        str(again)
+        == "'cases.jsonl' has this case already, as 'one'. Nothing was added; edit its line to change it."
+    )
+    turn: dict[str, Any] = {"message": "Hi", "context": {"b": 1, "a": 2}}
     path.write_text(json.dumps(turn) + "\n")
-    assert not keep_case(Case("x", (CaseTurn("Hi", None, {"context": {"a": 2, "b": 1}}),)), path).is_new
+    labelled = {name: {"label": name, "value": value} for name, value in turn["context"].items()}
+    for context, is_new in (
+        *(({"a": 2, "b": 1}, False), (labelled, False)),
+        *(({"a": 2, "b": True}, True), ({"a": 2}, True), ({"a": 2, "b": "1"}, True)),
+    ):
+        given = Case("x", (CaseTurn("Hi", None, {"context": context}),))
+        assert keep_case(given, path).is_new == is_new
 
 
 def test_another_case_gets_another_id(path: Path) -> None:
@@ -113,7 +123,7 @@ def test_a_file_of_something_else_is_not_touched(path: Path, content: bytes, wor
 
 
 def test_a_place_that_cannot_be_written_is_named(path: Path) -> None:
-    """Another ending, a missing folder, a folder, no home."""
+    """Another ending, a missing folder, a folder, no home, a pipe, which nobody may ever write."""
     path.mkdir()
     for place, words in (
         (path, "could not be written"),
@@ -124,6 +134,10 @@ def test_a_place_that_cannot_be_written_is_named(path: Path) -> None:
         with pytest.raises(errors.UsageError, match=words) as caught:
             keep_case(ONE, place)
         assert "\n" not in str(caught.value)
+    os.mkfifo(path.parent / "pipe.jsonl")
+    for read in (partial(keep_case, ONE), read_cases):
+        with pytest.raises(errors.HaloError, match=r"\(it is not a file\)"):
+            read(path.parent / "pipe.jsonl")
     recording = recorded(path.parent / "talk.jsonl", said("Hello", "Hi"))
     before = recording.read_bytes()
     with pytest.raises(errors.UsageError, match="is a recording"):

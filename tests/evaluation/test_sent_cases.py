@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -76,8 +76,29 @@ def test_an_id_is_the_same_for_the_same_conversation(message: str, words: str, c
         ids.append(session.as_case().id)
     assert all(each.startswith(words) and "\n" not in each for each in ids)
     assert ids[0] == ids[1] != ids[2]
-    with pytest.raises(errors.InvalidRequest, match="tags must be a list"):
-        session.as_case(tags="x")
+
+
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [
+        (None, ()),
+        (("é", "é", 3), ("é", "3")),
+        ({"x"}, ("x",)),
+        (5, ("5",)),
+        ("x", None),
+        ([None], None),
+        ([["x"]], None),
+    ],
+)
+def test_tags_are_those_of_a_case(tags: Any, kept: tuple[str, ...] | None, client: HaloClient) -> None:
+    """Anything else than a list of strings or numbers is refused in one line."""
+    session = Session()
+    session.ask(client, "Hello")
+    if kept is not None:
+        assert session.as_case(tags=tags).tags == kept
+    else:
+        with pytest.raises(errors.InvalidRequest, match="tags must be a list"):
+            session.as_case(tags=tags)
 
 
 def test_only_the_last_conversation_of_a_session_is_a_case(client: HaloClient) -> None:
