@@ -56,6 +56,9 @@ class CommandContext(Protocol):
     def send(self, prompt: str, line: str) -> None:
         """Send a message and show its reply."""
 
+    def expanded(self, text: str) -> str:
+        """`text` with each `{{ expression }}` replaced by its value."""
+
 
 def run_command(magics: CommandContext, line: str) -> None:
     """Run the command that a `%halo` line names; an empty line shows where things stand."""
@@ -74,6 +77,7 @@ def run_command(magics: CommandContext, line: str) -> None:
     if name == "ask":  # a message is not divided into words
         run(magics, rest)
         return
+    rest = magics.expanded(rest)
     try:
         given = words(rest)
         signature(run).bind(magics, *given)
@@ -165,7 +169,7 @@ def _history(magics: CommandContext, name: str | None = None) -> None:
     for turn in session.turns:
         reply = turn.reply
         line = status_words(reply, source=turn.source, session=session.name)
-        bundle = turn_bundle(turn.message, reply_bundle(reply, line))
+        bundle = turn_bundle(turn.masked_message, reply_bundle(reply, line))
         show(magics.shell, bundle, {"halo": session.about(reply, source=turn.source)})
 
 

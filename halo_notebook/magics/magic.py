@@ -169,7 +169,7 @@ class HaloMagics(Magics):
     def halo(self, line: str, cell: str | None = None) -> None:
         """Send the cell to a Halo agent and show its reply as it arrives.
 
-        `{{ expression }}` in the cell is replaced by its value from the notebook.
+        `{{ expression }}` in the cell, or in a line command, is replaced by its value from the notebook.
         """
         if cell is None:
             run_command(self, line)
@@ -181,10 +181,7 @@ class HaloMagics(Magics):
     def send(self, prompt: str, line: str) -> None:
         """Send `prompt` with the options of a `%%halo` line, and show its reply while it arrives."""
         options = read_options(self.parser, line)
-        message = prompt.strip("\n")
-        if not options.raw:
-            spaces = self.shell.user_global_ns, self.shell.user_ns
-            message = expand(message, lambda code: eval(code, *spaces))  # noqa: S307
+        message = prompt.strip("\n") if options.raw else self.expanded(prompt.strip("\n"))
         fields = self._fields(options)
         client = self.client(options.timeout)
         recorder = self.connection.recorder
@@ -246,6 +243,11 @@ class HaloMagics(Magics):
             stream.exchange.attended = True
             ask_for_step = partial(self._ask_for_step, reply)
             follow(stream, screen, pacer, when_shown=ask_for_step, source=source, session=session.name)
+
+    def expanded(self, text: str) -> str:
+        """`text` with each `{{ expression }}` replaced by its value from the notebook."""
+        spaces = self.shell.user_global_ns, self.shell.user_ns
+        return expand(text, lambda code: eval(code, *spaces))  # noqa: S307
 
     def _fields(self, options: argparse.Namespace) -> Any:
         fields = {name: getattr(options, name) for name in ("agent_id", "user_id", "company_id", "mode")}

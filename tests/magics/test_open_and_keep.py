@@ -77,7 +77,7 @@ def test_a_conversation_is_kept_once(fresh: Kernel, tmp_path: Path) -> None:
     fresh.run("%%halo -c plan\nMy name is Ada")
     fresh.run("%halo ask What is my name?\n%halo use default\n%halo ask Hello")
     assert "Kept in 'cases.jsonl' as 'what-is-my-name-" in fresh.run(f"%halo keep {path} memory").stdout
-    assert "(2 cases)" in fresh.run(f"%halo keep {path}").stdout
+    assert "(2 cases)" in fresh.run(f"path = {str(path)!r}\n%halo keep {{{{ path }}}}").stdout
     assert "has this case already" in fresh.run(f"%halo keep {path} memory").stdout
     memory, hello = read_cases(path)
     assert memory.turns[0].fields == {"context": {"plan": {"label": "plan", "value": "team"}}}
