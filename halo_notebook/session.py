@@ -5,7 +5,8 @@
 - The session's id survives errors and interrupts, and is sent with the next turn.
 - Turns of one session run one at a time, in order of arrival; different sessions run side by side.
 - An id is sent only to the service that gave it.
-- A session that was read from a file is continued as a new conversation, which gets its messages as history.
+- A session that was read from a file, or branches off another one, is continued as a new conversation, which
+  gets its messages as history.
 """
 
 from __future__ import annotations
@@ -102,12 +103,15 @@ class Turn:
         return sent if isinstance(sent, str) else None
 
     def start_note(self) -> str:
-        """What it started, in words; empty when it began no conversation with a `conversation_history`."""
-        history = self.request.get("conversation_history")
-        if not isinstance(history, list) or self.sent_id is not None:
+        """What it started, in words; empty when it began no conversation from other messages."""
+        history, session = self.request.get("conversation_history"), self.session
+        if self.sent_id is not None:
             return ""
-        count = counted(len(history), "earlier message")
-        return f"a new conversation for the agent, which got {count} as its history"
+        if isinstance(history, list):
+            count = counted(len(history), "earlier message")
+            return f"a new conversation for the agent, which got {count} as its history"
+        is_edited = session and session.edited and self not in session.turns[: session.copied]
+        return "a new conversation for the agent" if is_edited else ""
 
     def as_case(self, id: str | None = None, expect: JSON = None, tags: Sequence[str] = ()) -> Case:  # noqa: A002  # as a case calls it
         """The conversation up to this turn as a case for `evaluate`: what the agent got before, and this.
@@ -172,7 +176,9 @@ class Session:
         target: the base URL to which the id belongs; None before the first turn.
         turns: in order.
         starts_anew: whether its next message begins a new conversation for the agent, with `history`: it was
-            read from a file, and the agent has given no id since.
+            read from a file or branches off another session, and the agent has given no id since.
+        edited: the turn of another session from which this one branches off, with another message; or None.
+        copied: how many of its turns, the first ones, are copies of those before `edited`.
         secrets: the key and the user tokens of its turns, which are masked in what is written.
         watchers: called with a turn when it begins, when it has ended and when it is rated.
 
@@ -191,6 +197,8 @@ class Session:
     target: str | None = None
     turns: list[Turn] = field(default_factory=list)
     starts_anew: bool = False
+    edited: Turn | None = field(default=None, repr=False)
+    copied: int = field(default=0, repr=False)
     secrets: set[Secret] = field(default_factory=set, repr=False)
     watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False)
     _place: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
@@ -388,12 +396,29 @@ class Session:
         return items[-MAX_HISTORY_ITEMS:]
 
     def start_note(self) -> str:
-        """What the next message starts, in words; empty when it continues what the agent knows."""
-        if not self.starts_anew:
+        """What the next message starts, in words; empty when it continues what the agent knows.
+
+        Empty also while a turn runs: it decides what the message after it starts.
+        """
+        if not self.starts_anew or self._owner is not None:
             return ""
         history = self.history()
         gets = f", which gets {counted(len(history), 'earlier message')} as its history" if history else ""
         return f"a new conversation for the agent{gets}"
+
+    def branch(self, turn: Turn) -> Session:
+        """A session with copies of the turns before `turn`, to send another message in its place.
+
+        The API cannot fork a conversation: the next message starts a new one, which gets the messages and
+        replies before `turn` as `conversation_history`. This session is not changed.
+        """
+        before = self.turns[: self.turns.index(turn)]
+        branch = Session(
+            agent_id=self.agent_id, target=self.target, starts_anew=True, secrets={*self.secrets}
+        )
+        branch.edited, branch.copied = turn, len(before)
+        branch.turns = [replace(each, session=branch) for each in before]
+        return branch
 
     def as_case(self, id: str | None = None, expect: JSON = None, tags: Sequence[str] = ()) -> Case:  # noqa: A002  # as a case calls it
         """The conversation as a case for `evaluate`, up to its last message that arrived; see `Turn.as_case`.

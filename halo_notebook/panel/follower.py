@@ -65,7 +65,7 @@ async def register_changed(state: PanelState) -> None:
     """Tell the page which sessions there are, and show the one that has its name now."""
     session, old = state.register.get(state.session_name), state.session
     unfinished = old.busy or state.waiting()
-    state.emit("sessions", sessions=state.sessions())
+    state.note_sessions()
     if session is not old:
         await show(state, session)
         if unfinished:
@@ -104,6 +104,7 @@ def _changed(following: Following, turn: Turn) -> None:
     for panel in following.panels:
         if turn in panel.ratings and panel.ratings[turn] != turn.rating:
             panel.emit_turn(following.session.turns.index(turn) + 1)
+        panel.note_start()
         panel.note_status()
 
 
@@ -184,7 +185,7 @@ def _end(panel: PanelState, reply: Reply, number: int) -> None:
         for callback in panel.on_action:
             panel.call(callback, ActionEvent(payload, reply.elapsed_s or 0.0, len(reply.text)))
     panel.emit_turn(number)
-    panel.emit("sessions", sessions=panel.sessions())
+    panel.note_sessions()
     panel.note_status()
     for callback in panel.on_reply:
         panel.call(callback, reply)

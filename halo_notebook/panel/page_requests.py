@@ -12,9 +12,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from ..client.request import checked_request
 from ..concurrency.loop import IN_BROWSER, in_worker
 from ..errors import HaloError, UsageError
 from . import follower, outbox
+from .versions import add_version
 
 if TYPE_CHECKING:
     from ..session import Turn, Verdict
@@ -59,9 +61,29 @@ def _send(state: PanelState, request: Request) -> None:
 
 
 def _again(state: PanelState, request: Request) -> None:
-    turn = _turn(state, request)
-    given = {name: value for name, value in turn.request.items() if name not in ("message", "session_id")}
+    turn, session = _turn(state, request), state.session
+    given = _fields(turn, begins=session.starts_anew or session.session_id is None)
     _put(state, request, turn.message, given, exact=True)
+
+
+async def _edit(state: PanelState, request: Request) -> None:
+    """Send another message in place of a turn's, in a session that branches off there, and show that."""
+    turn, text = _turn(state, request), _text(request, "text")
+    if turn.reply.status == "streaming":
+        raise UsageError("That turn still runs. Nothing was sent; stop it, or wait for its end.")
+    fields = _fields(turn, begins=turn.sent_id is None)
+    checked_request(text, fields, {})
+    branch = add_version(state.register, state.session.branch(turn))
+    outbox.put(state, branch, text, fields, cid=request["cid"], exact=True)
+    outbox.start(state, branch)
+    state.publish("session_name", branch.name)
+    await follower.show(state, branch)
+
+
+def _fields(turn: Turn, *, begins: bool) -> dict[str, Any]:
+    """The request fields of a turn, to send it again; its history only if that `begins` a conversation."""
+    left_out = {"message", "session_id"} | (set() if begins else {"conversation_history"})
+    return {name: value for name, value in turn.request.items() if name not in left_out}
 
 
 def _put(state: PanelState, request: Request, text: str, fields: dict[str, Any], *, exact: bool) -> None:
@@ -90,8 +112,9 @@ async def _keep(state: PanelState, request: Request) -> View:
 
 
 async def _switch(state: PanelState, request: Request) -> None:
-    name = _text(request, "name").strip()
-    if not name or not name.isprintable() or len(name) > 100:
+    name = _text(request, "name")
+    name = name if name in state.register else name.strip()
+    if name not in state.register and (not name or not name.isprintable() or len(name) > 100):
         raise UsageError("A session's name is one line of at most 100 characters. Nothing was changed.")
     state.publish("session_name", name)
     await follower.show(state, state.register.get(name))
@@ -145,6 +168,7 @@ async def _views(state: PanelState, request: Request) -> None:
 _HANDLERS: dict[str, Callable[[PanelState, Request], Any]] = {
     "send": _send,
     "again": _again,
+    "edit": _edit,
     "stop": lambda state, request: outbox.stop(state, state.session),
     "unqueue": lambda state, request: outbox.take_back(state, _text(request, "which")),
     "release": lambda state, request: outbox.release(state, _text(request, "which")),

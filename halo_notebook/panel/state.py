@@ -35,6 +35,7 @@ from ..display.text import one_line
 from ..display.timeline import Timeline
 from ..display.wording import counted
 from ..errors import ConfigError, HaloError
+from .versions import versions_of
 from .views import Frames, View, head_view, static_html, turn_view
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class PanelState:
         viewed: whether a page shows the panel; True until a page says otherwise.
         listens: whether the page has this epoch's first snapshot, and gets what follows.
         lock: held only while a message is sent or a trait is set.
-        ratings: as the page knows them.
+        ratings: as the page knows them; `start_note`: what it shows of the next message.
         cids: the page's ids of the messages that were sent from here.
         acted: how many actions of a reply the callbacks have received.
         requests: the ids of the page's requests so far; `exports`: the names and texts of the last exports.
@@ -165,6 +166,7 @@ class PanelState:
     closed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     outboxes: dict[Session, Outbox] = field(default_factory=dict)
+    start_note: str = ""
     ratings: WeakKeyDictionary[Turn, Rating | None] = field(default_factory=WeakKeyDictionary)
     cids: WeakKeyDictionary[Turn, str] = field(default_factory=WeakKeyDictionary)
     acted: WeakKeyDictionary[Reply, int] = field(default_factory=WeakKeyDictionary)
@@ -207,6 +209,17 @@ class PanelState:
         """Tell the page what waits, and bring the traits up to date."""
         self.emit("queue", queue=self.waiting())
         self.note_status()
+
+    def note_sessions(self) -> None:
+        """Tell the page which sessions there are, and which are versions of this one's messages."""
+        self.emit("sessions", sessions=self.sessions(), versions=versions_of(self.register, self.session))
+
+    def note_start(self) -> None:
+        """Tell the page what the next message starts, if that has changed."""
+        note = self.session.start_note()
+        if self.listens and note != self.start_note:
+            self.start_note = note
+            self.emit("start", start_note=note)
 
     def emit_turn(self, number: int) -> None:
         """Tell the page the whole of a turn that has ended."""
@@ -254,6 +267,7 @@ class PanelState:
 
     def _snapshot(self) -> View:
         turns, earlier = self.turns_before(self.following.ended + 1)
+        self.start_note = self.session.start_note()
         source = ""
         with suppress(ConfigError):  # whoever sends a message gets the reason
             source = (self.client or self.connection).source
@@ -262,13 +276,14 @@ class PanelState:
             "seq": self.seq,
             "session": self.session.name,
             "sessions": self.sessions(),
+            "versions": versions_of(self.register, self.session),
             "turns": turns,
             "earlier": earlier,
             "live": None if self.following.shown is None else self.live_view(),
             "queue": self.waiting(),
             "agent": self.session.agent_id,
             "source": source,
-            "start_note": self.session.start_note(),
+            "start_note": self.start_note,
         }
 
     def _turn_view(self, following: Following, number: int) -> tuple[View, int]:

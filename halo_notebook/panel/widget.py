@@ -15,8 +15,9 @@ What it promises:
 It does not know what a reply means, nor how a page lays it out: `static/` does.
 
 Kernel to page, custom messages by their `kind`: `snapshot` (everything), `begin`, `frame` and `turn` (a
-turn begins, grows, has ended), `queue`, `sessions`, `beat` (a silent turn still runs), `answer` (to a
-request), `notice`, `views` (do you show the panel?), `closed`. Page to kernel: see `requests`.
+turn begins, grows, has ended), `queue`, `sessions`, `start` (what the next message starts), `beat` (a silent
+turn still runs), `answer` (to a request), `notice`, `views` (do you show the panel?), `closed`. Page to
+kernel: see `page_requests`.
 """
 
 from __future__ import annotations

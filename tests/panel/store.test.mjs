@@ -377,3 +377,34 @@ test("a session from a file says what its next message starts, until that begins
   store.receive(snapshot({ turns: [turn(1), turn(2)], seq: 3 }));
   assert.equal(store.start_note, "");
 });
+
+test("an edited message goes out under one id, and leaves the page when the new session shows it", () => {
+  store.receive(snapshot({ turns: [turn(1), turn(2)] }));
+  store.setDraft("a draft");
+  store.send("question 1 b", "t1");
+  const [{ cid, ...request }] = asked("edit");
+  assert.deepEqual([request, asked("send"), store.draft()], [{ kind: "edit", key: "t1", text: "question 1 b" }, [], "a draft"]);
+  store.receive(snapshot({ turns: [turn(1), turn(2)] })); // the connection was lost in between
+  assert.deepEqual(asked("edit").map((one) => one.cid), [cid, cid]);
+  const versions = { 1: { names: ["docs", "docs (2)"], at: 1 } };
+  store.receive(snapshot({ epoch: 2, session: "docs (2)", queue: [{ cid, text: "question 1 b" }], versions }));
+  assert.deepEqual([store.pending, store.versions], [[], versions]);
+  assert.deepEqual(saved.at(-1).versions, versions);
+});
+
+test("an edited message that the kernel refuses can be sent again as one", () => {
+  store.send("question 1 b", "t1");
+  answer("edit", { error: "That turn still runs." });
+  assert.equal(store.pending[0].state, "unsent");
+  store.sendAgain(store.pending[0]);
+  assert.deepEqual(asked("edit").map((one) => one.key), ["t1", "t1"]);
+  assert.notEqual(asked("edit")[1].cid, asked("edit")[0].cid);
+});
+
+test("the versions of the messages change with the sessions", () => {
+  const versions = { 2: { names: ["docs", "docs (2)"], at: 0 } };
+  store.receive({ kind: "sessions", epoch: 1, seq: 2, sessions: [], versions });
+  assert.deepEqual(store.versions, versions);
+  store.receive({ kind: "sessions", epoch: 1, seq: 3, sessions: [] });
+  assert.deepEqual(store.versions, {});
+});

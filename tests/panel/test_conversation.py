@@ -340,6 +340,39 @@ class TestConversation:
         panel.button(re.compile("^docs ")).click()
         panel.root.get_by_text("Of another day").first.wait_for(state="detached")
 
+    def test_a_sent_message_is_edited(self, panel: PanelPage, lab: LabPage) -> None:
+        """In another conversation, as the panel says; the arrows lead from the one to the other and back."""
+        panel.button(re.compile("^Session")).click()
+        panel.root.get_by_role("textbox", name=re.compile("^Name of a session")).fill("edited")
+        panel.page.keyboard.press("Enter")
+        panel.root.locator(".halo-empty-title").wait_for()
+        for message in ("one", "two", "three"):
+            panel.ask(message)
+        panel.turn(2).hover()
+        panel.button("Edit message", panel.turn(2)).click()
+        box = panel.turn(2).get_by_role("textbox", name="Edit message")
+        assert box.input_value() == "two"
+        lab.screenshot("panel-edit", cell=1)
+        panel.page.keyboard.type(" b")
+        panel.page.keyboard.press("Enter")
+        panel.ended(panel.turn(2), "You said: two b")
+        assert panel.turns.count() == 2
+        told = "a new conversation for the agent, which got 2 earlier messages as its history"
+        assert panel.turn(2).get_by_text(told).is_visible()
+        assert panel.turn(2).get_by_text("2/2").is_visible()
+        assert not panel.root.get_by_text("The next message starts").is_visible()
+        lab.screenshot("panel-versions", cell=1)
+        panel.button("Previous version: edited").press("Enter")
+        panel.turn(3).wait_for()
+        focused = "document.activeElement.getAttribute('aria-label')"
+        panel.until(
+            lambda: panel.page.evaluate(focused) == "Next version: edited (2)", "the focus on the way back"
+        )
+        panel.page.keyboard.press("Enter")
+        panel.turn(2).get_by_text("two b").first.wait_for()
+        panel.button(re.compile("^Session: edited")).click()
+        panel.button(re.compile("^docs ")).click()
+
     def test_a_cells_turn_shows_here(self, panel: PanelPage, lab: LabPage) -> None:
         """And the panel's own turn in the session that `%%halo` continues."""
         lab.run_cell(USE_AGENT)

@@ -233,6 +233,54 @@ def test_a_note_survives_the_next_turn(host_page: HostPage) -> None:
         assert note.input_value() == "half a note"
 
 
+def test_a_message_is_edited_by_keyboard(host_page: HostPage) -> None:
+    """Esc cancels, an empty or long text is not sent, Enter sends; a refused one can be edited further."""
+    host_page.open(HOSTS["Colab light"], *turns())
+    panel = PanelPage(host_page)
+    first = panel.turn(1)
+    button = panel.button("Edit message", first)
+    box = first.get_by_role("textbox", name="Edit message")
+    button.press("Enter")
+    box.fill("something else")
+    box.press("Escape")
+    assert not box.is_visible() and button.evaluate("one => one === document.activeElement")
+    button.press("Enter")
+    assert box.input_value() == "Open a ticket, please"
+    for text in (" ", "x" * 10_001):
+        box.fill(text)
+        assert panel.button("Send", first).is_disabled()
+        box.press("Enter")
+    assert first.get_by_text("10,001 of 10,000 characters: too long to send").is_visible()
+    box.fill("Open two tickets\n\nplease")
+    box.press("Shift+Enter")
+    assert host_page.sent("edit") == []
+    box.press("Enter")
+    assert [each["text"] for each in host_page.sent("edit")] == ["Open two tickets\n\nplease\n"]
+    assert not box.is_visible()
+    host_page.tell("answer", cid=host_page.sent("edit")[0]["cid"], error="That turn still runs.")
+    panel.button("Edit", panel.waiting).click()
+    assert box.input_value().startswith("Open two tickets") and panel.waiting.count() == 0
+    box.press("Escape")
+    assert host_page.sent("stop") == []
+
+
+HOSTILE_NAME = '"><img src=x onerror="window.__halo_pwned=1">\u202e' + "x" * 200
+
+
+def test_versions_are_named_as_text(host_page: HostPage) -> None:
+    """A session's name is a tooltip; without a turn yet, a version is reached from the end of the page."""
+    host_page.open(HOSTS["VS Code Dark Modern"], *turns())
+    panel = PanelPage(host_page)
+    versions = {str(number): {"names": ["docs", HOSTILE_NAME], "at": 0} for number in (2, 3)}
+    host_page.tell("sessions", epoch=1, seq=2, sessions=[], versions=versions)
+    panel.button(re.compile("^Next version", re.DOTALL)).nth(1).click()
+    assert host_page.sent("switch")[-1]["name"] == HOSTILE_NAME
+    assert panel.turn(2).get_by_text("1/2").is_visible()
+    assert panel.root.locator("img").count() == 0
+    assert host_page.page.evaluate("window.__halo_pwned") is None
+    host_page.page.screenshot(path=ARTEFACTS / "panel-versions-dark.png")
+
+
 WHEEL = "log => log.dispatchEvent(new WheelEvent('wheel', { deltaY: -100, bubbles: true }))"
 
 

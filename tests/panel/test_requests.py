@@ -132,6 +132,7 @@ def test_a_session_from_a_file_says_that_it_starts_anew(
     assert page.turns(1)[0]["start_note"] == page.of("begin")[-1]["turn"]["start_note"] == told
     page.send("And then?")
     assert page.turns(2)[-1]["start_note"] == ""
+    assert page.of("start")[-1]["start_note"] == ""
     page.ask("sync")
     assert page.of("snapshot")[-1]["start_note"] == ""
 
@@ -211,6 +212,7 @@ def test_a_long_conversation_comes_in_parts(
         {"kind": "earlier"},
         {"kind": "release", "which": "x"},
         {"kind": "switch", "name": ""},
+        {"kind": "edit", "key": "t1", "text": "x"},
     ],
 )
 def test_invalid_requests_are_answered_with_an_error(request_: Message, panel: ChatPanel, page: Wire) -> None:

@@ -99,7 +99,7 @@ def test_the_package_styles_its_panel_only() -> None:
 def test_the_modules_are_joined_into_one(tmp_path: Path) -> None:
     """The result imports nothing, contains each module once, and is a valid module."""
     assert {path.stem for path in STATIC.glob("*.js")} == {
-        *("composer", "dom", "frame", "header", "host", "json", "keep", "link", "menu", "panel"),
+        *("composer", "dom", "edit", "frame", "header", "host", "json", "keep", "link", "menu", "panel"),
         *("status", "store", "text", "transcript", "tree", "turn"),
     }
     text = bundle()

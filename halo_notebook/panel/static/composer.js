@@ -5,7 +5,7 @@ import { GONE, NO_ANSWER } from "./status.js";
 import { count } from "./text.js";
 
 const COUNT_FROM = 9_000;
-const MAX_CHARS = 10_000;
+export const MAX_CHARS = 10_000;
 
 export class Composer {
   /** `panel` provides the store, the model, `root`, `copy` and `sendText`. */

@@ -58,6 +58,7 @@ class Panel extends Frame {
     this.composer.paint();
     this.transcript.paint();
     this.keepFocus(focused);
+    this.transcript.arrive();
   }
 
   /** If what had the focus is gone, move it to the text box: the notebook would take the next keys as its own. */
@@ -70,10 +71,11 @@ class Panel extends Frame {
     this.composer.showDraft();
   }
 
-  sendText(text) {
+  /** Send a message; `edits` is the key of the turn that it takes the place of. */
+  sendText(text, { edits } = {}) {
     if (this.store.gone) return;
     this.transcript.following = true;
-    this.store.send(text);
+    this.store.send(text, edits);
     this.paint(); // the user expects to see the message at once
   }
 

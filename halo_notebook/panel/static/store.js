@@ -9,11 +9,15 @@ const SILENCE_MS = 6_000; // during a turn the kernel sends at least a beat ever
 const SYNC_AGAIN_MS = 5_000;
 const MAX_SAVED_TURNS = 30;
 
+/** The request that sends a message. */
+const requestOf = ({ cid, text, edits }) => (edits ? { kind: "edit", key: edits, cid, text } : { kind: "send", cid, text });
+
 export class Store extends Link {
   epoch = null;
   seq = 0;
   session = null;
   sessions = [];
+  versions = {}; // number of a turn -> { names, at }: the sessions with another message there
   turns = [];
   earlier = 0;
   live = null;
@@ -82,16 +86,17 @@ export class Store extends Link {
     this.post({ kind: "sync", cid: freshId() });
   }
 
-  send(text) {
-    const message = { cid: freshId(), text, session: this.session, state: "sending" };
+  /** Send a message, or one that takes the place of the turn with the key `edits`. */
+  send(text, edits) {
+    const message = { cid: freshId(), text, edits, session: this.session, state: "sending" };
     this.pending.push(message);
-    if (text === this.draft()) this.setDraft("");
+    if (!edits && text === this.draft()) this.setDraft("");
     this.deliver(message);
   }
 
   deliver(message) {
     message.state = "sending";
-    this.request({ kind: "send", cid: message.cid, text: message.text }, (answer) => {
+    this.request(requestOf(message), (answer) => {
       message.state = refused(answer) ? "unsent" : "taken";
       if (message.state === "taken") this.say("Message sent");
       this.changed();
@@ -194,7 +199,8 @@ export class Store extends Link {
       case "frame": this.frame(message); break;
       case "turn": this.finish(message.turn); break;
       case "queue": this.takeQueue(message.queue); break;
-      case "sessions": this.sessions = message.sessions; break;
+      case "start": this.start_note = message.start_note; break;
+      case "sessions": Object.assign(this, { sessions: message.sessions, versions: message.versions ?? {} }); break;
       default: // from a later version
     }
   }
@@ -263,7 +269,7 @@ export class Store extends Link {
     for (const one of this.pending) {
       one.session ??= this.session;
       if (one.state !== "sending") continue;
-      if (one.session === this.session) this.post({ kind: "send", cid: one.cid, text: one.text });
+      if (one.session === this.session) this.post(requestOf(one));
       else one.state = "unsent"; // it was written for another conversation
     }
     this.save();
@@ -280,8 +286,8 @@ export class Store extends Link {
     const early = this.session === null ? this.drafts.get("") : "";
     if (message.live?.key !== this.live?.key) this.stopping = false;
     const { epoch, seq, session, sessions = [], live = null, agent = null, source = "" } = message;
-    const { start_note = "" } = message;
-    Object.assign(this, { epoch, seq, session, sessions, live, agent, source, start_note });
+    const { start_note = "", versions = {} } = message;
+    Object.assign(this, { epoch, seq, session, sessions, live, agent, source, start_note, versions });
     if (early) this.setDraft(early);
     this.takeQueue(message.queue ?? []);
     for (const turn of [...turns, live ?? {}]) this.arrived(turn.cid);
@@ -292,10 +298,10 @@ export class Store extends Link {
   /** Keep the newest turns in the widget's state, which may be saved with the notebook. */
   save(snapshot = null) {
     const turns = this.turns.slice(-MAX_SAVED_TURNS);
-    const { epoch, seq, session, sessions, agent, source, start_note } = this;
+    const { epoch, seq, session, sessions, versions, agent, source, start_note } = this;
     const earlier = this.earlier + this.turns.length - turns.length;
     const settled = { turns, earlier, live: null, queue: [], agent, source, start_note };
-    const kept = snapshot ?? { epoch, seq, session, sessions, ...settled };
+    const kept = snapshot ?? { epoch, seq, session, sessions, versions, ...settled };
     this.model.set("_snapshot", { ...kept, shown_at: Date.now() });
   }
 }

@@ -1,6 +1,7 @@
 /* The transcript: its turns and waiting messages, and what the reader sees of them while they change. */
 
 import { arrange, button, element, setText } from "./dom.js";
+import { Versions } from "./edit.js";
 import { refused } from "./link.js";
 import { count } from "./text.js";
 import { TurnView, Waiting } from "./turn.js";
@@ -23,7 +24,9 @@ export class Transcript {
     this.empty = element("div", { class: "halo-empty" });
     this.turns = element("div", { class: "halo-turns" });
     this.startNote = element("p", { class: "halo-quiet halo-note", hidden: true });
-    this.page = element("div", { class: "halo-page" }, this.earlier, this.empty, this.turns, this.startNote);
+    this.nextVersions = new Versions(panel); // of a message that is not sent yet
+    this.page = element("div", { class: "halo-page" }, this.earlier, this.empty, this.turns, this.startNote,
+      element("div", { class: "halo-next" }, this.nextVersions.node));
     this.log = element("div", {
       class: "halo-log", role: "log", "aria-live": "off", "aria-label": "Conversation", tabindex: "0",
       onscroll: () => this.scrolled(),
@@ -127,6 +130,35 @@ export class Transcript {
     });
   }
 
+  /** Another version of turn `number` is about to be shown: keep it where it is, and the focus on its buttons. */
+  returnTo(versions, step) {
+    this.returning = { number: versions.number, step, epoch: this.panel.store.epoch, top: versions.node.getBoundingClientRect().top };
+  }
+
+  /** Put the reader where `returnTo` said, once the other session is shown. */
+  arrive() {
+    const { store } = this.panel;
+    const { returning } = this;
+    if (!returning || store.epoch === returning.epoch) return;
+    this.returning = null;
+    const shown = this.items.get(`turn|${store.epoch}|t${returning.number}`)?.versions ?? this.nextVersions;
+    const { names, at } = store.versions[returning.number] ?? {};
+    if (shown.node.hidden || !names) return;
+    this.following = false;
+    this.log.scrollTop += shown.node.getBoundingClientRect().top - returning.top;
+    this.lastTop = this.log.scrollTop;
+    shown.focus(returning.step);
+    this.panel.say(`Version ${count(at + 1)} of ${count(names.length)}: session ${names[at]}`);
+    this.scrolled();
+  }
+
+  /** Edit the message of a turn, with that text in the box; returns whether the turn is here. */
+  edit(key, text) {
+    const item = this.items.get(`turn|${this.panel.store.epoch}|${key}`);
+    item?.edit(text);
+    return Boolean(item);
+  }
+
   paint() {
     const { store } = this.panel;
     const gone = store.gone;
@@ -157,6 +189,7 @@ export class Transcript {
     this.earlier.hidden = !store.earlier;
     setText(this.earlier.firstChild, `Show earlier turns (${count(store.earlier)})`);
     this.earlier.disabled = Boolean(gone);
+    this.nextVersions.update((turns.at(-1)?.number ?? 0) + 1, gone);
     this.startNote.hidden = !store.start_note || Boolean(store.live);
     setText(this.startNote, `The next message starts ${store.start_note}.`);
     this.paintEmpty(wanted.length === 0 && !store.earlier);
@@ -186,7 +219,10 @@ export class Transcript {
     }
     say("not sent",
       button("Send", () => store.sendAgain(message), { kind: "halo-text" }),
-      button("Edit", () => composer.takeBack(message.text) && store.forget(message), { kind: "halo-text" }));
+      button("Edit", () => {
+        const { edits, text } = message;
+        if (edits ? this.edit(edits, text) : composer.takeBack(text)) store.forget(message);
+      }, { kind: "halo-text" }));
   }
 
   paintEmpty(shown) {

@@ -1,6 +1,7 @@
 /* The entries of the transcript: a turn with its actions, and a message that waits to become one. */
 
 import { arrange, button, element, icon, setText } from "./dom.js";
+import { EditForm, Versions } from "./edit.js";
 import { KeepForm } from "./keep.js";
 import { menu } from "./menu.js";
 import { progressOf } from "./status.js";
@@ -20,8 +21,9 @@ class Bubble {
     this.tools = element("div", { class: "halo-tools" },
       panel.copyButton("Copy message", () => this.text));
     this.note = element("div", { class: "halo-bubble-note halo-quiet", hidden: true });
-    this.node = element("div", { class: "halo-asked" },
-      element("div", { class: "halo-bubble-line" }, this.tools, element("div", { class: "halo-bubble" }, this.body, this.more)), this.note);
+    this.line = element("div", { class: "halo-bubble-line" }, this.tools, element("div", { class: "halo-bubble" }, this.body, this.more));
+    this.foot = element("div", { class: "halo-bubble-foot" }, this.note);
+    this.node = element("div", { class: "halo-asked" }, this.line, this.foot);
   }
 
   update(text) {
@@ -111,6 +113,10 @@ export class TurnView {
     this.blocks = [];
     this.cards = new Map();
     this.bubble = new Bubble(panel);
+    this.editButton = button("Edit message", () => this.edit(this.turn.asked), { icon: "edit", kind: "halo-small" });
+    this.bubble.tools.prepend(this.editButton);
+    this.versions = new Versions(panel);
+    this.bubble.foot.append(this.versions.node);
     // These classes keep the page's MathJax from reading prices as formulas.
     this.reply = element("div", { class: "halo-reply mathjax_ignore tex2jax_ignore" });
     this.progress = element("div", { class: "halo-progress halo-quiet", hidden: true },
@@ -152,6 +158,20 @@ export class TurnView {
     return [button("Keep as a test case", () => this.keep(), { kind: "halo-item", disabled: off })];
   }
 
+  /** Show a text box in place of the message. */
+  edit(text) {
+    this.editing ??= new EditForm(this.panel, this.turn, () => this.endEdit());
+    this.bubble.line.hidden = true;
+    this.bubble.line.after(this.editing.node);
+    this.editing.open(text);
+  }
+
+  endEdit() {
+    this.editing.node.remove();
+    this.bubble.line.hidden = false;
+    this.editButton.focus({ preventScroll: true });
+  }
+
   keep() {
     if (!this.keeping) { // few turns need the form
       this.keeping = new KeepForm(this.panel, () => this.more.focus({ preventScroll: true }));
@@ -161,13 +181,16 @@ export class TurnView {
   }
 
   update(turn, flags) {
-    const seen = `${flags.gone}|${flags.latest}|${flags.near}|${turn.status === "streaming" && progressOf(this.panel.store)}`;
+    const { store } = this.panel;
+    const seen = `${flags.gone}|${flags.latest}|${flags.near}|${turn.status === "streaming" && progressOf(store)}|${JSON.stringify(store.versions[turn.number])}`;
     if (turn === this.turn && seen === this.seen) return;
     this.turn = turn;
     this.seen = seen;
     const live = turn.status === "streaming";
     this.bubble.update(turn.asked);
     this.bubble.say(turn.start_note ?? "");
+    this.editButton.hidden = live || Boolean(flags.gone);
+    this.versions.update(turn.number, flags.gone);
     this.node.setAttribute("aria-label", `Turn ${turn.number}`);
     this.node.classList.toggle("halo-latest-turn", flags.latest);
     // A class, because with :nth-last-child the browser would restyle all turns for each new one.
