@@ -68,7 +68,7 @@ export class Versions {
 
   /** Show the versions of turn `number`, if it has several. */
   update(number, gone) {
-    const versions = this.panel.store.versions[number];
+    const versions = this.panel.store.versions?.[number];
     this.number = number;
     this.versions = versions;
     this.node.hidden = !versions;

@@ -182,14 +182,14 @@ export class TurnView {
 
   update(turn, flags) {
     const { store } = this.panel;
-    const seen = `${flags.gone}|${flags.latest}|${flags.near}|${turn.status === "streaming" && progressOf(store)}|${JSON.stringify(store.versions[turn.number])}`;
+    const seen = `${flags.gone}|${flags.latest}|${flags.near}|${turn.status === "streaming" && progressOf(store)}|${JSON.stringify(store.versions?.[turn.number])}`;
     if (turn === this.turn && seen === this.seen) return;
     this.turn = turn;
     this.seen = seen;
     const live = turn.status === "streaming";
     this.bubble.update(turn.asked);
     this.bubble.say(turn.start_note ?? "");
-    this.editButton.hidden = live || Boolean(flags.gone);
+    this.editButton.hidden = live || Boolean(flags.gone) || !store.versions; // where there are none, nothing can be edited
     this.versions.update(turn.number, flags.gone);
     this.node.setAttribute("aria-label", `Turn ${turn.number}`);
     this.node.classList.toggle("halo-latest-turn", flags.latest);
