@@ -21,6 +21,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 from uuid import UUID
 
+from ..display.text import one_line
 from ..errors import InvalidRequest
 from .secrets import Secret, checked_token
 
@@ -64,7 +65,8 @@ class RequestFields(TypedDict, total=False):
     conversation_history: at most 50 items with `role` (or `speaker`) and `content` (or `text`).
     behavior_context: at most 5,000 characters.
     agent_id: pins one agent.
-    images: http(s) or ``data:`` URLs.
+    images: a list of http(s) or ``data:`` URLs, bytes of images, a `pathlib.Path` to one, or what a notebook
+        shows as a PNG, such as a PIL image or a matplotlib figure.
     """
 
     user_id: str | None
@@ -77,7 +79,7 @@ class RequestFields(TypedDict, total=False):
     conversation_history: Sequence[Mapping[str, Any]] | None
     behavior_context: str | None
     agent_id: str | None
-    images: Sequence[str] | None
+    images: Sequence[Any] | None
 
 
 def _invalid(what: str, todo: str = "") -> InvalidRequest:
@@ -326,12 +328,18 @@ _IMAGE_STARTS = {
 }
 
 
-def image_url(image: Any) -> str:
+def image_kind(data: bytes) -> str | None:
+    """The MIME type of an image, by how its bytes begin; None for anything else."""
+    return next((kind for kind, start in _IMAGE_STARTS.items() if re.match(start, data, re.DOTALL)), None)
+
+
+def image_url(image: Any, place: str = "this value") -> str:
     """Return an image as a URL that can be sent.
 
     Args:
         image: an http(s) or ``data:`` URL; the bytes of an image; a `pathlib.Path` to one; or an object that
             a notebook shows as a PNG (PIL, matplotlib, `IPython.display.Image`).
+        place: what the image is called in an error.
 
     Raises:
         InvalidRequest: for anything else, so that no other file is sent by mistake.
@@ -339,38 +347,56 @@ def image_url(image: Any) -> str:
     url = image if isinstance(image, str) else getattr(image, "url", None)
     if isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:image/")):
         return url
-    data, name = _image_bytes(image)
-    kind = next((kind for kind, start in _IMAGE_STARTS.items() if re.match(start, data, re.DOTALL)), None)
+    data, name = _image_bytes(image, place)
+    kind = image_kind(data)
     if kind is None:
         raise _invalid(f"{name} is not an image (PNG, JPEG, GIF, WebP or BMP)", "give an image or its URL")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _image_bytes(image: Any) -> tuple[bytes, str]:
+def _image_bytes(image: Any, place: str) -> tuple[bytes, str]:
     if isinstance(image, Path):
         try:
             return image.expanduser().read_bytes(), repr(str(image))
         except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
             why = getattr(error, "strerror", None) or error
             raise _invalid(f"The image {str(image)!r} could not be read ({why})", "check the path") from None
-    if hasattr(image, "savefig"):  # a matplotlib figure
-        file = io.BytesIO()
-        image.savefig(file, format="png")
-        return file.getvalue(), "the figure"
-    if not isinstance(image, (bytes, bytearray)):
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image), place
+    try:
+        figure: Any = image if hasattr(image, "savefig") else getattr(image, "figure", None)
+        if hasattr(figure, "savefig"):  # matplotlib's, or that of its axes
+            file = io.BytesIO()
+            figure.savefig(file, format="png")
+            return file.getvalue(), place
         image_data = getattr(image, "data", None)
         png = image._repr_png_() if hasattr(image, "_repr_png_") else None
-        image = image_data if isinstance(image_data, bytes) else png if isinstance(png, bytes) else b""
-    return bytes(image), "this value"
+    except Exception as error:  # noqa: BLE001  # another library's code may raise anything
+        why = f"{type(error).__name__}: {one_line(str(error))}"
+        raise _invalid(f"{place} could not be drawn as a PNG ({why})", "give its bytes") from None
+    found = image_data if isinstance(image_data, bytes) else png
+    return found if isinstance(found, bytes) else b"", place
+
+
+def image_urls(images: Any) -> list[str]:
+    """Return the images of a request as URLs; see `RequestFields`.
+
+    Raises:
+        InvalidRequest: naming the item that is not an image.
+    """
+    if isinstance(images, (str, bytes, bytearray, memoryview)) or not isinstance(images, Sequence):
+        raise _invalid("images must be a list of images and URLs", "put a single one in [ ]")
+    return [_list_item(f"images[{number}]", image) for number, image in enumerate(images)]
+
+
+def _list_item(place: str, image: Any) -> str:
+    if isinstance(image, str) and not image.lower().startswith(("http://", "https://", "data:")):
+        raise _invalid(f"{place} must be an http(s) or data: URL", "for a file, give a pathlib.Path")
+    return image if isinstance(image, str) else image_url(image, place)
 
 
 def _images(name: str, value: Any) -> JSON:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise _invalid(f"{name} must be a list of URLs")
-    for number, url in enumerate(value):
-        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://", "data:")):
-            raise _invalid(f"{name}[{number}] must be an http(s) or data: URL", "fix that item")
-    return list(value)
+    return [*image_urls(value)]
 
 
 _FIELD_CHECKS: dict[str, Callable[[str, Any], JSON]] = {

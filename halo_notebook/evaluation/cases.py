@@ -258,9 +258,11 @@ def _turn(turn: Any, name: str) -> CaseTurn:
     _check_keys(given, ("message", "expect", *_FIELDS), name)
     message, expect = given.pop("message", None), given.pop("expect", None)
     try:
-        checked_request(message, given, {})
+        body = checked_request(message, given, {}).body
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from None
+    if "images" in body:  # drawn once: a figure may change later
+        given["images"] = body["images"]
     return CaseTurn(whole_text(message), _whole_json(plain_json(expect, f"{name}: expect")), given)
 
 

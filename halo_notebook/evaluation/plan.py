@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any, TypeAlias
 
 from ..client.aio import AsyncHaloClient
+from ..client.request import image_urls
 from ..client.sync import HaloClient
 from ..display.text import whole_text
 from ..errors import InvalidRequest, UsageError
@@ -80,12 +81,17 @@ class Plan:
 
 
 def _target(name: str, config: Config) -> tuple[AsyncHaloClient, dict[str, Any]]:
-    fields = dict(config) if isinstance(config, Mapping) else {"client": config}
+    fields: dict[str, Any] = dict(config) if isinstance(config, Mapping) else {"client": config}
     for own in ("message", "session_id"):
         if own in fields:
             raise InvalidRequest(
                 f"Configuration {name!r} has a {own}. Nothing was sent; each conversation has its own."
             )
+    if fields.get("images") is not None:  # drawn once: a figure may change later
+        try:
+            fields["images"] = image_urls(fields["images"])
+        except InvalidRequest as error:
+            raise InvalidRequest(f"Configuration {name!r}: {error}") from None
     client: Any = fields.pop("client", None)
     if client is None:
         client = current_client()

@@ -33,6 +33,7 @@ from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Bool, List, TraitError, Unicode, validate
 
+from ..client.request import image_urls
 from ..client.secrets import hide_token
 from ..client.sync import HaloClient
 from ..concurrency.loop import post, spawn
@@ -176,10 +177,13 @@ class ChatPanel(anywidget.AnyWidget):
 
         Raises:
             UsageError: when the panel is closed or `text` is not a message.
+            InvalidRequest: when an item of `images` is not an image.
         """
         hide_token(fields)
         self._check_open("Nothing was sent")
         state, session = self._state, self.session
+        if fields.get("images") is not None:  # drawn here: a figure may change before it is sent
+            fields["images"] = image_urls(fields["images"])
         sent = outbox.put(state, session, text, fields)
         post(outbox.start, state, session)
         return sent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -68,7 +69,13 @@ def test_all_fields_are_sent_as_given(client: HaloClient, agent: DemoAgent) -> N
         ("Hi", {"context": {"a": {"label": 1, "value": 2}}}, "label and type as strings"),
         ("Hi", {"context": {"a": object()}}, "object has no JSON form"),
         ("Hi", {"images": ["file:///etc/passwd"]}, r"images\[0\] must be"),
-        ("Hi", {"images": "https://example.com"}, "must be a list"),
+        ("Hi", {"images": "https://example.com"}, r"images must be a list .*; put a single one in \[ \]"),
+        ("Hi", {"images": b"\x89PNG\r\n\x1a\n"}, "images must be a list"),
+        ("Hi", {"images": 3}, "images must be a list"),
+        ("Hi", {"images": ["a.png"]}, r"images\[0\] must be .*; for a file, give a pathlib\.Path"),
+        ("Hi", {"images": ["https://example.com/a", 5]}, r"images\[1\] is not an image"),
+        ("Hi", {"images": [b"<svg/>"]}, r"images\[0\] is not an image \(PNG, JPEG, GIF, WebP or BMP\)"),
+        ("Hi", {"images": [None]}, r"images\[0\] is not an image"),
         ("Hi", {"user_token": 3}, "string or a callable"),
     ],
 )
@@ -175,6 +182,61 @@ def test_images_become_data_urls(tmp_path: Any) -> None:
             image_url(value)
     with pytest.raises(errors.InvalidRequest, match="could not be read"):
         image_url(tmp_path / "absent.png")
+
+
+class Picture:
+    """As PIL's images are: a notebook shows it as a PNG."""
+
+    def __init__(self, png: object = PNG) -> None:
+        self.png = png
+
+    def _repr_png_(self) -> object:
+        if isinstance(self.png, Exception):
+            raise self.png
+        return self.png
+
+
+class Figure:
+    """As matplotlib's figures are: drawn when it is saved."""
+
+    def __init__(self, png: bytes = PNG) -> None:
+        self.png = png
+
+    def savefig(self, file: Any, format: str) -> None:  # noqa: A002  # as matplotlib calls it
+        file.write(self.png)
+
+
+class Axes:
+    """As matplotlib's, which a plot of pandas gives: they know their figure."""
+
+    figure = Figure()
+
+
+def test_images_of_a_request_are_what_a_magic_takes(tmp_path: Path, client: HaloClient) -> None:
+    """PIL images, figures, bytes and paths, beside URLs; the request has only URLs."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    given = [
+        Picture(),
+        Figure(),
+        Axes(),
+        PNG,
+        memoryview(PNG),
+        tmp_path / "a.png",
+        Image(PNG),
+        "https://example.com/a",
+    ]
+    body = client.prepare("Hi", images=given).body
+    assert body["images"] == [*[url] * 7, "https://example.com/a"]
+    assert client.prepare("Hi", images=()).body["images"] == []
+    assert client.prepare("Hi", images=None).body.get("images") is None
+    bad = {
+        "could not be drawn as a PNG (ValueError: not now)": ValueError("not\nnow"),
+        "is not an image": None,
+    }
+    for words, png in bad.items():
+        with pytest.raises(errors.InvalidRequest, match=re.escape(f"images[1] {words}")):
+            client.prepare("Hi", images=[PNG, Picture(png)])
 
 
 @pytest.mark.parametrize(

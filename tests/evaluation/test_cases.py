@@ -443,3 +443,44 @@ def test_a_wrong_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"turns": ["a"]}\n{nonsense\n')
     with pytest.raises(InvalidRequest, match=r"Line 2 of 'bad.jsonl'"):
         read_cases(tmp_path / "bad.jsonl")
+
+
+class Figure:
+    """As matplotlib's: drawn when it is saved, and it may change in between."""
+
+    def __init__(self) -> None:
+        self.drawn = b"one"
+
+    def savefig(self, file: Any, format: str) -> None:  # noqa: A002  # as matplotlib calls it
+        file.write(b"\x89PNG\r\n\x1a\n" + self.drawn)
+
+
+def test_images_and_frames_go_with_cases_and_configurations(
+    run: Run, client: HaloClient, agent: DemoAgent
+) -> None:
+    """Drawn once, when they are given; the case and its key have what is sent."""
+    figure, table = Figure(), pd.DataFrame({"n": [1, 2]})
+    [case] = read_cases([{"message": "Look", "images": [figure], "context": {"orders": table}}])
+    first = {"data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\none").decode()}
+    assert set(case.turns[0].fields["images"]) == first
+    key, figure.drawn = case.content_key, b"two"
+    assert case.content_key == key
+    [changed] = read_cases([{"message": "Look", "images": [figure], "context": {"orders": table}}])
+    assert changed.content_key != key
+    run([case, "And this?"], configs={"figure": {"client": client, "images": [figure]}})
+    sent = [request.body for request in agent.requests]
+    second = {"data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\ntwo").decode()}
+    assert {body["message"]: set(body["images"]) for body in sent} == {"Look": first, "And this?": second}
+    assert sent[0]["context"] == {
+        "orders": {"label": "orders", "type": "list", "value": [{"n": 1}, {"n": 2}]}
+    }
+
+
+@pytest.mark.parametrize("images", [[b"<svg/>"], b"\x89PNG\r\n\x1a\n", ["a.png"], [object()]])
+def test_what_is_not_an_image_is_named_with_its_case(images: Any, run: Run, agent: DemoAgent) -> None:
+    """Before anything is sent, in a case and in a configuration."""
+    with pytest.raises(InvalidRequest, match=r"^Case '1': images"):
+        run([{"message": "Look", "images": images}])
+    with pytest.raises(InvalidRequest, match=r"^Configuration 'a': images"):
+        run(["Look"], configs={"a": {"images": images}})
+    assert not agent.requests
