@@ -101,8 +101,10 @@ def test_a_comparison_has_a_line_for_each_check_and_time(result: Evaluation) -> 
         "Differences are voice minus chat, paired by case, with 95 % intervals.",
         "The 2 p-values are adjusted together, by Holm's method.",
     ]
-    shown = text_of(compared._repr_html_())
-    assert re.search(r"contains [+-]\d+ points \[.*?\] , adjusted p = 1, 3 cases too few cases", shown)
+    html = compared._repr_html_()
+    shown = text_of(html)
+    assert re.search(r"contains [+-]\d+ points \[.*?\] , adjusted p = 1 , 3 cases too few cases", shown)
+    assert '<span style="white-space:nowrap">p = 1</span>' in html, "a line does not end within it"
     assert "first text, median" in shown and "whole reply, p95" in shown
     with pytest.raises(errors.InvalidRequest, match="No configuration named 'c'"):
         result.compare("chat", "c")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 QUIET = "opacity:0.75"
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;white-space:normal"
+_WIDE = ";min-width:10em"
 _NUMBER = "text-align:right;vertical-align:top;padding:4px 10px;white-space:nowrap"
 
 
@@ -38,7 +39,8 @@ def overview(state: RunState) -> str:
         _summary(tagged.overall()),
     ]
     if len(tagged.rows) > len(tagged.overall().rows):
-        parts.append(f"<details><summary>By tag</summary>{_table(*tagged.table())}</details>")
+        table = _table(*tagged.table())
+        parts.append(f'<details style="margin:1em 0"><summary>By tag</summary>{table}</details>')
     parts.append(_worst(state))
     return _whole(*parts)
 
@@ -110,21 +112,20 @@ def result_comparison(
 
 
 _NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "total")
-_FIGURE = re.compile(r"\S+(?: s| points)? \[[^\]]*\]")  # an estimate and its limits, as HTML
+_TEXTS = ("case", "why", "message", "reply", "note")  # which a narrow page would make a word wide
+# An estimate with its limits and its name, and a p-value; as HTML.
+_FIGURE = re.compile(r"(?:(?:score|every time) )?\S+(?: s| points)? \[[^\]]*\]|\bp (?:=|&lt;) [\d.]+")
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    numeric = [head in _NUMERIC for head in heads]
+    styles = [_NUMBER if head in _NUMERIC else f"{_CELL}{_WIDE if head in _TEXTS else ''}" for head in heads]
     top = "".join(
-        f'<th scope="col" style="{_NUMBER if number else _CELL}">{escape(one_line(head))}</th>'
-        for head, number in zip(heads, numeric, strict=True)
+        f'<th scope="col" style="{style}">{escape(one_line(head))}</th>'
+        for head, style in zip(heads, styles, strict=True)
     )
     body = "".join(
         "<tr>"
-        + "".join(
-            f'<td style="{_NUMBER if number else _CELL}">{_lines(cell)}</td>'
-            for cell, number in zip(row, numeric, strict=True)
-        )
+        + "".join(f'<td style="{style}">{_lines(cell)}</td>' for cell, style in zip(row, styles, strict=True))
         + "</tr>"
         for row in rows
     )

@@ -28,6 +28,7 @@ _PAGE_CSS = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid #8886; }
+.halo-evaluation table { font-size: 13px; }
 pre { overflow-x: auto; }
 img { max-width: 100%; border-radius: 4px; }
 details.conversation { border: 1px solid #8886; border-radius: 4px; margin: 0.5rem 0; padding: 0.5rem 1rem; }
