@@ -17,8 +17,9 @@ PACKAGE = Path(halo_notebook.__file__).parent
 # the import stands and also when it is for the type checker only.
 LAYERS = ["stream", "reply", "errors", "concurrency", "display", "client", "recording", "session", "demo"]
 LAYERS += ["kernel", "checks", "evaluation", "panel", "magics", "__init__"]
-# A reply can show itself, and a conversation can become a case: it imports what does so when it is asked to.
-UPWARDS = {("reply", "display"), ("session", "evaluation")}
+# A reply can show itself, a conversation can become a case, and a result can be explored in a widget: each
+# imports what does so when it is asked to.
+UPWARDS = {("reply", "display"), ("session", "evaluation"), ("evaluation.result", "panel")}
 # The parser stands alone, and the demo agent shares only the wire format with the rest.
 ALONE = {"stream": set[str](), "demo": {"stream"}}
 CARRIERS = {"demo.inprocess"}  # a transport of the client's

@@ -24,6 +24,7 @@ from .plan import count
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..panel.explorer import ResultExplorer
     from .baseline import ResultComparison
     from .by_case import Figures
     from .comparisons import Comparisons
@@ -125,6 +126,16 @@ class Evaluation:
         for message, reply in self.conversation(row):
             bundle = reply_bundle(reply, status_words(reply))
             publish_display_data(data=turn_bundle(message, bundle))
+
+    def explore(self, *, height: str = "640px") -> ResultExplorer:
+        """A table of the conversations beside the one that is open: filter, search, sort, read, compare.
+
+        `height` is a CSS length. `.selected` of what it returns is a DataFrame of the rows of the selected
+        conversations, or of those that the filters find. Where widgets are not available, the overview shows.
+        """
+        from ..panel.explorer import ResultExplorer  # heavy, and needed only here
+
+        return ResultExplorer(self._state, height=height)
 
     # --- Figures ---
 

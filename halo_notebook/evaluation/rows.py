@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..display.text import one_line
@@ -66,11 +67,11 @@ def group_name(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def read_rows(state: RunState) -> Iterator[dict[str, Any]]:
-    """The rows in order, read from the file one conversation at a time."""
+def read_rows(state: RunState, chosen: Iterable[Conversation] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of the chosen conversations (None: all), read from the file one conversation at a time."""
     names = _columns(state)
     with state.opened() as file:
-        for conversation in state.conversations.values():
+        for conversation in state.conversations.values() if chosen is None else chosen:
             for row in conversation_rows(state, conversation, state.lines(conversation, file)):
                 yield {name: row.get(name) for name in names}
 
@@ -90,8 +91,13 @@ def _kind(value: Any) -> type:
     return float if type(value) is int else type(value)
 
 
-def rows_frame(state: RunState, *, failed: bool = False) -> pd.DataFrame:
-    """All rows, or those that failed, see `Evaluation.df` and `Evaluation.failures`."""
+def rows_frame(
+    state: RunState, *, failed: bool = False, chosen: Mapping[str, range] | None = None
+) -> pd.DataFrame:
+    """All rows, or those that failed, see `Evaluation.df` and `Evaluation.failures`.
+
+    Or those of the `chosen` conversations: their keys, each with its rows' numbers in `Evaluation.df`.
+    """
     from .report.frames import TEXT, table_of
 
     types: dict[str, Any] = {
@@ -106,13 +112,16 @@ def rows_frame(state: RunState, *, failed: bool = False) -> pd.DataFrame:
     for check in state.checks:
         # A column of booleans can be negated and used as a mask although a value is missing.
         types |= dict(zip(columns_of(check), ("boolean", "float64", TEXT), strict=True))
-    rows = list(read_rows(state))
+    rows = list(read_rows(state, None if chosen is None else [state.conversations[key] for key in chosen]))
     for name in _metadata(state):
+        given = (each.case.metadata.get(name) for each in state.conversations.values())
         # pandas neither sorts nor groups values of several types.
-        if len({_kind(row[name]) for row in rows if row[name] is not None}) > 1:
+        if len({_kind(value) for value in given if value is not None}) > 1:
             for row in rows:
                 row[name] = None if row[name] is None else group_name(row[name])
     frame = table_of(rows, _columns(state), types)
+    if chosen is not None:
+        return frame.set_axis(list(chain.from_iterable(chosen.values())), axis="index")
     return frame[[is_failure(state, row) for row in rows]] if failed else frame
 
 

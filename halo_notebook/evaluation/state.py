@@ -103,6 +103,7 @@ class RunState:
         self.removal: weakref.finalize[..., Any] | None = None  # of a temporary file
         self.interrupted = False
         self.unwritten = ""  # why new verdicts are not in the file
+        self.changes = 0  # grows when turns or verdicts change
         self.connections: int | None = None  # as many can be open, since this process has too many files
         self.lag_s = 0.0  # how long data waited before it was read (p90)
         self.cut_lines: list[int] = []  # the numbers of the file's lines that were cut short by a crash
@@ -192,7 +193,8 @@ class RunState:
             if turn is None:
                 return
             self._tally.subtract(turn.passes(name) for name in scores if name in turn.scores)
-            turn.scores |= scores
+            turn.scores = {**turn.scores, **scores}  # another thread may read those before
+            self.changes += 1
             self._tally.update(map(turn.passes, scores))
             place: dict[str, JSON] = {"key": key, "turn": number, "round": self._rounds.get(key, 0)}
         for name, score in scores.items():
@@ -245,6 +247,7 @@ class RunState:
 
     def _forget_verdicts(self) -> None:
         with self._lock:
+            self.changes += 1
             self._tally.clear()
             for turns in self._turns.values():
                 for turn in turns.values():
@@ -267,10 +270,11 @@ class RunState:
             return True
         if later or name not in turn.scores:
             kind = Score if line["judged"] else NoVerdict
-            turn.scores[name] = kind(line["passed"], line["value"], line["note"])
+            turn.scores = {**turn.scores, name: kind(line["passed"], line["value"], line["note"])}
         return True
 
     def _count_verdicts(self) -> None:
+        self.changes += 1
         for turns in self._turns.values():
             for turn in turns.values():
                 self._tally.update(map(turn.passes, turn.scores))

@@ -30,6 +30,7 @@ def bundle(entry: str = "panel.js") -> str:
     return "\n".join(parts.values())
 
 
-def styles() -> str:
-    """Return the style sheets of `static` as one, with the general rules first."""
-    return "\n".join((STATIC / name).read_text("utf-8") for name in ("panel.css", "turn.css", "tree.css"))
+def styles(*more: str) -> str:
+    """Return the panel's style sheets as one, with the general rules first, then `more` of `static`."""
+    names = ("panel.css", "turn.css", "tree.css", *more)
+    return "\n".join((STATIC / name).read_text("utf-8") for name in names)

@@ -12,7 +12,6 @@ import inspect
 import json
 import logging
 import threading
-import uuid
 from collections import UserDict
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -35,6 +34,7 @@ from ..display.text import one_line
 from ..display.timeline import Timeline
 from ..display.wording import counted
 from ..errors import ConfigError, HaloError
+from .static_copy import static_class, static_copy
 from .versions import versions_of
 from .views import Frames, View, head_view, static_html, turn_view
 
@@ -172,7 +172,7 @@ class PanelState:
     acted: WeakKeyDictionary[Reply, int] = field(default_factory=WeakKeyDictionary)
     requests: dict[str, None] = field(default_factory=dict)
     exports: dict[str, tuple[str, str]] = field(default_factory=dict)
-    static_class: str = field(default_factory=lambda: f"halo-{uuid.uuid4().hex}-static")
+    static_class: str = field(default_factory=static_class)
     has_static_copy: bool = False
     on_reply: list[Callback] = field(default_factory=list)
     on_action: list[Callback] = field(default_factory=list)
@@ -335,16 +335,12 @@ class PanelState:
         views = [(session.turns[each - 1], self._turn_view(following, each)[0]) for each in numbers]
         html = static_html(session, views, f"{datetime.now().astimezone():%Y-%m-%d %H:%M}")
         name = self.static_class
-        # A panel in the output before this one hides this. Without one, this hides what a front end says.
-        style = (
-            f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{name}):not(:has(.halo-panel)){{display:none}}"
-        )
         # Not as an output of the cell that showed the panel: when it has ended, nbclient ignores its updates.
         context = Context() if update else copy_context()
         context.run(
             _publish,
             data={
-                "text/html": f'<div class="halo-static {name}"><style>{style}</style>{html}</div>',
+                "text/html": static_copy(name, html),
                 "text/plain": f"ChatPanel({session.name!r}, {counted(len(session.turns), 'turn')})",
             },
             metadata={"halo": {"session": session.name, "session_id": session.session_id}},

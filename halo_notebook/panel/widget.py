@@ -44,6 +44,7 @@ from ..errors import UsageError
 from ..kernel import kernel_state
 from . import follower, outbox, page_requests
 from .assets import bundle, styles
+from .sending import send_to_page
 from .state import Callback, Fields, PanelState
 
 if TYPE_CHECKING:
@@ -274,11 +275,7 @@ class ChatPanel(anywidget.AnyWidget):
         spawn(follower.register_changed(self._state))
 
     def _send_to_page(self, content: dict[str, Any]) -> None:
-        self.send(content)
-        # ipykernel 7 takes the page's next messages to the subshell that it notes here, the one that
-        # this was sent from. After a reload that one is gone, and they would be dropped. Without the
-        # note they go to the subshell that the page itself names, also while a cell computes.
-        getattr(self.comm, "__dict__", {}).pop("_reply_subshell_id", None)
+        send_to_page(self, content)
 
 
 def _is_text(value: object) -> bool:

@@ -41,7 +41,10 @@ async ([esm, css, shadow, state]) => {
     set() {},
     on: (name, listener) => (listeners[name] ??= []).push(listener),
     off() {},
-    send: content => sent.push(content),
+    send: content => {
+      sent.push(content);
+      window.kernel?.(content).then(messages => messages.forEach(tell));
+    },
     widget_manager: {},
   };
   const address = URL.createObjectURL(new Blob([esm], { type: 'text/javascript' }));
@@ -166,17 +169,25 @@ class HostPage(BrowserPage):
 
     def open(self, host: Host, *turns: Any) -> None:
         """Show the page, and the panel with these turns, as `turn_view` gives them."""
+        self.load(host)
+        self.start(host, *turns)
+
+    def load(self, host: Host) -> None:
+        """Show the page, without a widget."""
         html = PAGE.format(html=host.html, body=host.body, cell=host.cell, css=host.css)
         self.page.route("**/*", lambda route: route.fulfill(body=html, content_type="text/html"))
         self.page.emulate_media(color_scheme=host.system)
         self.page.goto(ADDRESS)
-        self.start(host, *turns)
 
     def start(self, host: Host, *turns: Any) -> None:
         """Start the panel on the page, as after a reload."""
         state: dict[str, Any] = {"title": "Support", "height": "900px", "suggestions": []}
-        self.page.evaluate(START, [bundle(), styles(), host.shadow, state])
+        self.show(bundle(), styles(), state, host)
         self.tell("snapshot", **self.snapshot(turns))
+
+    def show(self, esm: str, css: str, state: dict[str, Any], host: Host) -> None:
+        """Show a widget with that module, style sheet and state; `kernel(content)` in the page may answer."""
+        self.page.evaluate(START, [esm, css, host.shadow, state])
 
     @staticmethod
     def snapshot(turns: Any = (), session: str = "docs") -> dict[str, Any]:

@@ -91,20 +91,39 @@ def node(*args: str | Path, given: str = "") -> str:
 def test_the_package_styles_its_panel_only() -> None:
     """Every rule in the package's style sheets is scoped under the panel's class."""
     found = {path.name: list(unscoped(path.read_text())) for path in STATIC.glob("*.css")}
-    assert set(found) == {"panel.css", "tree.css", "turn.css"}
-    assert all(path.read_text() in styles() for path in STATIC.glob("*.css"))
+    assert set(found) == {"explorer.css", "panel.css", "tree.css", "turn.css"}
+    assert all(path.read_text() in styles("explorer.css") for path in STATIC.glob("*.css"))
     assert {name: rules for name, rules in found.items() if rules} == {}
 
 
-def test_the_modules_are_joined_into_one(tmp_path: Path) -> None:
-    """The result imports nothing, contains each module once, and is a valid module."""
-    assert {path.stem for path in STATIC.glob("*.js")} == {
-        *("composer", "dom", "edit", "frame", "header", "host", "json", "keep", "link", "menu", "panel"),
-        *("status", "store", "text", "transcript", "tree", "turn"),
-    }
-    text = bundle()
+SHARED = (
+    "composer",
+    "dom",
+    "edit",
+    "frame",
+    "host",
+    "json",
+    "keep",
+    "link",
+    "menu",
+    "status",
+    "text",
+    "tree",
+    "turn",
+)
+WIDGETS = {
+    "panel.js": {"header", "panel", "store", "transcript", *SHARED},
+    "explorer.js": {"comparison", "conversation", "explorer", "filters", "found", "table", *SHARED},
+}
+
+
+@pytest.mark.parametrize("entry", WIDGETS)
+def test_the_modules_are_joined_into_one(tmp_path: Path, entry: str) -> None:
+    """The result imports nothing, contains each module that it needs once, and is a valid module."""
+    assert {path.stem for path in STATIC.glob("*.js")} == set[str]().union(*WIDGETS.values())
+    text = bundle(entry)
     for path in STATIC.glob("*.js"):
-        assert text.count(path.read_text("utf-8").splitlines()[0]) == 1, path.name
+        assert text.count(path.read_text("utf-8").splitlines()[0]) == (path.stem in WIDGETS[entry]), path.name
     assert re.findall("^(?:import|export) .*", text, re.MULTILINE) == ["export default () => {"]
     joined = tmp_path / "joined.mjs"
     joined.write_text(text, "utf-8")

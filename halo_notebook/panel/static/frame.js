@@ -40,6 +40,7 @@ class Widths {
 export class Frame {
   constructor(link, model) {
     this.link = link;
+    this.store = {}; // a turn that is only read has nothing else to show
     this.model = model;
     this.root = element("div", {
       class: "halo-panel", role: "region", tabindex: "-1", [NOT_FOR_THE_NOTEBOOK]: "true",

@@ -10,6 +10,7 @@ export const counted = (number, one, many = `${one}s`) => `${count(number)} ${nu
 export const seconds = (value) => `${value < 10 ? value.toFixed(value < 1 ? 2 : 1) : Math.round(value)} s`;
 
 export function clock(iso) {
+  if (!iso) return { short: "", full: "" };
   const when = new Date(iso);
   return { short: when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }), full: when.toLocaleString() };
 }
