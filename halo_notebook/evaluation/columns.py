@@ -6,7 +6,7 @@ from __future__ import annotations
 ROW_COLUMNS = (
     *("case", "config", "repeat", "turn", "tags", "status", "cause", "started_at", "message", "expect"),
     *("text", "actions", "session_id", "agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries"),
-    "error",
+    *("error", "label", "label note"),
 )
 _LIMITS = ("", " low", " high")
 COLUMNS = (

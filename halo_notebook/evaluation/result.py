@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -136,6 +136,32 @@ class Evaluation:
         from ..panel.explorer import ResultExplorer  # heavy, and needed only here
 
         return ResultExplorer(self._state, height=height)
+
+    # --- Labels ---
+
+    def label_rows(
+        self,
+        labels: Mapping[int, bool | str | None],
+        *,
+        notes: Mapping[int, str] | None = None,
+        author: str | None = None,
+    ) -> None:
+        """Say of rows of `df` whether their replies are good, as a person: True, False, or None for unsure.
+
+        Labels are lines in the file, with `author` (by default the name of the user) and the time. A label
+        belongs to this reply: if its message is sent again, it does not count any more. A later label of the
+        same author replaces it. Raises before anything is written.
+        """
+        from .labelling import label_rows
+
+        label_rows(self._state, labels, notes, author)
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """The labels that count: a row per reply and author, with the number of the row in `df`."""
+        from .labelling import labels_frame
+
+        return labels_frame(self._state)
 
     # --- Figures ---
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..display.text import one_line
 from .columns import ROW_COLUMNS, columns_of
+from .label_lines import joined_notes, passes
 from .sender import AGENT, COMPLETE
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def rows_frame(
         **dict.fromkeys(("session_id", "agent_id"), TEXT),
         "started_at": "datetime64[ms, UTC]",
         "retries": "Int64",
+        "label": "boolean",
+        "label note": TEXT,
         "expect": "object",  # otherwise whole numbers with a gap would become floats
     }
     for check in state.checks:
@@ -133,6 +136,7 @@ def conversation_rows(
     case = conversation.case
     for number, (turn, line) in enumerate(zip(state.turns(conversation), lines, strict=True)):
         reply = line["reply"] if line else {}
+        labels = state.labels.of(conversation.key, number, reply)
         row: dict[str, Any] = {
             "case": case.id,
             "config": conversation.config,
@@ -149,6 +153,8 @@ def conversation_rows(
             **{name: reply.get(name) for name in ("session_id", "agent_id", *TIMES, "retries")},
             "queue_wait_s": line.get("queue_wait_s") if line else None,
             "error": reply.get("error") or None,
+            "label": passes(labels),
+            "label note": joined_notes(labels),
         }
         for check in state.checks:
             score = turn.scores.get(check)

@@ -29,6 +29,7 @@ from ..reply import reply_from
 from .concurrent_checks import Ended
 from .journal import Journal
 from .judging import seen_of
+from .label_lines import Labels
 from .lines import line_at, located_lines
 from .manifest import Recorded, given_key
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
@@ -107,6 +108,7 @@ class RunState:
         self.connections: int | None = None  # as many can be open, since this process has too many files
         self.lag_s = 0.0  # how long data waited before it was read (p90)
         self.cut_lines: list[int] = []  # the numbers of the file's lines that were cut short by a crash
+        self.labels = Labels()
         self._turns: dict[str, dict[int, TurnState]] = {}  # by the conversation's key and the turn's number
         self._rounds: dict[str, int] = {}  # how often a conversation was started
         self._tally: Counter[bool | None] = Counter()
@@ -141,6 +143,9 @@ class RunState:
         elif kind == "verdict":
             places = self._verdicts.setdefault((line["check"], line["version"]), array("Q"))
             places.append(at or 0)
+            return
+        elif kind in ("label", "sample"):
+            self.labels.take(line)
             return
         elif at is not None:
             self.recorded.take(line, at)
@@ -328,6 +333,7 @@ class RunState:
             for key, turns in self._turns.items()
         }
         made._verdicts = {which: array("Q", places) for which, places in self._verdicts.items()}
+        made.labels = self.labels.copied()
         made._original = self  # with which a temporary file is removed
         return made
 
