@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,8 @@ def _row(rows: Sequence[Row], number: int) -> Row:
 
 
 def _label(value: Any, place: str) -> str:
-    value = plain(value)
+    with contextlib.suppress(ValueError):  # an array of several values
+        value = plain(value)
     if value is None or isinstance(value, bool):
         return _MEANINGS[value]
     if isinstance(value, str) and value in LABELS:
