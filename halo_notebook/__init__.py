@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from .client.aio import AsyncHaloClient
     from .client.sync import HaloClient
     from .demo.server import DemoAgent
+    from .evaluation.case_users import ConversationEnd
     from .evaluation.cases import Case, CaseTurn
     from .evaluation.result import Evaluation
     from .evaluation.run import aevaluate, evaluate
+    from .evaluation.simulated_users import ScriptedUser, SimulatedUser
     from .kernel import current_client, current_session
     from .panel.widget import ChatPanel
     from .recording.recorder import Recorder
@@ -54,9 +56,11 @@ _NAMES = {
     "client.aio": "AsyncHaloClient",
     "client.sync": "HaloClient",
     "demo.server": "DemoAgent",
+    "evaluation.case_users": "ConversationEnd",
     "evaluation.cases": "Case CaseTurn",
     "evaluation.result": "Evaluation",
     "evaluation.run": "aevaluate evaluate",
+    "evaluation.simulated_users": "ScriptedUser SimulatedUser",
     "kernel": "current_client current_session",
     "panel.widget": "ChatPanel",
     "recording.recorder": "Recorder",
@@ -79,6 +83,7 @@ __all__ = [
     "ChatPanel",
     "ConfigError",
     "ConnectionFailed",
+    "ConversationEnd",
     "DemoAgent",
     "Evaluation",
     "Event",
@@ -100,8 +105,10 @@ __all__ = [
     "ReplyUnreadable",
     "RequirementFailed",
     "Score",
+    "ScriptedUser",
     "ServerError",
     "Session",
+    "SimulatedUser",
     "StatusError",
     "StreamParser",
     "TextDelta",

@@ -37,7 +37,7 @@ from .conversations import (
     escalated,
     no_action_in_conversation,
 )
-from .judges import autoevals_scorer, judge
+from .judges import autoevals_scorer, follows_goal, judge
 from .replies import (
     action,
     actions_in_order,
@@ -48,7 +48,7 @@ from .replies import (
     matches,
     no_action,
 )
-from .verdicts import Check, JudgedTurn, NoVerdict, Score, Verdict, check_name
+from .verdicts import Check, JudgedTurn, NoVerdict, Score, Verdict, check_name, of_user
 
 __all__ = [
     "Check",
@@ -67,9 +67,11 @@ __all__ = [
     "contains",
     "escalated",
     "faster_than",
+    "follows_goal",
     "json_schema",
     "judge",
     "matches",
     "no_action",
     "no_action_in_conversation",
+    "of_user",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ..display.text import one_line, whole_text
 from ..errors import InvalidRequest
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..reply import Reply
 
 PASSING = 0.5
+C = TypeVar("C", bound=Callable[..., Any])
 
 Verdict: TypeAlias = "bool | float | Score | None"
 Check: TypeAlias = Callable[..., "Verdict | Awaitable[Verdict]"]
@@ -111,3 +112,13 @@ def named(check: Any, name: str, *about: str) -> Check:
     """Give a check a name that distinguishes it from others of its kind."""
     check.__name__ = f"{name}({', '.join(about)})" if about else name
     return check  # type: ignore[no-any-return]
+
+
+def of_user(check: C) -> C:
+    """Mark a check as one of the simulated user, and not of the agent; returns it. Usable as a decorator.
+
+    Its failures are not the agent's: they are in no list of failures, and the summary counts the
+    conversations that fail such a check as off goal.
+    """
+    check.of_user = True  # type: ignore[attr-defined]
+    return check

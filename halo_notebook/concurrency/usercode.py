@@ -43,6 +43,14 @@ class UserCodeError(HaloError):
         self.error = error
 
 
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function is known to be async before it is called; an object's `is_async` may say so."""
+    if isinstance(stated := getattr(function, "is_async", None), bool):
+        return stated
+    call = getattr(function, "__call__", None)  # noqa: B004  # to look at it
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
 def called(function: Callable[..., Any], *args: Any) -> Any:
     """Call `function(*args)` on this thread and return its value, which may be awaitable."""
     try:

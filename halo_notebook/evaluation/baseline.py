@@ -205,7 +205,7 @@ class Pairing:
             for key, case in cases_before.items()
         }
         both = [(case, cases_now[key]) for key, case in cases_before.items() if key in cases_now]
-        self.changed = sum(_expected(case) != _expected(other) for case, other in both)
+        self.changed = sum(case.expectations != other.expectations for case, other in both)
 
 
 def renamed(by_case: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
@@ -244,7 +244,3 @@ def _free(name: str, taken: Iterable[str]) -> str:
     while name in taken:
         name += " (before)"
     return name
-
-
-def _expected(case: Case) -> list[object]:
-    return [case.expected(turn) for turn in range(len(case.turns))]

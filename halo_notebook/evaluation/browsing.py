@@ -116,7 +116,7 @@ class ConversationList:
             case "repeat":
                 return (run.conversation.repeat,)
             case "message":
-                return (run.conversation.case.turns[0].message.casefold(),)
+                return (run.conversation.case.opening.casefold(),)
             case "time":
                 return (total_s(run) or 0.0,)
         if column.startswith(CHECK):
@@ -143,7 +143,8 @@ class ConversationList:
                 missing = [word for word in words if word not in run.conversation.case.id.casefold()]
                 if missing:
                     lines = self._state.lines(run.conversation, file)
-                    text = "\n".join(_texts(run, lines)).casefold()
+                    messages = [turn.message for turn in self._state.case_turns(run.conversation)]
+                    text = "\n".join(_texts(run, messages, lines)).casefold()
                     missing = [word for word in missing if word not in text]
                 if not missing:
                     hits.add(number)
@@ -192,10 +193,10 @@ def total_s(run: Run) -> float | None:
     return sum(times) if times else None
 
 
-def _texts(run: Run, lines: list[dict[str, Any] | None]) -> Iterator[str]:
+def _texts(run: Run, messages: list[str], lines: list[dict[str, Any] | None]) -> Iterator[str]:
     """What a search looks at, beside the case's id."""
-    for turn, of_case, line in zip(run.turns, run.conversation.case.turns, lines, strict=True):
-        yield of_case.message
+    yield from messages
+    for turn, line in zip(run.turns, lines, strict=True):
         if line is not None:
             reply = line["reply"]
             yield reply["text"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ..checks import NoVerdict
@@ -42,6 +42,7 @@ class Run:
     passed: dict[str, bool | None]
     scores: dict[str, float | None]
     times: dict[str, list[float]]
+    ended: str  # see `RunState.end_reason`
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Figures:
         configs: the names of the configurations.
         checks: the names of the checks; those in `graded` have scores other than 1 for a pass and 0 for a
             fail.
+        of_users: the names of those that judge the simulated user.
         repeats: how often a case is run in a configuration.
     """
 
@@ -60,6 +62,7 @@ class Figures:
     configs: tuple[str, ...]
     checks: tuple[str, ...]
     graded: frozenset[str]
+    of_users: tuple[str, ...]
     repeats: int
 
     def grouped(self, by: str | None) -> dict[str, Figures]:
@@ -93,7 +96,7 @@ class Figures:
         return self._with(run for run in self.runs if run.conversation.config == config)
 
     def _with(self, runs: Iterable[Run]) -> Figures:
-        return Figures(tuple(runs), self.configs, self.checks, self.graded, self.repeats)
+        return replace(self, runs=tuple(runs))
 
     def passed(self, check: str) -> ByCase[bool | None]:
         """Case → passes, one per run; an empty list where the check has nothing to say."""
@@ -142,6 +145,8 @@ def figures_of(state: RunState) -> Figures:
         scores: dict[str, float | None] = {}
         missing = state.missing(conversation)
         for name, judge in state.checks.items():
+            if not judge.judges(conversation.case):
+                continue
             quiet: Set[int] = silent.get((name, conversation.case.id), frozenset())
             passes, values = _verdicts(judge, turns, quiet, missing=missing)
             if passes:
@@ -151,9 +156,16 @@ def figures_of(state: RunState) -> Figures:
                 scores[name] = sum(known) / len(known) if len(known) == len(values) else None
         times = {name: list(_times(turns, name, longest[conversation.config])) for name in TIMES}
         rows, row = range(row, row + len(turns)), row + len(turns)
-        runs.append(Run(conversation, rows, turns, passed, scores, times))
+        runs.append(Run(conversation, rows, turns, passed, scores, times, state.end_reason(conversation)))
     repeats = max((each.repeat for each in state.conversations.values()), default=1)
-    return Figures(tuple(runs), tuple(state.sources), tuple(state.checks), frozenset(graded), repeats)
+    return Figures(
+        tuple(runs),
+        tuple(state.sources),
+        tuple(state.checks),
+        frozenset(graded),
+        tuple(name for name, judge in state.checks.items() if judge.of_user),
+        repeats,
+    )
 
 
 def _silent(
@@ -197,7 +209,7 @@ def _verdicts(
         turn = turns[at]
         score = turn.scores.get(judge.name)
         if turn.status != COMPLETE:
-            if at not in silent:
+            if at not in silent and not judge.of_user:
                 passes.append(False)
                 scores.append(0.0)
         elif score is None or isinstance(score, NoVerdict):
@@ -219,9 +231,7 @@ def flaky_cases(figures: Figures, checks: Iterable[str]) -> pd.DataFrame:
         for config in figures.configs:
             chosen = figures.of(config)
             rows = chosen.rows()
-            messages = {
-                run.conversation.case.id: run.conversation.case.turns[0].message for run in chosen.runs
-            }
+            messages = {run.conversation.case.id: run.conversation.case.opening for run in chosen.runs}
             for case, passed in chosen.passed(check).items():
                 passes, runs = passed.count(True), len(passed) - passed.count(None)
                 if 0 < passes < runs:

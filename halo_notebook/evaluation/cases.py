@@ -1,7 +1,8 @@
 """What an evaluation sends: cases, each a conversation of one or more turns.
 
 - Whatever form cases come in, each becomes one `Case`, or the error names the case and what is wrong.
-- A case's key is a digest of its messages and the fields that go with them, not of its id or expectation.
+- A case's key is a digest of its messages and the fields that go with them, and of its user's version and
+  goal, not of its id or expectation.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..client.request import RequestFields, checked_request, plain_json
 from ..display.text import whole_text
+from ..display.wording import counted
 from ..errors import InvalidRequest
 from .case_files import read_items, table_items
+from .case_users import MAX_TURNS, CaseUser, user_of
 from .columns import COLUMNS, columns_of
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _FIELDS = tuple(name for name in RequestFields.__annotations__ if name != "session_id")
-_KEYS = ("id", "message", "turns", "expect", "tags", "metadata", *RequestFields.__annotations__)
+_KEYS = ("id", "message", "turns", "max_turns", "expect", "tags", "metadata", *RequestFields.__annotations__)
 # How similar a key and a known one are if it is misspelt: 'tag' and 'tags' are, 'user' and 'user_id' are not.
 _NEAR = 0.85
 
@@ -49,7 +53,8 @@ class Case:
     """A conversation to have with an agent: its turns, in order, in one session.
 
     `id` is its name in tables, and `tags` group it. `expect` is for the last reply, see `CaseTurn`.
-    `metadata` is any JSON by name; it is not sent, and each name becomes a column of the tables.
+    `metadata` is any JSON by name; it is not sent, and each name becomes a column of the tables. `user` says
+    the messages after those of `turns`; None for a conversation of only these.
     """
 
     id: str
@@ -57,16 +62,45 @@ class Case:
     expect: JSON = None
     tags: tuple[str, ...] = ()
     metadata: dict[str, JSON] = field(default_factory=dict)
+    user: CaseUser | None = None
 
-    def expected(self, turn: int) -> JSON:
-        """What is expected of that turn's reply (from 0): its own expectation, or the case's for the last."""
-        own = self.turns[turn].expect
-        return self.expect if own is None and turn == len(self.turns) - 1 else own
+    def expected(self, turn: int, *, is_last: bool = False) -> JSON:
+        """What is expected of that turn's reply (from 0): its own expectation, or the case's for the last.
+
+        `is_last`: whether the conversation has ended with it, which only a user decides.
+        """
+        if turn < len(self.turns):
+            own = self.turns[turn].expect
+        else:
+            own = self.user.expect if self.user else None
+        is_last = is_last if self.user else turn == len(self.turns) - 1
+        return self.expect if own is None and is_last else own
+
+    @property
+    def expectations(self) -> list[JSON]:
+        """All that may be expected of a reply."""
+        found = [self.expected(turn) for turn in range(len(self.turns))]
+        return [*found, self.user.expect, self.expect] if self.user else found
+
+    @property
+    def most_turns(self) -> int:
+        """How many turns a conversation has at most."""
+        return self.user.max_turns if self.user else len(self.turns)
+
+    @property
+    def opening(self) -> str:
+        """Its first message, or the goal of its user, as tables name it."""
+        return self.turns[0].message if self.turns else self.user.goal if self.user else ""
 
     @property
     def content_key(self) -> str:
         """A digest of what is sent, whatever the id."""
-        return digest([[turn.message, keyed(turn.fields, f"Case {self.id!r}")] for turn in self.turns])
+        place = f"Case {self.id!r}"
+        content: list[JSON] = [[turn.message, keyed(turn.fields, place)] for turn in self.turns]
+        if self.user:
+            content.append({"user": self.user.version, "goal": self.user.goal})
+            content += [keyed(self.user.fields, place)] if self.user.fields else []
+        return digest(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +134,11 @@ def read_cases(source: CaseSource) -> list[Case]:
             conversation of which is a case.
 
             A dict is ``{message, expect, id, tags}`` with request fields beside them, or ``{turns, expect,
-            id, tags}``, in which a turn is a message or ``{message, expect}`` with request fields. Any other
-            key is metadata, and so is what ``metadata``, a dict, contains. Columns are named like these keys;
-            in a table, `tags` are separated by ``;``, and `turns` and `metadata` are JSON.
+            id, tags}``, in which a turn is a message or ``{message, expect}`` with request fields. The last
+            message may be a function, the user, which says the messages that follow, see `CaseUser`;
+            ``max_turns`` limits the turns, 10 if it is not given. Any other key is metadata, and so is what
+            ``metadata``, a dict, contains. Columns are named like these keys; in a table, `tags` are
+            separated by ``;``, and `turns` and `metadata` are JSON.
 
     Raises:
         InvalidRequest: naming the case, before anything is sent.
@@ -154,15 +190,15 @@ def _case(item: Any, number: int) -> Case:
     if hasattr(type(item), "as_case"):
         item = item.as_case()
     if isinstance(item, Case):
-        item = {name: getattr(item, name) for name in ("id", "turns", "expect", "tags", "metadata")}
-    elif isinstance(item, (str, CaseTurn)):
+        item = _parts(item)
+    elif isinstance(item, (str, CaseTurn)) or callable(item):
         item = {"turns": [item]}
     elif isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray)):
         item = {"turns": item}
     if not isinstance(item, Mapping):
         raise InvalidRequest(
-            f"Case {number} is {type(item).__name__}. Nothing was sent; give a message, a list of messages "
-            "or a dict."
+            f"Case {number} is {type(item).__name__}. Nothing was sent; give a message, a list of messages, "
+            "a dict or a function."
         )
     # What is missing in a table is NaN in its rows.
     given: dict[str, Any] = {key: value for key, value in item.items() if not _is_missing(value)}
@@ -175,20 +211,68 @@ def _case(item: Any, number: int) -> Case:
         both = f"turns and {', '.join(of_a_turn)}"
         raise InvalidRequest(f"{name} has {both}. Nothing was sent; put what goes with a turn into it.")
     turns: Any = given.pop("turns", [of_a_turn] if of_a_turn else None)
-    expect, tags, metadata = (given.pop(key, None) for key in ("expect", "tags", "metadata"))
+    max_turns, expect, tags, metadata = (
+        given.pop(key, None) for key in ("max_turns", "expect", "tags", "metadata")
+    )
     metadata = _metadata(metadata, given, name)
-    if isinstance(turns, (str, Mapping, CaseTurn)):
+    if isinstance(turns, (str, Mapping, CaseTurn)) or callable(turns):
         turns = [turns]
     if not isinstance(turns, Sequence) or not turns:
         only = f" (it has only {', '.join(map(repr, metadata))})" if metadata else ""
         raise InvalidRequest(f"{name} has no turns{only}. Nothing was sent; give at least one 'message'.")
+    *before, last = turns
+    user = _user(last, name, len(before), max_turns)
     return Case(
         id=whole_text(str(case_id)),
-        turns=tuple(_turn(turn, name) for turn in turns),
+        turns=tuple(_turn(turn, name) for turn in (before if user else turns)),
         expect=_whole_json(plain_json(expect, f"{name}: expect")),
         tags=_tags(tags, name),
         metadata=metadata,
+        user=user,
     )
+
+
+def _parts(case: Case) -> dict[str, Any]:
+    """A case as a dict, as it is given."""
+    item = {name: getattr(case, name) for name in ("id", "turns", "expect", "tags", "metadata")}
+    user = case.user
+    if user is None:
+        return item
+    if user.function is None:
+        raise InvalidRequest(
+            f"Case {case.id!r} was read from a file, which does not hold the function of its user. Nothing "
+            "was sent; give the case with its function, or use as_cases()."
+        )
+    said = {**user.fields, "message": user.function, "expect": user.expect}
+    return {**item, "turns": [*case.turns, said], "max_turns": user.max_turns}
+
+
+def _user(turn: Any, name: str, before: int, max_turns: Any) -> CaseUser | None:
+    """The user that the last turn of a case is, after so many others; None if that is a message."""
+    given = _turn_keys(turn, name)
+    if not callable(given.get("message")):
+        if max_turns is not None:
+            raise InvalidRequest(
+                f"{name} has max_turns, and its last turn is not a function. Nothing was sent; leave it out, "
+                "or give a function (a file of cases cannot hold one)."
+            )
+        return None
+    if isinstance(max_turns, float) and max_turns.is_integer():
+        max_turns = int(max_turns)  # of a table
+    if not isinstance(max_turns, Integral | None) or isinstance(max_turns, bool):
+        raise InvalidRequest(
+            f"{name}: max_turns must be a whole number, not {max_turns!r}. Nothing was sent; fix it."
+        )
+    most = MAX_TURNS if max_turns is None else int(max_turns)
+    if most <= before:
+        raise InvalidRequest(
+            f"{name}: max_turns must be more than its {counted(before, 'turn')} before the function, not "
+            f"{most}. Nothing was sent; raise it."
+        )
+    function, expect = given.pop("message"), given.pop("expect", None)
+    fields = _checked_fields("Hello", given, name)
+    expect = _whole_json(plain_json(expect, f"{name}: expect"))
+    return user_of(function, name, max_turns=most, expect=expect, fields=fields)
 
 
 def _metadata(given: Any, others: Mapping[Any, Any], name: str) -> dict[str, JSON]:
@@ -249,6 +333,19 @@ def _is_missing(value: Any) -> bool:
 
 
 def _turn(turn: Any, name: str) -> CaseTurn:
+    given = _turn_keys(turn, name)
+    message, expect = given.pop("message", None), given.pop("expect", None)
+    if callable(message):
+        raise InvalidRequest(
+            f"{name}: a function must be the last of its turns. Nothing was sent; it says all messages that "
+            "follow."
+        )
+    fields = _checked_fields(message, given, name)
+    return CaseTurn(whole_text(message), _whole_json(plain_json(expect, f"{name}: expect")), fields)
+
+
+def _turn_keys(turn: Any, name: str) -> dict[str, Any]:
+    """A turn as a dict, whose keys are known."""
     if isinstance(turn, CaseTurn):
         turn = {**turn.fields, "message": turn.message, "expect": turn.expect}
     given: dict[str, Any] = {"message": turn} if not isinstance(turn, Mapping) else dict(turn)
@@ -256,14 +353,17 @@ def _turn(turn: Any, name: str) -> CaseTurn:
         own = "a case has a session of its own"
         raise InvalidRequest(f"{name}: {own}. Nothing was sent; leave session_id out.")
     _check_keys(given, ("message", "expect", *_FIELDS), name)
-    message, expect = given.pop("message", None), given.pop("expect", None)
+    return given
+
+
+def _checked_fields(message: Any, fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Request fields that can go with a message."""
     try:
-        body = checked_request(message, given, {}).body
+        body = checked_request(message, fields, {}).body
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from None
-    if "images" in body:  # drawn once: a figure may change later
-        given["images"] = body["images"]
-    return CaseTurn(whole_text(message), _whole_json(plain_json(expect, f"{name}: expect")), given)
+    # Images are drawn once: a figure may change later.
+    return {**fields, "images": body["images"]} if "images" in body else {**fields}
 
 
 def _check_keys(given: Iterable[str], allowed: Sequence[str], name: str) -> None:

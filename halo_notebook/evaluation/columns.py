@@ -6,12 +6,14 @@ from __future__ import annotations
 ROW_COLUMNS = (
     *("case", "config", "repeat", "turn", "tags", "status", "cause", "started_at", "message", "expect"),
     *("text", "actions", "session_id", "agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries"),
-    *("error", "label", "label note"),
+    "error",
 )
+END = "end_reason"  # of a conversation with a user, in its last row
+OFF_GOAL, ENDS = "off goal", "end_reasons"  # in the summary: how many, and how often which
 _LIMITS = ("", " low", " high")
 COLUMNS = (
-    *ROW_COLUMNS,
-    *("cases", "turns", "complete", "failed", "interrupted", "not asked", "agents"),
+    *(*ROW_COLUMNS, END),
+    *("cases", "turns", "complete", "failed", "interrupted", "not asked", OFF_GOAL, ENDS, "agents"),
     *(
         f"{time} {figure}"
         for time in ("first_text_s", "elapsed_s")

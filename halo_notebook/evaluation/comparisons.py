@@ -45,7 +45,7 @@ def side_of(figures: Figures, config: str) -> Side:
         {check: chosen.scores(check) for check in figures.checks if check in figures.graded},
         {name: chosen.times(name) for name in TIMES},
         chosen.rows(),
-        {run.conversation.case.id: run.conversation.case.turns[0].message for run in chosen.runs},
+        {run.conversation.case.id: run.conversation.case.opening for run in chosen.runs},
     )
 
 

@@ -25,6 +25,7 @@ from .judging import as_score, failed
 if TYPE_CHECKING:
     from ..concurrency.interrupts import InterruptInbox
     from .judging import Judge, Seen
+    from .user_calls import UserCalls
 
 _STOP_WAIT_S = 0.3  # how long a stop waits for checks that end when they are cancelled
 _left_behind = set[asyncio.Task[None]]()  # those that did not
@@ -52,10 +53,14 @@ class Jury:
         keep: gets each turn with its scores.
         at_a_time: how many turns are judged at a time.
         in_threads: whether sync checks are called on threads.
+        users: calls of the cases' users, which use the same loop meanwhile.
     """
 
-    def __init__(self, keep: Keep, at_a_time: int, *, in_threads: bool = False) -> None:
+    def __init__(
+        self, keep: Keep, at_a_time: int, *, in_threads: bool = False, users: UserCalls | None = None
+    ) -> None:
         self._keep = keep
+        self._users = users
         self._at_a_time = at_a_time
         self._in_threads = in_threads
         self._has_ended = False
@@ -71,7 +76,7 @@ class Jury:
         """
         self._is_interrupted = lambda: inbox.stopped
         rest = turns if isinstance(turns, Pulled) else iter(turns)
-        if self._in_threads:
+        if self._in_threads or self._users is not None:
             self._judge_on_loop(rest, inbox)
             return
         for ended in rest:
@@ -115,6 +120,9 @@ class Jury:
     ) -> None:
         """Judge the turn that was `begun` and all `turns`, until `stop` returns or a check ends the run."""
         self._ending = asyncio.Event()
+        of_users = self._users.tasks if self._users else set()
+        if self._users:
+            self._users.use(asyncio.get_running_loop())
         taking = asyncio.ensure_future(self._take_all(turns, begun))
         ends: set[asyncio.Future[Any]] = {
             asyncio.ensure_future(self._ending.wait()),
@@ -126,10 +134,12 @@ class Jury:
                 taking.result()
         finally:
             self._has_ended = True  # what comes later is not kept
+            if self._users:
+                self._users.end()
             for task in (taking, *ends, *self._judging):
                 task.cancel()
             await asyncio.wait({taking, *ends})  # the lines of turns that were cut are written
-            await _end_soon(self._judging)
+            await _end_soon(self._judging | of_users)
 
     async def _take_all(self, turns: AsyncIterator[Ended], begun: _Begun | None) -> None:
         free = asyncio.Semaphore(self._at_a_time)

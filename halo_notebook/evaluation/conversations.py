@@ -2,6 +2,8 @@
 
 - Each case × configuration × repeat is a conversation with a fresh session. Its turns run in order;
   conversations run side by side.
+- What a user says is in the file before it is sent. A conversation that was cut short continues in its
+  session with what its user has said.
 - A turn is in the file before it is sent, and again, with its reply, when it has ended.
 - A message that may have reached the agent is recorded as interrupted, and sent again only on demand.
   What certainly did not arrive is sent again: see `pace`.
@@ -20,7 +22,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..checks import JudgedTurn
-from ..errors import RateLimited
+from ..concurrency.usercode import UserCodeError, is_async
+from ..display.text import one_line
+from ..errors import InvalidRequest, RateLimited
+from .case_users import TOO_MANY_TURNS, USER_FAILED, ConversationEnd, checked_answer
+from .cases import CaseTurn
 from .concurrent_checks import Ended, Jury, Keep
 from .dask import ClusterSender, check_use
 from .judging import seen_of, wanted
@@ -29,6 +35,9 @@ from .pace import Connections, Departure, Pace
 from .plan import now
 from .report.progress import progress_bar
 from .sender import LIMIT, MAX_WAIT_S, NETWORK, STOPPED, LocalSender, Outcome
+from .stored_turns import read_turns
+from .user_calls import UserCalls
+from .users_messages import said_turn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +71,7 @@ class Run:
         self._connections = Connections(plan.concurrency)
         self._ends_with: RateLimited | None = None
         self._sender: LocalSender | ClusterSender
+        self._users = UserCalls()
         self._ended: asyncio.Queue[Ended | None] = asyncio.Queue()
         self._max_unjudged = max(MAX_UNJUDGED, 2 * plan.check_concurrency)
         self._given = 0  # replies to be judged, and how many of them have been, by another thread
@@ -79,15 +89,21 @@ class Run:
         self._state, self._journal = open_run(self._plan, path, inbox, resume=resume)
         with self._state.writing(self._journal):
             self._todo = deque(self._state.unfinished(interrupted=resume == "interrupted"))
-            total = sum(len(each.case.turns) for each in self._todo)
+            total = sum(each.case.most_turns - self._state.start(each)[1] for each in self._todo)
             with progress_bar(total, shown=progress) as self._bar:
                 if inbox.stopped:
                     raise KeyboardInterrupt
                 yield self._state
 
-    def jury(self, keep: Keep, *, in_threads: bool) -> Jury:
+    def jury(self, keep: Keep, *, in_threads: bool, users: UserCalls | None = None) -> Jury:
         """Judges as many turns at a time as the plan says."""
-        return Jury(keep, self._plan.check_concurrency, in_threads=in_threads)
+        return Jury(keep, self._plan.check_concurrency, in_threads=in_threads, users=users)
+
+    @property
+    def async_users(self) -> UserCalls | None:
+        """The calls of the cases' users, if one of them is async and needs the caller's loop."""
+        functions = (each.case.user.function for each in self._todo if each.case.user)
+        return self._users if any(function and is_async(function) for function in functions) else None
 
     async def ended(self) -> AsyncGenerator[Ended, None]:
         """Run the conversations on the running loop; yields each turn that has ended, to be judged."""
@@ -131,42 +147,102 @@ class Run:
             await self._converse(self._todo.popleft())
 
     async def _converse(self, conversation: Conversation) -> None:
-        session_id: str | None = None
-        round_ = self._state.next_round(conversation.key)
-        fields = self._plan.fields[conversation.config]
-        turns = conversation.case.turns
-        said: list[JudgedTurn] = []
-        for number, turn in enumerate(turns):
+        state = self._state
+        round_, start, tried = state.start(conversation)
+        turns = state.case_turns(conversation)
+        said = read_turns(state, conversation)[:start] if start else []
+        for number in count(start):
+            if (asks_user := conversation.case.user is not None and number == len(turns)) and (
+                not await self._ask_user(conversation, round_, turns, said)
+            ):
+                return
+            if said and (number > start or asks_user):
+                self._judge(conversation, said, is_last=number == len(turns))
+            if number == len(turns):
+                return
             # Polled: waking this for each reply would cost more than the polling, which is rare.
             while self._given - self._judged >= self._max_unjudged:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            given = {**fields, **turn.fields, "session_id": session_id}
-            reply = await self._send(conversation, round_, number, given)
+            fields = {**self._plan.fields[conversation.config], **turns[number].fields}
+            fields["session_id"] = said[-1].reply.session_id if said else None
+            place: dict[str, JSON] = {"key": conversation.key, "turn": number, "round": round_}
+            reply = await self._send(
+                conversation, place, turns[number].message, fields, tried if number == start else 0
+            )
             if reply is None:
                 return
-            self._given += 1
-            said.append(JudgedTurn(turn.message, reply))
-            complete = reply.status == "complete"
-            seen = seen_of(conversation, said, is_last=not complete or len(said) == len(turns))
-            settles = 1 if complete else len(turns) - number
-            missing = self._state.turns(conversation)[number].missing
-            checks = {} if missing else wanted(self._state.checks, seen)
-            self._ended.put_nowait(Ended(conversation.key, number, seen, checks, settles))
-            if not complete:
+            said.append(JudgedTurn(turns[number].message, reply))
+            if reply.status != "complete":
+                self._judge(conversation, said, is_last=True)
                 return
-            session_id = reply.session_id
+
+    def _judge(self, conversation: Conversation, said: list[JudgedTurn], *, is_last: bool) -> None:
+        """Have the last turn judged; after the last one no more will be sent."""
+        number, most = len(said) - 1, conversation.case.most_turns
+        seen = seen_of(conversation, said, is_last=is_last)
+        missing = self._state.turns(conversation)[number].missing
+        checks = {} if missing else wanted(self._state.checks, seen)
+        self._given += 1
+        self._ended.put_nowait(Ended(conversation.key, number, seen, checks, most - number if is_last else 1))
+
+    async def _ask_user(
+        self, conversation: Conversation, round_: int, turns: list[CaseTurn], said: list[JudgedTurn]
+    ) -> bool:
+        """Add what the user says next to `turns`, or nothing at the end; returns whether there was an answer.
+
+        Either is recorded before anything is sent or judged.
+        """
+        place: dict[str, JSON] = {"key": conversation.key, "turn": len(turns)}
+        try:
+            answer = await self._answer(conversation, said)
+        except (UserCodeError, InvalidRequest) as error:
+            if isinstance(error, UserCodeError) and isinstance(error.error, KeyboardInterrupt):
+                self._inbox.stop()
+            else:
+                note = one_line(str(error), 300)
+                self._add({"kind": "end", **place, "round": round_, "reason": USER_FAILED, "note": note})
+            return False
+        if isinstance(answer, str):
+            self._add({"kind": "end", **place, "round": round_, "reason": answer, "note": ""})
+        else:
+            self._add({"kind": "message", **place, "message": answer.message, "fields": answer.fields})
+            turns.append(said_turn(conversation, answer.message, answer.fields))
+        return True
+
+    async def _answer(self, conversation: Conversation, said: list[JudgedTurn]) -> CaseTurn | str:
+        """What the user says next, or the reason of the end. Raises what an unfit answer is, in one line."""
+        user = conversation.case.user
+        assert user is not None
+        assert user.function is not None, "the plan has checked it"
+        if len(said) >= user.max_turns:
+            return TOO_MANY_TURNS
+        answer = checked_answer(await self._users.call(user.function, tuple(said)))
+        if isinstance(answer, ConversationEnd):
+            return answer.value
+        message, fields = answer
+        # With those of the configuration, to find out now whether it can be sent.
+        given = {**self._plan.fields[conversation.config], **user.fields, **fields}
+        self._plan.clients[conversation.config].prepare(message, **given)
+        return CaseTurn(message, fields=dict(fields))
 
     async def _send(
-        self, conversation: Conversation, round_: int, number: int, fields: Mapping[str, Any]
+        self,
+        conversation: Conversation,
+        place: Mapping[str, JSON],
+        message: str,
+        fields: Mapping[str, Any],
+        tried: int,
     ) -> Reply | None:
-        """Send one turn, again only while it certainly did not arrive; None when the run ends before that."""
-        ready = time.perf_counter()
-        message, config = conversation.case.turns[number].message, conversation.config
+        """Send one turn, again only while it certainly did not arrive; None when the run ends before that.
+
+        `tried`: how often earlier runs have tried it in this round.
+        """
+        ready, config = time.perf_counter(), conversation.config
         wait_s: float | None = 0.0
         for tries in count(1):
             if wait_s:
                 await asyncio.sleep(wait_s)
-            turn: dict[str, JSON] = {"key": conversation.key, "turn": number, "round": round_, "try": tries}
+            turn: dict[str, JSON] = {**place, "try": tried + tries}
             await self._sender.ready()
             async with self._connections:
                 departure = await self._pace.leave()

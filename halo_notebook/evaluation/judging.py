@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .. import checks as ready_made
 from ..checks import Check, NoVerdict, Score, Verdict, check_name
 from ..checks.verdicts import PASSING, plain
-from ..concurrency.usercode import UserCodeError
+from ..concurrency.usercode import UserCodeError, is_async
 from ..display.text import one_line, whole_text
 from ..errors import InvalidRequest
 from .check_versions import version_of
@@ -54,7 +54,7 @@ def seen_of(conversation: Conversation, said: Sequence[JudgedTurn], *, is_last: 
     case, latest = conversation.case, said[-1]
     return Seen(
         latest.reply,
-        case.expected(len(said) - 1),
+        case.expected(len(said) - 1, is_last=is_last),
         latest.message,
         tuple(said),
         case,
@@ -72,6 +72,7 @@ class Judge:
         arguments: the names of what it receives.
         of_conversation: whether it is called once for each conversation, at its end, and not for each reply.
         version: what its verdicts belong to, see `version_of`.
+        of_user: whether it judges the simulated user, and not the agent, see `checks.of_user`.
     """
 
     name: str
@@ -80,17 +81,21 @@ class Judge:
     of_conversation: bool
     version: str
     _by_position: tuple[str, ...]  # those of the arguments that are given by their position
+    of_user: bool = False
 
     def with_arguments(self, seen: Seen) -> Callable[[], Any]:
         """The check as a function without arguments; its verdict may be awaitable."""
         by_name = {name: getattr(seen, name) for name in self.arguments.difference(self._by_position)}
         return partial(self.function, *(getattr(seen, name) for name in self._by_position), **by_name)
 
+    def judges(self, case: Case) -> bool:
+        """Whether it is about conversations of that case: a check of users is not, where there is none."""
+        return case.user is not None or not self.of_user
+
     @property
     def is_async(self) -> bool:
         """Whether it is known to be async before it is called."""
-        call = getattr(self.function, "__call__", None)  # noqa: B004  # to look at it
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
+        return is_async(self.function)
 
 
 def named_checks(checks: Checks) -> dict[str, Judge]:
@@ -121,9 +126,11 @@ def check_names(names: Iterable[str]) -> None:
             )
 
 
-def stored_check(*, name: str, version: str, arguments: Iterable[str], of_conversation: bool) -> Judge:
+def stored_check(
+    *, name: str, version: str, arguments: Iterable[str], of_conversation: bool, of_user: bool = False
+) -> Judge:
     """A check of which only the verdicts are known."""
-    return Judge(name, _unknown, frozenset(arguments), of_conversation, version, ())
+    return Judge(name, _unknown, frozenset(arguments), of_conversation, version, (), of_user)
 
 
 def _unknown() -> Verdict:
@@ -145,7 +152,8 @@ def judge_of(check: Check, name: str = "check") -> Judge:
     by_position, by_name = _arguments(check, name)
     arguments = frozenset(by_position + by_name)
     of_conversation = "conversation" in arguments and "reply" not in arguments
-    return Judge(name, check, arguments, of_conversation, version_of(check), by_position)
+    of_user = getattr(check, "of_user", False) is True
+    return Judge(name, check, arguments, of_conversation, version_of(check), by_position, of_user)
 
 
 def _makes_checks(check: Check) -> bool:
@@ -196,17 +204,21 @@ def _arguments(check: Check, name: str) -> tuple[tuple[str, ...], tuple[str, ...
 
 def wanted(checks: Mapping[str, Judge], seen: Seen) -> dict[str, Judge]:
     """Those of the checks that judge this turn."""
-    return {name: check for name, check in checks.items() if seen.is_last or not check.of_conversation}
+    return {
+        name: check
+        for name, check in checks.items()
+        if (seen.is_last or not check.of_conversation) and check.judges(seen.case)
+    }
 
 
 def check_expectations(checks: Mapping[str, Judge], cases: Iterable[Case]) -> None:
     """Raise `InvalidRequest`, naming the case, when a check cannot use what a case expects."""
     asking = [ask for each in checks.values() if (ask := getattr(each.function, "may_expect", None))]
     for case in cases if asking else ():
-        for turn in range(len(case.turns)):
+        for expected in case.expectations:
             for ask in asking:
                 try:
-                    ask(case.expected(turn))
+                    ask(expected)
                 except InvalidRequest as error:
                     raise InvalidRequest(
                         f"Case {case.id!r}: {error} Nothing was sent; fix that case."

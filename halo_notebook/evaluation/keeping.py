@@ -56,8 +56,14 @@ def keep_case(case: Case, path: str | Path) -> Kept:
     """Add `case` to the ``.jsonl`` file at `path`, which is created if there is none.
 
     Raises:
+        InvalidRequest: when the case has a user, whose function a file cannot hold.
         UsageError: when the file holds anything but cases or cannot be written; it is unchanged then.
     """
+    if case.user is not None:
+        raise InvalidRequest(
+            f"Case {case.id!r} has a function as its user, which a file cannot hold. Nothing was changed; "
+            "keep the messages that were sent: result.as_cases()."
+        )
     check_installed("Keeping a case", "eval", "filelock")
     from filelock import FileLock, Timeout
 

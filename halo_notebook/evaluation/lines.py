@@ -16,9 +16,10 @@ from types import NoneType
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from ..errors import UsageError
-from ..reply import check_reply, is_moment
-from .label_lines import LABELS
+from ..client.request import checked_request
+from ..errors import InvalidRequest, UsageError
+from ..reply import check_reply
+from .case_users import END_REASONS, FIELDS
 from .sender import CAUSES
 
 FORMAT = 2
@@ -147,7 +148,11 @@ def _check_run(line: Mapping[str, Any]) -> None:
 def _check_case(line: Mapping[str, Any]) -> None:
     for name in ("key", "id", "content"):
         _check(line, name, _is_text)
-    _check(line, "turns", lambda value: isinstance(value, list) and bool(value))
+    _check(line, "turns", lambda value: isinstance(value, list) and (bool(value) or "user" in line))
+    if "user" in line:
+        _check_names(line["user"], "version", "goal", "max_turns", "expect", "fields")
+        _check_kinds(line["user"], {"version": str, "goal": str, "fields": dict})
+        _check(line["user"], "max_turns", lambda value: _is_count(value) and value > len(line["turns"]))
     for turn in line["turns"]:
         _check_names(turn, "message", "expect", "fields")
         _check(turn, "message", _is_text)
@@ -166,7 +171,10 @@ def _check_plan(line: Mapping[str, Any]) -> None:
 def _check_checks(line: Mapping[str, Any]) -> None:
     _check(line, "checks", lambda value: isinstance(value, list))
     for check in line["checks"]:
-        _check_names(check, "name", "version", "arguments", "of_conversation")
+        of_user = ["of_user"] if isinstance(check, dict) and "of_user" in check else []
+        _check_names(check, "name", "version", "arguments", "of_conversation", *of_user)
+        if of_user:
+            _check(check, "of_user", lambda value: isinstance(value, bool))
         _check(check, "arguments", _is_texts)
         _check(check, "name", _is_text)
         _check(check, "version", _is_text)
@@ -185,28 +193,28 @@ def _check_stage(line: Mapping[str, Any]) -> None:
             _check(line, name, _is_count)
 
 
+def _check_message(line: Mapping[str, Any]) -> None:
+    """A message that a user has said: it is sent when the run is resumed."""
+    _check_stage(line)
+    _check_names(line, "kind", "key", "turn", "message", "fields")
+    _check(line, "fields", lambda value: isinstance(value, dict) and value.keys() <= set(FIELDS))
+    try:
+        checked_request(line["message"], line["fields"], {})
+    except InvalidRequest as error:
+        raise _Unfit(str(error).partition(". Nothing was sent")[0]) from None
+
+
+def _check_end(line: Mapping[str, Any]) -> None:
+    _check_stage(line)
+    _check(line, "reason", lambda value: value in END_REASONS)
+    _check(line, "note", _is_text)
+
+
 def _check_verdict(line: Mapping[str, Any]) -> None:
     _check_stage(line)
     _check_kinds(line, _VERDICT)
     if line["value"] is not None:
         _check(line, "value", lambda value: _is_time(value) and 0 <= value <= 1)
-
-
-def _check_label(line: Mapping[str, Any]) -> None:
-    _check_stage(line)
-    _check_kinds(line, dict.fromkeys(("label", "note", "author", "at", "reply"), str))
-    _check(line, "label", lambda value: value in LABELS)
-    _check(line, "at", is_moment)
-
-
-def _check_sample(line: Mapping[str, Any]) -> None:
-    _check(line, "strata", lambda value: isinstance(value, list))
-    for stratum in line["strata"]:
-        _check_names(stratum, "size", "drawn")
-        _check(stratum, "drawn", lambda value: isinstance(value, list) and all(map(_is_place, value)))
-        _check(stratum, "size", _is_count)
-        if stratum["size"] < len(stratum["drawn"]):
-            raise _Unfit("more rows are drawn than there are")
 
 
 def _check_turn(line: Mapping[str, Any]) -> None:
@@ -251,11 +259,6 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
-def _is_place(value: Any) -> bool:
-    """Whether it is a conversation's key and the number of a turn."""
-    return isinstance(value, list) and len(value) == 2 and _is_text(value[0]) and _is_count(value[1])
-
-
 def _is_url(value: Any) -> bool:
     try:
         return _is_text(value) and urlsplit(value).hostname != ""
@@ -281,11 +284,11 @@ _CHECKS = {
     "case": _check_case,
     "plan": _check_plan,
     "checks": _check_checks,
+    "message": _check_message,
+    "end": _check_end,
     "sent": _check_stage,
     "refused": _check_stage,
     "turn": _check_turn,
     "verdict": _check_verdict,
-    "label": _check_label,
-    "sample": _check_sample,
     "lag": _check_lag,
 }

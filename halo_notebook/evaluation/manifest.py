@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..client.settings import is_loopback
+from .case_users import CaseUser
 from .cases import Case, CaseTurn, Conversation, digest, keyed
 from .lines import FORMAT
 
@@ -85,17 +86,20 @@ def case_line(case: Case, case_key: str) -> dict[str, JSON]:
     ]
     content: dict[str, JSON] = {"id": case.id, "content": case_key, "turns": turns, "expect": case.expect}
     content |= {"tags": list(case.tags), "metadata": case.metadata}
+    if user := case.user:
+        said: dict[str, JSON] = {"version": user.version, "goal": user.goal, "max_turns": user.max_turns}
+        content["user"] = said | {"expect": user.expect, "fields": keyed(user.fields, f"Case {case.id!r}")}
     return {"kind": "case", "key": digest(content), **content}
 
 
-def given_key(check: Judge, conversation: Conversation, turn: int) -> str:
+def given_key(check: Judge, conversation: Conversation, turn: int, *, is_last: bool = False) -> str:
     """A digest of what a check sees beside the conversation itself; empty for nothing.
 
-    A verdict does not count any more when the case expects something else.
+    A verdict does not count any more when the case expects something else. `is_last`: see `Case.expected`.
     """
     case = conversation.case
     given: dict[str, JSON] = {}
-    if "expect" in check.arguments and (expected := case.expected(turn)) is not None:
+    if "expect" in check.arguments and (expected := case.expected(turn, is_last=is_last)) is not None:
         given["expect"] = expected
     if "case" in check.arguments:
         given["case"] = case_line(case, "")["key"]
@@ -107,7 +111,8 @@ def given_key(check: Judge, conversation: Conversation, turn: int) -> str:
 def case_of(line: Mapping[str, Any]) -> Case:
     """The case of a line that has been checked."""
     turns = tuple(CaseTurn(**turn) for turn in line["turns"])
-    return Case(line["id"], turns, line["expect"], tuple(line["tags"]), line["metadata"])
+    user = CaseUser(None, **line["user"]) if "user" in line else None
+    return Case(line["id"], turns, line["expect"], tuple(line["tags"]), line["metadata"], user)
 
 
 class Recorded:

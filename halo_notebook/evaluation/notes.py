@@ -11,8 +11,8 @@ from ..checks import NoVerdict
 from ..display.text import one_line
 from ..display.wording import counted
 from .lines import line_at
-from .sender import AGENT, COMPLETE, FAILED, LIMIT, NETWORK, REFUSED, STOPPED
-from .state import NOT_RUN
+from .sender import AGENT, COMPLETE, LIMIT, NETWORK, REFUSED, STOPPED
+from .state import USER
 
 if TYPE_CHECKING:
     from ..checks import Score
@@ -27,6 +27,7 @@ _CAUSES = {
     REFUSED: ("failed because Halo refused the request", "Fix what the error names"),
     LIMIT: ("ended at the rate limit", "Set a lower rate_limit"),
     NETWORK: ("did not get through", "Fix what the error names"),
+    USER: ("ended because the case's user failed", "Fix the user"),
     STOPPED: ("broke off when the run ended", ""),
     "": ("did not start", ""),
 }
@@ -94,7 +95,7 @@ def _incomplete(state: RunState) -> Iterator[str]:
         if conversations := by_cause.get(cause):
             first = "" if cause in (STOPPED, "") else _first_error(state, conversations)
             counts = "Counted as failed" if cause == AGENT else "Missing, and left out of the figures"
-            again = sum(_starts_again(state, each) for each in conversations)
+            again = sum(map(state.resumes, conversations))
             todos = [todo] if todo else []
             todos += ["Run the same call again"] if again else []
             if arrived := len(conversations) - again:
@@ -118,15 +119,11 @@ def _by_cause(state: RunState) -> dict[str, list[Conversation]]:
     return by_cause
 
 
-def _starts_again(state: RunState, conversation: Conversation) -> bool:
-    """Whether the same call sends it again."""
-    status, number = state.first_incomplete(conversation)
-    return status in (NOT_RUN, FAILED) and number == 0
-
-
 def _first_error(state: RunState, conversations: Sequence[Conversation]) -> str:
     for conversation in conversations:
         _, number = state.first_incomplete(conversation)
+        if (end := state.end(conversation)) is not None and end.failed:
+            return f" ({one_line(end.note)})"
         if (at := state.turns(conversation)[number].at) is not None:
             with state.opened() as file:
                 error = line_at(file, at)["reply"]["error"]
@@ -171,11 +168,12 @@ def _day(moment: datetime) -> date:
 
 def _judged(state: RunState, check: str) -> Iterator[tuple[Conversation, Score | None]]:
     """What a check found about each complete turn that it has to judge; None where it has not judged yet."""
-    for conversation in state.conversations.values():
-        turns = state.turns(conversation)
-        for turn in turns[-1:] if state.checks[check].of_conversation else turns:
-            if turn.status == COMPLETE:
-                yield conversation, turn.scores.get(check)
+    judge = state.checks[check]
+    for conversation in filter(lambda each: judge.judges(each.case), state.conversations.values()):
+        turns, unanswered = state.turns(conversation), state.unanswered(conversation)
+        for at in [len(turns) - 1] if judge.of_conversation else range(len(turns)):
+            if turns[at].status == COMPLETE and at != unanswered:
+                yield conversation, turns[at].scores.get(check)
 
 
 def _checks(state: RunState) -> Iterator[str]:

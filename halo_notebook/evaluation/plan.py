@@ -63,8 +63,11 @@ class Plan:
         self.fields: dict[str, dict[str, Any]] = {}
         for name, config in named.items():
             client, fields = self.clients[name], self.fields[name] = _target(name, config)
-            for turn in (turn for case in self.cases for turn in case.turns):
-                client.prepare(turn.message, **{**fields, **turn.fields})
+            for case in self.cases:
+                for turn in case.turns:
+                    client.prepare(turn.message, **{**fields, **turn.fields})
+                if case.user:
+                    client.prepare("Hello", **{**fields, **case.user.fields})
         self.checks = named_checks(checks)
         check_apart(self.checks, self.cases)
         check_expectations(self.checks, self.cases)

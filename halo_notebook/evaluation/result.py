@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..concurrency.interrupts import InterruptInbox
 from ..errors import InvalidRequest, UsageError
-from ..reply import Reply, reply_from
 from . import notes, rows
 from .by_case import TAG, figures_of, flaky_cases
 from .cases import check_apart
@@ -20,13 +19,17 @@ from .judging import Checks, is_stored, named_checks
 from .opening import read_file
 from .places import absolute
 from .plan import count
+from .simulated_cases import fixed_cases
+from .stored_turns import read_turns, unjudged
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..panel.explorer import ResultExplorer
+    from ..reply import Reply
     from .baseline import ResultComparison
     from .by_case import Figures
+    from .cases import Case
     from .comparisons import Comparisons
     from .report.plot import Plot
     from .state import RunState
@@ -105,16 +108,24 @@ class Evaluation:
 
     def conversation(self, row: int) -> list[tuple[str, Reply]]:
         """The message and reply of each completed turn of the conversation of that row of `df`."""
-        of_rows = [each for each in self._state.conversations.values() for _ in each.case.turns]
+        state = self._state
+        of_rows = [each for each in state.conversations.values() for _ in state.turns(each)]
         try:
             chosen = of_rows[index(row)]
         except (IndexError, TypeError):
             raise InvalidRequest(
                 f"Row {row!r} does not exist. The result has {len(of_rows):,} rows, numbered from 0."
             ) from None
-        with self._state.opened() as file:
-            turns = zip(chosen.case.turns, self._state.lines(chosen, file), strict=True)
-            return [(turn.message, reply_from(line["reply"])) for turn, line in turns if line]
+        return [(turn.message, turn.reply) for turn in read_turns(state, chosen)]
+
+    def as_cases(self) -> list[Case]:
+        """The messages that were sent, as fixed cases: another agent can be given the same words.
+
+        Each conversation with a user becomes a case of its own, with the messages that its user has said; its
+        metadata has the case's id as `simulated_case`. Conversations of which nothing was sent are left out.
+        Cases without a user are as they were.
+        """
+        return fixed_cases(self._state)
 
     def show(self, row: int) -> None:
         """Show the conversation of that row of `df` as a cell would show it."""
@@ -136,32 +147,6 @@ class Evaluation:
         from ..panel.explorer import ResultExplorer  # heavy, and needed only here
 
         return ResultExplorer(self._state, height=height)
-
-    # --- Labels ---
-
-    def label_rows(
-        self,
-        labels: Mapping[int, bool | str | None],
-        *,
-        notes: Mapping[int, str] | None = None,
-        author: str | None = None,
-    ) -> None:
-        """Say of rows of `df` whether their replies are good, as a person: True, False, or None for unsure.
-
-        Labels are lines in the file, with `author` (by default the name of the user) and the time. A label
-        belongs to this reply: if its message is sent again, it does not count any more. A later label of the
-        same author replaces it. Raises before anything is written.
-        """
-        from .labelling import label_rows
-
-        label_rows(self._state, labels, notes, author)
-
-    @property
-    def labels(self) -> pd.DataFrame:
-        """The labels that count: a row per reply and author, with the number of the row in `df`."""
-        from .labelling import labels_frame
-
-        return labels_frame(self._state)
 
     # --- Figures ---
 
@@ -299,7 +284,7 @@ class Evaluation:
             state.rescoring(named, again=again),
             contextlib.suppress(KeyboardInterrupt),
         ):
-            jury.judge(state.unjudged(), inbox)
+            jury.judge(unjudged(state), inbox)
         return self
 
     # --- Gates for CI ---

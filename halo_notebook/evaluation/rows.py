@@ -10,8 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..display.text import one_line
-from .columns import ROW_COLUMNS, columns_of
-from .label_lines import joined_notes, passes
+from .columns import END, ROW_COLUMNS, columns_of
 from .sender import AGENT, COMPLETE
 
 if TYPE_CHECKING:
@@ -78,9 +77,10 @@ def read_rows(state: RunState, chosen: Iterable[Conversation] | None = None) -> 
 
 
 def _columns(state: RunState) -> list[str]:
-    """All columns: of the turns, of the checks, and of the metadata of any case."""
+    """All columns: of the turns, with users the end, of the checks, and of the metadata of any case."""
+    of_users = [END] if any(each.case.user for each in state.conversations.values()) else []
     of_checks = (name for check in state.checks for name in columns_of(check))
-    return [*ROW_COLUMNS, *of_checks, *_metadata(state)]
+    return [*ROW_COLUMNS, *of_users, *of_checks, *_metadata(state)]
 
 
 def _metadata(state: RunState) -> list[str]:
@@ -105,11 +105,9 @@ def rows_frame(
         **dict.fromkeys(("repeat", "turn"), "int64"),
         **dict.fromkeys((*TIMES, "queue_wait_s"), "float64"),
         **dict.fromkeys(("case", "config", "status", "cause", "message", "text", "error"), TEXT),
-        **dict.fromkeys(("session_id", "agent_id"), TEXT),
+        **dict.fromkeys(("session_id", "agent_id", END), TEXT),
         "started_at": "datetime64[ms, UTC]",
         "retries": "Int64",
-        "label": "boolean",
-        "label note": TEXT,
         "expect": "object",  # otherwise whole numbers with a gap would become floats
     }
     for check in state.checks:
@@ -133,10 +131,11 @@ def conversation_rows(
 ) -> list[dict[str, Any]]:
     """The rows of a conversation, of which the file has these lines."""
     rows = []
-    case = conversation.case
-    for number, (turn, line) in enumerate(zip(state.turns(conversation), lines, strict=True)):
+    case, end, reason = conversation.case, state.end(conversation), state.end_reason(conversation)
+    messages = state.case_turns(conversation)
+    turns = state.turns(conversation)
+    for number, (turn, line) in enumerate(zip(turns, lines, strict=True)):
         reply = line["reply"] if line else {}
-        labels = state.labels.of(conversation.key, number, reply)
         row: dict[str, Any] = {
             "case": case.id,
             "config": conversation.config,
@@ -146,27 +145,32 @@ def conversation_rows(
             "status": turn.status,
             "cause": turn.cause,
             "started_at": turn.started_at,
-            "message": case.turns[number].message,
-            "expect": cell(case.expected(number)),
+            # The user has not said it yet.
+            "message": messages[number].message if number < len(messages) else None,
+            "expect": cell(state.expected(conversation, number)),
             "text": reply.get("text"),
             "actions": cell(reply.get("actions")),
             **{name: reply.get(name) for name in ("session_id", "agent_id", *TIMES, "retries")},
             "queue_wait_s": line.get("queue_wait_s") if line else None,
             "error": reply.get("error") or None,
-            "label": passes(labels),
-            "label note": joined_notes(labels),
         }
-        for check in state.checks:
+        if number == len(turns) - 1 and reason:
+            row[END] = reason
+            row["error"] = row["error"] or (f"The user failed: {end.note}" if end and end.failed else None)
+        for check, judge in state.checks.items():
             score = turn.scores.get(check)
             note = score.note if score and not turn.missing else ""
-            row |= zip(columns_of(check), (turn.passes(check), turn.score(check), note), strict=True)
+            found = (turn.passes(check), turn.score(check), note)
+            if judge.of_user and turn.status != COMPLETE:
+                found = (None, None, "")  # it is the agent that failed
+            row |= zip(columns_of(check), found, strict=True)
         rows.append(row | {name: cell(value) for name, value in case.metadata.items()})
     return rows
 
 
 def is_failure(state: RunState, row: Mapping[str, Any]) -> bool:
     """Whether the agent is at fault: it did not complete its reply, or the reply fails a check."""
-    return row["cause"] == AGENT or any(row[name] is False for name in state.checks)
+    return row["cause"] == AGENT or any(row[name] is False for name in state.checks_of_agent)
 
 
 def why(state: RunState, row: Mapping[str, Any]) -> str:
@@ -175,7 +179,7 @@ def why(state: RunState, row: Mapping[str, Any]) -> str:
         # The first sentence of an error says what failed; the rest of it is in the row.
         what = (row["error"] or "").partition(". ")[0].rstrip(".")
         return f"{row['status']}: {what}" if what else str(row["status"])
-    failed = [name for name in state.checks if row[name] is False]
+    failed = [name for name in state.checks_of_agent if row[name] is False]
     noted = [f"{name} ({row[f'{name} note']})" if row[f"{name} note"] else name for name in failed]
     return f"failed {', '.join(noted)}" if noted else ""
 
@@ -200,7 +204,7 @@ def worst_rows(state: RunState, count: int) -> pd.DataFrame:
             runs[case] += 1
             failed[case] += bool(failures)
             for at, row in failures:
-                checks = sum(row[name] is False for name in state.checks)
+                checks = sum(row[name] is False for name in state.checks_of_agent)
                 rank = (row["cause"] == AGENT, checks, row["elapsed_s"] or 0.0)
                 if case not in worst or rank > worst[case][0]:
                     text = one_line(row["text"] or "", 120)

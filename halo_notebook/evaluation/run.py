@@ -15,6 +15,7 @@ from .conversations import Run
 from .dask import check_workers
 from .plan import Config, Plan
 from .result import Evaluation
+from .stored_turns import unjudged
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient
@@ -93,8 +94,8 @@ def evaluate(
         state = stack.enter_context(run.opened(path, inbox, resume=resume, progress=progress))
         turns = Pulled(run.ended(), inbox, wake_every_s=_JUDGED_EVERY_S)
         try:
-            run.jury(state.keep, in_threads=check_threads).judge(state.unjudged(), inbox)
-            run.jury(run.take, in_threads=check_threads).judge(turns, inbox)
+            run.jury(state.keep, in_threads=check_threads).judge(unjudged(state), inbox)
+            run.jury(run.take, in_threads=check_threads, users=run.async_users).judge(turns, inbox)
         except KeyboardInterrupt:
             state.interrupted = True
         finally:
@@ -129,8 +130,8 @@ async def aevaluate(
         with contextlib.suppress(KeyboardInterrupt):  # of a check
             state.interrupted = True
             jury = run.jury(state.keep, in_threads=check_threads)
-            await jury.ajudge(one_by_one(state.unjudged()))
+            await jury.ajudge(one_by_one(unjudged(state)))
             async with contextlib.aclosing(run.ended()) as turns:
                 await run.jury(run.take, in_threads=check_threads).ajudge(turns)
-            state.interrupted = False
+            state.interrupted = inbox.stopped  # by a case's user
     return Evaluation(state)

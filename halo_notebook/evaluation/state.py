@@ -23,26 +23,26 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..checks import JudgedTurn, NoVerdict, Score
+from ..checks import NoVerdict, Score
 from ..errors import UsageError
-from ..reply import reply_from
-from .concurrent_checks import Ended
 from .journal import Journal
-from .judging import seen_of
-from .label_lines import Labels
 from .lines import line_at, located_lines
 from .manifest import Recorded, given_key
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
+from .users_messages import UsersMessages
 
 if TYPE_CHECKING:
     from ..stream import JSON
-    from .cases import Conversation
+    from .cases import CaseTurn, Conversation
+    from .concurrent_checks import Ended
     from .judging import Judge
     from .manifest import Target
+    from .users_messages import End
 
 SKIPPED, NOT_RUN = "skipped", "not run"
+NO_REPLY = "no complete reply"  # the end of a conversation with a user, beside those that the user decides
+USER = "user"  # a cause beside those of `sender`: the function that says the messages failed
 _STAGES = ("sent", "refused", "turn")
-_UNJUDGED = NoVerdict(None)
 
 
 @dataclass(slots=True)
@@ -108,15 +108,20 @@ class RunState:
         self.connections: int | None = None  # as many can be open, since this process has too many files
         self.lag_s = 0.0  # how long data waited before it was read (p90)
         self.cut_lines: list[int] = []  # the numbers of the file's lines that were cut short by a crash
-        self.labels = Labels()
         self._turns: dict[str, dict[int, TurnState]] = {}  # by the conversation's key and the turn's number
         self._rounds: dict[str, int] = {}  # how often a conversation was started
         self._tally: Counter[bool | None] = Counter()
         # The bytes at which the lines of verdicts begin, by check and version: 8 bytes a verdict.
         self._verdicts: dict[tuple[str, str], array[int]] = {}
+        self._said = UsersMessages()
         self._journal: Journal | None = None
         self._lock = threading.Lock()  # one thread sends, another judges
         self._original: RunState | None = None
+
+    @property
+    def checks_of_agent(self) -> list[str]:
+        """The names of the checks whose failures are the agent's."""
+        return [name for name, check in self.checks.items() if not check.of_user]
 
     # --- How it changes ---
 
@@ -131,10 +136,6 @@ class RunState:
             self._take_verdict(line, later=False)
         self._count_verdicts()
 
-    def next_round(self, key: str) -> int:
-        """The number of the round in which a conversation is started now."""
-        return self._rounds.get(key, 0) + 1
-
     def take(self, line: Mapping[str, Any], at: int | None = None) -> None:
         """Take in a line that begins at the byte `at` of the file."""
         kind, key, number = line["kind"], line.get("key"), line.get("turn", -1)
@@ -144,20 +145,25 @@ class RunState:
             places = self._verdicts.setdefault((line["check"], line["version"]), array("Q"))
             places.append(at or 0)
             return
-        elif kind in ("label", "sample"):
-            self.labels.take(line)
-            return
         elif at is not None:
             self.recorded.take(line, at)
             if kind == "turn" and key not in self.conversations and line["status"] == COMPLETE:
                 self._count_other(line)
-        if key not in self.conversations or not 0 <= number < len(self.conversations[key].case.turns):
+        conversation = self.conversations.get(key) if isinstance(key, str) else None
+        if conversation is None:
+            return
+        key = conversation.key
+        if kind in ("message", "end"):
+            with self._lock:
+                self._said.take(line, at or 0, conversation)
+            return
+        if not 0 <= number < self._said.count(conversation):
             return
         with self._lock:
             # Lines of an earlier version have neither round nor try: their order in the file counts.
             round_, order = line.get("round", 0), (line.get("try", 0), _STAGES.index(kind))
             turns = self._turns.setdefault(key, {})
-            if round_ > self._rounds.get(key, 0) and self.outcome(self.conversations[key]) != COMPLETE:
+            if round_ > self._rounds.get(key, 0) and self.outcome(conversation) != COMPLETE:
                 for turn in turns.values():
                     self._tally.subtract(map(turn.passes, turn.scores))
                 turns.clear()
@@ -204,7 +210,7 @@ class RunState:
             place: dict[str, JSON] = {"key": key, "turn": number, "round": self._rounds.get(key, 0)}
         for name, score in scores.items():
             check = self.checks[name]
-            given = given_key(check, self.conversations[key], number)
+            given = given_key(check, self.conversations[key], number, is_last=ended.seen.is_last)
             about: dict[str, JSON] = {"check": name, "version": check.version, "given": given}
             found: dict[str, JSON] = {"passed": score.passed, "value": score.value, "note": score.note}
             judged_it = not isinstance(score, NoVerdict)
@@ -233,6 +239,7 @@ class RunState:
                 "version": each.version,
                 "arguments": [*sorted(each.arguments)],
                 "of_conversation": each.of_conversation,
+                **({"of_user": True} if each.of_user else {}),
             }
             for name, each in self.checks.items()
         ]
@@ -271,7 +278,9 @@ class RunState:
         turn = self._turns.get(key, {}).get(line["turn"])
         if turn is None or turn.at is None or line.get("round", 0) != self._rounds.get(key, 0):
             return False
-        if line["given"] != given_key(check, self.conversations[key], line["turn"]):
+        conversation = self.conversations[key]
+        is_last = conversation.case.user is not None and self.last_turn(conversation) == line["turn"]
+        if line["given"] != given_key(check, conversation, line["turn"], is_last=is_last):
             return True
         if later or name not in turn.scores:
             kind = Score if line["judged"] else NoVerdict
@@ -333,20 +342,57 @@ class RunState:
             for key, turns in self._turns.items()
         }
         made._verdicts = {which: array("Q", places) for which, places in self._verdicts.items()}
-        made.labels = self.labels.copied()
         made._original = self  # with which a temporary file is removed
         return made
 
     # --- What is known ---
 
     def turns(self, conversation: Conversation) -> list[TurnState]:
-        """The turns of a conversation in order, sent or not."""
+        """The turns of a conversation in order, sent or not.
+
+        If its user may still say something, there is one more, which has no message yet.
+        """
         sent = self._turns.get(conversation.key, {})
         found: list[TurnState] = []
-        for number in range(len(conversation.case.turns)):
+        for number in range(self._said.count(conversation)):
             goes_on = not found or found[-1].status in (COMPLETE, NOT_RUN)
             found.append(sent.get(number) or TurnState(NOT_RUN if goes_on else SKIPPED))
+        if conversation.case.user is not None and (not found or found[-1].status == COMPLETE):
+            end = self.end(conversation)
+            if end is None or end.failed:
+                found.append(TurnState(NOT_RUN, cause=USER if end else ""))
         return found
+
+    def end(self, conversation: Conversation) -> End | None:
+        """How its user ended a conversation, if that was the end; a failed user may still go on."""
+        return self._said.end(conversation, self._rounds.get(conversation.key, 0))
+
+    def expected(self, conversation: Conversation, turn: int) -> JSON:
+        """What is expected of that turn's reply, see `Case.expected`."""
+        is_last = conversation.case.user is not None and self.last_turn(conversation) == turn
+        return conversation.case.expected(turn, is_last=is_last)
+
+    def end_reason(self, conversation: Conversation) -> str:
+        """Why a conversation with a user has ended, in a few words; empty while it may go on."""
+        if end := self.end(conversation):
+            return end.reason
+        status, _ = self.first_incomplete(conversation)
+        return NO_REPLY if conversation.case.user and status in (FAILED, INTERRUPTED) else ""
+
+    def unanswered(self, conversation: Conversation) -> int | None:
+        """The number of the turn whose reply waits for what the user says to it, if anything."""
+        if conversation.case.user is None:
+            return None
+        known = self._said.count(conversation)
+        return known - 1 if known and len(self.turns(conversation)) > known else None
+
+    def case_turns(self, conversation: Conversation) -> list[CaseTurn]:
+        """The messages of a conversation, sent or not, as far as they are known. Raises `UsageError`."""
+        opening = list(conversation.case.turns)
+        if self._said.count(conversation) == len(opening):
+            return opening
+        with self.opened() as file:
+            return opening + self._said.read(conversation, file)
 
     def first_incomplete(self, conversation: Conversation) -> tuple[str, int]:
         """The status of the first turn that is not complete, and its number; else ``complete``."""
@@ -370,12 +416,26 @@ class RunState:
 
         With `interrupted` also those with a turn that may have reached the agent; never a complete one.
         """
-        found = []
-        for conversation in self.conversations.values():
-            status, number = self.first_incomplete(conversation)
-            if (status in (NOT_RUN, FAILED) and number == 0) or (interrupted and status != COMPLETE):
-                found.append(conversation)
-        return found
+        return [
+            each
+            for each in self.conversations.values()
+            if self.resumes(each) or (interrupted and self.first_incomplete(each)[0] != COMPLETE)
+        ]
+
+    def resumes(self, conversation: Conversation) -> bool:
+        """Whether a run sends a message of it, none of which can arrive twice.
+
+        A conversation with a user is continued where it was cut short; any other only if it never began.
+        """
+        status, number = self.first_incomplete(conversation)
+        return status in (NOT_RUN, FAILED) and (number == 0 or conversation.case.user is not None)
+
+    def start(self, conversation: Conversation) -> tuple[int, int, int]:
+        """Where a run starts or continues it: the round, the number of the turn, how often that was tried."""
+        _, number = self.first_incomplete(conversation)
+        if number and self.resumes(conversation):
+            return self._rounds.get(conversation.key, 0), number, self.turns(conversation)[number].order[0]
+        return self._rounds.get(conversation.key, 0) + 1, 0, 0
 
     def tagged(self, tag: str | None) -> list[Conversation]:
         """The conversations of the cases with that tag, of all for None."""
@@ -404,40 +464,6 @@ class RunState:
         """The line of each turn of a conversation, None for one without, from the open file."""
         places = (turn.at for turn in self.turns(conversation))
         return [None if at is None else line_at(file, at) for at in places]
-
-    def unjudged(self) -> Iterator[Ended]:
-        """The turns that have ended and that checks have not judged, or could not judge, and these checks."""
-        with contextlib.ExitStack() as stack:
-            file: BinaryIO | None = None
-            for conversation in self.conversations.values() if self.checks else ():
-                last = self.last_turn(conversation)
-                open_ = {
-                    number: checks
-                    for number, turn in self._turns.get(conversation.key, {}).items()
-                    if turn.at is not None and (checks := self._open_checks(turn, is_last=number == last))
-                }
-                if not open_:
-                    continue
-                file = file or stack.enter_context(self.opened())
-                said: list[JudgedTurn] = []
-                for number, line in enumerate(self.lines(conversation, file)):
-                    if line is not None:
-                        message = conversation.case.turns[number].message
-                        said.append(JudgedTurn(message, reply_from(line["reply"])))
-                        if number in open_:
-                            seen = seen_of(conversation, said, is_last=number == last)
-                            yield Ended(conversation.key, number, seen, open_[number])
-
-    def _open_checks(self, turn: TurnState, *, is_last: bool) -> dict[str, Judge]:
-        """The checks that have still to judge a turn."""
-        if turn.missing:
-            return {}  # whatever they find, it does not count
-        return {
-            name: check
-            for name, check in self.checks.items()
-            if (is_last or not check.of_conversation)
-            and isinstance(turn.scores.get(name, _UNJUDGED), NoVerdict)
-        }
 
     def last_turn(self, conversation: Conversation) -> int | None:
         """The number of the turn that has ended the conversation; None while it may go on."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..display.wording import counted
 from .by_case import Figures, figures_of
+from .columns import ENDS, OFF_GOAL
 from .intervals import Interval, mean_score, pass_rate, passes_every_time
 from .rows import TIMES
 from .sender import COMPLETE, FAILED, INTERRUPTED
@@ -38,6 +39,9 @@ class Row:
     cases: int
     turns: int
     ends: dict[str, int]  # how the turns ended
+    user_ends: dict[str, int]  # how users ended their conversations; empty without users
+    off_goal: int | None  # conversations that fail a check of the user; None without such a check
+    judged_users: int  # conversations about which such a check has a verdict
     rates: dict[str, Interval]
     scores: dict[str, Interval]
     graded: frozenset[str]
@@ -66,6 +70,8 @@ class Summary:
                 f" Each case counts once: its {self.repeats} repeats are averaged, and not taken for "
                 f"independent. “Every time”: the cases that pass {self.repeats} times in a row."
             )
+        if self._has_user_checks:
+            words += " “Off goal”: conversations whose simulated user fails a check of its own."
         if any(found.n and found.p95.estimate is None for row in self.rows for found in row.times.values()):
             words += f" A p95 needs {P95_CASES} cases."
         return words
@@ -75,8 +81,18 @@ class Summary:
         odd = [name for name in _ENDS[1:] if any(row.ends[name] for row in self.rows)]
         checks = list(self.rows[0].rates) if self.rows else []
         heads = ["config", *([self.by] if self.by else []), "cases", *odd, *checks]
+        heads += [OFF_GOAL] if self._has_user_checks else []
+        heads += ["ended"] if self._has_users else []
         heads += [*(f"{shown}: p50, p95" for shown in TIMES.values()), "agents"]
         return heads, [self._cells(row, odd, checks) for row in self.rows]
+
+    @property
+    def _has_user_checks(self) -> bool:
+        return any(row.off_goal is not None for row in self.rows)
+
+    @property
+    def _has_users(self) -> bool:
+        return any(row.user_ends for row in self.rows)
 
     def _cells(self, row: Row, odd: Sequence[str], checks: Sequence[str]) -> list[str]:
         cells = [row.config, *([row.group] if self.by else []), f"{row.cases:,}"]
@@ -92,6 +108,10 @@ class Summary:
                     of = "" if found.n == rate.n else f", {found.n:,} of {counted(row.cases, 'case')}"
                     lines.append(f"{label} {found.range()}{of}")
             cells.append("\n".join(lines))
+        if self._has_user_checks:
+            cells.append("–" if row.off_goal is None else f"{row.off_goal:,} of {row.judged_users:,}")
+        if self._has_users:
+            cells.append("\n".join(f"{count:,} {reason}" for reason, count in row.user_ends.items()) or "–")
         for name in TIMES:
             times = row.times[name]
             lines = [str(times.p50), str(times.p95)]
@@ -112,6 +132,10 @@ class Summary:
         for name, found in row.times.items():
             numbers |= _numbers(f"{name} p50", found.p50) | _numbers(f"{name} p95", found.p95)
             numbers[f"{name} unanswered"] = found.unanswered
+        if self._has_user_checks:
+            numbers[OFF_GOAL] = row.off_goal or 0
+        if self._has_users:
+            numbers[ENDS] = ", ".join(f"{count:,} {reason}" for reason, count in row.user_ends.items())
         return {**numbers, "agents": row.agents}
 
 
@@ -141,12 +165,16 @@ def _row(figures: Figures, config: str, group: str, source: str) -> Row:
     scores = {check: figures.scores(check) for check in figures.checks}
     rates = {check: pass_rate(of_check) for check, of_check in passed.items()}
     names = ", ".join(sorted({turn.agent_id for turn in turns if turn.agent_id}))
+    of_users = [[run.passed.get(check) for check in figures.of_users] for run in figures.runs]
     return Row(
         config,
         group,
         len({run.conversation.case.id for run in figures.runs}),
         len(turns),
         ends,
+        dict(Counter(run.ended for run in figures.runs if run.ended).most_common()),
+        sum(False in passes for passes in of_users) if figures.of_users else None,
+        sum(bool({True, False} & {*passes}) for passes in of_users),
         rates,
         # Scores that are only passes have the interval of the rate, to which their repeats add more.
         {

@@ -16,6 +16,7 @@ from ..display.differences import Part, differences
 from ..display.json_tree import json_text
 from ..display.text import bounded, one_line, terminal_text
 from ..evaluation.browsing import VERDICTS, total_s, verdict_word
+from ..evaluation.columns import END
 from ..evaluation.rows import group_name
 from ..reply import Reply, reply_from
 from ..session import Turn
@@ -59,11 +60,13 @@ def conversation_view(state: RunState, run: Run, first: int = 0, *, blind: bool 
         "count": len(lines),
     }
     if first == 0:
+        reason = state.end_reason(conversation)
+        metadata: dict[str, JSON] = {**case.metadata, **({END: reason} if reason else {})}
         view |= {
             "case": one_line(case.id),
             "tags": [one_line(tag) for tag in case.tags],
             "metadata": [
-                [one_line(name, 100), one_line(group_name(value))] for name, value in case.metadata.items()
+                [one_line(name, 100), one_line(group_name(value))] for name, value in metadata.items()
             ],
         }
         if not blind:
@@ -88,8 +91,8 @@ def turn_of(
 
     A turn that was not sent, or has not ended, has no `view`.
     """
-    turn, case = run.turns[number], run.conversation.case
-    message = case.turns[number].message
+    turn, messages = run.turns[number], state.case_turns(run.conversation)
+    message = messages[number].message if number < len(messages) else ""  # its user has not said it yet
     shown: View | None = None
     if line is not None:
         source = state.sources.get(run.conversation.config, "")
@@ -97,7 +100,7 @@ def turn_of(
         shown = {**turn_view(told, number + 1, frames_of(told)), "again": ""}
         if blind:
             shown |= {"agent": None, "source": "", "started_at": "", "first_text_s": None, "elapsed_s": None}
-    expected = case.expected(number)
+    expected = state.expected(run.conversation, number)
     return {
         "message": shown_message(message),
         "status": turn.status,
@@ -134,15 +137,18 @@ def comparison_view(state: RunState, runs: Sequence[Run], first: int = 0) -> Vie
     runs = runs[:MAX_CONFIGS]
     with state.opened() as file:
         lines = [state.lines(run.conversation, file) for run in runs]
-    count = len(runs[0].turns)
+    count = max(len(run.turns) for run in runs)
 
     def turn(at: int) -> View:
-        of_turn = [of_run[at] for of_run in lines]
-        sides = [turn_of(state, run, at, line) for run, line in zip(runs, of_turn, strict=True)]
+        of_turn = [of_run[at] if at < len(of_run) else None for of_run in lines]
+        sides = [
+            turn_of(state, run, at, line) if at < len(run.turns) else dict(_NO_TURN)
+            for run, line in zip(runs, of_turn, strict=True)
+        ]
         texts = [_text(line) for line in of_turn]
         for side, parts in zip(sides, _compared(texts), strict=True):
             side["parts"] = [list[JSON](part) for part in parts]
-        return {"message": sides[0]["message"], "sides": list[JSON](sides)}
+        return {"message": _messages(runs, sides), "sides": list[JSON](sides)}
 
     turns, following = _fitting([lambda at=at: turn(at) for at in range(first, count)])
     return {
@@ -153,6 +159,18 @@ def comparison_view(state: RunState, runs: Sequence[Run], first: int = 0) -> Vie
         "count": count,
         "note": f"{left_out:,} more configurations are not shown." if left_out > 0 else "",
     }
+
+
+# Where a user has ended the conversation with this configuration earlier.
+_NO_TURN: View = {"message": "", "status": "", "view": None, "expect": "", "verdicts": []}
+
+
+def _messages(runs: Sequence[Run], sides: Sequence[View]) -> JSON:
+    """The message that all got, or what users have said to each configuration."""
+    if len({str(side["message"]) for side in sides}) == 1:
+        return sides[0]["message"]
+    said = zip(runs, sides, strict=True)
+    return "\n".join(f"{one_line(run.conversation.config, 100)}: {side['message']}" for run, side in said)
 
 
 def _figures(state: RunState, runs: Sequence[Run]) -> list[JSON]:

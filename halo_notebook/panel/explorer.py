@@ -240,7 +240,7 @@ def _cell(explorer: ResultExplorer, number: int, run: Run, column: str) -> JSON:
     if column == CASE:
         return one_line(run.conversation.case.id, MAX_CELL)
     if column == MESSAGE:
-        return one_line(run.conversation.case.turns[0].message, MAX_CELL)
+        return one_line(run.conversation.case.opening, MAX_CELL)
     return one_line(", ".join(explorer._list.values(number, column)), MAX_CELL)
 
 

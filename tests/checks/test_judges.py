@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from halo_notebook.checks import NoVerdict, Score, autoevals_scorer, check_name, judge
-from halo_notebook.checks.judges import MAX_CHARACTERS
+from halo_notebook.checks.quoting import MAX_CHARACTERS
 from halo_notebook.errors import InvalidRequest
 from halo_notebook.evaluation.judging import judge_of
 

@@ -72,7 +72,7 @@ def _add(
         failure = ET.SubElement(case, "failure", message=_text(one_line(message, 500)))
         failure.text = _text("\n".join(_said(rows)))
         return True
-    judged = any(row[check] is not None for row in rows for check in state.checks)
+    judged = any(row[check] is not None for row in rows for check in state.checks_of_agent)
     if not judged:
         ET.SubElement(case, "skipped", message="no check has judged it")
     return judged
@@ -80,7 +80,7 @@ def _add(
 
 def _said(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
-        yield f"> {row['message'][:_MAX_TEXT]}"
+        yield f"> {(row['message'] or '')[:_MAX_TEXT]}"
         yield (row["text"] or row["error"] or f"({row['status']})")[:_MAX_TEXT]
 
 

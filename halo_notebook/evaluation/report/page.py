@@ -13,6 +13,7 @@ from ...display.text import one_line
 from ...display.wording import counted, status_words
 from ...reply import reply_from
 from ..by_case import figures_of
+from ..columns import END
 from ..places import written_whole
 from ..rows import conversation_rows, is_failure, why
 from ..sender import COMPLETE
@@ -75,12 +76,14 @@ def _conversation(state: RunState, conversation: Conversation, lines: list[dict[
     cut = [reason for reason, row in zip(reasons, rows, strict=True) if reason and row["status"] != COMPLETE]
     reason = next(filter(None, [*cut, *reasons]), "")
     about = f"{conversation.case.id} · {conversation.config} · repeat {conversation.repeat}"
-    judged = any(row[name] is not None for row in rows for name in state.checks)
+    judged = any(row[name] is not None for row in rows for name in state.checks_of_agent)
     verdict = "✓" if judged else "–"
     if reason:
         # A missing result is not a failure, even if an earlier turn failed a check: as in the rates.
         failed = not state.missing(conversation) and any(is_failure(state, row) for row in rows)
         verdict = f'<span class="bad">{"✗" if failed else "–"} {escape(one_line(reason, 200))}</span>'
+    if ended := rows[-1].get(END):
+        about += f" · {ended}"
     title = f"{escape(one_line(about))} {verdict}"
     parts = []
     for row, line in zip(rows, lines, strict=True):

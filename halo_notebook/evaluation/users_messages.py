@@ -1,0 +1,78 @@
+"""What the users of an evaluation's cases have said, where it is in the file, and how conversations ended.
+
+A message is said once: it belongs to its place in the conversation, in whichever round or process it is sent.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from .case_users import USER_FAILED
+from .cases import CaseTurn
+from .lines import line_at
+
+if TYPE_CHECKING:
+    from .cases import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a conversation, as its user decided it.
+
+    Attributes:
+        round: of the conversation.
+        turns: how many it had.
+        reason: one of `END_REASONS`.
+        note: why the user failed; otherwise empty.
+    """
+
+    round: int
+    turns: int
+    reason: str
+    note: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the user failed: the conversation may still go on."""
+        return self.reason == USER_FAILED
+
+
+class UsersMessages:
+    """The messages by the conversations' keys: 8 bytes each."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, array[int]] = {}  # the bytes at which the lines begin
+        self._ends: dict[str, End] = {}
+
+    def take(self, line: Mapping[str, Any], at: int, conversation: Conversation) -> None:
+        """Take in a line of the kind ``message`` or ``end`` that begins at that byte."""
+        if conversation.case.user is None:
+            return
+        key = conversation.key
+        if line["kind"] == "end":
+            self._ends[key] = End(line.get("round", 0), line["turn"], line["reason"], line["note"])
+        elif line["turn"] == self.count(conversation):
+            self._places.setdefault(key, array("Q")).append(at)
+
+    def count(self, conversation: Conversation) -> int:
+        """How many messages of a conversation are known, sent or not."""
+        return len(conversation.case.turns) + len(self._places.get(conversation.key, ()))
+
+    def end(self, conversation: Conversation, round_: int) -> End | None:
+        """How it ended, after all of its messages and in this round or, without any message, before it."""
+        end = self._ends.get(conversation.key)
+        return end if end and end.round >= round_ and end.turns == self.count(conversation) else None
+
+    def read(self, conversation: Conversation, file: BinaryIO) -> list[CaseTurn]:
+        """The messages that the user has said, from the open file."""
+        lines = [line_at(file, at, "message") for at in self._places.get(conversation.key, ())]
+        return [said_turn(conversation, line["message"], line["fields"]) for line in lines]
+
+
+def said_turn(conversation: Conversation, message: str, fields: Mapping[str, Any]) -> CaseTurn:
+    """A message of a conversation's user, with all request fields that go with it."""
+    user = conversation.case.user
+    return CaseTurn(message, user.expect, {**user.fields, **fields}) if user else CaseTurn(message)
