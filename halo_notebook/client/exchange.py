@@ -99,7 +99,7 @@ class AsyncReplyStream:
         """Send the request until it is taken."""
         if self._batches is not None:
             raise UsageError(
-                "This stream has been opened before. Nothing was sent; make another for each turn."
+                "This stream has been opened before. Nothing was sent; create one for each turn."
             )
         running_loop()
         self._batches = self._run()

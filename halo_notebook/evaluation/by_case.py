@@ -81,7 +81,7 @@ class Figures:
                 groups.setdefault(name, []).append(run)
         if not groups and by != TAG:
             known = dict.fromkeys(name for run in self.runs for name in run.conversation.case.metadata)
-            raise InvalidRequest(f"No case has {by!r}. Metadata: {', '.join(known) or 'none'}.")
+            raise InvalidRequest(f"No case has the metadata {by!r}. Metadata: {', '.join(known) or 'none'}.")
         return {name: self._with(runs) for name, runs in groups.items()}
 
     def tagged(self, tag: str | None) -> Figures:

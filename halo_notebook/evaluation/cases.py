@@ -209,7 +209,9 @@ def _case(item: Any, number: int) -> Case:
     of_a_turn = {key: given.pop(key) for key in ("message", *RequestFields.__annotations__) if key in given}
     if "turns" in given and of_a_turn:
         both = f"turns and {', '.join(of_a_turn)}"
-        raise InvalidRequest(f"{name} has {both}. Nothing was sent; put what goes with a turn into it.")
+        raise InvalidRequest(
+            f"{name} has {both}. Nothing was sent; move what goes with a turn into that turn."
+        )
     turns: Any = given.pop("turns", [of_a_turn] if of_a_turn else None)
     max_turns, expect, tags, metadata = (
         given.pop(key, None) for key in ("max_turns", "expect", "tags", "metadata")

@@ -122,7 +122,7 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         if name in COLUMNS or name in of_others or name.endswith((" note", " score")) or not name:
             raise InvalidRequest(
-                f"A check cannot be called {name!r}, as a column is. Nothing was sent; give it another name."
+                f"A check cannot be called {name!r}: a column is. Nothing was sent; give it another name."
             )
 
 
@@ -197,7 +197,7 @@ def _arguments(check: Check, name: str) -> tuple[tuple[str, ...], tuple[str, ...
         )
     if not by_position and not by_name:
         raise InvalidRequest(
-            f"The check {name!r} takes no argument. Nothing was sent; its first one is the reply."
+            f"The check {name!r} takes no argument. Nothing was sent; let it take the reply."
         )
     return tuple(by_position), tuple(by_name)
 

@@ -2,7 +2,7 @@
 
 - A line is only ever added, whole, at the end of the file; what is there is not touched.
 - A case whose messages and request fields are in the file already is not added again, whatever its id.
-- There is one writer at a time. A file that holds anything but cases is refused.
+- There is one writer at a time. A file that is not one of cases is refused.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def keep_case(case: Case, path: str | Path) -> Kept:
 
     Raises:
         InvalidRequest: when the case has a user, whose function a file cannot hold.
-        UsageError: when the file holds anything but cases or cannot be written; it is unchanged then.
+        UsageError: when the file is not one of cases or cannot be written; it is unchanged then.
     """
     if case.user is not None:
         raise InvalidRequest(
@@ -115,7 +115,7 @@ def _cases_in(file: Path, data: bytes) -> list[Case]:
         return read_cases(file)
     except InvalidRequest as error:
         why = str(error).partition(". Nothing was sent")[0]
-        raise _refused(file, f"holds something else than cases ({why})", "choose another file") from None
+        raise _refused(file, f"is not a file of cases ({why})", "choose another file") from None
 
 
 def _sent(case: Case) -> str:

@@ -70,6 +70,8 @@ def _check_free(path: Path, source: Path) -> None:
             raise UsageError(
                 f"{str(path)!r} is being written by an evaluation. It was not changed; choose another path."
             ) from None
+    if path.suffix.lower() in (".jsonl", ".csv") and path.exists() and path.stat().st_size:
+        raise UsageError(f"{str(path)!r} may hold cases. It was not changed; choose another path.")
 
 
 def temporary_file() -> tuple[Path, Callable[[], None]]:

@@ -89,7 +89,7 @@ class Evaluation:
     def failures(self) -> pd.DataFrame:
         """The rows for which the agent is at fault: it did not complete its reply, or that fails a check.
 
-        A missing turn is not a failure: it was not sent, or something else than the agent ended it.
+        A missing turn is not a failure: it was not sent, or the agent did not end it.
         """
         return rows.rows_frame(self._state, failed=True)
 
@@ -221,7 +221,7 @@ class Evaluation:
         names = list(dict.fromkeys(map(self._known_config, configs or figures.configs)))
         sides = [side_of(figures, name) for name in names]
         if len(sides) < 2:
-            raise InvalidRequest(f"To compare, two configurations are needed. There is {', '.join(names)}.")
+            raise InvalidRequest(f"To compare, two configurations are needed, not only {', '.join(names)}.")
         by = TAG if by_tag else by
         if by is None:
             return compared(sides)

@@ -55,8 +55,8 @@ def _expression(prompt: str, start: int) -> tuple[str, CodeType, int] | None:
     if first < 0:
         return None
     raise UsageError(
-        f"{_quoted(prompt[start + 2 : first])} is not a Python expression. Nothing was sent; fix it, or use "
-        "--raw to send braces as typed."
+        f"{_quoted(prompt[start + 2 : first])} is not a Python expression. Nothing was sent; fix it. "
+        "(%%halo --raw sends braces as typed.)"
     )
 
 
@@ -68,8 +68,8 @@ def _value(source: str, code: CodeType, evaluate: Callable[[CodeType], Any]) -> 
         name = getattr(error, "name", None)
         if isinstance(error, NameError) and name in code.co_names:
             raise UsageError(
-                f"No variable named {name!r} for {_quoted(source)}. Nothing was sent; define it, or use "
-                "--raw to send braces as typed."
+                f"No variable named {name!r} for {_quoted(source)}. Nothing was sent; define it. "
+                "(%%halo --raw sends braces as typed.)"
             ) from None
         raise UsageError(
             f"{_quoted(source)} raised {type(error).__name__}: {one_line(str(error))}. Nothing was sent; fix "

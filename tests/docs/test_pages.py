@@ -252,7 +252,7 @@ PROVOKED: dict[str, Callable[[DemoAgent, Path], object]] = {
     "is not a line of an evaluation": a_damaged_file,
     "Another evaluation is writing": two_writers,
     "is not an exported session": lambda _, folder: Session.load(_file(folder / "a.json", "{}")),
-    "holds something else than cases": lambda _, folder: keep_case(
+    "is not a file of cases": lambda _, folder: keep_case(
         read_cases(["Hello"])[0], _file(folder / "a.jsonl", "notes\n")
     ),
     "is not in the recording": lambda *_: HaloClient(transport=Replay(RECORDING)).ask("What else?"),

@@ -386,7 +386,7 @@ def test_a_summary_by_a_column_of_metadata(scored: Evaluation) -> None:
     chat = scored.summary(by="topic").loc["chat"]
     assert chat.index.tolist() == ["(all)", "billing", "login"] and chat["cases"].tolist() == [12, 6, 6]
     assert chat["flips"].tolist() == pytest.approx([34 / 36, 1, 16 / 18])
-    with pytest.raises(errors.InvalidRequest, match=r"No case has 'colour'\. Metadata: topic\."):
+    with pytest.raises(errors.InvalidRequest, match=r"No case has the metadata 'colour'\. Metadata: topic\."):
         scored.summary(by="colour")
     assert scored.summary(by_tag=True).loc["chat"].index.tolist() == ["(all)", "tag 0", "tag 1"]
 
@@ -438,7 +438,7 @@ def test_several_configurations_are_compared_with_the_first(three: Evaluation) -
     assert "The 6 p-values are adjusted together, by Holm's method." in repr(found)
     shown = text_of(found._repr_html_())
     assert re.search(
-        r"config difference note second right -20 points \[.*?\] , adjusted p = 0\.16, 30 cases", shown
+        r"config difference note second right -20 points \[.*?\] , adjusted p = 0\.16 , 30 cases", shown
     )
     with pytest.raises(errors.InvalidRequest, match="two configurations are needed"):
         three.compare("first")

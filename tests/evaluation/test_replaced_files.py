@@ -111,6 +111,21 @@ def test_a_report_replaces_no_other_file_of_this_package(
 
 
 @pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("content", ['{"message": "Hi"}\n', "message\nHi\n", "notes"])
+def test_a_report_replaces_no_file_of_cases(writer: str, content: str, run: Run, kept: Path) -> None:
+    """Nothing that may be one, by its name: it was collected by hand. An empty file is replaced."""
+    result = run(["one"], [ok], path=kept)
+    for name in ("cases.jsonl", "cases.CSV"):
+        other = kept.with_name(name)
+        other.write_text(content)
+        with pytest.raises(errors.UsageError, match=r"may hold cases\. It was not changed"):
+            getattr(result, writer)(other)
+        assert other.read_text() == content
+        other.write_text("")
+        assert getattr(result, writer)(other).stat().st_size
+
+
+@pytest.mark.parametrize("writer", WRITERS)
 def test_a_report_does_not_replace_a_file_that_is_being_written(
     writer: str, run: Run, kept: Path, client: HaloClient
 ) -> None:
@@ -185,6 +200,6 @@ def test_a_recorder_and_a_file_of_cases_take_no_other_file(run: Run, kept: Path,
         before = kept.read_bytes()
         with pytest.raises(errors.UsageError, match="is not a recording"):
             Recorder(kept)
-        with pytest.raises(errors.UsageError, match="holds something else than cases"):
+        with pytest.raises(errors.UsageError, match="is not a file of cases"):
             keep_case(talk.as_case(), kept)
         assert kept.read_bytes() == before

@@ -83,7 +83,7 @@ def test_a_conversation_is_kept_once(fresh: Kernel, tmp_path: Path) -> None:
     assert memory.turns[0].fields == {"context": {"plan": {"label": "plan", "value": "team"}}}
     assert [turn.message for turn in hello.turns] == ["Hello"]
     (tmp_path / "notes.jsonl").write_text("Mine\n")
-    refused(fresh, f"%halo keep {tmp_path / 'notes.jsonl'}", "holds something else than cases")
+    refused(fresh, f"%halo keep {tmp_path / 'notes.jsonl'}", "is not a file of cases")
     assert (tmp_path / "notes.jsonl").read_text() == "Mine\n"
     fresh.run("%halo resume sess_1_known later\n%halo ask Hello again")
     assert "the messages before are not known here" in fresh.run(f"%halo keep {path}").stdout

@@ -105,7 +105,7 @@ def test_what_cannot_be_kept_is_said(
     page = open_panel(client=client, cases=str(path))
     page.panel.ask("Hello").result(10)
     page.turns(1)
-    assert "holds something else than cases" in page.ask("keep", key="t1", expect="", tags=[])["error"]
+    assert "is not a file of cases" in page.ask("keep", key="t1", expect="", tags=[])["error"]
     wrong: list[Message] = [{"key": "t9"}, {"tags": "x"}, {"tags": [1]}, {"expect": 3}]
     for each in wrong:
         assert page.ask(**{"kind": "keep", "key": "t1", "expect": "", "tags": [], **each})["error"]
