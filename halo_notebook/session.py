@@ -208,7 +208,7 @@ class Session:
     @contextlib.contextmanager
     def turn(
         self,
-        client: HaloClient,
+        client: Client,
         message: str,
         *,
         whole: bool = False,

@@ -321,7 +321,7 @@ class BlockRenderer:
         """The end of a text that is too long, after a note on what is left out."""
         end = self.text[max(self._full_at or 0, self.length - MAX_END_CHARS) :]
         hidden = self.length - len(end) - (self._full_at or 0)
-        words = escape(hidden_note(hidden)).replace("`_halo.text`", "<code>_halo.text</code>")
+        words = escape(hidden_note(hidden)).replace("`reply.text`", "<code>reply.text</code>")
         return (f"<p><em>{words}</em></p>\n" if hidden else "") + markdown_to_html(end)
 
 

@@ -77,7 +77,11 @@ def action_text(payload: JSON, label: str) -> str:
 
 def reply_bundle(reply: Reply, words: Sequence[str]) -> dict[str, Any]:
     """A whole reply as one output: its text, each action as a tree where it arrived, its status line."""
-    timeline = Timeline(reply)
+    return timeline_bundle(Timeline(reply), words)
+
+
+def timeline_bundle(timeline: Timeline, words: Sequence[str]) -> dict[str, Any]:
+    """As `reply_bundle`, for a reply that has ended, with the timeline that has followed it."""
     timeline.end()
     html: list[str] = []
     lines: list[str] = []
@@ -94,7 +98,7 @@ def reply_bundle(reply: Reply, words: Sequence[str]) -> dict[str, Any]:
                 html.append(tree)
                 lines.append(tree_text)
                 shown += len(section.actions) if len(section.actions) > MAX_TREES else 1
-    if rest := len(reply.actions) - shown:
+    if rest := len(timeline.reply.actions) - shown:
         note = f"{rest:,} more actions are in the reply's .actions"
         html.append(status_html([note]))
         lines.append(note)

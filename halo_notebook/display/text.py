@@ -97,7 +97,7 @@ def bounded(text: str, max_bytes: int) -> str:
 
 def hidden_note(hidden: int) -> str:
     """Say how many characters are not shown, and where the full text is."""
-    return f"… {hidden:,} characters are not shown here; `_halo.text` has the full text"
+    return f"… {hidden:,} characters are not shown here; `reply.text` has the full text"
 
 
 def wire_size(text: str) -> int:

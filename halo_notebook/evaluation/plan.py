@@ -6,19 +6,19 @@ import importlib.util
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from ..client.aio import AsyncHaloClient
-from ..client.request import image_urls
 from ..client.sync import HaloClient
-from ..display.text import whole_text
 from ..errors import InvalidRequest, UsageError
 from ..kernel import current_client
 from .cases import CaseSource, Conversation, check_apart, read_cases
+from .configs import Target, read_configs
 from .judging import Checks, check_expectations, named_checks
 from .manifest import conversations, target_of
 
-Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
+if TYPE_CHECKING:
+    from ..client.aio import AsyncHaloClient
+    from .configs import Config
 
 
 class Plan:
@@ -46,23 +46,13 @@ class Plan:
             raise InvalidRequest(f"rate_limit must be above 0, not {rate_limit!r}. Nothing was sent.")
         self.rate_limit = rate_limit
         self.cases = read_cases(cases)
-        if not isinstance(configs, Mapping | None):
-            raise InvalidRequest(
-                f"configs is {type(configs).__name__}. Nothing was sent; give a dict, from names to request "
-                "fields or clients."
-            )
-        named: dict[str, Config] = {}
-        for given, config in (configs or {"default": None}).items():
-            name = whole_text(str(given))
-            if name in named:
-                raise InvalidRequest(
-                    f"Two configurations are called {name!r}. Nothing was sent; give one another name."
-                )
-            named[name] = config
         self.clients: dict[str, AsyncHaloClient] = {}
         self.fields: dict[str, dict[str, Any]] = {}
-        for name, config in named.items():
-            client, fields = self.clients[name], self.fields[name] = _target(name, config)
+        named = read_configs({} if configs is None else configs) or {"default": Target(None, {})}
+        for name, (given, fields) in named.items():
+            client = current_client() if given is None else given
+            self.clients[name] = client = client.aio if isinstance(client, HaloClient) else client
+            self.fields[name] = fields
             for case in self.cases:
                 for turn in case.turns:
                     client.prepare(turn.message, **{**fields, **turn.fields})
@@ -81,30 +71,6 @@ class Plan:
     def conversations(self) -> list[Conversation]:
         """All conversations, in the order in which they start."""
         return conversations(self.cases, self.case_keys, self.targets, self.repeats)
-
-
-def _target(name: str, config: Config) -> tuple[AsyncHaloClient, dict[str, Any]]:
-    fields: dict[str, Any] = dict(config) if isinstance(config, Mapping) else {"client": config}
-    for own in ("message", "session_id"):
-        if own in fields:
-            raise InvalidRequest(
-                f"Configuration {name!r} has a {own}. Nothing was sent; each conversation has its own."
-            )
-    if fields.get("images") is not None:  # drawn once: a figure may change later
-        try:
-            fields["images"] = image_urls(fields["images"])
-        except InvalidRequest as error:
-            raise InvalidRequest(f"Configuration {name!r}: {error}") from None
-    client: Any = fields.pop("client", None)
-    if client is None:
-        client = current_client()
-    if not isinstance(client, HaloClient | AsyncHaloClient):
-        has = "has a client that is" if isinstance(config, Mapping) else "is"
-        raise InvalidRequest(
-            f"Configuration {name!r} {has} {type(client).__name__}. Nothing was sent; give request fields or "
-            "a HaloClient."
-        )
-    return client.aio if isinstance(client, HaloClient) else client, fields
 
 
 def check_installed(what: str, extra: str, *names: str) -> None:

@@ -13,7 +13,7 @@ from ..concurrency.pulled import Pulled
 from .concurrent_checks import one_by_one
 from .conversations import Run
 from .dask import check_workers
-from .plan import Config, Plan
+from .plan import Plan
 from .result import Evaluation
 from .stored_turns import unjudged
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distributed import Client as DaskClient
 
     from .cases import CaseSource
+    from .configs import Config
     from .judging import Checks
 
 # Threads that take turns for each message would cost more than what they do.

@@ -53,33 +53,65 @@ def follow(
     """
     reply, inbox = stream.reply, stream.inbox
     interrupted = False
-    unwatch = reply.watchers.add(lambda _: inbox.wake())
+    errors: list[HaloError] = []
     try:
-        stream.open(events=False)
-        screen.begin(reply.state)
-        dirty = started = False
-        while not stream.ended:
-            inbox.wait(pacer.wait_s() if dirty else math.inf)
-            stream.next_event(0)  # raises the error that ended the reply
-            dirty = True
-            first_text = not started and reply.first_text_s is not None
-            if first_text or pacer.wait_s() == 0:
-                started = started or first_text
-                screen.paint(reply.state)
-                dirty = False
-                inbox.run(when_shown)
+        begin, paint = lambda: screen.begin(reply.state), lambda: screen.paint(reply.state)
+        errors = watch([stream], pacer, begin, paint, when_shown)
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        unwatch()
         stream.stop()
         screen.finish(status_words(reply, **about))
+    if errors:
+        raise errors[0]
     if interrupted or reply.status == "stopped" or inbox.stopped:  # a panel's Stop ends it, too
-        raise _stopped(stream)
+        raise stopped(stream)
     return reply
 
 
-def _stopped(stream: ReplyStream) -> HaloError:
+def watch(
+    streams: Sequence[ReplyStream],
+    pacer: Pacer,
+    begin: Callable[[], None],
+    paint: Callable[[], None],
+    when_shown: Callable[[], None],
+) -> list[HaloError]:
+    """Start `streams`, which share an inbox, and paint until all have ended; returns what ended them.
+
+    Raises:
+        KeyboardInterrupt: when the inbox is stopped; the streams are still to be stopped then.
+    """
+    inbox, running = streams[0].inbox, list(streams)
+    errors: list[HaloError] = []
+    unwatch = [stream.reply.watchers.add(lambda _: inbox.wake()) for stream in streams]
+    try:
+        for stream in streams:
+            stream.open(events=False)
+        begin()
+        dirty, started = False, 0
+        while running:
+            inbox.wait(pacer.wait_s() if dirty else math.inf)
+            for stream in running:
+                try:
+                    stream.next_event(0)
+                except HaloError as error:
+                    errors.append(error)
+            running = [stream for stream in running if not stream.ended]
+            dirty = True
+            with_text = sum(stream.reply.first_text_s is not None for stream in streams)
+            if with_text > started or pacer.wait_s() == 0:
+                started = with_text
+                paint()
+                dirty = False
+                inbox.run(when_shown)
+    finally:
+        for remove in unwatch:
+            remove()
+    return errors
+
+
+def stopped(stream: ReplyStream) -> HaloError:
+    """The error of a stream that was stopped."""
     reply = stream.reply
     after = f" after {reply.elapsed_s:.1f} s" if reply.elapsed_s is not None else ""
     left = "had left, so the agent may still act on it" if reply.may_have_arrived else "had not been sent"

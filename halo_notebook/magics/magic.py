@@ -7,7 +7,8 @@ connection to the agent. `commands` runs the line commands; `cell` shows a reply
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,6 +75,7 @@ class _AskLine(EscapedCommand):
 _CONTEXT_HELP = "variable to send as context: an entry {label, value}, a value, or a DataFrame; repeatable"
 _VARIABLES = {"fields": "custom_fields", "history": "conversation_history", "behavior": "behavior_context"}
 """The options that name a variable, and the fields that its value is sent in."""
+_CONFIGS_HELP = "variable (a dict of configurations); each answers in its column, and _halo is a dict"
 _IMAGE_HELP = "image to send: a file, a URL, or a variable that holds one; repeatable"
 
 
@@ -161,6 +163,7 @@ class HaloMagics(Magics):
     @argument("--behavior", metavar="VAR", action=Once, help="variable (a string) sent as behavior context")
     @argument("-i", "--image", metavar="PATH|URL|VAR", action="append", help=_IMAGE_HELP)
     @argument("-o", "--out", metavar="NAME", action=Once, help="variable for the reply; _halo holds the last")
+    @argument("--configs", metavar="VAR", action=Once, help=_CONFIGS_HELP)
     @argument("--no-stream", action="store_true", help="request the whole reply at once")
     @argument("--timeout", metavar="S", action=Once, type=float, help="seconds of silence until it fails")
     @argument("--dry-run", action="store_true", help="show the request, secrets as 'set', and send nothing")
@@ -183,9 +186,12 @@ class HaloMagics(Magics):
         options = read_options(self.parser, line)
         message = prompt.strip("\n") if options.raw else self.expanded(prompt.strip("\n"))
         fields = self._fields(options)
+        if options.configs is not None:
+            from .side_by_side import ask_each
+
+            ask_each(self, message, fields, options, self._variable(options.configs, "--configs"))
+            return
         client = self.client(options.timeout)
-        recorder = self.connection.recorder
-        lost = recorder.lost if recorder else 0
         if options.dry_run:
             if not options.new and options.session in (None, *self.sessions):
                 self.sessions.get(options.session).continue_with(fields, client.base_url)
@@ -197,14 +203,19 @@ class HaloMagics(Magics):
             client.prepare(message, **fields)  # an invalid request must not start a conversation
             self.sessions.new(options.session)
         session = self.sessions.get(options.session)
+        with self.inbox() as inbox:
+            self.note_start(session)
+            turn = session.turn(client, message, whole=options.no_stream, inbox=inbox, **fields)
+            self._show_turn(turn, session, client.source, options.out)
+
+    @contextmanager
+    def inbox(self) -> Iterator[InterruptInbox]:
+        """Where the cell waits for its turn and its reply, with a line on what could not be recorded."""
+        recorder = self.connection.recorder
+        lost = recorder.lost if recorder else 0
         with InterruptInbox(linger_s=LINGER_S if in_kernel(self.shell) else 0.0) as inbox:
             try:
-                if session.busy:
-                    show_line(self.shell, f"waiting for another turn of session {session.name!r} to end …")
-                if note := session.start_note():
-                    show_line(self.shell, f"this message starts {note}")
-                turn = session.turn(client, message, whole=options.no_stream, inbox=inbox, **fields)
-                self._show_turn(turn, session, client.source, options.out)
+                yield inbox
             except KeyboardInterrupt:
                 raise ReplyStopped(
                     "Stopped while another turn of this session was running. The message was not sent and "
@@ -213,6 +224,13 @@ class HaloMagics(Magics):
             finally:
                 if recorder is not None and recorder.lost > lost:
                     show_line(self.shell, recorder.error)
+
+    def note_start(self, session: Session) -> None:
+        """Say what the next message of `session` waits for, and what it starts."""
+        if session.busy:
+            show_line(self.shell, f"waiting for another turn of session {session.name!r} to end …")
+        if note := session.start_note():
+            show_line(self.shell, f"this message starts {note}")
 
     def _show_turn(
         self, turn: AbstractContextManager[ReplyStream], session: Session, source: str, out: str | None
@@ -241,7 +259,7 @@ class HaloMagics(Magics):
                     as_json=shows_json_as_tree(self.shell),
                 )
             stream.exchange.attended = True
-            ask_for_step = partial(self._ask_for_step, reply)
+            ask_for_step = partial(self.ask_for_step, reply)
             follow(stream, screen, pacer, when_shown=ask_for_step, source=source, session=session.name)
 
     def expanded(self, text: str) -> str:
@@ -290,7 +308,7 @@ class HaloMagics(Magics):
             self.demo_announced = True
         return client
 
-    def _ask_for_step(self, reply: Reply) -> None:
+    def ask_for_step(self, reply: Reply) -> None:
         """Ask for Enter when the replay that answers this cell has paused at a step."""
         replay = self.connection.replay
         if replay is None or not replay.waits(reply):

@@ -95,3 +95,59 @@ def test_in_voila(voila: VoilaPage) -> None:
     voila.page.get_by_text("total").wait_for()
     voila.page.get_by_text("create_ticket").first.wait_for()
     shown_once(voila.page.inner_text("#rendered_cells"))
+
+
+PAIR = """\
+%load_ext halo_notebook
+import os
+from halo_notebook import Action, DemoAgent, HaloClient, TextDelta
+from halo_notebook.demo import DEMO_KEY
+
+def reply(request):
+    yield TextDelta("Begin <img src=x onerror=window.hit=1> ")
+    yield Action({"type": "<img src=x onerror=window.hit=1>"})
+    while request["agent_id"] == "b" and not os.path.exists("go-on"):
+        yield 0.02
+    yield TextDelta("and the end.")
+
+agent = DemoAgent(first_byte_s=0, reply=reply).start()
+client = HaloClient(DEMO_KEY, base_url=agent.url)
+name = "<img src=x onerror=window.hit=1>"
+pair = {"first": {"client": client, "agent_id": "a"}, name: {"client": client, "agent_id": "b"}}
+"""
+
+
+def test_configurations_in_jupyterlab(lab: LabPage) -> None:
+    """Two columns stream side by side."""
+    side_by_side(lab)
+
+
+def test_configurations_in_notebook7(notebook7: LabPage) -> None:
+    """As in JupyterLab."""
+    side_by_side(notebook7)
+
+
+def side_by_side(page: LabPage) -> None:
+    """One column ends while the other waits; hostile names and replies do nothing, also when reopened."""
+    page.open_notebook([PAIR, "%%halo --configs pair\nHello"])
+    page.run_cell(0)
+    page.start_cell(1)
+    page.wait_for_text(1, "and the end.")
+    columns = page.cell_output(1).locator(".halo-column")
+    assert columns.count() == 2 and "and the end." not in columns.nth(1).inner_text()
+    (page.lab.root / "go-on").touch()
+    page.kernel_idle()
+    page.wait_for_text(1, "session default/<img src=x onerror=window.hit=1>")
+
+    def check() -> None:
+        first, second = (columns.nth(number).bounding_box() for number in (0, 1))
+        assert first and second and abs(first["y"] - second["y"]) < 2 and first["x"] < second["x"]
+        assert columns.nth(1).inner_text().startswith("<img src=x onerror=window.hit=1>\n")
+        assert columns.locator("img").count() == 0 and page.page.evaluate("window.hit") is None
+        assert page.page_errors == []
+
+    check()
+    page.save()
+    page.reopen(trusted=False)
+    columns.nth(1).wait_for()
+    check()

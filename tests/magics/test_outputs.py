@@ -171,7 +171,7 @@ def test_a_huge_reply_has_few_outputs(cell: Cell) -> None:
     """Outputs get larger as there are more of them, and of too much text a part is left out, with a note."""
     in_a_cell([TextDelta("A paragraph of many words. " * 20 + "\n\n") for _ in range(600)], pause_s=0.5)
     assert 15 < len(cell.outputs) <= MAX_OUTPUTS
-    assert "characters are not shown here; _halo.text has the full text" in cell.labels()[-2]
+    assert "characters are not shown here; reply.text has the full text" in cell.labels()[-2]
     assert len(json.dumps(cell.outputs)) < 3_000_000
 
 

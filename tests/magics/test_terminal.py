@@ -62,6 +62,23 @@ def test_a_reply_streams_as_plain_text(terminal: pexpect.spawn[str]) -> None:
     terminal.expect("> My name is Zelda")
 
 
+def test_configurations_are_printed_one_after_the_other(terminal: pexpect.spawn[str]) -> None:
+    """Each below its name, the first while it arrives; Ctrl-C shows what all have received."""
+    terminal.sendline("pair = {'a\\x1b[31m': {}, 'b': {'agent_id': 'x'}}")
+    terminal.expect(PROMPT)
+    run = "get_ipython().run_cell_magic('halo', '--configs pair', {!r})"
+    terminal.sendline(run.format("How do I set up event tracking?"))
+    terminal.expect(r"\[a\[31m\]\r\nHappy to help!")
+    terminal.expect(r"session default/a\[31m [^\r]*2 actions\]\r\n\[b\]\r\nHappy to help!")
+    terminal.expect(r"session default/b [^\r]*2 actions\]\r\n")
+    terminal.expect(PROMPT)
+    terminal.sendline(run.format("/fault stall"))
+    terminal.expect("This reply stalls")
+    terminal.sendintr()
+    terminal.expect(r"stopped [^\r]*\]\r\n\[b\]\r\n.*stopped [^\r]*\]\r\n")
+    terminal.expect("ReplyStopped: Stopped")
+
+
 def test_a_replay_by_steps_waits_for_enter(terminal: pexpect.spawn[str]) -> None:
     """Each paragraph and action comes when it is asked for; Ctrl-C ends it as any reply."""
     recording = Path(__file__).parents[2] / "notebooks" / "recordings" / "support.jsonl"

@@ -81,7 +81,7 @@ class NotebookScreen:
 
     def begin(self, state: str) -> None:
         self._show_state(state)
-        _warm_up()
+        warm_up()
 
     def paint(self, state: str) -> None:
         self._since = self._pacer.clock()
@@ -201,7 +201,7 @@ class NotebookScreen:
 
 
 @cache
-def _warm_up() -> None:
+def warm_up() -> None:
     """Make the first frame of a process as fast as the others, while the reply is awaited."""
     text = BlockRenderer()
     text.append("`a` [b](https://example.com)\n\n```python\nc\n```\n\n")

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...display.bundles import MAX_TREES, action_text, labelled_payloads, status_text
-from ...display.text import PlainPieces, writable
+from ...display.text import PlainPieces, terminal_text, writable
 from ...display.timeline import ShownAction
 
 if TYPE_CHECKING:
@@ -68,3 +68,9 @@ class TerminalScreen:
         if text:
             sys.stdout.write(text)
             self._line_open = not text.endswith("\n")
+
+
+def write_line(text: str) -> None:
+    """Print `text` as a line of its own."""
+    sys.stdout.write(f"{writable(terminal_text(text))}\n")
+    sys.stdout.flush()

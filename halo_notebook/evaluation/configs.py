@@ -1,0 +1,75 @@
+"""Configurations: names, and which agent answers under each and with which request fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from ..client.aio import AsyncHaloClient
+from ..client.request import image_urls
+from ..client.sync import HaloClient
+from ..display.text import whole_text
+from ..errors import InvalidRequest
+
+Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
+
+
+class Target(NamedTuple):
+    """Where the messages of a configuration go.
+
+    Attributes:
+        client: its own, or None for the kernel's.
+        fields: the request fields that go with each message.
+    """
+
+    client: HaloClient | AsyncHaloClient | None
+    fields: dict[str, Any]
+
+
+def read_configs(configs: Any) -> dict[str, Target]:
+    """The target of each configuration of a dict that a user gave.
+
+    Raises:
+        InvalidRequest: naming the configuration that makes no sense.
+    """
+    if not isinstance(configs, Mapping):
+        raise InvalidRequest(
+            f"configs is {type(configs).__name__}. Nothing was sent; give a dict, from names to request "
+            "fields or clients."
+        )
+    targets: dict[str, Target] = {}
+    for given, config in configs.items():
+        name = whole_text(str(given))
+        if name in targets:
+            raise InvalidRequest(
+                f"Two configurations are called {name!r}. Nothing was sent; give one another name."
+            )
+        targets[name] = _target(name, config)
+    return targets
+
+
+def _target(name: str, config: Config) -> Target:
+    fields: dict[Any, Any] = dict(config) if isinstance(config, Mapping) else {"client": config}
+    for own in ("message", "session_id"):
+        if own in fields:
+            raise InvalidRequest(
+                f"Configuration {name!r} has a {own}. Nothing was sent; each conversation has its own."
+            )
+    if odd := [key for key in fields if not isinstance(key, str)]:
+        raise InvalidRequest(
+            f"Configuration {name!r} has the key {odd[0]!r}. Nothing was sent; the keys are names of request "
+            "fields."
+        )
+    if fields.get("images") is not None:  # drawn once: a figure may change later
+        try:
+            fields["images"] = image_urls(fields["images"])
+        except InvalidRequest as error:
+            raise InvalidRequest(f"Configuration {name!r}: {error}") from None
+    client: Any = fields.pop("client", None)
+    if not isinstance(client, HaloClient | AsyncHaloClient | None):
+        has = "has a client that is" if isinstance(config, Mapping) else "is"
+        raise InvalidRequest(
+            f"Configuration {name!r} {has} {type(client).__name__}. Nothing was sent; give request fields or "
+            "a HaloClient."
+        )
+    return Target(client, fields)
