@@ -20,7 +20,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from ..concurrency.usercode import UserCodeError, ends, kernels_loop
 from ..display.text import one_line
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError
 from . import follower
+from .pictures import image_views
 from .state import Fields, Message, PanelState
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def put(
     *,
     cid: str = "",
     exact: bool = False,
+    pictures: Sequence[str] = (),
 ) -> Sent:
     """Add a message behind those that wait, on any thread; `start` sends it. See `Message`.
 
@@ -96,7 +98,8 @@ def put(
         raise UsageError(f"A message must be a string, not {type(text).__name__}. Nothing was sent.")
     if not text.strip():
         raise UsageError("The message is empty. Nothing was sent; write one.")
-    message = Message(cid or uuid.uuid4().hex, text, Fields(fields), exact, sent := Sent(text))
+    message = Message(cid or uuid.uuid4().hex, text, Fields(fields), exact, sent := Sent(text), pictures)
+    message.images = image_views(fields.get("images"))
     state.outbox(session).messages.append(message)
     sent.add_done_callback(lambda _: post(_remove, state, session, message) if sent.cancelled() else None)
     state.note_status()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..client.request import checked_request
@@ -33,8 +33,8 @@ Request: TypeAlias = "dict[str, Any]"
 _log = logging.getLogger(__name__)
 
 
-async def handle(state: PanelState, request: Any) -> None:
-    """Do what the page asks for, and answer."""
+async def handle(state: PanelState, request: Any, buffers: Sequence[Any] = ()) -> None:
+    """Do what the page asks for, and answer. `buffers` are the binary parts of the request."""
     if state.closed or not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
         return
     answer: Any = None
@@ -46,7 +46,7 @@ async def handle(state: PanelState, request: Any) -> None:
             handler = _HANDLERS.get(str(request.get("kind")))
             if handler is None:
                 raise UsageError("This version does not know what the page asks for. Reload the page.")
-            answer = handler(state, request)
+            answer = handler(state, {**request, "buffers": buffers})
             answer = await answer if inspect.isawaitable(answer) else answer
         except HaloError as error:
             answer = {"error": str(error)}
@@ -57,7 +57,22 @@ async def handle(state: PanelState, request: Any) -> None:
 
 
 def _send(state: PanelState, request: Request) -> None:
-    _put(state, request, _text(request, "text"), {}, exact=False)
+    pictures = state.pictures.get(request.get("images", []))
+    fields = {"images": [each.url for each in pictures]} if pictures else {}
+    ids = tuple(each.id for each in pictures)
+    _put(state, request, _text(request, "text"), fields, exact=False, pictures=ids)
+
+
+def _upload(state: PanelState, request: Request) -> None:
+    """Take the next part of a file."""
+    data = b"".join(bytes(each) for each in request["buffers"])
+    state.uploads.add(_text(request, "which"), request.get("part"), request.get("parts"), data)
+
+
+def _image(state: PanelState, request: Request) -> None:
+    """Keep a file that has come in parts as an image, to be sent with a message."""
+    name, thumbnail = _text(request, "name"), _text(request, "thumbnail")
+    state.pictures.add(_text(request, "id"), name, state.uploads.take(_text(request, "which")), thumbnail)
 
 
 def _again(state: PanelState, request: Request) -> None:
@@ -86,8 +101,17 @@ def _fields(turn: Turn, *, begins: bool) -> dict[str, Any]:
     return {name: value for name, value in turn.request.items() if name not in left_out}
 
 
-def _put(state: PanelState, request: Request, text: str, fields: dict[str, Any], *, exact: bool) -> None:
-    outbox.put(state, state.session, text, fields, cid=request["cid"], exact=exact)
+def _put(
+    state: PanelState,
+    request: Request,
+    text: str,
+    fields: dict[str, Any],
+    *,
+    exact: bool,
+    pictures: Sequence[str] = (),
+) -> None:
+    cid = request["cid"]
+    outbox.put(state, state.session, text, fields, cid=cid, exact=exact, pictures=pictures)
     outbox.start(state, state.session)
 
 
@@ -167,6 +191,8 @@ async def _views(state: PanelState, request: Request) -> None:
 
 _HANDLERS: dict[str, Callable[[PanelState, Request], Any]] = {
     "send": _send,
+    "upload": _upload,
+    "image": _image,
     "again": _again,
     "edit": _edit,
     "stop": lambda state, request: outbox.stop(state, state.session),

@@ -13,7 +13,7 @@ import json
 import logging
 import threading
 from collections import UserDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -34,7 +34,9 @@ from ..display.text import one_line
 from ..display.timeline import Timeline
 from ..display.wording import counted
 from ..errors import ConfigError, HaloError
+from .pictures import Pictures
 from .static_copy import static_class, static_copy
+from .uploads import Uploads
 from .versions import versions_of
 from .views import Frames, View, head_view, static_html, turn_view
 
@@ -75,6 +77,7 @@ class Message:
         cid: the page's id for it.
         exact: whether it is sent with its own `fields` only, without the panel's.
         sent: gets its reply, or its error.
+        pictures: the page's ids of its images; `images`: what the page shows of them.
         state: ``waiting``; ``held``: not sent until it is released; ``sending``: too late to take it back.
         error: why it was refused.
     """
@@ -84,6 +87,8 @@ class Message:
     fields: Fields
     exact: bool
     sent: Future[Reply]
+    pictures: Sequence[str] = ()
+    images: list[JSON] = field(default_factory=list)
     state: Literal["waiting", "held", "sending"] = "waiting"
     error: HaloError | None = None
 
@@ -146,6 +151,7 @@ class PanelState:
         cids: the page's ids of the messages that were sent from here.
         acted: how many actions of a reply the callbacks have received.
         requests: the ids of the page's requests so far; `exports`: the names and texts of the last exports.
+        uploads: files that are on their way from the page; `pictures`: the images that it has added.
     """
 
     session_name: str
@@ -172,6 +178,8 @@ class PanelState:
     acted: WeakKeyDictionary[Reply, int] = field(default_factory=WeakKeyDictionary)
     requests: dict[str, None] = field(default_factory=dict)
     exports: dict[str, tuple[str, str]] = field(default_factory=dict)
+    uploads: Uploads = field(default_factory=Uploads)
+    pictures: Pictures = field(default_factory=Pictures)
     static_class: str = field(default_factory=static_class)
     has_static_copy: bool = False
     on_reply: list[Callback] = field(default_factory=list)
@@ -303,7 +311,14 @@ class PanelState:
     def waiting(self) -> list[JSON]:
         """The messages that have no turn yet."""
         return [
-            {"cid": each.cid, "text": each.text, "held": each.state == "held", "error": str(each.error or "")}
+            {
+                "cid": each.cid,
+                "text": each.text,
+                "images": each.images,
+                "pictures": [*each.pictures],
+                "held": each.state == "held",
+                "error": str(each.error or ""),
+            }
             for each in self.outbox(self.session).messages
         ]
 

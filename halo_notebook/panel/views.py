@@ -17,6 +17,7 @@ from ..display.markdown import verbatim
 from ..display.text import bounded, terminal_text
 from ..display.wording import caveats, counted, status_words
 from ..stream import JSON
+from .pictures import image_views
 
 if TYPE_CHECKING:
     from ..display.timeline import Item, ShownAction, Timeline
@@ -155,6 +156,7 @@ def head_view(turn: Turn, number: int) -> View:
         "key": f"t{number}",
         "number": number,
         "asked": shown_message(turn.message),
+        "images": image_views(turn.request.get("images")),
         "start_note": turn.start_note(),
         "started_at": turn.reply.started_at.isoformat(timespec="milliseconds"),
     }
@@ -211,6 +213,8 @@ def _static_turn(turn: Turn, view: View, session: str) -> str:
     if sum(map(len, html)) > MAX_STATIC_BYTES:
         html = [wrap(verbatim(bounded(terminal_text(turn.reply.text), MAX_STATIC_BYTES // 6)))]
     words = status_words(turn.reply, source=turn.source, session=session)
+    images = turn.request.get("images")
+    words += [counted(len(images), "image")] if isinstance(images, list) and images else []
     words += [turn.start_note()] if turn.start_note() else []
     words += [turn.reply.error] if turn.reply.error else []
     return "\n".join([message_html(turn.masked_message), *html, status_html(words)])

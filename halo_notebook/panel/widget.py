@@ -147,7 +147,7 @@ class ChatPanel(anywidget.AnyWidget):
             state.closed = True
             raise UsageError(f"{one_line(str(error))} Nothing was shown; fix that argument.") from None
         self._unwatch_register = register.watchers.add(self._register_changed)
-        self.on_msg(lambda widget, content, buffers: spawn(page_requests.handle(state, content)))
+        self.on_msg(lambda widget, content, buffers: spawn(page_requests.handle(state, content, buffers)))
         self.session_name = session
         spawn(follower.show(state, self.session))
 

@@ -41,8 +41,8 @@ async ([esm, css, shadow, state]) => {
     set() {},
     on: (name, listener) => (listeners[name] ??= []).push(listener),
     off() {},
-    send: content => {
-      sent.push(content);
+    send: (content, callbacks, buffers) => {
+      sent.push({ ...content, ...(buffers && { bytes: buffers[0].byteLength }) });
       window.kernel?.(content).then(messages => messages.forEach(tell));
     },
     widget_manager: {},
@@ -216,6 +216,11 @@ class HostPage(BrowserPage):
     def answer(self, kind: str) -> None:
         """Answer the last request of one kind."""
         self.tell("answer", cid=self.sent(kind)[-1]["cid"])
+
+    def answer_all(self, kind: str, **content: Any) -> None:
+        """Answer all requests of one kind."""
+        for each in self.sent(kind):
+            self.tell("answer", cid=each["cid"], **content)
 
     def pressed(self) -> list[str]:
         """The keys that have reached the page around the panel."""

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -62,18 +62,30 @@ class Wire:
 
         return cast("list[Message]", self.wait(ended))
 
-    def ask(self, kind: str, *, cid: str | None = None, **content: Any) -> Message:
+    def ask(
+        self, kind: str, *, cid: str | None = None, buffers: Sequence[bytes] = (), **content: Any
+    ) -> Message:
         """Put a request as the page does; its answer."""
         before = len(self.of("answer"))
         cid = cid or f"cid-{before}"
-        self.request({"kind": kind, "cid": cid, **content})
+        self.request({"kind": kind, "cid": cid, **content}, *buffers)
         answers = self.wait(lambda: self.of("answer")[before:])
         assert [answer["cid"] for answer in answers] == [cid]
         return cast("Message", answers[0])
 
-    def request(self, content: Any) -> None:
+    def request(self, content: Any, *buffers: bytes) -> None:
         """Put a request, as ipywidgets hands it over."""
-        self.panel._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+        data = {"method": "custom", "content": content}
+        self.panel._handle_msg({"content": {"data": data}, "buffers": [memoryview(each) for each in buffers]})
+
+    def upload(self, data: bytes, part_bytes: int = 1_000_000) -> str:
+        """Send a file in parts as the page does; its id."""
+        which = f"upload-{len(self.of('answer'))}"
+        parts = [data[at : at + part_bytes] for at in range(0, len(data) or 1, part_bytes)]
+        for part, piece in enumerate(parts):
+            answer = self.ask("upload", which=which, part=part, parts=len(parts), buffers=[piece])
+            assert "error" not in answer, answer
+        return which
 
     def send(self, text: str, cid: str | None = None) -> Message:
         return self.ask("send", text=text, cid=cid)

@@ -29,7 +29,7 @@ function started(state = {}, kernel = undefined) {
     on() {},
     get: (name) => state[name],
     set: (name, value) => saved.push(value),
-    send: (content) => sent.push(content),
+    send: (content, callbacks, buffers) => sent.push(buffers ? { ...content, bytes: buffers[0].byteLength } : content),
   }));
   return one;
 }
@@ -407,4 +407,86 @@ test("the versions of the messages change with the sessions", () => {
   assert.deepEqual(store.versions, versions);
   store.receive({ kind: "sessions", epoch: 1, seq: 3, sessions: [] });
   assert.deepEqual(store.versions, {});
+});
+
+/** Add an image of so many bytes, and answer the requests that upload it, but for the last `open`. */
+function addImage(bytes, { open = 0, error } = {}) {
+  const before = sent.length;
+  store.addPicture(store.session, { name: "a.png", url: "data:image/webp;base64,AA" }, new ArrayBuffer(bytes));
+  for (let at = before; at < sent.length; at++) {
+    if (open && sent[at].kind === "image") break;
+    store.receive({ kind: "answer", cid: sent[at].cid, ...(sent[at].kind === "image" && { error }) });
+  }
+  return store.picturesOf(store.session).at(-1);
+}
+
+test("an image goes to the kernel in parts, then with the message by its id", () => {
+  const { id } = addImage(2_500_000);
+  assert.deepEqual(asked("upload").map(({ part, parts, bytes }) => [part, parts, bytes]), [[0, 3, 1_000_000], [1, 3, 1_000_000], [2, 3, 500_000]]);
+  const [{ which, name, thumbnail }] = asked("image");
+  assert.deepEqual([which, name, thumbnail], [asked("upload")[0].which, "a.png", "data:image/webp;base64,AA"]);
+  store.setDraft("Look");
+  store.send("Look");
+  assert.deepEqual(asked("send")[0].images, [id]);
+  assert.deepEqual(store.picturesOf("docs"), []);
+  store.send("And this?");
+  assert.equal(asked("send")[1].images, undefined);
+});
+
+test("a message waits for its images, and is not sent without one that is refused", () => {
+  addImage(10, { open: 1 });
+  store.setDraft("Look");
+  store.send("Look");
+  assert.deepEqual([asked("send"), store.pending[0].uploading], [[], true]);
+  store.receive(snapshot());
+  assert.deepEqual(asked("send"), []);
+  answer("image");
+  assert.equal(asked("send").length, 1);
+  store.receive({ kind: "answer", cid: asked("send")[0].cid });
+  store.receive(snapshot());
+  addImage(10, { open: 1 });
+  store.setDraft("Again");
+  store.send("Again");
+  store.receive({ kind: "answer", cid: asked("image")[1].cid, error: "'a.png' is not an image" });
+  assert.deepEqual([asked("send").length, store.pending[0].state], [1, "unsent"]);
+});
+
+test("an image that is refused leaves the draft, and one that is removed is not sent", () => {
+  addImage(10, { error: "'a.png' is not an image" });
+  assert.deepEqual([store.picturesOf("docs"), store.notices.at(-1).text], [[], "'a.png' is not an image"]);
+  store.removePicture(addImage(10));
+  store.setDraft("Look");
+  store.send("Look");
+  assert.equal(asked("send")[0].images, undefined);
+});
+
+test("images belong to the draft of a session, and are there after a reload", () => {
+  const { id } = addImage(10);
+  store.receive(snapshot({ epoch: 2, session: "other" }));
+  assert.deepEqual(store.picturesOf(store.session), []);
+  const again = started();
+  again.receive(snapshot());
+  assert.deepEqual(again.picturesOf("docs").map((one) => [one.id, one.name]), [[id, "a.png"]]);
+  again.setDraft("Look");
+  again.send("Look");
+  assert.deepEqual(asked("send")[0].images, [id]);
+  const last = started();
+  last.receive(snapshot());
+  assert.deepEqual(last.picturesOf("docs"), []);
+  sessionStorage.setItem('halo_notebook images ["/a.ipynb","odd"]', "{not json");
+  assert.deepEqual(last.picturesOf("odd"), []);
+});
+
+test("an upload that was cut off begins again with the next snapshot", () => {
+  const { performance } = globalThis;
+  store.addPicture("docs", { name: "a.png", url: "" }, new ArrayBuffer(10));
+  store.receive(snapshot());
+  assert.equal(asked("upload").length, 1);
+  Object.defineProperty(globalThis, "performance", { value: { now: () => performance.now() + 20_000 }, configurable: true });
+  store.receive(snapshot());
+  Object.defineProperty(globalThis, "performance", { value: performance, configurable: true });
+  assert.equal(asked("upload").length, 2);
+  for (const one of asked("upload")) store.receive({ kind: "answer", cid: one.cid });
+  for (const one of asked("image")) store.receive({ kind: "answer", cid: one.cid });
+  assert.equal(store.picturesOf("docs")[0].state, "taken");
 });

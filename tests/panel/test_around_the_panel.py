@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..harness.images import HOSTILE_NAME, file, give, png
 from ..harness.panel_page import AGENT, SHOW, PanelPage, opened, page_of, printed
 
 if TYPE_CHECKING:
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+IMAGES = """\
+import base64, hashlib
+images = agent.requests[-1].body["images"]
+print([hashlib.sha256(base64.b64decode(each.partition(",")[2])).hexdigest() for each in images])
+"""
 TEN = """\
 panels = [ChatPanel(f"s{max(number, 1)}", client=client, height="300px") for number in range(10)]
 for start in range(0, 10, 2):
@@ -68,7 +77,7 @@ class TestNotebook:
     def lab(cls, lab_server: Lab) -> Iterator[LabPage]:
         """A page of JupyterLab, with a panel and cells that show it again."""
         with page_of(lab_server) as page:
-            opened(page, "display(panel)", "panel")
+            opened(page, "display(panel)", "panel", IMAGES)
             yield page
 
     @pytest.fixture
@@ -161,6 +170,28 @@ class TestNotebook:
         assert again.box.input_value() == "a draft"
         again.ask("last", "You said: last")
 
+    def test_an_image_goes_whole_to_the_agent_and_stays_with_an_edited_message(
+        self, panel: PanelPage, lab: LabPage
+    ) -> None:
+        """In parts to the kernel; its name does nothing, and its thumbnail is there after a reload."""
+        data = png(40, os.urandom(1_500_000))
+        give(panel.box, "paste", file(HOSTILE_NAME, data))
+        panel.root.get_by_role("group", name="Images to send").get_by_role("img").wait_for()
+        turn = panel.ask("look", "You said: look")
+        digest = hashlib.sha256(data).hexdigest()
+        assert printed(lab, 4) == f"['{digest}']"
+        number = panel.number_of(turn)
+        panel.button("Edit message", turn).press("Enter")
+        panel.page.keyboard.type(" closer")
+        panel.page.keyboard.press("Enter")
+        panel.ended(panel.turn(number), "You said: look closer")
+        assert printed(lab, 4) == f"['{digest}']"
+        assert panel.turn(number).get_by_role("img").evaluate("one => one.complete && one.naturalWidth > 0")
+        lab.screenshot("panel-image", cell=1)
+        panel.button(re.compile("^Previous version: docs")).press("Enter")
+        panel.turn(number).locator(".halo-reply", has_text="You said: look").wait_for()
+        assert lab.page.evaluate("window.__halo_pwned") is None
+
     @pytest.mark.timeout(240)
     def test_a_kernel_that_is_gone_leaves_no_dead_button(self, panel: PanelPage, lab: LabPage) -> None:
         """What was said stays, a turn that ran is marked, the draft can be copied; the cell runs again."""
@@ -197,7 +228,7 @@ class TestNotebook7(TestNotebook):
     def lab(cls, notebook7_server: Lab) -> Iterator[LabPage]:
         """A page of Notebook 7."""
         with page_of(notebook7_server) as page:
-            opened(page, "display(panel)", "panel")
+            opened(page, "display(panel)", "panel", IMAGES)
             yield page
 
 

@@ -97,11 +97,11 @@ def test_the_package_styles_its_panel_only() -> None:
 
 
 SHARED = (
-    "composer",
     "dom",
     "edit",
     "frame",
     "host",
+    "images",
     "json",
     "keep",
     "link",
@@ -112,7 +112,7 @@ SHARED = (
     "turn",
 )
 WIDGETS = {
-    "panel.js": {"header", "panel", "store", "transcript", *SHARED},
+    "panel.js": {"composer", "header", "panel", "store", "transcript", *SHARED},
     "explorer.js": {"comparison", "conversation", "explorer", "filters", "found", "table", *SHARED},
 }
 

@@ -58,7 +58,7 @@ def test_stop_holds_the_messages_that_wait(
         third.result(10)
     assert "ended" in repr(third)
     second, last = page.wait(lambda: page.queue()[1]["held"] and page.queue())
-    assert second == {"cid": "c2", "text": "two", "held": True, "error": ""}
+    assert second == {"cid": "c2", "text": "two", "images": [], "pictures": [], "held": True, "error": ""}
     page.wait(lambda: not panel.busy)
     assert (panel.status, asked(agent)) == ("stopped", ["one"])
     release.set()

@@ -1,11 +1,12 @@
 /* The text box below the transcript: the draft, its keys, Send and Stop, and a notice when the kernel is gone. */
 
 import { button, element, setLabel, setText } from "./dom.js";
+import { MAX_CHARS } from "./edit.js";
+import { Attachments } from "./images.js";
 import { GONE, NO_ANSWER } from "./status.js";
 import { count } from "./text.js";
 
 const COUNT_FROM = 9_000;
-export const MAX_CHARS = 10_000;
 
 export class Composer {
   /** `panel` provides the store, the model, `root`, `copy` and `sendText`. */
@@ -21,6 +22,7 @@ export class Composer {
     });
     this.sendButton = button("Send", () => this.send(), { icon: "send", kind: "halo-send" });
     this.stopButton = button("Stop", () => panel.store.stop(), { icon: "stop", kind: "halo-send halo-stop", hidden: true });
+    this.attachments = new Attachments(panel);
     this.counter = element("span", { class: "halo-counter", id: `${panel.id}-count` });
     this.box = element("div", {
       class: "halo-box",
@@ -29,12 +31,12 @@ export class Composer {
         event.preventDefault();
         this.focus();
       },
-    }, this.area, this.sendButton, this.stopButton);
+    }, this.attachments.addButton, this.area, this.sendButton, this.stopButton);
     this.hint = element("span", { class: "halo-hint", text: "Enter sends · Shift+Enter adds a line" });
     this.goneText = element("span");
     this.copyDraft = panel.copyButton("Copy draft", () => this.area.value, { kind: "halo-text halo-framed", labelled: true });
     this.goneLine = element("div", { class: "halo-gone", role: "note", hidden: true }, this.goneText, this.copyDraft);
-    this.node = element("div", { class: "halo-composer" }, this.box, element("div", { class: "halo-under halo-quiet" }, this.hint, this.counter));
+    this.node = element("div", { class: "halo-composer" }, this.attachments.row, this.attachments.picker, this.box, element("div", { class: "halo-under halo-quiet" }, this.hint, this.counter));
   }
 
   focus() {
@@ -66,10 +68,12 @@ export class Composer {
     this.panel.sendText(text);
   }
 
-  /** Put a text back for editing if the box is empty; returns whether it was. */
-  takeBack(text) {
-    if (this.area.value.trim()) return false;
+  /** Put a message back for editing if the box is empty; returns whether it was. */
+  takeBack(text, pictures) {
+    const { store } = this.panel;
+    if (this.area.value.trim() || store.picturesOf(store.session).length) return false;
     this.area.value = text;
+    store.setPictures(store.session, pictures.filter(({ state }) => state !== "refused").map((one) => ({ ...one, session: store.session })));
     this.changed();
     this.focus();
     return true;
@@ -133,6 +137,9 @@ export class Composer {
     const counted = `${count(length)} of ${count(MAX_CHARS)} characters${tooLong ? ": too long to send" : ""}`;
     setText(this.counter, length < COUNT_FROM ? "" : counted);
     this.hint.hidden = length >= COUNT_FROM || gone;
+    const alone = blank && store.picturesOf(store.session).length > 0;
+    setText(this.hint, alone ? "Write a message to send with the image" : "Enter sends · Shift+Enter adds a line");
+    this.attachments.paint();
   }
 
   fit() {

@@ -1,9 +1,10 @@
 /* Editing a sent message: the box in its place, and the buttons that lead from one version of it to another. */
 
-import { MAX_CHARS } from "./composer.js";
 import { button, element, setLabel, setText } from "./dom.js";
+import { shownImage } from "./images.js";
 import { count } from "./text.js";
 
+export const MAX_CHARS = 10_000; // of a message
 const WHAT_IT_DOES = "Starts a new conversation for the agent from here; this one is kept.";
 
 /** A text box with the message. Enter sends it, Esc cancels. */
@@ -18,6 +19,7 @@ export class EditForm {
     this.about = element("span", { class: "halo-quiet", id: about });
     this.submit = button("Send", () => this.send(), { kind: "halo-text halo-framed" });
     this.node = element("div", { class: "halo-edit", role: "group", "aria-label": "Edit message", onkeydown: (event) => this.key(event) },
+      element("div", { class: "halo-images", hidden: !turn.images?.length }, ...(turn.images ?? []).map(shownImage)),
       this.area, element("div", { class: "halo-edit-foot" }, this.about, this.submit, button("Cancel", () => shut(), { kind: "halo-text" })));
   }
 

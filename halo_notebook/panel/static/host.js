@@ -86,21 +86,21 @@ export class Scheme {
   }
 }
 
-// Drafts are kept by notebook and session, for this tab of the browser: never in the notebook's file.
-const placeOf = (model, session) => `halo_notebook draft ${JSON.stringify([model.widget_manager?.context?.path ?? location.pathname, session])}`;
+// Drafts, and the images that go with them, are kept by notebook and session, for this tab of the browser: never in the notebook's file.
+const placeOf = (model, session, what = "draft") => `halo_notebook ${what} ${JSON.stringify([model.widget_manager?.context?.path ?? location.pathname, session])}`;
 
-export function keptDraft(model, session) {
+export function keptDraft(model, session, what) {
   try {
-    return sessionStorage.getItem(placeOf(model, session)) ?? "";
+    return sessionStorage.getItem(placeOf(model, session, what)) ?? "";
   } catch {
     return ""; // the browser allows no storage
   }
 }
 
-export function keepDraft(model, session, text) {
+export function keepDraft(model, session, text, what) {
   try {
-    if (text) sessionStorage.setItem(placeOf(model, session), text);
-    else sessionStorage.removeItem(placeOf(model, session));
+    if (text) sessionStorage.setItem(placeOf(model, session, what), text);
+    else sessionStorage.removeItem(placeOf(model, session, what));
   } catch {
     // It stays as long as the page.
   }

@@ -5,6 +5,7 @@ import { freshId } from "./text.js";
 
 const BUSY_MS = 500; // if a request has no answer after this time, the kernel is busy
 const NO_ANSWER_MS = 30_000;
+const UPLOAD_PART_BYTES = 1_000_000; // servers refuse a message of some 10 MB
 
 // What JupyterLab's services report. Other pages see "starting" when one page restarts the kernel.
 const REASONS = { restarting: "restarted", autorestarting: "restarted", starting: "restarted", dead: "dead", terminating: "ended" };
@@ -147,8 +148,8 @@ export class Link {
 
   // -- messages
 
-  /** Send a request to the kernel; `done` is called with the answer. */
-  request(content, done) {
+  /** Send a request to the kernel, with binary `buffers`; `done` is called with the answer. */
+  request(content, done, buffers) {
     const cid = content.cid ?? freshId();
     const entry = { done, late: false, timer: 0 };
     entry.timer = setTimeout(() => {
@@ -156,18 +157,29 @@ export class Link {
       this.changed();
     }, BUSY_MS);
     this.requests.set(cid, entry);
-    this.post({ ...content, cid });
+    this.post({ ...content, cid }, buffers);
     this.changed();
     return cid;
   }
 
-  post(content) {
+  post(content, buffers) {
     this.patience.begin();
     try {
-      this.model.send(content);
+      this.model.send(content, undefined, buffers);
     } catch {
       this.lose("gone");
     }
+  }
+
+  /** Send a file in parts, one after the other; `done` gets its id in the kernel, or the answer that refuses it. */
+  upload(data, done, which = freshId(), part = 0) {
+    const parts = Math.max(1, Math.ceil(data.byteLength / UPLOAD_PART_BYTES));
+    const piece = data.slice(part * UPLOAD_PART_BYTES, (part + 1) * UPLOAD_PART_BYTES);
+    this.request({ kind: "upload", which, part, parts }, (answer) => {
+      if (refused(answer)) done(answer);
+      else if (part + 1 < parts) this.upload(data, done, which, part + 1);
+      else done({ which });
+    }, [piece]);
   }
 
   settle(cid, answer) {

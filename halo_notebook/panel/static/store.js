@@ -7,10 +7,22 @@ import { freshId } from "./text.js";
 
 const SILENCE_MS = 6_000; // during a turn the kernel sends at least a beat every 2 s
 const SYNC_AGAIN_MS = 5_000;
+const UPLOAD_AGAIN_MS = 10_000;
 const MAX_SAVED_TURNS = 30;
 
+function keptPictures(model, session) {
+  try {
+    return JSON.parse(keptDraft(model, session, "images") || "[]");
+  } catch {
+    return []; // written by something else
+  }
+}
+
 /** The request that sends a message. */
-const requestOf = ({ cid, text, edits }) => (edits ? { kind: "edit", key: edits, cid, text } : { kind: "send", cid, text });
+function requestOf({ cid, text, edits, pictures }) {
+  if (edits) return { kind: "edit", key: edits, cid, text };
+  return { kind: "send", cid, text, ...(pictures.length && { images: pictures.map(({ id }) => id) }) };
+}
 
 export class Store extends Link {
   epoch = null;
@@ -27,6 +39,7 @@ export class Store extends Link {
   start_note = ""; // what the next message starts, if it does not continue a conversation
   pending = []; // messages that the kernel has not yet shown
   drafts = new Map(); // session -> text
+  pictures = new Map(); // session -> [{ id, name, url, state }], the images that go with the draft
   stopping = false;
   syncTries = 0;
 
@@ -88,14 +101,21 @@ export class Store extends Link {
 
   /** Send a message, or one that takes the place of the turn with the key `edits`. */
   send(text, edits) {
-    const message = { cid: freshId(), text, edits, session: this.session, state: "sending" };
+    const message = { cid: freshId(), text, edits, pictures: [], session: this.session, state: "sending" };
     this.pending.push(message);
-    if (!edits && text === this.draft()) this.setDraft("");
+    if (!edits && text === this.draft()) {
+      this.setDraft("");
+      message.pictures = this.picturesOf(this.session);
+      this.setPictures(this.session, []);
+    }
     this.deliver(message);
   }
 
+  /** Send a message to the kernel once that has its images. */
   deliver(message) {
-    message.state = "sending";
+    message.state = message.pictures.some(({ state }) => state === "refused") ? "unsent" : "sending";
+    message.uploading = message.pictures.some(({ state }) => state === "sending");
+    if (message.state === "unsent" || message.uploading) return;
     this.request(requestOf(message), (answer) => {
       message.state = refused(answer) ? "unsent" : "taken";
       if (message.state === "taken") this.say("Message sent");
@@ -107,6 +127,60 @@ export class Store extends Link {
     // A new id: the kernel refused the old one, or may have seen it before it went away.
     message.cid = freshId();
     this.deliver(message);
+  }
+
+  // -- images of the next message
+
+  picturesOf(session) {
+    if (session === null) return [];
+    if (!this.pictures.has(session)) {
+      const kept = keptPictures(this.model, session);
+      this.pictures.set(session, kept.map((picture) => ({ ...picture, session, state: "taken" })));
+    }
+    return this.pictures.get(session);
+  }
+
+  setPictures(session, pictures) {
+    this.pictures.set(session, pictures);
+    // Those that the kernel has can still be sent after a reload.
+    const kept = pictures.filter(({ state }) => state === "taken").map(({ id, name, url }) => ({ id, name, url }));
+    keepDraft(this.model, session, kept.length ? JSON.stringify(kept) : "", "images");
+    this.changed();
+  }
+
+  /** Add an image to the next message of a session: `url` is its thumbnail, `data` its file. */
+  addPicture(session, { name, url }, data) {
+    const picture = { id: freshId(), name, url, session, state: "sending", data };
+    this.setPictures(session, [...this.picturesOf(session), picture]);
+    this.uploadPicture(picture);
+  }
+
+  uploadPicture(picture) {
+    const attempt = (picture.attempt = freshId());
+    picture.since = performance.now();
+    const end = (answer) => {
+      if (picture.attempt !== attempt) return; // another one has begun
+      picture.state = refused(answer) ? "refused" : "taken";
+      picture.data = null;
+      this.setPictures(picture.session, this.picturesOf(picture.session).filter(({ state }) => state !== "refused"));
+      for (const message of this.pending) if (message.uploading && message.pictures.includes(picture)) this.deliver(message);
+    };
+    this.upload(picture.data, (answer) => {
+      if (refused(answer)) end(answer);
+      else this.request({ kind: "image", which: answer.which, id: picture.id, name: picture.name, thumbnail: picture.url }, end);
+    });
+  }
+
+  /** Send again what was on its way when the connection was lost. */
+  uploadAgain() {
+    const pictures = [...this.pictures.values(), ...this.pending.map((message) => message.pictures)].flat();
+    for (const picture of new Set(pictures)) {
+      if (picture.state === "sending" && performance.now() - picture.since > UPLOAD_AGAIN_MS) this.uploadPicture(picture);
+    }
+  }
+
+  removePicture({ id, session }) {
+    this.setPictures(session, this.picturesOf(session).filter((other) => other.id !== id));
   }
 
   forget(message) {
@@ -266,9 +340,10 @@ export class Store extends Link {
     this.syncing = null;
     this.syncTries = 0;
     this.replaceAll(message);
+    this.uploadAgain();
     for (const one of this.pending) {
       one.session ??= this.session;
-      if (one.state !== "sending") continue;
+      if (one.state !== "sending" || one.uploading) continue;
       if (one.session === this.session) this.post(requestOf(one));
       else one.state = "unsent"; // it was written for another conversation
     }

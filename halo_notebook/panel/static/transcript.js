@@ -202,7 +202,8 @@ export class Transcript {
 
   tellQueued(item, say) {
     const { store, composer } = this.panel;
-    const takeBack = (answer) => refused(answer) || composer.takeBack(item.text);
+    const pictures = (item.pictures ?? []).map((id, at) => ({ ...item.images[at], id, state: "taken" }));
+    const takeBack = (answer) => refused(answer) || composer.takeBack(item.text, pictures);
     const remove = button("Remove", () => store.request({ kind: "unqueue", which: item.cid }, takeBack), { kind: "halo-text" });
     const send = button("Send", () => store.request({ kind: "release", which: item.cid }), { kind: "halo-text" });
     if (item.held) say(item.error || "held back: the previous turn was stopped or failed", send, remove);
@@ -212,7 +213,8 @@ export class Transcript {
   tellPending(message, say) {
     const { store, composer } = this.panel;
     if (message.state !== "unsent") {
-      if (!store.isLate(message.cid)) say("sending");
+      if (message.uploading) say("sending the image");
+      else if (!store.isLate(message.cid)) say("sending");
       else if (store.connecting) say("queued: the connection is lost");
       else say(store.silent ? "no answer yet" : "queued: the kernel is busy");
       return;
@@ -220,8 +222,8 @@ export class Transcript {
     say("not sent",
       button("Send", () => store.sendAgain(message), { kind: "halo-text" }),
       button("Edit", () => {
-        const { edits, text } = message;
-        if (edits ? this.edit(edits, text) : composer.takeBack(text)) store.forget(message);
+        const { edits, text, pictures } = message;
+        if (edits ? this.edit(edits, text) : composer.takeBack(text, pictures)) store.forget(message);
       }, { kind: "halo-text" }));
   }
 

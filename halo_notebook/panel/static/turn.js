@@ -2,6 +2,7 @@
 
 import { arrange, button, element, icon, setText } from "./dom.js";
 import { EditForm, Versions } from "./edit.js";
+import { shownImage } from "./images.js";
 import { KeepForm } from "./keep.js";
 import { menu } from "./menu.js";
 import { progressOf } from "./status.js";
@@ -11,22 +12,30 @@ import { JsonTree } from "./tree.js";
 const FOLDED_CHARS = 1_500;
 const FOLDED_LINES = 14;
 
-/** The user's message; a long one is folded. */
+const sameImages = (some, others) => some.length === others?.length && some.every(({ name, url }, at) => name === others[at].name && url === others[at].url);
+
+/** The user's message with its images; a long one is folded. */
 class Bubble {
   constructor(panel) {
     this.panel = panel;
     this.text = null;
     this.body = element("div", { class: "halo-bubble-text", dir: "auto" });
+    this.images = element("div", { class: "halo-images", hidden: true });
     this.more = button("Show all", () => this.toggle(), { kind: "halo-link", hidden: true });
     this.tools = element("div", { class: "halo-tools" },
       panel.copyButton("Copy message", () => this.text));
     this.note = element("div", { class: "halo-bubble-note halo-quiet", hidden: true });
-    this.line = element("div", { class: "halo-bubble-line" }, this.tools, element("div", { class: "halo-bubble" }, this.body, this.more));
+    this.line = element("div", { class: "halo-bubble-line" }, this.tools, element("div", { class: "halo-bubble" }, this.images, this.body, this.more));
     this.foot = element("div", { class: "halo-bubble-foot" }, this.note);
     this.node = element("div", { class: "halo-asked" }, this.line, this.foot);
   }
 
-  update(text) {
+  update(text, images = []) {
+    if (!sameImages(images, this.shownImages)) {
+      this.shownImages = images;
+      this.images.replaceChildren(...images.map(shownImage));
+      this.images.hidden = !images.length;
+    }
     if (text === this.text) return;
     this.text = text;
     setText(this.body, text);
@@ -58,7 +67,7 @@ export class Waiting {
   }
 
   update(item, { gone }) {
-    this.bubble.update(item.text);
+    this.bubble.update(item.text, item.images ?? item.pictures);
     const lost = Boolean(gone) || item.state === "unsent";
     this.node.classList.toggle("halo-unsent", lost);
     if (gone) this.bubble.say("not sent");
@@ -187,7 +196,7 @@ export class TurnView {
     this.turn = turn;
     this.seen = seen;
     const live = turn.status === "streaming";
-    this.bubble.update(turn.asked);
+    this.bubble.update(turn.asked, turn.images);
     this.bubble.say(turn.start_note ?? "");
     this.editButton.hidden = live || Boolean(flags.gone) || !store.versions; // where there are none, nothing can be edited
     this.versions.update(turn.number, flags.gone);
