@@ -110,7 +110,7 @@ def test_what_cannot_be_kept_is_said(
     for each in wrong:
         assert page.ask(**{"kind": "keep", "key": "t1", "expect": "", "tags": [], **each})["error"]
     assert path.read_text() == "My notes\n"
-    for cases in (" ", 3, None):
+    for cases in (" ", 3, None, "cases", Path("cases.csv")):
         with pytest.raises(errors.UsageError, match=r"cases must be the path of a \.jsonl file"):
             open_panel(client=client, cases=cases)
 
