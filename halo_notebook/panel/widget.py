@@ -128,7 +128,7 @@ class ChatPanel(anywidget.AnyWidget):
             raise UsageError("suggestions must be a list of messages. Nothing was shown; put it in [ ].")
         if client is not None and not isinstance(client, HaloClient):
             raise UsageError(f"client must be a HaloClient, not {type(client).__name__}. Nothing was shown.")
-        if not isinstance(cases, str | Path) or Path(cases).suffix.lower() != ".jsonl":
+        if not _is_case_file(cases):
             raise UsageError("cases must be the path of a .jsonl file. Nothing was shown.")
         connection, register = kernel_state(get_ipython())
         state = PanelState(session, register, connection, client, self._send_to_page, self.set_trait, cases)
@@ -276,6 +276,10 @@ class ChatPanel(anywidget.AnyWidget):
 
     def _send_to_page(self, content: dict[str, Any]) -> None:
         send_to_page(self, content)
+
+
+def _is_case_file(path: object) -> bool:
+    return isinstance(path, str | Path) and Path(path).suffix.lower() == ".jsonl"
 
 
 def _is_text(value: object) -> bool:
