@@ -324,7 +324,9 @@ def test_a_value_that_is_no_pass_is_refused(value: Any) -> None:
         ) as raised:
             compare_passes(*sides)
         assert "\n" not in str(raised.value)
-    found = compare_passes({"a": [True, np.True_, 1, 1.0]}, {"a": [None, np.False_, 0, False]})
+    passed: list[Any] = [True, np.True_, 1, 1.0]
+    failed: list[Any] = [None, np.False_, 0, False]
+    found = compare_passes({"a": passed}, {"a": failed})
     assert found.difference == -1
 
 

@@ -118,7 +118,8 @@ class Readable(Table):
         return table
 
     def copy(self, deep: bool = True) -> Readable:
-        return Readable(super().copy(deep)).__finalize__(self)
+        copied: Readable = Readable(super().copy(deep)).__finalize__(self)
+        return copied
 
     def _repr_html_(self) -> str | None:
         html = super()._repr_html_()
