@@ -385,7 +385,7 @@ class Session:
         return found[::-1]
 
     def history(self) -> list[JSON]:
-        """The conversation as `conversation_history`: its last messages and texts, as many as it may have."""
+        """The conversation as `conversation_history`: its last messages and replies, at most as many as the API takes."""
         turns = self.conversation()
         given = turns[0].request.get("conversation_history") if turns else None
         items: list[JSON] = list(given) if isinstance(given, list) else []
@@ -490,7 +490,7 @@ class Session:
     def export(self, path: str | Path) -> Path:
         """Write the session to `path`: ``.md`` as Markdown, ``.json`` as JSON.
 
-        Raises `UsageError`, also at the path of a recording or an evaluation.
+        Raises `UsageError` when the file cannot be written, or holds a recording or an evaluation.
         """
         from .recording.kinds import SESSION, check_replaceable
 

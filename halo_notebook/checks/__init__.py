@@ -13,7 +13,7 @@ A check is a function, sync or async, that receives the arguments that it names,
 ==============  ===========================================================================================
 
 A check that names `conversation` but not `reply`, such as ``def one_ticket(conversation): …``, is called once
-for each conversation, at its end; what it finds stands at the conversation's last turn. Any other check is
+for each conversation, at its end; its verdict belongs to the conversation's last turn. Any other check is
 called for each reply.
 
 A check returns a bool (pass or fail), a number from 0 to 1 (0.5 or more passes), a `Score`, or None when it

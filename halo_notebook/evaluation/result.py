@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Evaluation:
-    """What came of sending many cases to an agent; `evaluate` returns it.
+    """The result of sending many cases to an agent; `evaluate` returns it.
 
     A cell shows its summary, and so does `print` in a terminal. Replies are read from the file at `path` when
     they are needed; no text is held in memory. A turn that failed, was interrupted or was never sent is a
@@ -89,7 +89,7 @@ class Evaluation:
     def failures(self) -> pd.DataFrame:
         """The rows for which the agent is at fault: it did not complete its reply, or that fails a check.
 
-        A missing turn is not a failure: it was not sent, or the agent did not end it.
+        A missing turn is not a failure: it was not sent, or something other than the agent ended it.
         """
         return rows.rows_frame(self._state, failed=True)
 
@@ -107,7 +107,7 @@ class Evaluation:
         return rows.worst_rows(self._state, count)
 
     def conversation(self, row: int) -> list[tuple[str, Reply]]:
-        """The message and reply of each completed turn of the conversation of that row of `df`."""
+        """The message and reply of each completed turn in the conversation of that row of `df`."""
         state = self._state
         of_rows = [each for each in state.conversations.values() for _ in state.turns(each)]
         try:

@@ -57,10 +57,10 @@ def evaluate(
         repeats: how often each case is sent.
         concurrency: how many conversations run at a time.
         rate_limit: messages per minute, all together; None for no limit.
-        path: the file to keep it in (JSON lines); None for one that is deleted with the result.
-        resume: True continues what `path` holds and leaves alone what may have reached the agent;
-            ``"interrupted"`` sends that again too, in fresh sessions: choose it when a message that
-            arrives twice does no harm. False refuses a file that holds something.
+        path: the file that holds the result (JSON lines); None for one that is deleted with the result.
+        resume: True sends what `path` does not hold, except messages that may have reached the agent.
+            ``"interrupted"`` sends these again, too, in fresh sessions: choose it when a message that
+            arrives twice does no harm. False refuses a file that is not empty.
         progress: whether to show progress.
         on: a synchronous `distributed.Client`: its cluster's workers, which need `halo-notebook[dask]`, send
             the messages and read the replies. Everything else stays in this process. Key and user token go
@@ -71,7 +71,7 @@ def evaluate(
             called on the caller's thread, one after the other.
 
     Raises:
-        InvalidRequest: naming the case, check or configuration that makes no sense.
+        InvalidRequest: naming the case, check or configuration that is not valid.
         UsageError: when the file cannot be used, or the cluster.
         ConfigError: when there is no agent to send to.
 
