@@ -385,7 +385,7 @@ class Session:
         return found[::-1]
 
     def history(self) -> list[JSON]:
-        """The conversation as `conversation_history`: its last messages and replies, at most as many as the API takes."""
+        """The conversation as `conversation_history`: the last messages and replies, at most 50."""
         turns = self.conversation()
         given = turns[0].request.get("conversation_history") if turns else None
         items: list[JSON] = list(given) if isinstance(given, list) else []
