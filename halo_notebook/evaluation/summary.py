@@ -57,10 +57,11 @@ class Summary:
     rows: list[Row]
     by: str | None
     repeats: int
+    of_users: tuple[str, ...]  # the checks of simulated users: counted as off goal
 
     def overall(self) -> Summary:
         """Without the rows of the groups."""
-        return Summary([row for row in self.rows if row.group == ALL], None, self.repeats)
+        return Summary([row for row in self.rows if row.group == ALL], None, self.repeats, self.of_users)
 
     def caption(self) -> str:
         """What the intervals are, and how repeats count."""
@@ -79,7 +80,7 @@ class Summary:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The headings, and the cells as text, of which some have several lines."""
         odd = [name for name in _ENDS[1:] if any(row.ends[name] for row in self.rows)]
-        checks = list(self.rows[0].rates) if self.rows else []
+        checks = [name for name in self.rows[0].rates if name not in self.of_users] if self.rows else []
         heads = ["config", *([self.by] if self.by else []), "cases", *odd, *checks]
         heads += [OFF_GOAL] if self._has_user_checks else []
         heads += ["ended"] if self._has_users else []
@@ -153,7 +154,7 @@ def summary_of(state: RunState, by: str | None = None) -> Summary:
         for config in state.sources
         for name, figures in groups.items()
     ]
-    return Summary(rows, by, figures.repeats)
+    return Summary(rows, by, figures.repeats, figures.of_users)
 
 
 def _row(figures: Figures, config: str, group: str, source: str) -> Row:
