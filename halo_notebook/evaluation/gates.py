@@ -67,7 +67,8 @@ def require_no_worse(
     case, and `unpaired` says of the other configurations on which side they are.
     """
     allowed = _fraction("margin", margin)
-    failed = [f"{config!r} is only in {where}: name others with config" for config, where in unpaired.items()]
+    todo = "to leave it out, choose another with config="
+    failed = [f"{config!r} is only in {where} ({todo})" for config, where in unpaired.items()]
     for config, (before, now) in sides.items():
         found = no_worse(before, now, allowed)
         if not found.certain:

@@ -190,7 +190,8 @@ def test_few_cases_or_none_in_common_prove_nothing(client: HaloClient, run: Run)
     both.require_no_worse(now, "check", config="new")
     for first, second, where in ((both, now, "this result"), (now, both, "the baseline")):
         with pytest.raises(
-            errors.RequirementFailed, match=f"'other' is only in {where}: name others with config"
+            errors.RequirementFailed,
+            match=rf"'other' is only in {where} \(to leave it out, choose another with config=\)",
         ) as raised:
             first.require_no_worse(second, "check")
         assert "may be worse" not in str(raised.value)
