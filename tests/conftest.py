@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,18 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m browser`, import only the files with such tests, since each process imports them."""
+    named = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
+    if (
+        named
+        and config.option.markexpr == "browser"
+        and "mark.browser" not in collection_path.read_text("utf-8")
+    ):
+        return True
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)

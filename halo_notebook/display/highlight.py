@@ -65,9 +65,11 @@ class Highlighter:
         if language not in _LANGUAGES or is_long or max(map(len, code.split("\n"))) > MAX_LINE_CHARS:
             return ""
         self._chars -= len(code)
+        # Loading a lexer, once a process, is not a reply's own work: all of them together take 0.4 s.
+        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
         since = _clock()
         pieces: list[tuple[str, str]] = []
-        for kind, text in lex(code, get_lexer_by_name(language, stripnl=False, ensurenl=False)):
+        for kind, text in lex(code, lexer):
             # `in` is how a token type says that it is a kind of another; its stubs know a plain tuple's.
             style = next((s for group, s in _STYLES if kind in group), "")  # type: ignore[comparison-overlap]
             # White space takes the style of the text before it, so that there are fewer spans.

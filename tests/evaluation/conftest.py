@@ -58,8 +58,21 @@ def given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "NEVER_REACHED_S", 0.2)
 
 
+@pytest.fixture(scope="module")
+def inspect_imported() -> Iterator[None]:
+    """inspect_ai is loaded, and the garbage collection after each test leaves out all that was loaded."""
+    import inspect_ai.model  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
-def inspect_settings(agent: DemoAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def inspect_settings(
+    inspect_imported: None, agent: DemoAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """The demo agent from the environment; inspect writes only into the test's folder."""
     for name in list(os.environ):
         if name.startswith(("HALO_", "INSPECT_")):
