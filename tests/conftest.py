@@ -36,6 +36,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def in_ci(config: pytest.Config) -> bool:
+    """Whether the tests marked `ci` run: in CI, or where `-m` names them."""
+    return bool(os.environ.get("CI")) or "ci" in config.option.markexpr.split()
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With `-m browser`, import only the files with such tests, since each process imports them."""
     named = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
@@ -55,6 +60,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Most tests wait, so `make test` runs more of them at once than there are cores. A browser keeps a core
     busy: two processes begin with a group of its tests each, the others with the kernel's.
     """
+    if not in_ci(config):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("ci")])
+        items[:] = [item for item in items if not item.get_closest_marker("ci")]
     processes = 2
     if config.option.markexpr == "browser":  # there is nothing else for the other processes
         processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -79,12 +87,13 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
         pages.BROWSER.close()
 
 
-def pytest_report_header() -> list[str]:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """List the versions of the packages in use: CI runs the tests with several."""
     names = ("ipykernel", "ipython", "jupyterlab", "notebook", "voila", "httpx", "ipywidgets", "anywidget")
     installed = {each.name.lower(): each.version for each in importlib.metadata.distributions()}
     versions = ", ".join(f"{name} {installed.get(name, 'absent')}" for name in names)
-    return [versions, f"interpreter: {sys.executable}"]
+    repeats = "run" if in_ci(config) else "left out; CI=true runs them, too"
+    return [versions, f"interpreter: {sys.executable}", f"tests marked ci: {repeats}"]
 
 
 @pytest.fixture

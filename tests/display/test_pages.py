@@ -308,6 +308,7 @@ REPLIES = """
 """
 
 
+@pytest.mark.ci
 class TestHostile:
     """Replies that attack the page they are shown in."""
 
@@ -375,6 +376,7 @@ class TestHostile:
         self.check(attacked)
 
 
+@pytest.mark.ci
 class TestNotebook7:
     """The same in Notebook 7."""
 

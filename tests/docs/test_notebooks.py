@@ -46,6 +46,7 @@ def test_a_notebook_runs_with_no_key(path: Path) -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.ci
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_the_agent_that_the_settings_name(path: Path, agent: DemoAgent) -> None:
     """Unchanged: with a key in the environment its messages go there."""

@@ -220,6 +220,7 @@ class TestNotebook:
         panel.ask("again", "You said: again")
 
 
+@pytest.mark.ci
 class TestNotebook7(TestNotebook):
     """The same in Notebook 7, whose keys, reload and restart are its own."""
 

@@ -14,7 +14,7 @@ from ..harness.panel_page import PanelPage
 if TYPE_CHECKING:
     from ..harness.lab import LabPage
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.ci]
 
 HOSTILE_AGENT = f"""\
 import json, sys, time
