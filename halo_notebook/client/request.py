@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 from uuid import UUID
 
-from ..display.text import one_line
+from ..display.text import one_line, short_repr
 from ..errors import InvalidRequest
 from .secrets import Secret, checked_token
 
@@ -92,12 +92,13 @@ def context_entry(key: str, value: Any) -> dict[str, JSON]:
     A mapping with `label` and `value` is an entry already. A DataFrame of pandas or polars, or a pyarrow
     table, becomes a ``list`` of its rows; any other value is labelled with its key.
     """
+    place = f"context[{short_repr(key)}]"
     if isinstance(value, Mapping) and {"label", "value"} <= value.keys() <= {"label", "type", "value"}:
-        entry = {**value, "value": plain_json(value["value"], f"context[{key!r}]")}
+        entry = {**value, "value": plain_json(value["value"], place)}
         if not all(isinstance(entry.get(name, ""), str) for name in ("label", "type")):
-            raise _invalid(f"context[{key!r}] needs its label and type as strings", "fix that entry")
+            raise _invalid(f"{place} needs its label and type as strings", "fix that entry")
         return cast("dict[str, JSON]", entry)
-    rows = plain_json(value, f"context[{key!r}]")
+    rows = plain_json(value, place)
     if _kinds(value) & _FRAMES:
         return {"label": key, "type": "list", "value": rows}
     return {"label": key, "value": rows}
@@ -197,11 +198,11 @@ def _plain_object(items: Iterable[tuple[Any, Any]], missing: bool) -> JSON:
     for key, value in items:
         name = key if isinstance(key, str) else str(_plain_key(key))
         if name in plain:
-            raise TypeError(f"two of its keys are {name!r} as text")
+            raise TypeError(f"two of its keys are {short_repr(name)} as text")
         try:
             plain[name] = _plain(value, missing=missing)
         except TypeError as error:
-            raise TypeError(f"{name!r}: {error}") from None
+            raise TypeError(f"{short_repr(name)}: {error}") from None
     return plain
 
 
@@ -261,7 +262,7 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
 def _unknown(what: str, name: Any, known: Iterable[str], the_known_are: str) -> InvalidRequest:
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"{the_known_are} {', '.join(known)}."
-    return InvalidRequest(f"Unknown {what} {name!r}. Nothing was sent; {hint}")
+    return InvalidRequest(f"Unknown {what} {short_repr(name)}. Nothing was sent; {hint}")
 
 
 def _check_length(what: str, length: int, limit: int, unit: str = "characters") -> None:

@@ -79,6 +79,15 @@ def one_line(text: str, limit: int = 200) -> str:
     return line
 
 
+def short_repr(value: object, limit: int = 80) -> str:
+    """Return `value` as Python writes it, on one line: for an error that names what is wrong.
+
+    >>> short_repr("mesage")
+    "'mesage'"
+    """
+    return one_line(repr(value), limit)
+
+
 def plain(text: str) -> str:
     """Return `text` as `terminal_text` does, shortened to `MAX_PLAIN_BYTES`."""
     return bounded(terminal_text(text), MAX_PLAIN_BYTES)

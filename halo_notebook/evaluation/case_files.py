@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..display.text import short_repr
 from ..errors import InvalidRequest
 from ..recording.format import is_recording
 from ..session import Session
@@ -44,8 +45,9 @@ def read_items(source: str | Path, columns: Collection[str]) -> Iterator[Any]:
     try:
         path = Path(source).expanduser()
         if path.suffix.lower() not in (".jsonl", ".csv", ".json"):
-            what = f"A string is read as a file name, and {path.name!r} is not .jsonl, .csv or .json"
-            raise InvalidRequest(f"{what}. Nothing was sent. For one message, pass [{path.name!r}].")
+            name = short_repr(path.name)
+            what = f"A string is read as a file name, and {name} is not .jsonl, .csv or .json"
+            raise InvalidRequest(f"{what}. Nothing was sent. For one message, pass [{name}].")
         if path.suffix.lower() == ".json":
             return iter([Session.load(path)])
         if path.exists() and not path.is_file():  # reading a device may never end
@@ -77,7 +79,7 @@ def table_items(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
                 try:
                     item[name] = json.loads(cell)
                 except (ValueError, RecursionError):
-                    what = f"Case {str(item.get('id', number))!r}: its {name} are not JSON"
+                    what = f"Case {short_repr(str(item.get('id', number)))}: its {name} are not JSON"
                     raise _wrong(what, f"fix that case{hint}") from None
         tags = item.get("tags")
         if isinstance(tags, str):
@@ -128,7 +130,7 @@ def _csv_rows(text: str, name: str, columns: Collection[str]) -> Iterator[dict[s
     heads = [head.strip() for head in next(rows, (0, []))[1]]
     for head in heads:
         if head and heads.count(head) > 1:
-            raise _wrong(f"{name!r} has two columns called {head!r}", "rename one, or remove it")
+            raise _wrong(f"{name!r} has two columns called {short_repr(head)}", "rename one, or remove it")
     for line, cells in rows:
         row = {head: cell for head, cell in zip(heads, cells, strict=False) if cell.strip()}
         if "" in row or any(cell.strip() for cell in cells[len(heads) :]):

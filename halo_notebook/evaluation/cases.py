@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..client.request import RequestFields, checked_request, plain_json
-from ..display.text import whole_text
+from ..display.text import one_line, short_repr, whole_text
 from ..display.wording import counted
 from ..errors import InvalidRequest
 from .case_files import read_items, table_items
@@ -166,7 +166,7 @@ def read_cases(source: CaseSource) -> list[Case]:
         if case.id in cases:
             both = f"{list(cases).index(case.id) + 1} and {number}"
             raise InvalidRequest(
-                f"Cases {both} have the same id {case.id!r}. Nothing was sent; give each its own."
+                f"Cases {both} have the same id {short_repr(case.id)}. Nothing was sent; give each its own."
             )
         cases[case.id] = case
     if not cases:
@@ -181,8 +181,8 @@ def check_apart(checks: Iterable[str], cases: Iterable[Case]) -> None:
         for name in case.metadata:
             if name in of_checks:
                 raise InvalidRequest(
-                    f"Case {case.id!r}: its metadata {name!r} is a column of the check {of_checks[name]!r}. "
-                    "Nothing was sent; rename one."
+                    f"Case {short_repr(case.id)}: its metadata {name!r} is a column of the check "
+                    f"{of_checks[name]!r}. Nothing was sent; rename one."
                 )
 
 
@@ -205,7 +205,7 @@ def _case(item: Any, number: int) -> Case:
     case_id = plain_json(given.pop("id", number), f"Case {number}: id")
     if not isinstance(case_id, str | int | float):
         raise InvalidRequest(f"Case {number}: its id is not a string. Nothing was sent; fix that case.")
-    name = f"Case {str(case_id)!r}"
+    name = f"Case {short_repr(str(case_id))}"
     of_a_turn = {key: given.pop(key) for key in ("message", *RequestFields.__annotations__) if key in given}
     if "turns" in given and of_a_turn:
         both = f"turns and {', '.join(of_a_turn)}"
@@ -220,7 +220,7 @@ def _case(item: Any, number: int) -> Case:
     if isinstance(turns, (str, Mapping, CaseTurn)) or callable(turns):
         turns = [turns]
     if not isinstance(turns, Sequence) or not turns:
-        only = f" (it has only {', '.join(map(repr, metadata))})" if metadata else ""
+        only = f" (it has only {one_line(', '.join(map(repr, metadata)))})" if metadata else ""
         raise InvalidRequest(f"{name} has no turns{only}. Nothing was sent; give at least one 'message'.")
     *before, last = turns
     user = _user(last, name, len(before), max_turns)
@@ -242,8 +242,8 @@ def _parts(case: Case) -> dict[str, Any]:
         return item
     if user.function is None:
         raise InvalidRequest(
-            f"Case {case.id!r} was read from a file, which does not hold the function of its user. Nothing "
-            "was sent; give the case with its function, or use as_cases()."
+            f"Case {short_repr(case.id)} was read from a file, which does not hold the function of its user. "
+            "Nothing was sent; give the case with its function, or use as_cases()."
         )
     said = {**user.fields, "message": user.function, "expect": user.expect}
     return {**item, "turns": [*case.turns, said], "max_turns": user.max_turns}
@@ -286,8 +286,8 @@ def _metadata(given: Any, others: Mapping[Any, Any], name: str) -> dict[str, JSO
     for key in others:
         if close := difflib.get_close_matches(str(key).lower(), _KEYS, n=1, cutoff=_NEAR):
             raise InvalidRequest(
-                f"{name}: Unknown key {key!r}. Nothing was sent; did you mean {close[0]!r}? If it is "
-                "metadata, rename it, or put it into a dict 'metadata'."
+                f"{name}: Unknown key {short_repr(key)}. Nothing was sent; did you mean {close[0]!r}? If it "
+                "is metadata, rename it, or put it into a dict 'metadata'."
             )
     made: dict[str, JSON] = {}
     for part in (given or {}, others):
@@ -301,7 +301,7 @@ def _metadata(given: Any, others: Mapping[Any, Any], name: str) -> dict[str, JSO
                     if key.strip()
                     else "no name"
                 )
-                raise InvalidRequest(f"{name}: {key!r} is {what}. Nothing was sent; rename it.")
+                raise InvalidRequest(f"{name}: {short_repr(key)} is {what}. Nothing was sent; rename it.")
             made[key] = value
     return made
 
@@ -374,5 +374,6 @@ def _check_keys(given: Iterable[str], allowed: Sequence[str], name: str) -> None
             close = difflib.get_close_matches(str(key).lower(), allowed, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "."
             raise InvalidRequest(
-                f"{name}: Unknown key {key!r}. Nothing was sent{hint} Allowed: {', '.join(allowed)}."
+                f"{name}: Unknown key {short_repr(key)}. Nothing was sent{hint} Allowed: "
+                f"{', '.join(allowed)}."
             )

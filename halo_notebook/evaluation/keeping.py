@@ -148,8 +148,9 @@ def case_content(case: Case) -> dict[str, JSON]:
         content |= turns[0]
     else:
         content["turns"] = [turn["message"] if len(turn) == 1 else turn for turn in turns]
-    others: dict[str, JSON] = {"expect": case.expect, "tags": [*case.tags], "metadata": case.metadata}
-    return content | {name: value for name, value in others.items() if value not in (None, [], {})}
+    content |= {} if case.expect is None else {"expect": case.expect}
+    content |= {"tags": [*case.tags]} if case.tags else {}
+    return content | ({"metadata": case.metadata} if case.metadata else {})
 
 
 def _turn_content(turn: CaseTurn, case_id: str) -> dict[str, JSON]:

@@ -331,6 +331,33 @@ def test_a_wrong_case_is_named(cases: Any, words: str) -> None:
     assert "Nothing was sent" in str(caught.value)
 
 
+LONG = "x" * 20_000
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        f"{LONG}\n{LONG}",
+        [{"id": LONG, "turns": []}],
+        [{LONG: 1}, "a"],
+        [{str(number): 1 for number in range(5_000)}],
+        [{"message": "a", f"mesage{LONG[:1]}": 1}],
+        [{"turns": [{LONG: 1}]}],
+        [{"message": "a", "mode": LONG}],
+        [{"message": "a", "context": {LONG: {"label": 1, "value": 1}}}],
+        [{"message": "a", "custom_fields": {LONG: object()}}],
+        [{"message": "a", "text": 1, "id": LONG}],
+        [{"id": LONG, "message": message} for message in "ab"],
+    ],
+    ids=range(11),
+)
+def test_an_error_quotes_only_a_beginning(cases: Any) -> None:
+    """It is one line that can be read, whatever a file has in the place of a name."""
+    with pytest.raises(InvalidRequest) as caught:
+        read_cases(cases)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
 # --- Metadata ---------------------------------------------------------------------------
 
 

@@ -35,6 +35,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cases.jsonl"
 
 
+@pytest.mark.parametrize("expect", [[], {}, "", 0, False, [[]]], ids=repr)
+def test_an_expectation_is_kept_though_it_is_empty(path: Path, expect: Any) -> None:
+    """Only None says that nothing is expected."""
+    keep_case(Case("one", (CaseTurn("Hello", expect), CaseTurn("Bye")), expect), path)
+    [case] = read_cases(path)
+    assert (case.expect, case.turns[0].expect) == (expect, expect)
+
+
 def test_what_is_kept_is_read_back(path: Path) -> None:
     """One line for each, as a person would write it; what is there is not touched."""
     assert [str(keep_case(case, path)) for case in (ONE, FULL, FIELDS)] == [
