@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .baseline import ResultComparison
+    from .case_users import CaseUser, ConversationEnd
     from .cases import Case, CaseTurn, read_cases
     from .intervals import Interval, mean_score, pass_rate, passes_every_time
     from .paired import (
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from .result import Evaluation
     from .run import aevaluate, evaluate
     from .sample_size import cases_needed
+    from .simulated_users import ScriptedUser, SimulatedUser
     from .times import AtLeast, TimeQuantile, TimeQuantiles, time_quantiles
 
 _FILES = {
     "baseline": ("ResultComparison",),
+    "case_users": ("CaseUser", "ConversationEnd"),
     "cases": ("Case", "CaseTurn", "read_cases"),
     "paired": (
         *("Comparison", "NoWorse", "TimeComparison"),
@@ -35,17 +38,22 @@ _FILES = {
     "sample_size": ("cases_needed",),
     "result": ("Evaluation",),
     "run": ("aevaluate", "evaluate"),
+    "simulated_users": ("ScriptedUser", "SimulatedUser"),
     "times": ("AtLeast", "TimeQuantile", "TimeQuantiles", "time_quantiles"),
 }
 __all__ = [
     "AtLeast",
     "Case",
     "CaseTurn",
+    "CaseUser",
     "Comparison",
+    "ConversationEnd",
     "Evaluation",
     "Interval",
     "NoWorse",
     "ResultComparison",
+    "ScriptedUser",
+    "SimulatedUser",
     "TimeComparison",
     "TimeQuantile",
     "TimeQuantiles",

@@ -24,7 +24,7 @@ MAX_VALUES = 200
 """Of a filter with more values the most frequent are offered."""
 PASSED, FAILED, NO_RESULT, NOT_JUDGED = "passed", "failed", "no result", "not judged"
 VERDICTS = {True: PASSED, False: FAILED, None: NO_RESULT}
-CASE, CONFIG, REPEAT, STATUS, TAG = "case", "config", "repeat", "status", "tag"
+CASE, CONFIG, REPEAT, STATUS, TAG, ENDED = "case", "config", "repeat", "status", "tag", "ended"
 MESSAGE, TIME = "message", "time"
 CHECK, METADATA = "check:", "metadata:"
 """A filter or a column of a check, or of metadata, is this and its name."""
@@ -155,6 +155,7 @@ class ConversationList:
 def _filters(state: RunState, runs: Sequence[Run]) -> Iterator[Filter]:
     metadata = dict.fromkeys(name for run in runs for name in run.conversation.case.metadata)
     named = {STATUS: "Status", CONFIG: "Configuration", TAG: "Tag"}
+    named |= {ENDED: "Ended"} if any(run.ended for run in runs) else {}
     named |= {CHECK + name: name for name in state.checks}
     named |= {METADATA + name: name for name in [*metadata][: max(MAX_FILTERS - len(named), 0)]}
     for filter_id, name in named.items():
@@ -179,6 +180,8 @@ def _values(state: RunState, run: Run, filter_id: str) -> list[str]:
             return [run.conversation.config]
         case "tag":
             return list(case.tags)
+        case "ended":
+            return [run.ended or "–"]
     return []
 
 

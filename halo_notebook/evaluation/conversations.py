@@ -183,7 +183,8 @@ class Run:
         missing = self._state.turns(conversation)[number].missing
         checks = {} if missing else wanted(self._state.checks, seen)
         self._given += 1
-        self._ended.put_nowait(Ended(conversation.key, number, seen, checks, most - number if is_last else 1))
+        settles = max(most - number, 1) if is_last else 1
+        self._ended.put_nowait(Ended(conversation.key, number, seen, checks, settles))
 
     async def _ask_user(
         self, conversation: Conversation, round_: int, turns: list[CaseTurn], said: list[JudgedTurn]
@@ -218,6 +219,8 @@ class Run:
             return TOO_MANY_TURNS
         answer = checked_answer(await self._users.call(user.function, tuple(said)))
         if isinstance(answer, ConversationEnd):
+            if not said:
+                raise InvalidRequest("it ended the conversation before its first message")
             return answer.value
         message, fields = answer
         # With those of the configuration, to find out now whether it can be sent.

@@ -6,8 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .sender import COMPLETE
-from .state import NOT_RUN, SKIPPED
+from .sender import COMPLETE, INTERRUPTED
 
 if TYPE_CHECKING:
     from .cases import Case, Conversation
@@ -40,12 +39,12 @@ def fixed_cases(state: RunState) -> list[Case]:
 
 
 def _fixed(state: RunState, conversation: Conversation) -> Case:
-    """The conversation's messages that were sent, as a case."""
+    """The conversation's messages that the agent may have got, as a case."""
     case, states = conversation.case, state.turns(conversation)
     turns = [
         turn
         for turn, known in zip(state.case_turns(conversation), states, strict=False)
-        if known.status not in (NOT_RUN, SKIPPED)
+        if known.status in (COMPLETE, INTERRUPTED)
     ]
     made = replace(case, turns=tuple(turns), user=None, metadata={**case.metadata, ORIGIN: case.id})
     # What is expected of the last reply is not expected of the one at which it was cut short.

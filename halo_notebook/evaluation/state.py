@@ -359,7 +359,7 @@ class RunState:
             found.append(sent.get(number) or TurnState(NOT_RUN if goes_on else SKIPPED))
         if conversation.case.user is not None and (not found or found[-1].status == COMPLETE):
             end = self.end(conversation)
-            if end is None or end.failed:
+            if end is None or end.failed or not found:
                 found.append(TurnState(NOT_RUN, cause=USER if end else ""))
         return found
 

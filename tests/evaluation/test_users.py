@@ -35,6 +35,7 @@ from .agents import ok, sent, states, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..harness.kernels import Kernel
     from .conftest import Run
 
 Turns = Sequence[JudgedTurn]
@@ -203,6 +204,17 @@ def test_an_unfit_answer_is_not_sent(answer: Any, why: str, agent: DemoAgent, ru
     assert "Missing, and left out of the figures" in note and "Run the same call again" in note
 
 
+@pytest.mark.parametrize("end", [None, *ConversationEnd])
+def test_a_user_that_says_nothing_at_all_has_failed(end: Any, agent: DemoAgent, run: Run, kept: Path) -> None:
+    """There is no conversation to judge; after fixed turns the end is an end as any other."""
+    result = run([lambda conversation: end, {"turns": ["Hi", lambda conversation: end]}], [ok], path=kept)
+    assert sent(agent) == ["Hi"] and states(result) == ["not run", "complete"]
+    assert "it ended the conversation before its first message" in result.notes()[0]
+    for each in (result, Evaluation.open(kept)):
+        assert each.passed("ok") == {"demo": {"1": [None], "2": [True]}}
+        assert [len(case.turns) for case in each.as_cases()] == [1]
+
+
 class Odd(BaseException):
     def __str__(self) -> str:
         raise RuntimeError
@@ -337,7 +349,30 @@ def test_a_stop_does_not_wait_for_a_user(kind: str, agent: DemoAgent, run: Run, 
     assert sent(agent) == ["Hi"]
 
 
-def test_an_interrupt_that_a_user_raises_stops_the_run(agent: DemoAgent, run: Run) -> None:
+@pytest.mark.parametrize("is_async", [False, True], ids=["evaluate", "aevaluate"])
+def test_a_user_that_cancels_its_task_has_failed(
+    is_async: bool, agent: DemoAgent, client: HaloClient
+) -> None:
+    """It alone: the other conversations go on."""
+
+    async def cancels(conversation: Turns) -> str | None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+        return None
+
+    settings: dict[str, Any] = {"configs": {"demo": client}, "concurrency": 1, "progress": False}
+    cases = [cancels, functools.partial(call, cancels), two, "three"]
+    result = asyncio.run(aevaluate(cases, **settings)) if is_async else evaluate(cases, **settings)
+    assert states(result) == ["not run", "not run", *["complete"] * 3] and not result.interrupted
+    assert sent(agent) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["evaluate", "aevaluate"])
+def test_an_interrupt_that_a_user_raises_stops_the_run(
+    is_async: bool, agent: DemoAgent, client: HaloClient
+) -> None:
     """As an interrupt in a check does; no more messages are sent."""
 
     def user(conversation: Turns) -> str:
@@ -345,7 +380,9 @@ def test_an_interrupt_that_a_user_raises_stops_the_run(agent: DemoAgent, run: Ru
             raise KeyboardInterrupt
         return "Hi"
 
-    result = run([user, *[f"{number}" for number in range(200)]], concurrency=1)
+    cases = [user, *[f"{number}" for number in range(200)]]
+    settings: dict[str, Any] = {"configs": {"demo": client}, "concurrency": 1, "progress": False}
+    result = asyncio.run(aevaluate(cases, **settings)) if is_async else evaluate(cases, **settings)
     assert result.interrupted and len(sent(agent)) < 100 and ends(result) == []
 
 
@@ -499,3 +536,34 @@ def test_an_open_evaluation_shows_a_conversation_that_goes_on(run: Run, kept: Pa
         go.set()
         thread.join(20)
     assert states(Evaluation.open(kept)) == ["complete"] * 2
+
+
+@pytest.mark.kernel
+def test_a_stop_in_a_notebook_waits_for_no_user(kernel: Kernel) -> None:
+    """Async users run on the kernel's loop, whose objects they may use, and sync ones on threads."""
+    kernel.run(
+        "import asyncio, time\nfrom halo_notebook import DemoAgent, HaloClient, evaluate\n"
+        "from halo_notebook.demo import DEMO_KEY\n"
+        "agent = DemoAgent(first_byte_s=0, chunk_s=0).start()\n"
+        "configs = {'demo': HaloClient(DEMO_KEY, base_url=agent.url)}\n"
+        "home, endless = asyncio.get_running_loop(), asyncio.Event()\n"
+        "async def waits(conversation):\n"
+        "    assert asyncio.get_running_loop() is home\n"
+        "    if conversation:\n        print('inside')\n        await endless.wait()\n"
+        "    return 'Hi'\n"
+        "async def computes(conversation):\n"
+        "    if conversation:\n        print('inside')\n        time.sleep(60)\n"
+        "    return 'Hi'\n"
+        "def blocks(conversation):\n"
+        "    if conversation:\n        print('inside')\n        time.sleep(60)\n"
+        "    return 'Hi'\n"
+        "def talk(user):\n"
+        "    result = evaluate([user], configs=configs, progress=False)\n"
+        "    print(result.interrupted, [row['status'] for row in result.rows()])\n"
+    )
+    for user in ("waits", "computes", "blocks"):
+        running = kernel.start(f"talk({user})")
+        running.wait_for(lambda cell: "inside" in cell.text, "a user to be called")
+        kernel.interrupt()
+        assert "True ['complete', 'not run']" in running.result(timeout=20).stdout
+        assert kernel.run("print('next')").stdout.endswith("next\n")
