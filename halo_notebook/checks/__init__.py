@@ -24,6 +24,8 @@ as passed nor as failed. An interrupt, SystemExit and pytest.exit end the run.
 A verdict belongs to the `version` of its check: a string, if the check has such an attribute. Otherwise it
 is a digest of the check's code, defaults and closure, and of the functions and values to which it refers.
 
+A check that `of_user` marks is about the simulated user of a case, and not about the agent.
+
 The ready-made checks look only at what was received: the text, the actions, the times. Texts that are
 canonically equal in Unicode are equal, such as an é of one character and one of two.
 """

@@ -137,7 +137,7 @@ def callers_loop() -> asyncio.AbstractEventLoop:
         nest_asyncio2.apply(loop)
     except ValueError as error:
         raise UsageError(
-            f"An async check cannot run here ({error}). What was sent is kept; use 'await aevaluate(…)'."
+            f"An async function cannot run here ({error}). What was sent is kept; use 'await aevaluate(…)'."
         ) from None
     return loop
 

@@ -109,6 +109,23 @@ def meanwhile(what: Callable[[], None]) -> Iterator[None]:
     thread.join()
 
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_cases_user_stays_in_this_process(is_async: bool, agent: DemoAgent, run_on: Run) -> None:
+    """It may hold what no other process can get; its messages are sent by the workers, in one session."""
+    lock = threading.Lock()
+
+    def user(conversation: Any) -> str | None:
+        with lock:
+            return None if len(conversation) == 3 else f"{os.getpid()} {len(conversation)}"
+
+    async def user_later(conversation: Any) -> str | None:
+        return user(conversation)
+
+    result = run_on([user_later if is_async else user], [ok])
+    assert sent(agent) == [f"{os.getpid()} {number}" for number in range(3)]
+    assert states(result) == ["complete"] * 3 and len({row["session_id"] for row in result.rows()}) == 1
+
+
 def test_all_workers_send_and_are_released_afterwards(dask: Client, run_on: Run) -> None:
     """Turns are spread over them, more than they have threads; they are closed as idle only after the run."""
     seen: list[dict[str, dict[int, int]]] = []
