@@ -108,6 +108,8 @@ def where(magics: CommandContext) -> None:
         f"session  {_shown(session.name)}: {_shown(session.session_id) or 'no id yet'}, "
         f"{counted(len(session.turns), 'turn')}"
     )
+    if note := session.start_note():
+        say(f"         the next message starts {note}")
 
 
 def _ask(magics: CommandContext, text: str) -> None:

@@ -30,6 +30,7 @@ def test_an_exported_session_is_opened_and_continued(fresh: Kernel, tmp_path: Pa
         "Opened 'my talk.json' as session 'my talk' (2 turns). Its next message starts a new conversation "
         "for the agent, which gets 4 earlier messages as its history. %halo history shows the turns.\n"
     )
+    assert "the next message starts a new conversation" in fresh.run("%halo").stdout
     history = fresh.run("%halo history")
     assert len(history.displays) == 2 and "create_ticket" in html(history) and "<b>" not in html(history)
     assert "session_id" not in fresh.run("%%halo --dry-run\nAnd now?").displays[0]["application/json"]["body"]
