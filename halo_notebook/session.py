@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, cast
@@ -475,7 +475,11 @@ class Session:
         """
         from .recording.exported import read_export
 
-        content = read_export(path)
+        return cls.from_export(read_export(path))
+
+    @classmethod
+    def from_export(cls, content: Mapping[str, Any]) -> Session:
+        """The session with the checked content of an export; see `load`."""
         ids = {name: content[name] for name in ("session_id", "agent_id", "target")}
         session = cls(content["name"], **ids, starts_anew=True)
         for each in content["turns"]:

@@ -9,23 +9,29 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..client.request import checked_request
 from ..concurrency.loop import IN_BROWSER, in_worker
+from ..display.text import one_line
 from ..errors import HaloError, UsageError
 from . import follower, outbox
-from .versions import add_version
+from .versions import add_version, free_name
+from .views import found_in
 
 if TYPE_CHECKING:
-    from ..session import Turn, Verdict
+    from ..session import Session, Turn, Verdict
+    from ..stream import JSON
     from .state import PanelState
     from .views import View
 
 EXPORT_PART_CHARS = 300_000
 """An export goes to the page in parts of this size, which it asks for one by one."""
 MAX_NOTE_CHARS = 2_000
+MAX_NAME_CHARS = 100
+"""Of a session that is named in the page, or by the file that it was opened from."""
 _MAX_KNOWN = 1_000
 _MAX_EXPORTS = 10
 
@@ -138,10 +144,40 @@ async def _keep(state: PanelState, request: Request) -> View:
 async def _switch(state: PanelState, request: Request) -> None:
     name = _text(request, "name")
     name = name if name in state.register else name.strip()
-    if name not in state.register and (not name or not name.isprintable() or len(name) > 100):
+    if name not in state.register and (not name or not name.isprintable() or len(name) > MAX_NAME_CHARS):
         raise UsageError("A session's name is one line of at most 100 characters. Nothing was changed.")
     state.publish("session_name", name)
     await follower.show(state, state.register.get(name))
+
+
+async def _find(state: PanelState, request: Request) -> View:
+    """The sessions whose messages or replies have a text, each with the place."""
+    text = _text(request, "text")
+
+    def found() -> list[JSON]:
+        places = {name: found_in(state.register[name], text) for name in state.register}
+        return [{"name": name, "place": place} for name, place in places.items() if place is not None]
+
+    return {"found": await in_worker(found)}
+
+
+async def _open(state: PanelState, request: Request) -> None:
+    """Show an exported session that has come in parts, beside those that there are."""
+    name = one_line(_text(request, "name"), MAX_NAME_CHARS)
+    data = state.uploads.take(_text(request, "which"))
+
+    def opened() -> Session:
+        from ..recording.exported import checked_export
+        from ..session import Session
+
+        return Session.from_export(checked_export(data, name))
+
+    # It may be large, so not on the thread that renders replies.
+    session = opened() if IN_BROWSER else await asyncio.to_thread(opened)
+    stem = re.sub(r"\.json$", "", name, flags=re.IGNORECASE).strip() or session.name
+    state.register.add(session, free_name(state.register, stem))
+    state.publish("session_name", session.name)
+    await follower.show(state, session)
 
 
 def _new(state: PanelState, request: Request) -> None:
@@ -202,6 +238,8 @@ _HANDLERS: dict[str, Callable[[PanelState, Request], Any]] = {
     "keep": _keep,
     "switch": _switch,
     "new": _new,
+    "find": _find,
+    "open": _open,
     "export": _export,
     "earlier": _earlier,
     "sync": lambda state, request: state.refresh(),

@@ -6,6 +6,7 @@ have branched off.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
 
 def add_version(register: SessionRegister, branch: Session) -> Session:
     """Register a session that branches off another, under the first one's name and a number."""
-    name, number = _root(branch).name, 2
-    while f"{name} ({number})" in register:
-        number += 1
-    return register.add(branch, f"{name} ({number})")
+    return register.add(branch, free_name(register, _root(branch).name, first=2))
+
+
+def free_name(register: SessionRegister, name: str, first: int = 1) -> str:
+    """A name that no session has: `name` itself, or with a number from `first`; 1 is not written."""
+    numbered = (f"{name} ({number})" if number > 1 else name for number in count(first))
+    return next(each for each in numbered if each not in register)
 
 
 def versions_of(register: SessionRegister, session: Session) -> dict[str, JSON]:

@@ -14,7 +14,7 @@ from ..display.blocks import FinishedBlock, wrap
 from ..display.bundles import message_html, shown_message, status_html
 from ..display.json_tree import Limits, json_display, json_html, page_json, payload_label
 from ..display.markdown import verbatim
-from ..display.text import bounded, terminal_text
+from ..display.text import bounded, one_line, terminal_text
 from ..display.wording import caveats, counted, status_words
 from ..stream import JSON
 from .pictures import image_views
@@ -32,6 +32,8 @@ MAX_ACTIONS_BYTES = 1_200_000
 MAX_TEXT_BYTES = 400_000
 """If the text is longer, only a part can be copied from the page."""
 MAX_STATIC_BYTES = 100_000
+MAX_FOUND_CHARS = 90
+"""Of a message in the list of sessions."""
 
 COPY_NOTE = (
     "This is a copy. The panel itself needs a running kernel, ipywidgets in the page, and, if the page has a"
@@ -179,6 +181,20 @@ def turn_view(turn: Turn, number: int, frames: Frames) -> View:
         "text": bounded(terminal_text(reply.text), MAX_TEXT_BYTES),
         "again": again,
     }
+
+
+def found_in(session: Session, text: str) -> str | None:
+    """The part of a message or reply of `session` that has `text`, in one line; None if none has it.
+
+    Upper and lower case do not count. An empty text is in the first message.
+    """
+    wanted = text.casefold()
+    for turn in session.turns.copy():
+        for whole in (turn.message, turn.reply.text):
+            if (at := whole.casefold().find(wanted)) >= 0:
+                start = max(0, at - MAX_FOUND_CHARS // 3)
+                return ("…" if start else "") + one_line(whole[start : at + MAX_FOUND_CHARS], MAX_FOUND_CHARS)
+    return None
 
 
 def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str) -> str:

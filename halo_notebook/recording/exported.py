@@ -36,19 +36,23 @@ def read_export(path: str | Path) -> dict[str, Any]:
         file = Path(path).expanduser()
     except (RuntimeError, TypeError) as error:  # a user without a home; not a path
         raise UsageError(f"This path does not exist ({error}). Nothing was changed; give another.") from None
-    data = read_whole(file, "an exported session", "export a shorter one")
+    return checked_export(read_whole(file, "an exported session", "export a shorter one"), file.name)
+
+
+def checked_export(data: bytes, name: str) -> dict[str, Any]:
+    """The content of an export that was read from the file `name`; see `read_export`."""
     try:
         content = decode_json(data.decode("utf-8-sig"))
     except ValueError:
-        raise _refused(file, "it is not JSON") from None
+        raise _refused(name, "it is not JSON") from None
     try:
         turns = part(content, "turns", list)
         version = part(content, "halo_session", int, 1)
     except ValueError as error:
-        raise _refused(file, str(error)) from None
+        raise _refused(name, str(error)) from None
     if version > FORMAT:
         raise UsageError(
-            f"{file.name!r} was exported by a later version of this package (format {version}; this one "
+            f"{name!r} was exported by a later version of this package (format {version}; this one "
             f"reads {FORMAT}). Nothing was changed; update the package."
         )
     try:
@@ -56,22 +60,22 @@ def read_export(path: str | Path) -> dict[str, Any]:
             raise ValueError("'halo_session' is not a format")
         whole: dict[str, Any] = {
             "name": one_line(part(content, "name", str), _MAX_NAME_CHARS),
-            **{name: _line(content, name) for name in ("session_id", "agent_id", "target")},
+            **{each: _line(content, each) for each in ("session_id", "agent_id", "target")},
         }
     except ValueError as error:
-        raise _refused(file, str(error)) from None
+        raise _refused(name, str(error)) from None
     whole["turns"] = []
     for number, turn in enumerate(turns, 1):
         try:
             whole["turns"].append(_checked_turn(turn))
         except ValueError as error:
-            raise _refused(file, f"turn {number:,}: {one_line(str(error))}") from None
+            raise _refused(name, f"turn {number:,}: {one_line(str(error))}") from None
     return whole
 
 
-def _refused(file: Path, why: str) -> UsageError:
+def _refused(name: str, why: str) -> UsageError:
     return UsageError(
-        f"{file.name!r} is not an exported session ({why}). Nothing was changed; export it again as .json, "
+        f"{name!r} is not an exported session ({why}). Nothing was changed; export it again as .json, "
         "or choose another file."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from halo_notebook import Session
+from halo_notebook.session import Turn
+from halo_notebook.stream import JSON, Action
+
+from ..display.test_timeline import reply_of
+from ..harness import hostile
 from ..harness.images import HOSTILE_NAME, file, give, png
 from ..harness.panel_page import AGENT, SHOW, PanelPage, opened, page_of, printed
 
@@ -66,6 +73,22 @@ STRICT = """
 }
 """
 SOURCES = "harness.panel().content.model.toJSON().cells.map(cell => cell.source)"
+
+
+def hostile_export() -> bytes:
+    """An exported session whose texts, payloads and images attack the page."""
+    session = Session(HOSTILE_NAME)
+    images: JSON = [
+        "data:text/html;base64,PHNjcmlwdD4=",
+        "data:image/svg+xml;base64,PHN2Zy8+",
+        "https://evil.example/a.png",
+    ]
+    payloads = [each for each in hostile.PAYLOADS.values() if len(json.dumps(each)) < 500]
+    texts = "\n\n".join(text[:500] for text in hostile.TEXTS.values() if text.strip())
+    for message in (HOSTILE_NAME, texts[:9_000], "There is a needle in it"):
+        reply = reply_of(texts, *map(Action, payloads))
+        session.turns.append(Turn({"message": message, "images": images}, reply, session=session))
+    return session.to_json().encode("utf-8", "replace")
 
 
 @pytest.mark.kernel
@@ -191,6 +214,31 @@ class TestNotebook:
         panel.button(re.compile("^Previous version: docs")).press("Enter")
         panel.turn(number).locator(".halo-reply", has_text="You said: look").wait_for()
         assert lab.page.evaluate("window.__halo_pwned") is None
+
+    def test_a_hostile_export_is_opened_and_does_nothing(self, panel: PanelPage, lab: LabPage) -> None:
+        """From the menu of sessions, found again by what was said in it; all in it is text."""
+        strangers: list[str] = []
+        own = (lab.lab.url, "data:", "blob:", "about:")
+        lab.page.on("request", lambda one: strangers.append(one.url) if not one.url.startswith(own) else None)
+        shown = panel.turns.count()
+        sessions = panel.button(re.compile("^Session"))
+        box = panel.root.get_by_role("searchbox", name=re.compile("^Find a session"))
+        sessions.click()
+        with lab.page.expect_file_chooser() as chooser:
+            panel.button("Open a conversation…").click()
+        chooser.value.set_files(file(f"{HOSTILE_NAME}.json", hostile_export(), "application/json"))
+        panel.root.get_by_text("The next message starts a new conversation").first.wait_for()
+        assert panel.turns.count() == 3
+        assert panel.root.locator("img, script, iframe, svg[onload]").count() == 0
+        sessions.click()
+        box.fill("A NEEDLE in it")
+        panel.root.locator(".halo-place-found", has_text="a needle in it").wait_for()
+        lab.screenshot("panel-session-search", cell=1)
+        box.fill("docs")
+        panel.root.locator(".halo-named", has_text="docs").first.click()
+        panel.until(lambda: panel.turns.count() == shown, "the session before")
+        assert lab.page.evaluate("window.__halo_pwned") is None
+        assert strangers == []
 
     @pytest.mark.timeout(240)
     def test_a_kernel_that_is_gone_leaves_no_dead_button(self, panel: PanelPage, lab: LabPage) -> None:

@@ -306,7 +306,7 @@ class TestConversation:
         panel.box.fill("a draft for docs")
         panel.button(re.compile("^Session")).click()
         lab.screenshot("panel-sessions", cell=1)
-        panel.root.get_by_role("textbox", name=re.compile("^Name of a session")).fill("other")
+        panel.root.get_by_role("searchbox", name="Find a session, or name a new one").fill("other")
         panel.page.keyboard.press("Enter")
         panel.root.locator(".halo-empty-title").wait_for()
         assert panel.box.input_value() == ""
@@ -343,7 +343,7 @@ class TestConversation:
     def test_a_sent_message_is_edited(self, panel: PanelPage, lab: LabPage) -> None:
         """In another conversation, as the panel says; the arrows lead from the one to the other and back."""
         panel.button(re.compile("^Session")).click()
-        panel.root.get_by_role("textbox", name=re.compile("^Name of a session")).fill("edited")
+        panel.root.get_by_role("searchbox", name="Find a session, or name a new one").fill("edited")
         panel.page.keyboard.press("Enter")
         panel.root.locator(".halo-empty-title").wait_for()
         for message in ("one", "two", "three"):

@@ -230,3 +230,71 @@ def test_malformed_requests_are_ignored(panel: ChatPanel, page: Wire) -> None:
         page.request(content)
     page.ask("sync")  # comes after them
     assert len(page.messages) == before + 2
+
+
+def test_sessions_are_found_by_what_was_said_in_them(
+    page: Wire, register: SessionRegister, client: HaloClient, agent: DemoAgent
+) -> None:
+    """In messages and replies, whatever the case, with the place; without a text, by their first message."""
+    agent._reply = lambda request: [TextDelta(f"The straße\n\nof {'x' * 300} {request['message']}!")]
+    register.get("one").ask(client, "About invoices \u202e<b>")
+    register.get("one").ask(client, "And refunds")
+    register.get("two").ask(client, "Zürich 🙂")
+    found = page.ask("find", text="INVOICE")["found"]
+    assert [each["name"] for each in found] == ["one"]
+    assert found[0]["place"].startswith("About invoices") and "\u202e" not in found[0]["place"]
+    assert [each["name"] for each in page.ask("find", text="STRASSE")["found"]] == ["one", "two"]
+    [one] = page.ask("find", text="zürich 🙂!")["found"]
+    assert one["name"] == "two" and len(one["place"]) <= 91
+    assert one["place"].startswith("…xxx") and one["place"].endswith("x Zürich 🙂!")
+    firsts = {each["name"]: each["place"] for each in page.ask("find", text="")["found"]}
+    assert set(firsts) == {"one", "two"} and firsts["two"] == "Zürich 🙂"
+    assert page.ask("find", text="nowhere")["found"] == []
+    assert page.ask("find", text=3)["error"]
+
+
+def test_an_exported_session_is_opened_beside_the_others(
+    panel: ChatPanel, page: Wire, client: HaloClient, register: SessionRegister, tmp_path: Path
+) -> None:
+    """Under the name of its file, or a free one; no other session changes."""
+    old = Session()
+    old.ask(client, "My name is Ada")
+    data = old.export(tmp_path / "x.json").read_bytes()
+    panel.ask("Hello").result(10)
+    given = {
+        "docs.json": "docs (2)",
+        "docs.JSON": "docs (3)",
+        "a\u202e\nb.json": "a b",
+        ".json": "default (2)",
+    }
+    for file_name, name in given.items():
+        assert "error" not in page.ask("open", which=page.upload(data, part_bytes=400), name=file_name)
+        assert panel.session_name == name
+        assert [turn.message for turn in panel.session.turns] == ["My name is Ada"]
+    assert page.of("snapshot")[-1]["start_note"].startswith("a new conversation for the agent, which gets 2")
+    assert [turn.message for turn in register["docs"].turns] == ["Hello"]
+    assert "Ada" in panel.ask("What is my name?").result(10).text
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "it is not JSON"),
+        (b"\xff\xfe", "it is not JSON"),
+        (b"[]", "'turns' is missing"),
+        (b'{"turns": [], "halo_session": 99, "name": "x"}', "later version"),
+        (b'{"turns": [{"request": {"message": ""}}], "name": "x"}', "turn 1"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b'{"halo_recording": 1}', "is not an exported session"),
+    ],
+)
+def test_a_file_that_is_not_an_export_opens_nothing(
+    data: bytes, why: str, panel: ChatPanel, page: Wire, register: SessionRegister
+) -> None:
+    """One line names the file and what is wrong."""
+    name = '<img src=x onerror="alert(1)">\u202e.json'
+    before = list(register)
+    error = page.ask("open", which=page.upload(data), name=name)["error"]
+    assert why in error and "\n" not in error and "\u202e" not in error and "Nothing was changed" in error
+    assert list(register) == before and panel.session_name == "docs"
+    assert "lost on its way" in page.ask("open", which="unknown", name=name)["error"]

@@ -112,7 +112,7 @@ SHARED = (
     "turn",
 )
 WIDGETS = {
-    "panel.js": {"composer", "header", "panel", "store", "transcript", *SHARED},
+    "panel.js": {"composer", "header", "panel", "sessions", "store", "transcript", *SHARED},
     "explorer.js": {"comparison", "conversation", "explorer", "filters", "found", "table", *SHARED},
 }
 

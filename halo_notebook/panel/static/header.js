@@ -2,8 +2,9 @@
 
 import { button, download, element, icon, setText } from "./dom.js";
 import { menu } from "./menu.js";
+import { SessionMenu } from "./sessions.js";
 import { stateOf } from "./status.js";
-import { counted, freshId } from "./text.js";
+import { freshId } from "./text.js";
 
 const EXPORT_PART_MS = 600;
 
@@ -17,13 +18,12 @@ export class Header {
     this.stateText = element("span");
     this.state = element("span", { class: "halo-state halo-quiet" }, element("span", { class: "halo-dot", "aria-hidden": "true" }), this.stateText);
     this.stop = button("Stop", () => panel.store.stop(), { icon: "stop", kind: "halo-small halo-head-stop" });
-    this.sessionName = element("span", { class: "halo-session-name", dir: "auto" });
-    const session = menu("Session", [this.sessionName, icon("menu")], "halo-session", () => this.sessionItems());
+    this.sessions = new SessionMenu(panel);
     const save = menu("Export", [icon("save")], "halo-export", () => [
       button("Markdown", () => this.export("markdown"), { kind: "halo-item" }),
       button("JSON", () => this.export("json"), { kind: "halo-item" })]);
     [this.exporter] = save;
-    this.node = element("div", { class: "halo-head" }, this.title, this.badge, this.agent, this.state, this.stop, ...session, ...save);
+    this.node = element("div", { class: "halo-head" }, this.title, this.badge, this.agent, this.state, this.stop, ...this.sessions.nodes, ...save);
   }
 
   paint() {
@@ -43,31 +43,8 @@ export class Header {
     this.state.dataset.kind = kind;
     this.stop.hidden = !store.live || Boolean(store.gone);
     this.stop.disabled = store.stopping;
-    setText(this.sessionName, store.session ?? "session");
-    this.sessionName.parentNode.setAttribute("aria-label", `Session: ${store.session ?? "none yet"}`);
+    this.sessions.paint();
     this.exporter.disabled = Boolean(store.gone) || !(store.turns.length || store.live);
-  }
-
-  sessionItems() {
-    const { store, composer } = this.panel;
-    const off = Boolean(store.gone);
-    const act = (content) => () => {
-      composer.focus();
-      store.request(content);
-    };
-    const names = store.sessions.map(({ name, turns }) =>
-      element("button", { type: "button", class: "halo-button halo-item", "aria-current": name === store.session ? "true" : null, disabled: off, onclick: act({ kind: "switch", name }) },
-        element("span", { text: name, dir: "auto" }), element("span", { class: "halo-quiet", text: counted(turns, "turn") })));
-    const other = element("input", { class: "halo-input", type: "text", placeholder: "Session name", "aria-label": "Name of a session to switch to, or of a new one", maxlength: "100", dir: "auto", autocomplete: "off" });
-    const form = element("form", {
-      class: "halo-name-form",
-      onsubmit: (event) => {
-        event.preventDefault();
-        if (other.value.trim()) act({ kind: "switch", name: other.value.trim() })();
-      },
-    }, other, element("button", { type: "submit", class: "halo-button halo-text halo-framed", text: "Go", disabled: off }));
-    return [element("div", { class: "halo-names" }, ...names),
-      button("New conversation", act({ kind: "new" }), { icon: "plus", labelled: true, kind: "halo-item halo-new", disabled: off }), form];
   }
 
   /** Fetch the conversation in parts, slowly: the server drops messages above its rate limit. */
