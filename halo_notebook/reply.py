@@ -219,7 +219,7 @@ def check_reply(content: Mapping[str, Any]) -> None:
         if not isinstance(content[name], kinds):
             raise ValueError(f"{name!r} is {str(content[name])[:40]!r}")
     _check("status", content["status"] in get_args(Status), content["status"])
-    _check("started_at", _is_moment(content["started_at"]), content["started_at"])
+    _check("started_at", is_moment(content["started_at"]), content["started_at"])
     _check("retries", _is_count(content["retries"]), content["retries"])
     for name in ("first_text_s", "elapsed_s"):
         _check(name, content[name] is None or _is_time(content[name]), content[name])
@@ -243,7 +243,8 @@ def _check_names(value: Any, *names: str) -> None:
         raise ValueError(f"an item needs {', '.join(names)}")
 
 
-def _is_moment(value: str) -> bool:
+def is_moment(value: str) -> bool:
+    """Whether it is a time that a table can hold."""
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .agreement import Agreement
     from .baseline import ResultComparison
     from .case_users import CaseUser, ConversationEnd
     from .cases import Case, CaseTurn, read_cases
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .times import AtLeast, TimeQuantile, TimeQuantiles, time_quantiles
 
 _FILES = {
+    "agreement": ("Agreement",),
     "baseline": ("ResultComparison",),
     "case_users": ("CaseUser", "ConversationEnd"),
     "cases": ("Case", "CaseTurn", "read_cases"),
@@ -42,6 +44,7 @@ _FILES = {
     "times": ("AtLeast", "TimeQuantile", "TimeQuantiles", "time_quantiles"),
 }
 __all__ = [
+    "Agreement",
     "AtLeast",
     "Case",
     "CaseTurn",

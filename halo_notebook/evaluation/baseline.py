@@ -207,6 +207,15 @@ class Pairing:
         both = [(case, cases_now[key]) for key, case in cases_before.items() if key in cases_now]
         self.changed = sum(case.expectations != other.expectations for case, other in both)
 
+    def sides(
+        self, before: Mapping[str, Mapping[str, T]], now: Mapping[str, Mapping[str, T]]
+    ) -> dict[str, tuple[dict[str, T], dict[str, T]]]:
+        """Configuration → what is known by case on both sides, with the same names for the same cases."""
+        return {
+            name: (renamed(before[old], self.before), renamed(now[name], self.now))
+            for old, name in self.configs
+        }
+
 
 def renamed(by_case: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
     """What is known by case, with other names of the cases."""

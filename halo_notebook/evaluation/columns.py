@@ -6,7 +6,7 @@ from __future__ import annotations
 ROW_COLUMNS = (
     *("case", "config", "repeat", "turn", "tags", "status", "cause", "started_at", "message", "expect"),
     *("text", "actions", "session_id", "agent_id", "first_text_s", "elapsed_s", "queue_wait_s", "retries"),
-    "error",
+    *("error", "label", "label note"),
 )
 END = "end_reason"  # of a conversation with a user, in its last row
 OFF_GOAL, ENDS = "off goal", "end_reasons"  # in the summary: how many, and how often which

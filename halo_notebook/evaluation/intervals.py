@@ -149,6 +149,40 @@ def clustered_wilson(means: Floats, per_case: float) -> tuple[Floats, Floats]:
     # always pass and one in twenty always fails.
     share = 1 / (1 + 2 * cases * spread)
     n = 1 / ((1 - share) / effective + share / cases)
+    return wilson(rate, n)
+
+
+def effective_number(
+    values: Sequence[float], weights: Sequence[float], cases: Sequence[Any]
+) -> tuple[float, float]:
+    """The weighted mean of values from 0 to 1, and the number of independent values that say as much.
+
+    `cases` says to which case each value belongs. As in `clustered_wilson`, which has cases of one size, the
+    number is estimated, and drawn towards that of values of a case that are all alike.
+    """
+    import numpy as np
+
+    y, w = np.asarray(values, dtype=float), np.asarray(weights, dtype=float)
+    _, case = np.unique([str(each) for each in cases], return_inverse=True)
+    # An end is exact, which rounding would miss.
+    rate = float(w @ y / w.sum()) if (y != y[0]).any() else float(y[0])
+    w = w / w.sum()
+    of_case = np.bincount(case, w)
+    least, most = 1 / float(of_case @ of_case), 1 / float(w @ w)
+    spread = rate * (1 - rate)
+    variance = float((np.bincount(case, w * (y - rate)) ** 2).sum())
+    count = len(of_case)
+    variance = variance * count / (count - 1) if count > 1 else math.inf
+    estimated = min(max(spread / max(variance, np.finfo(float).tiny), least), most)
+    share = 1 / (1 + 2 * least * spread)
+    return rate, 1 / ((1 - share) / estimated + share / least)
+
+
+def wilson(rate: Floats, n: Floats) -> tuple[Floats, Floats]:
+    """Wilson's limits for rates of `n` independent values."""
+    import numpy as np
+
+    spread = rate * (1 - rate)
     centre = (rate + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * np.sqrt(spread / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
     # At the ends the limit is the end itself, which rounding would miss.

@@ -39,12 +39,12 @@ class Journal:
 
     Any thread may add lines, confirmed ones are added on one loop. The file is created if it does not
     exist. Raises `UsageError` when it is not an evaluation's file, cannot be written, or is being written by
-    another evaluation.
+    another evaluation, also after `wait_s` seconds.
 
     `error` is set when a line could not be written; `close` raises it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait_s: float = 0) -> None:
         from filelock import FileLock, Timeout
 
         self.path = path
@@ -58,7 +58,7 @@ class Journal:
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.ExitStack() as undo:
-                self._lock.acquire(timeout=0)
+                self._lock.acquire(timeout=wait_s)
                 undo.callback(self._lock.release)
                 # Unbuffered: what could not be written must not be tried again later.
                 self._file = undo.enter_context(io.FileIO(path, "a", opener=_synced))

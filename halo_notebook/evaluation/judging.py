@@ -18,11 +18,13 @@ from ..checks import Check, NoVerdict, Score, Verdict, check_name
 from ..checks.verdicts import PASSING, plain
 from ..concurrency.usercode import UserCodeError, is_async
 from ..display.text import one_line, whole_text
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, UsageError
 from .check_versions import version_of
 from .columns import COLUMNS, summary_columns_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..checks import JudgedTurn
     from ..reply import Reply
     from ..stream import JSON
@@ -140,6 +142,21 @@ def _unknown() -> Verdict:
 def is_stored(check: Judge) -> bool:
     """Whether only its verdicts are known."""
     return check.function is _unknown
+
+
+def checks_to_apply(given: Checks | None, known: Mapping[str, Judge], path: Path) -> dict[str, Judge] | None:
+    """The given checks by their names; None for the `known` ones, whose code must be there.
+
+    Raises as `named_checks` does, and `UsageError` where only the verdicts of a known check are there.
+    """
+    if given is not None:
+        return named_checks(given)
+    if stored := [name for name, each in known.items() if is_stored(each)]:
+        raise UsageError(
+            f"{path.name!r} holds the verdicts of its checks ({', '.join(stored)}), and not their code. "
+            "Nothing was changed; give the checks: rescore([…])."
+        )
+    return None
 
 
 def judge_of(check: Check, name: str = "check") -> Judge:

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from ..client.request import checked_request
 from ..errors import InvalidRequest, UsageError
-from ..reply import check_reply
+from ..reply import check_reply, is_moment
 from .case_users import END_REASONS, FIELDS
+from .label_lines import LABELS
 from .sender import CAUSES
 
 FORMAT = 2
@@ -217,6 +218,23 @@ def _check_verdict(line: Mapping[str, Any]) -> None:
         _check(line, "value", lambda value: _is_time(value) and 0 <= value <= 1)
 
 
+def _check_label(line: Mapping[str, Any]) -> None:
+    _check_stage(line)
+    _check_kinds(line, dict.fromkeys(("label", "note", "author", "at", "reply"), str))
+    _check(line, "label", lambda value: value in LABELS)
+    _check(line, "at", is_moment)
+
+
+def _check_sample(line: Mapping[str, Any]) -> None:
+    _check(line, "strata", lambda value: isinstance(value, list))
+    for stratum in line["strata"]:
+        _check_names(stratum, "size", "drawn")
+        _check(stratum, "drawn", lambda value: isinstance(value, list) and all(map(_is_place, value)))
+        _check(stratum, "size", _is_count)
+        if stratum["size"] < len(stratum["drawn"]):
+            raise _Unfit("more rows are drawn than there are")
+
+
 def _check_turn(line: Mapping[str, Any]) -> None:
     _check_stage(line)
     _check(line, "status", lambda value: value in ENDED)
@@ -259,6 +277,11 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _is_place(value: Any) -> bool:
+    """Whether it is a conversation's key and the number of a turn."""
+    return isinstance(value, list) and len(value) == 2 and _is_text(value[0]) and _is_count(value[1])
+
+
 def _is_url(value: Any) -> bool:
     try:
         return _is_text(value) and urlsplit(value).hostname != ""
@@ -290,5 +313,7 @@ _CHECKS = {
     "refused": _check_stage,
     "turn": _check_turn,
     "verdict": _check_verdict,
+    "label": _check_label,
+    "sample": _check_sample,
     "lag": _check_lag,
 }

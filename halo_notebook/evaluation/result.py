@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +15,7 @@ from .by_case import TAG, figures_of, flaky_cases
 from .cases import check_apart
 from .comparisons import compared, side_of
 from .concurrent_checks import Jury
-from .judging import Checks, is_stored, named_checks
+from .judging import Checks, checks_to_apply
 from .opening import read_file
 from .places import absolute
 from .plan import count
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..panel.explorer import ResultExplorer
     from ..reply import Reply
+    from .agreement import Agreement
     from .baseline import ResultComparison
     from .by_case import Figures
     from .cases import Case
@@ -108,15 +109,8 @@ class Evaluation:
 
     def conversation(self, row: int) -> list[tuple[str, Reply]]:
         """The message and reply of each completed turn in the conversation of that row of `df`."""
-        state = self._state
-        of_rows = [each for each in state.conversations.values() for _ in state.turns(each)]
-        try:
-            chosen = of_rows[index(row)]
-        except (IndexError, TypeError):
-            raise InvalidRequest(
-                f"Row {row!r} does not exist. The result has {len(of_rows):,} rows, numbered from 0."
-            ) from None
-        return [(turn.message, turn.reply) for turn in read_turns(state, chosen)]
+        turns = read_turns(self._state, rows.conversation_of(self._state, row))
+        return [(turn.message, turn.reply) for turn in turns]
 
     def as_cases(self) -> list[Case]:
         """The messages that were sent, as fixed cases: another agent can be given the same words.
@@ -147,6 +141,43 @@ class Evaluation:
         from ..panel.explorer import ResultExplorer  # heavy, and needed only here
 
         return ResultExplorer(self._state, height=height)
+
+    # --- Labels ---
+
+    def label_rows(
+        self,
+        labels: Mapping[int, bool | str | None],
+        *,
+        notes: Mapping[int, str] | None = None,
+        author: str | None = None,
+    ) -> None:
+        """Say of rows of `df` whether their replies are good, as a person: True, False, or None for unsure.
+
+        Labels are lines in the file, with `author` (by default the name of the user) and the time. A label
+        belongs to this reply: if its message is sent again, it does not count any more. A later label of the
+        same author replaces it. Raises before anything is written.
+        """
+        from .labelling import label_rows
+
+        label_rows(self._state, labels, notes, author)
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """The labels that count: a row per reply and author, with the number of the row in `df`."""
+        from .labelling import labels_frame
+
+        return labels_frame(self._state)
+
+    def agreement(self, check: str, *, config: str | None = None, author: str | None = None) -> Agreement:
+        """How well a check agrees with the labels, and its pass rate corrected for its errors.
+
+        With `config` only the replies of that configuration count, and with `author` only the labels of one
+        person. Where there are too few labels, it says so in place of figures.
+        """
+        from .agreement import agreement
+
+        self._check_name(check)
+        return agreement(self._state, check, config and self._known_config(config), author)
 
     # --- Figures ---
 
@@ -270,12 +301,7 @@ class Evaluation:
         those of `evaluate`.
         """
         state = self._state
-        named = None if checks is None else named_checks(checks)
-        if named is None and (stored := [name for name, each in state.checks.items() if is_stored(each)]):
-            raise UsageError(
-                f"{self.path.name!r} holds the verdicts of its checks ({', '.join(stored)}), and not their "
-                "code. Nothing was changed; give the checks: rescore([…])."
-            )
+        named = checks_to_apply(checks, state.checks, self.path)
         check_apart(named or (), (each.case for each in state.conversations.values()))
         jury = Jury(state.keep, count("check_concurrency", check_concurrency), in_threads=check_threads)
         # The inbox first: an interrupt must not come between the opening of the file and its `with`.
@@ -328,16 +354,12 @@ class Evaluation:
             margin: how much lower the rate may be: 0.05 allows 5 points.
             config: the configuration; None requires it of each, so it fails for one that only one side has.
         """
-        from .baseline import Pairing, renamed
+        from .baseline import Pairing
         from .gates import require_no_worse
 
         before = _opened(baseline)
         pairing = Pairing(before._state, self._state, config)
-        passed, now = before.passed(check), self.passed(check)
-        sides = {
-            name: (renamed(passed[old], pairing.before), renamed(now[name], pairing.now))
-            for old, name in pairing.configs
-        }
+        sides = pairing.sides(before.passed(check), self.passed(check))
         unpaired = pairing.unpaired if config is None else {}
         require_no_worse(check, sides, margin, path=self.path, unpaired=unpaired)
 

@@ -7,10 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from ..display.text import one_line
+from ..errors import InvalidRequest
 from .columns import END, ROW_COLUMNS, columns_of
+from .label_lines import joined_notes, passes
 from .sender import AGENT, COMPLETE
 
 if TYPE_CHECKING:
@@ -108,6 +111,8 @@ def rows_frame(
         **dict.fromkeys(("session_id", "agent_id", END), TEXT),
         "started_at": "datetime64[ms, UTC]",
         "retries": "Int64",
+        "label": "boolean",
+        "label note": TEXT,
         "expect": "object",  # otherwise whole numbers with a gap would become floats
     }
     for check in state.checks:
@@ -126,6 +131,17 @@ def rows_frame(
     return frame[[is_failure(state, row) for row in rows]] if failed else frame
 
 
+def conversation_of(state: RunState, row: int) -> Conversation:
+    """The conversation of that row. Raises `InvalidRequest`."""
+    of_rows = [each for each in state.conversations.values() for _ in state.turns(each)]
+    try:
+        return of_rows[index(row)]
+    except (IndexError, TypeError):
+        raise InvalidRequest(
+            f"Row {row!r} does not exist. The result has {len(of_rows):,} rows, numbered from 0."
+        ) from None
+
+
 def conversation_rows(
     state: RunState, conversation: Conversation, lines: list[dict[str, Any] | None]
 ) -> list[dict[str, Any]]:
@@ -136,6 +152,7 @@ def conversation_rows(
     turns = state.turns(conversation)
     for number, (turn, line) in enumerate(zip(turns, lines, strict=True)):
         reply = line["reply"] if line else {}
+        labels = state.labels.of(conversation.key, number, reply)
         row: dict[str, Any] = {
             "case": case.id,
             "config": conversation.config,
@@ -153,6 +170,8 @@ def conversation_rows(
             **{name: reply.get(name) for name in ("session_id", "agent_id", *TIMES, "retries")},
             "queue_wait_s": line.get("queue_wait_s") if line else None,
             "error": reply.get("error") or None,
+            "label": passes(labels),
+            "label note": joined_notes(labels),
         }
         if number == len(turns) - 1 and reason:
             row[END] = reason

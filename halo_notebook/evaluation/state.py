@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..checks import NoVerdict, Score
 from ..errors import UsageError
 from .journal import Journal
+from .label_lines import Labels
 from .lines import line_at, located_lines
 from .manifest import Recorded, given_key
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
@@ -104,10 +105,11 @@ class RunState:
         self.removal: weakref.finalize[..., Any] | None = None  # of a temporary file
         self.interrupted = False
         self.unwritten = ""  # why new verdicts are not in the file
-        self.changes = 0  # grows when turns or verdicts change
+        self.changes = 0  # grows when turns, verdicts or labels change
         self.connections: int | None = None  # as many can be open, since this process has too many files
         self.lag_s = 0.0  # how long data waited before it was read (p90)
         self.cut_lines: list[int] = []  # the numbers of the file's lines that were cut short by a crash
+        self.labels = Labels()
         self._turns: dict[str, dict[int, TurnState]] = {}  # by the conversation's key and the turn's number
         self._rounds: dict[str, int] = {}  # how often a conversation was started
         self._tally: Counter[bool | None] = Counter()
@@ -144,6 +146,10 @@ class RunState:
         elif kind == "verdict":
             places = self._verdicts.setdefault((line["check"], line["version"]), array("Q"))
             places.append(at or 0)
+            return
+        elif kind in ("label", "sample"):
+            self.labels.take(line)
+            self.changes += 1
             return
         elif at is not None:
             self.recorded.take(line, at)
@@ -342,6 +348,7 @@ class RunState:
             for key, turns in self._turns.items()
         }
         made._verdicts = {which: array("Q", places) for which, places in self._verdicts.items()}
+        made.labels = self.labels.copied()
         made._original = self  # with which a temporary file is removed
         return made
 

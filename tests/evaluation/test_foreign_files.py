@@ -29,8 +29,9 @@ CASES: list[Any] = [{"id": "two", "turns": ["My name is Ada", "What is my name?"
 
 @pytest.fixture
 def lines(run: Run, kept: Path, agent: DemoAgent) -> list[dict[str, Any]]:
-    """The lines of a finished evaluation of `CASES`; the agent has forgotten it."""
-    run(CASES, [ok], path=kept, concurrency=1)
+    """The lines of a finished evaluation of `CASES`, with a label; the agent has forgotten it."""
+    result = run(CASES, [ok], path=kept, concurrency=1)
+    result.label_rows({0: True}, notes={0: "good"})
     agent.requests.clear()
     return [json.loads(line) for line in kept.read_text().splitlines()]
 
@@ -54,6 +55,7 @@ def opened(path: Path, client: HaloClient) -> Evaluation:
 
 def used(result: Evaluation) -> None:
     """Everything that reads the file."""
+    assert len(result.labels) <= len(result.df)
     assert not result.summary().empty and isinstance(result.notes(), list)
     result.rescore([ok], again=True)
     rows = list(result.rows())
@@ -314,7 +316,7 @@ def test_more_conversations_than_can_be_read_are_named(
     assert states(run(CASES, path=kept)) == ["complete"] * 3
 
 
-@pytest.mark.parametrize("kind", ["turn", "run", "case", "plan", "checks", "verdict"])
+@pytest.mark.parametrize("kind", ["turn", "run", "case", "plan", "checks", "verdict", "label"])
 def test_every_value_of_every_line_may_be_anything(
     kind: str, lines: list[dict[str, Any]], client: HaloClient, kept: Path
 ) -> None:
