@@ -74,6 +74,12 @@ class ResultComparison:
     def _lists(self) -> Iterator[tuple[str, list[str], list[list[str]]]]:
         """What got worse and what got better: a title, heads, and the first rows."""
         heads = ["check", *(["config"] if self.cases["config"].nunique() > 1 else []), "case", "message"]
+        pairs = len(self.cases)
+        of = (
+            counted(pairs, "case")
+            if self.cases["check"].nunique() < 2
+            else f"{pairs:,} pairs of case and check"
+        )
         for word, frame in (("Worse", self.worse), ("Better", self.better)):
             more = f", of which the first {_SHOWN} are shown" if len(frame) > _SHOWN else ""
             rows = [
@@ -84,7 +90,7 @@ class ResultComparison:
                 ]
                 for row in frame.head(_SHOWN).to_dict("records")
             ]
-            title = f"{word}: {len(frame):,} of {counted(len(self.cases), 'checked case')}{more}"
+            title = f"{word}: {len(frame):,} of {of}{more}"
             yield title, [*heads, "other → this", "row"], rows
 
 

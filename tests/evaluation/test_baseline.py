@@ -64,8 +64,8 @@ def test_it_shows_as_text_and_in_a_cell(client: HaloClient, run: Run) -> None:
     ).compare_with(before)
     text, html = repr(found), found._repr_html_()
     for shown in (text, html):
-        assert "Worse: 2 of 240 checked cases" in shown
-        assert "Better: 80 of 240 checked cases, of which the first 20 are shown" in shown
+        assert "Worse: 2 of 240 pairs of case and check" in shown
+        assert "Better: 80 of 240 pairs of case and check, of which the first 20 are shown" in shown
         assert "right" in shown and "0% → 100%" in shown and "100% → 0%" in shown
         assert "this result minus the other result" in shown and "Holm" in shown
     assert "a · right" in text and "&lt;b&gt;" in html and "<b>" not in html
