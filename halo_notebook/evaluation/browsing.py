@@ -22,6 +22,8 @@ MAX_FILTERS = 40
 """Further names of metadata are not offered as filters and columns: a file may come from anybody."""
 MAX_VALUES = 200
 """Of a filter with more values the most frequent are offered."""
+MAX_CHARS = 200
+"""Longer names and values are not offered."""
 PASSED, FAILED, NO_RESULT, NOT_JUDGED = "passed", "failed", "no result", "not judged"
 VERDICTS = {True: PASSED, False: FAILED, None: NO_RESULT}
 CASE, CONFIG, REPEAT, STATUS, TAG, ENDED = "case", "config", "repeat", "status", "tag", "ended"
@@ -104,8 +106,10 @@ class ConversationList:
         if query.words:
             numbers = self._search(query.words, numbers, is_stopped)
         if query.sort:
-            # Python's sort keeps the order of equal ones, also in reverse.
-            numbers.sort(key=lambda number: self._rank(number, query.sort), reverse=query.descending)
+            ranks = {number: self._rank(number, query.sort) for number in numbers}
+            # Python's sort keeps the order of equal ones, also in reverse. What has no value comes last.
+            ranked = sorted(filter(ranks.get, numbers), key=ranks.__getitem__, reverse=query.descending)
+            numbers = ranked + [number for number in numbers if not ranks[number]]
         return numbers
 
     def _rank(self, number: int, column: str) -> tuple[Any, ...]:
@@ -118,12 +122,13 @@ class ConversationList:
             case "message":
                 return (run.conversation.case.opening.casefold(),)
             case "time":
-                return (total_s(run) or 0.0,)
+                total = total_s(run)
+                return () if total is None else (total,)
         if column.startswith(CHECK):
             # The worst first.
             verdict = run.passed.get(column.removeprefix(CHECK), True)
             return ((False, None, True).index(verdict), column.removeprefix(CHECK) not in run.passed)
-        return tuple(_natural(value) for value in _values(self._state, run, column))
+        return tuple(map(_natural, _values(self._state, run, column)))
 
     def _search(self, words: list[str], numbers: list[int], is_stopped: Callable[[], bool]) -> list[int]:
         """Those of `numbers` in which each word is."""
@@ -153,16 +158,18 @@ class ConversationList:
 
 
 def _filters(state: RunState, runs: Sequence[Run]) -> Iterator[Filter]:
-    metadata = dict.fromkeys(name for run in runs for name in run.conversation.case.metadata)
+    names = dict.fromkeys(name for run in runs for name in run.conversation.case.metadata)
+    metadata = [name for name in names if len(name) <= MAX_CHARS]
     named = {STATUS: "Status", CONFIG: "Configuration", TAG: "Tag"}
     named |= {ENDED: "Ended"} if any(run.ended for run in runs) else {}
     named |= {CHECK + name: name for name in state.checks}
-    named |= {METADATA + name: name for name in [*metadata][: max(MAX_FILTERS - len(named), 0)]}
+    named |= {METADATA + name: name for name in metadata[: max(MAX_FILTERS - len(named), 0)]}
     for filter_id, name in named.items():
         counts = Counter(value for run in runs for value in _values(state, run, filter_id))
         if filter_id == STATUS or filter_id.startswith(CHECK) or len(counts) > 1:
-            common = sorted(counts.most_common(MAX_VALUES), key=lambda each: _natural(each[0]))
-            yield Filter(filter_id, name, tuple(common), len(counts) - len(common))
+            offered = [each for each in counts.most_common() if len(each[0]) <= MAX_CHARS][:MAX_VALUES]
+            offered.sort(key=lambda each: _natural(each[0]))
+            yield Filter(filter_id, name, tuple(offered), len(counts) - len(offered))
 
 
 def _values(state: RunState, run: Run, filter_id: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -121,16 +121,14 @@ class Evaluation:
         """
         return fixed_cases(self._state)
 
-    def show(self, row: int) -> None:
-        """Show the conversation of that row of `df` as a cell would show it."""
-        from IPython.display import publish_display_data
+    def show(self, *rows: int | str | Iterable[int]) -> None:
+        """Show the conversations of rows of `df`, or of a case by its id, below headings; several in columns.
 
-        from ..display.bundles import reply_bundle, turn_bundle
-        from ..display.wording import status_words
+        Of a case it shows each configuration and repeat. Raises `InvalidRequest` for what is not there.
+        """
+        from .report.conversations import show_conversations
 
-        for message, reply in self.conversation(row):
-            bundle = reply_bundle(reply, status_words(reply))
-            publish_display_data(data=turn_bundle(message, bundle))
+        show_conversations(self._state, rows)
 
     def explore(self, *, height: str = "640px") -> ResultExplorer:
         """A table of the conversations beside the one that is open: filter, search, sort, read, compare.
@@ -311,6 +309,7 @@ class Evaluation:
             contextlib.suppress(KeyboardInterrupt),
         ):
             jury.judge(unjudged(state), inbox)
+        state.tell_changed()
         return self
 
     # --- Gates for CI ---

@@ -16,7 +16,7 @@ import threading
 import weakref
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -106,6 +106,7 @@ class RunState:
         self.interrupted = False
         self.unwritten = ""  # why new verdicts are not in the file
         self.changes = 0  # grows when turns, verdicts or labels change
+        self.when_changed: list[Callable[[], None]] = []  # called when verdicts or labels have changed
         self.connections: int | None = None  # as many can be open, since this process has too many files
         self.lag_s = 0.0  # how long data waited before it was read (p90)
         self.cut_lines: list[int] = []  # the numbers of the file's lines that were cut short by a crash
@@ -332,6 +333,11 @@ class RunState:
             for which, places in self._verdicts.items():
                 self._verdicts[which] = array("Q", (at for at in places if at < size))
 
+    def tell_changed(self) -> None:
+        """Call those who show verdicts and labels."""
+        for call in [*self.when_changed]:
+            call()
+
     def kept_path(self) -> Path:
         """The file; a temporary one now stays until this process ends."""
         detached = self.removal and self.removal.detach()
@@ -349,6 +355,7 @@ class RunState:
         }
         made._verdicts = {which: array("Q", places) for which, places in self._verdicts.items()}
         made.labels = self.labels.copied()
+        made.when_changed = []
         made._original = self  # with which a temporary file is removed
         return made
 

@@ -8,17 +8,19 @@ holds as many turns as fit in a message; the page asks for the rest. An agent's 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ..display.bundles import shown_message
 from ..display.differences import Part, differences
 from ..display.json_tree import json_text
 from ..display.text import bounded, one_line, terminal_text
+from ..display.wording import counted
 from ..evaluation.browsing import VERDICTS, total_s, verdict_word
-from ..evaluation.columns import END
-from ..evaluation.rows import group_name
-from ..reply import Reply, reply_from
+from ..evaluation.columns import columns_of
+from ..evaluation.rows import conversation_rows, group_name
+from ..reply import reply_from
 from ..session import Turn
 from ..stream import JSON
 from .state import frames_of
@@ -26,7 +28,7 @@ from .views import turn_view
 
 if TYPE_CHECKING:
     from ..evaluation.by_case import Run
-    from ..evaluation.state import RunState, TurnState
+    from ..evaluation.state import RunState
     from .views import View
 
 MAX_BYTES = 600_000
@@ -44,29 +46,24 @@ def conversation_view(state: RunState, run: Run, first: int = 0, *, blind: bool 
     took.
 
     Returns:
-        `turns`: a view of each turn, see `turn_of`; `next`: the number of the first turn that did not fit, or
-        None; `count`: of all turns. From turn 0 on, there are also `case`, `tags` and `metadata`, and, unless
-        it is blind, `config`, `repeat`, `status`, `total_s` and `verdicts`.
+        `turns`: each a `message`, its `status`, `expect` as text, `verdicts`, and as `view` what a panel
+        shows of it, None for a turn that has not ended. `next`: the number of the first turn that did not
+        fit, or None. `count`: of all turns. From turn 0 on, there are also `case`, `tags`, `metadata` and
+        `end` (why a conversation with a user ended), and, unless it is blind, `config`, `repeat`, `status`,
+        `total_s` and `verdicts`.
     """
     conversation, case = run.conversation, run.conversation.case
-    with state.opened() as file:
-        lines = state.lines(conversation, file)
-    turns, following = _fitting(
-        [lambda at=at: turn_of(state, run, at, lines[at], blind=blind) for at in range(first, len(lines))]
-    )
-    view: View = {
-        "turns": turns,
-        "next": None if following is None else first + following,
-        "count": len(lines),
-    }
+    turns = _Turns(state, run, blind=blind)
+    views, following = _fitting([partial(turns.view, at) for at in range(first, turns.count)])
+    next_ = None if following is None else first + following
+    view: View = {"turns": views, "next": next_, "count": turns.count}
     if first == 0:
-        reason = state.end_reason(conversation)
-        metadata: dict[str, JSON] = {**case.metadata, **({END: reason} if reason else {})}
         view |= {
             "case": one_line(case.id),
+            "end": one_line(state.end_reason(conversation)),
             "tags": [one_line(tag) for tag in case.tags],
             "metadata": [
-                [one_line(name, 100), one_line(group_name(value))] for name, value in metadata.items()
+                [one_line(name, 100), one_line(group_name(value))] for name, value in case.metadata.items()
             ],
         }
         if not blind:
@@ -84,93 +81,94 @@ def conversation_view(state: RunState, run: Run, first: int = 0, *, blind: bool 
     return view
 
 
-def turn_of(
-    state: RunState, run: Run, number: int, line: dict[str, Any] | None, *, blind: bool = False
-) -> View:
-    """A turn to read: `message`, `status`, `expect` as text, `verdicts`, and as `view` what a panel shows.
-
-    A turn that was not sent, or has not ended, has no `view`.
-    """
-    turn, messages = run.turns[number], state.case_turns(run.conversation)
-    message = messages[number].message if number < len(messages) else ""  # its user has not said it yet
-    shown: View | None = None
-    if line is not None:
-        source = state.sources.get(run.conversation.config, "")
-        told = Turn({"message": message}, reply_from(line["reply"]), source=source)
-        shown = {**turn_view(told, number + 1, frames_of(told)), "again": ""}
-        if blind:
-            shown |= {"agent": None, "source": "", "started_at": "", "first_text_s": None, "elapsed_s": None}
-    expected = state.expected(run.conversation, number)
-    return {
-        "message": shown_message(message),
-        "status": turn.status,
-        "view": shown,
-        "expect": "" if expected is None else one_line(group_name(expected), 500),
-        "verdicts": [] if blind else _verdicts(state, turn),
-    }
+# Where a user has ended the conversation with this configuration earlier.
+_NO_TURN: View = {"message": "", "status": "", "view": None, "expect": "", "verdicts": []}
 
 
-def _verdicts(state: RunState, turn: TurnState) -> list[JSON]:
-    return [
-        {
-            "check": one_line(name, 100),
-            "verdict": VERDICTS[passed],
-            "score": score.value if score.value != passed else None,
-            "note": one_line(score.note, 500),
+class _Turns:
+    """The turns of a conversation, read from the file."""
+
+    def __init__(self, state: RunState, run: Run, *, blind: bool = False) -> None:
+        self._state, self._run, self._blind = state, run, blind
+        with state.opened() as file:
+            self._lines = state.lines(run.conversation, file)
+        self._rows = conversation_rows(state, run.conversation, self._lines)
+        self.count = len(self._rows)
+
+    def view(self, number: int) -> View:
+        if number >= self.count:
+            return {**_NO_TURN}
+        row, line = self._rows[number], self._lines[number]
+        message, expect = row["message"] or "", row["expect"]
+        shown: View | None = None
+        if line is not None:
+            source = self._state.sources.get(self._run.conversation.config, "")
+            turn = Turn({"message": message}, reply_from(line["reply"]), source=source)
+            shown = {**turn_view(turn, number + 1, frames_of(turn)), "again": ""}
+            if self._blind:
+                shown |= {"agent": None, "source": "", "started_at": ""}
+                shown |= {"first_text_s": None, "elapsed_s": None}
+        return {
+            "message": shown_message(message),
+            "status": row["status"],
+            "view": shown,
+            "expect": "" if expect is None else one_line(group_name(expect), 500),
+            "verdicts": [] if self._blind else [*self._verdicts(number)],
         }
-        for name in state.checks
-        if (score := turn.scores.get(name)) is not None
-        for passed in [turn.passes(name)]
-    ]
+
+    def _verdicts(self, number: int) -> Iterator[JSON]:
+        row, scores = self._rows[number], self._run.turns[number].scores
+        for name in self._state.checks:
+            passed, score, note = (row[column] for column in columns_of(name))
+            if name in scores or passed is not None:
+                yield {
+                    "check": one_line(name, 100),
+                    "verdict": VERDICTS[passed],
+                    "score": None if score == passed else score,
+                    "note": one_line(note, 500),
+                }
+
+    def text(self, number: int) -> str:
+        """A reply as text, with its actions as JSON."""
+        line = self._lines[number] if number < self.count else None
+        if line is None:
+            return ""
+        reply = reply_from(line["reply"])
+        parts = [terminal_text(reply.text).strip(), *(json_text(payload) for payload in reply.actions)]
+        return bounded("\n\n".join(filter(None, [*parts, reply.error])), MAX_COMPARED_BYTES)
 
 
 def comparison_view(state: RunState, runs: Sequence[Run], first: int = 0) -> View:
     """One run per configuration of one case, from their turn `first` (from 0) on.
 
     Returns:
-        `configs`: their names. `figures`: rows of the table above the turns. `turns`: each has a `message`
-        and `sides`, one per configuration, see `turn_of`; the `parts` of a side are its reply as text, each
-        with whether it differs from the first configuration's. `next`: as in `conversation_view`. `note`:
-        what is left out.
+        `configs`: their names. `figures`: rows of the table above the turns. `turns`: each has `sides`, one
+        per configuration, as the turns of `conversation_view`, and a `message`, or None where the sides have
+        different ones. The `parts` of a side are its reply as text, each with whether it differs from the
+        first configuration's. `next`: as in `conversation_view`. `note`: what is left out.
     """
     left_out = len(runs) - MAX_CONFIGS
     runs = runs[:MAX_CONFIGS]
-    with state.opened() as file:
-        lines = [state.lines(run.conversation, file) for run in runs]
-    count = max(len(run.turns) for run in runs)
+    of_runs = [_Turns(state, run) for run in runs]
+    count = max(turns.count for turns in of_runs)
 
     def turn(at: int) -> View:
-        of_turn = [of_run[at] if at < len(of_run) else None for of_run in lines]
-        sides = [
-            turn_of(state, run, at, line) if at < len(run.turns) else dict(_NO_TURN)
-            for run, line in zip(runs, of_turn, strict=True)
-        ]
-        texts = [_text(line) for line in of_turn]
-        for side, parts in zip(sides, _compared(texts), strict=True):
+        sides = [turns.view(at) for turns in of_runs]
+        for side, parts in zip(sides, _compared([turns.text(at) for turns in of_runs]), strict=True):
             side["parts"] = [list[JSON](part) for part in parts]
-        return {"message": _messages(runs, sides), "sides": list[JSON](sides)}
+        messages = [side["message"] for side in sides]
+        same = all(message == messages[0] for message in messages)
+        return {"message": messages[0] if same else None, "sides": list[JSON](sides)}
 
-    turns, following = _fitting([lambda at=at: turn(at) for at in range(first, count)])
+    turns, following = _fitting([partial(turn, at) for at in range(first, count)])
     return {
         "configs": [one_line(run.conversation.config) for run in runs],
         "figures": _figures(state, runs),
         "turns": turns,
         "next": None if following is None else first + following,
         "count": count,
-        "note": f"{left_out:,} more configurations are not shown." if left_out > 0 else "",
+        "note": f"{counted(left_out, 'more configuration')} not shown." if left_out > 0 else "",
     }
-
-
-# Where a user has ended the conversation with this configuration earlier.
-_NO_TURN: View = {"message": "", "status": "", "view": None, "expect": "", "verdicts": []}
-
-
-def _messages(runs: Sequence[Run], sides: Sequence[View]) -> JSON:
-    """The message that all got, or what users have said to each configuration."""
-    if len({str(side["message"]) for side in sides}) == 1:
-        return sides[0]["message"]
-    said = zip(runs, sides, strict=True)
-    return "\n".join(f"{one_line(run.conversation.config, 100)}: {side['message']}" for run, side in said)
 
 
 def _figures(state: RunState, runs: Sequence[Run]) -> list[JSON]:
@@ -199,16 +197,7 @@ def _compared(texts: list[str]) -> list[list[Part]]:
     return [first, *(other for _, other in compared)]
 
 
-def _text(line: dict[str, Any] | None) -> str:
-    """A reply as text, with its actions as JSON."""
-    if line is None:
-        return ""
-    reply: Reply = reply_from(line["reply"])
-    parts = [terminal_text(reply.text).strip(), *(json_text(payload) for payload in reply.actions)]
-    return bounded("\n\n".join(filter(None, [*parts, reply.error])), MAX_COMPARED_BYTES)
-
-
-def _fitting(makers: Sequence[Any]) -> tuple[list[JSON], int | None]:
+def _fitting(makers: Sequence[Callable[[], View]]) -> tuple[list[JSON], int | None]:
     """As many views as fit in a message, at least one, and the place of the next one, or None."""
     views: list[JSON] = []
     room = MAX_BYTES

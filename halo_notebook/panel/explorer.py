@@ -49,6 +49,7 @@ from ..evaluation.browsing import (
 from ..evaluation.report.notebook import overview
 from ..evaluation.report.terminal import overview_text
 from ..evaluation.rows import rows_frame
+from ..stream import JSON
 from .assets import bundle, styles
 from .conversation_views import comparison_view, conversation_view
 from .sending import send_to_page
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 
     from ..evaluation.by_case import Run
     from ..evaluation.state import RunState
-    from ..stream import JSON
     from .views import View
 
 PART = 100
@@ -97,11 +97,13 @@ class ResultExplorer(anywidget.AnyWidget):
         self._list = ConversationList(state)
         self._query = Query()
         self._found: list[int] | None = None  # None: all
+        self._found_by = ""  # the id of the request that found them
         self._chosen: set[int] = set()
         self._latest: Any = None  # the last search
         self._turn = asyncio.Lock()  # of requests
         super().__init__(height=height, _static_class=static_class())
         self.on_msg(lambda widget, content, buffers: spawn(self._handle(content)))
+        state.when_changed.append(self._tell_changed)
 
     @property
     def selected(self) -> pd.DataFrame:
@@ -117,6 +119,16 @@ class ResultExplorer(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"ResultExplorer({counted(len(self._state.conversations), 'conversation')})"
+
+    def close(self) -> None:
+        """Remove the explorer from the page for good."""
+        state = getattr(self, "_state", None)  # one whose arguments were refused is closed by its finaliser
+        if state is not None and self._tell_changed in state.when_changed:
+            state.when_changed.remove(self._tell_changed)
+        super().close()
+
+    def _tell_changed(self) -> None:
+        send_to_page(self, {"kind": "changed"})
 
     def _frame(self, numbers: Any) -> pd.DataFrame:
         runs = self._list.runs
@@ -159,13 +171,20 @@ class ResultExplorer(anywidget.AnyWidget):
 
 def _find(explorer: ResultExplorer, request: Mapping[str, Any]) -> View:
     """Filter, search and sort; answers with the first rows."""
-    query, cid = _query(request.get("query")), request["cid"]
+    given, cid = request.get("query"), request["cid"]
+    query = explorer._query if given is None else _query(given)  # a page that has just been loaded gives none
     conversations = explorer._list
     found = conversations.found(query, lambda: explorer._latest != cid)
     if explorer._latest != cid:
         return {}  # the page waits for a later one
-    explorer._query, explorer._found = query, found
+    explorer._query, explorer._found, explorer._found_by = query, found, cid
     return {
+        "query": {
+            "text": query.text,
+            "filters": {name: list[JSON](sorted(values)) for name, values in query.filters.items()},
+            "sort": query.sort,
+            "descending": query.descending,
+        },
         "columns": [{"id": name, "name": title, "kind": kind} for name, title, kind in _columns(explorer)],
         "filters": [
             {
@@ -248,6 +267,8 @@ def _more_rows(explorer: ResultExplorer, request: Mapping[str, Any]) -> View:
     first = request.get("from")
     if not isinstance(first, int) or first < 0:
         raise UsageError("The page is out of date. Reload the page.")
+    if request.get("found_by") != explorer._found_by:
+        return {}  # another page has searched since then
     return {"rows": _rows_from(explorer, first)}
 
 

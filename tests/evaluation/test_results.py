@@ -161,16 +161,6 @@ def test_two_agents_under_one_configuration_get_a_note(run: Run, kept: Path) -> 
     assert any("More than one agent answered as 'demo'" in note for note in result.notes())
 
 
-def test_a_conversation_is_shown_as_in_a_cell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Message and reply of each turn, as safe HTML."""
-    shown: list[str] = []
-    monkeypatch.setattr("IPython.display.publish_display_data", lambda data: shown.append(data["text/html"]))
-    run(["other", ["My name is <Ada>", "Open a ticket"]]).show(1)
-    assert len(shown) == 2
-    assert "My name is &lt;Ada&gt;" in shown[0]
-    assert "create_ticket" in shown[1]
-
-
 # --- What it shows ----------------------------------------------------------------------
 
 

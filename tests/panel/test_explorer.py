@@ -184,7 +184,7 @@ class TestSelected:
         {"kind": "select", "numbers": {"0": 1}, "on": True},
         {"kind": "rows", "from": -1},
         {"kind": "rows", "from": "x"},
-        {"kind": "find", "query": None},
+        {"kind": "find", "query": "text"},
         {"kind": "find", "query": {**QUERY, "text": 3}},
         {"kind": "find", "query": {**QUERY, "filters": {"status": "failed"}}},
         {"kind": "find", "query": {**QUERY, "filters": {"status": [1]}}},

@@ -17,6 +17,7 @@ from ..columns import END
 from ..places import written_whole
 from ..rows import conversation_rows, is_failure, why
 from ..sender import COMPLETE
+from .conversations import verdict_line
 from .notebook import QUIET, overview
 from .plot import plot
 
@@ -92,16 +93,9 @@ def _conversation(state: RunState, conversation: Conversation, lines: list[dict[
         reply = reply_from(line["reply"])
         bundle = reply_bundle(reply, status_words(reply))
         parts.append(message_html(row["message"]) + str(bundle["text/html"]))
-        verdicts = [
-            f"{_SIGNS[row[name]]} {name}" + (f" ({note})" if (note := row[f"{name} note"]) else "")
-            for name in state.checks
-        ]
-        if verdicts:
-            parts.append(f'<p style="{QUIET}">{escape(one_line(" · ".join(verdicts), 500))}</p>')
+        if verdicts := verdict_line(state, row):
+            parts.append(f'<p style="{QUIET}">{escape(verdicts)}</p>')
     if not parts:
         parts.append(f"<p>{escape(counted(len(rows), 'message'))}, not sent.</p>")
     inner = "\n".join(parts)
     return f'<details class="conversation"><summary>{title}</summary>\n{inner}\n</details>\n'
-
-
-_SIGNS = {True: "✓", False: "✗", None: "–"}

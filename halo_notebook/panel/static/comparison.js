@@ -56,10 +56,12 @@ export class Comparison {
   }
 
   turn({ message, sides }) {
+    const said = (text) => element("p", { class: "halo-compared-message", dir: "auto", text: visible(text, { keep: "\n\t" }) });
     return [
-      element("p", { class: "halo-compared-message", dir: "auto", text: visible(message, { keep: "\n\t" }) }),
+      ...(message === null ? [] : [said(message)]),
       ...sides.map((side, at) => element("section", { class: "halo-side", "aria-label": visible(this.configs[at]) },
         element("p", { class: "halo-side-name halo-quiet", dir: "auto", text: visible(this.configs[at]) }),
+        message === null && side.message ? said(side.message) : null,
         this.marks ? this.marked(side) : turnNode(side, this.frame))),
     ];
   }
@@ -71,7 +73,7 @@ export class Comparison {
       return differs ? element("mark", { text: shown }) : shown;
     });
     return element("div", {}, element("div", { class: "halo-marked", dir: "auto" }, ...text),
-      status === "complete" ? null : element("p", { class: "halo-error", text: status }),
+      !status || status === "complete" ? null : element("p", { class: "halo-error", text: status }),
       verdicts.length ? element("ul", { class: "halo-verdicts", "aria-label": "Verdicts" }, ...verdicts.map(verdictItem)) : null);
   }
 

@@ -21,8 +21,8 @@ export function verdictItem({ check, verdict, score, note }) {
 }
 
 /** What is known about a conversation or a column of a comparison, beside its turns. */
-export function factsOf({ status, total_s }) {
-  return [status, Number.isFinite(total_s) && `total ${seconds(total_s)}`].filter(Boolean);
+export function factsOf({ status, end, total_s }) {
+  return [status, end && visible(end), Number.isFinite(total_s) && `total ${seconds(total_s)}`].filter(Boolean);
 }
 
 /** One turn with the verdicts on it, as `turn_of` in Python gives it. */

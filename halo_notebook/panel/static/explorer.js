@@ -97,7 +97,8 @@ class Explorer extends Frame {
     }
     this.pane.replaceChildren(this.paneHead(open, comparison), content);
     if (other) this.pane.scrollTop = 0;
-    if (hadFocus) this.pane.focus({ preventScroll: true });
+    if (hadFocus || this.entering) this.pane.focus({ preventScroll: true });
+    this.entering = false;
   }
 
   paneHead(open, comparison) {
@@ -126,7 +127,9 @@ class Explorer extends Frame {
     found.read(row.number);
   }
 
-  openRow(number) {
+  /** Open a conversation; with `enter` the focus goes to it. */
+  openRow(number, { enter = false } = {}) {
+    this.entering = enter;
     this.found.read(number);
   }
 

@@ -1,6 +1,7 @@
 /* The search box and the filters above the table. */
 
 import { button, element, icon, setText } from "./dom.js";
+import { focusedNear } from "./host.js";
 import { count, visible } from "./text.js";
 
 /** A button that opens the values of one filter, with boxes to choose some. */
@@ -19,7 +20,7 @@ class FilterMenu {
   }
 
   get chosen() {
-    return this.found.query.filters[this.filter.id] ?? [];
+    return this.found.query?.filters[this.filter.id] ?? [];
   }
 
   paint() {
@@ -79,6 +80,9 @@ export class Filters {
     if (filters !== this.filters) this.make(filters);
     for (const menu of this.menus.values()) menu.paint();
     this.clear.hidden = !this.found.isFiltered;
+    this.search.disabled = !this.found.query;
+    if (this.found.query !== this.query && focusedNear(this.search) !== this.search) this.search.value = this.found.query?.text ?? "";
+    this.query = this.found.query;
   }
 
   make(filters) {

@@ -1,6 +1,6 @@
 /* What the page knows about a result: the conversations that were found, and the one that is open. It does not use the DOM. */
 
-import { Link } from "./link.js";
+import { Link, refused } from "./link.js";
 import { counted } from "./text.js";
 
 export const PART = 100; // rows that are asked for at a time
@@ -9,7 +9,7 @@ const TYPING_MS = 200;
 
 /** The conversations of a result, as the kernel filters and sorts them. */
 export class Found extends Link {
-  query = { text: "", filters: {}, sort: "", descending: false };
+  query = null; // until the kernel says what it has: a page may have been loaded again
   columns = [];
   filters = [];
   total = 0;
@@ -47,6 +47,7 @@ export class Found extends Link {
 
   /** Search for what was typed, when the typing pauses. */
   type(text) {
+    if (!this.query) return;
     this.query = { ...this.query, text };
     clearTimeout(this.typing);
     this.typing = setTimeout(() => this.find(), TYPING_MS);
@@ -72,19 +73,22 @@ export class Found extends Link {
   }
 
   get isFiltered() {
-    return Boolean(this.query.text.trim()) || Object.values(this.query.filters).some((values) => values.length);
+    return Boolean(this.query?.text.trim()) || Object.values(this.query?.filters ?? {}).some((values) => values.length);
   }
 
   find() {
     clearTimeout(this.typing);
+    if (this.gone) return;
     const search = ++this.searches;
-    this.request({ kind: "find", search, query: this.query }, (answer) => {
-      if (search !== this.searches || !answer.rows) {
-        if (search === this.searches) this.shown = search; // it failed: what was found before stays
-        return;
+    this.foundBy = this.request({ kind: "find", query: this.query }, (answer) => {
+      if (search !== this.searches) return;
+      this.shown = search; // also when it failed: what was found before stays
+      if (!answer.rows) return;
+      this.query ??= answer.query;
+      for (const name of ["columns", "filters"]) { // what is the same is not made again: it may have the focus
+        if (JSON.stringify(this[name]) !== JSON.stringify(answer[name])) this[name] = answer[name];
       }
-      this.shown = search;
-      for (const name of ["columns", "filters", "total", "count", "selected"]) this[name] = answer[name];
+      for (const name of ["total", "count", "selected"]) this[name] = answer[name];
       this.parts = new Map([[0, answer.rows]]);
       this.say(`${counted(this.count, "conversation")} found`);
       if (this.open) this.read(this.open.number); // its verdicts may be others
@@ -99,10 +103,10 @@ export class Found extends Link {
       this.parts.set(number, null);
       if (this.parts.size > MAX_PARTS) this.parts.delete(this.parts.keys().next().value);
       const search = this.shown;
-      this.request({ kind: "rows", search, from: number * PART }, (answer) => {
+      this.request({ kind: "rows", found_by: this.foundBy, from: number * PART }, (answer) => {
         if (search !== this.shown) return;
         if (answer.rows) this.parts.set(number, answer.rows);
-        else this.parts.delete(number);
+        else if (!refused(answer)) this.find(); // another page has searched
       });
     }
     return part?.[index % PART];
@@ -128,9 +132,11 @@ export class Found extends Link {
 
   /** Select conversations, or all that were found, for `.selected`. */
   select(numbers, on) {
+    if (this.gone) return;
     const chosen = numbers && new Set(numbers);
     this.parts = new Map([...this.parts].map(([number, part]) => [number,
       part?.map((row) => (!chosen || chosen.has(row.number) ? { ...row, selected: on } : row)) ?? part]));
+    this.selected = numbers ? Math.max(0, this.selected + (on ? 1 : -1)) : on ? Math.max(this.selected, this.count) : this.selected;
     this.request({ kind: "select", numbers, on }, (answer) => {
       if (Number.isInteger(answer.selected)) this.selected = answer.selected;
     });
@@ -138,6 +144,7 @@ export class Found extends Link {
 
   /** Deselect everything, found or not. */
   selectNone() {
+    if (this.gone) return;
     this.parts = new Map([...this.parts].map(([number, part]) => [number, part?.map((row) => ({ ...row, selected: false })) ?? part]));
     this.request({ kind: "select", numbers: [], on: false, only: true }, (answer) => {
       if (Number.isInteger(answer.selected)) this.selected = answer.selected;
@@ -146,6 +153,7 @@ export class Found extends Link {
 
   /** Open a conversation. */
   read(number) {
+    if (this.gone) return;
     this.opening = number;
     this.request({ kind: "open", number, from: 0 }, (answer) => {
       if (this.opening !== number) return;
@@ -164,6 +172,7 @@ export class Found extends Link {
 
   /** Show the configurations of the open case beside each other. */
   compare() {
+    if (this.gone) return;
     const { number } = this.open;
     this.request({ kind: "compare", number, from: 0 }, (answer) => {
       if (answer.turns && this.open?.number === number) this.comparison = answer;

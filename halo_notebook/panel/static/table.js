@@ -16,7 +16,7 @@ const content = {
 };
 
 export class Table {
-  /** `frame` provides `id` and `openRow(number)`. */
+  /** `frame` provides `id` and `openRow(number, { enter })`. */
   constructor(frame, found) {
     this.frame = frame;
     this.found = found;
@@ -91,14 +91,16 @@ export class Table {
   }
 
   paintSort() {
-    const { sort, descending } = this.found.query;
+    const { sort, descending } = this.found.query ?? {};
     for (const [id, head] of this.sorts ?? []) {
       const order = id !== sort ? "none" : descending ? "descending" : "ascending";
       if (head.getAttribute("aria-sort") !== order) head.setAttribute("aria-sort", order);
       setText(head.firstChild.lastChild, { none: "", ascending: "▲", descending: "▼" }[order]);
     }
-    if (this.all) this.all.indeterminate = this.found.selected > 0 && !this.all.checked;
-    if (this.all && !this.found.selected) this.all.checked = false;
+    if (!this.all) return;
+    const { selected, count: found, parts } = this.found;
+    this.all.checked = found > 0 && selected >= found && [...parts.values()].every((part) => !part || part.every((row) => row.selected));
+    this.all.indeterminate = selected > 0 && !this.all.checked;
   }
 
   paintRow(place) {
@@ -169,7 +171,7 @@ export class Table {
       case "PageUp": this.go(this.active - page); break;
       case "Home": this.go(0); break;
       case "End": this.go(this.size - 1); break;
-      case "Enter": if (row) this.frame.openRow(row.number); break;
+      case "Enter": if (row) this.frame.openRow(row.number, { enter: true }); break;
       case " ": if (row) this.found.select([row.number], !row.selected); break;
       default: return;
     }
