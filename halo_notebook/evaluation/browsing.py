@@ -157,6 +157,12 @@ class ConversationList:
         return [number for number in numbers if number in hits]
 
 
+def tell_changed(state: RunState) -> None:
+    """Tell those who show the conversations that verdicts or labels have changed."""
+    for call in [*state.when_changed]:
+        call()
+
+
 def _filters(state: RunState, runs: Sequence[Run]) -> Iterator[Filter]:
     names = dict.fromkeys(name for run in runs for name in run.conversation.case.metadata)
     metadata = [name for name in names if len(name) <= MAX_CHARS]

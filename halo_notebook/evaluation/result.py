@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..concurrency.interrupts import InterruptInbox
 from ..errors import InvalidRequest, UsageError
 from . import notes, rows
+from .browsing import tell_changed
 from .by_case import TAG, figures_of, flaky_cases
 from .cases import check_apart
 from .comparisons import compared, side_of
@@ -309,7 +310,7 @@ class Evaluation:
             contextlib.suppress(KeyboardInterrupt),
         ):
             jury.judge(unjudged(state), inbox)
-        state.tell_changed()
+        tell_changed(state)
         return self
 
     # --- Gates for CI ---

@@ -333,11 +333,6 @@ class RunState:
             for which, places in self._verdicts.items():
                 self._verdicts[which] = array("Q", (at for at in places if at < size))
 
-    def tell_changed(self) -> None:
-        """Call those who show verdicts and labels."""
-        for call in [*self.when_changed]:
-            call()
-
     def kept_path(self) -> Path:
         """The file; a temporary one now stays until this process ends."""
         detached = self.removal and self.removal.detach()
