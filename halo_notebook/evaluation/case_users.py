@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_TURNS = 10
 """How many turns a conversation with a user has at most, if its case does not say."""
+MOST_TURNS = 10_000
+"""A case may allow so many."""
 TOO_MANY_TURNS, USER_FAILED = "too many turns", "user failed"
 
 
@@ -124,4 +127,5 @@ def checked_answer(answer: Any) -> tuple[str, dict[str, JSON]] | ConversationEnd
         body = checked_request(message, given, {}).body
     except InvalidRequest as error:
         raise InvalidRequest(str(error).partition(". Nothing was sent")[0]) from None
-    return whole_text(str(body.pop("message"))), body
+    body = json.loads(whole_text(json.dumps(body, ensure_ascii=False)))  # what it is in the file
+    return body.pop("message"), body

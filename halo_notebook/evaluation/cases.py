@@ -21,7 +21,7 @@ from ..display.text import one_line, short_repr, whole_text
 from ..display.wording import counted
 from ..errors import InvalidRequest
 from .case_files import read_items, table_items
-from .case_users import MAX_TURNS, CaseUser, user_of
+from .case_users import MAX_TURNS, MOST_TURNS, CaseUser, user_of
 from .columns import COLUMNS, columns_of
 
 if TYPE_CHECKING:
@@ -261,20 +261,16 @@ def _user(turn: Any, name: str, before: int, max_turns: Any) -> CaseUser | None:
         return None
     if isinstance(max_turns, float) and max_turns.is_integer():
         max_turns = int(max_turns)  # of a table
-    if not isinstance(max_turns, Integral | None) or isinstance(max_turns, bool):
+    most: Any = MAX_TURNS if max_turns is None else max_turns
+    if isinstance(most, bool) or not isinstance(most, Integral) or not before < int(most) <= MOST_TURNS:
         raise InvalidRequest(
-            f"{name}: max_turns must be a whole number, not {max_turns!r}. Nothing was sent; fix it."
-        )
-    most = MAX_TURNS if max_turns is None else int(max_turns)
-    if most <= before:
-        raise InvalidRequest(
-            f"{name}: max_turns must be more than its {counted(before, 'turn')} before the function, not "
-            f"{most}. Nothing was sent; raise it."
+            f"{name}: max_turns must be a whole number from {before + 1} to {MOST_TURNS:,}, not {most!r:.40}."
+            f" Nothing was sent; it counts the {counted(before, 'turn')} before the function, too."
         )
     function, expect = given.pop("message"), given.pop("expect", None)
     fields = _checked_fields("Hello", given, name)
     expect = _whole_json(plain_json(expect, f"{name}: expect"))
-    return user_of(function, name, max_turns=most, expect=expect, fields=fields)
+    return user_of(function, name, max_turns=int(most), expect=expect, fields=fields)
 
 
 def _metadata(given: Any, others: Mapping[Any, Any], name: str) -> dict[str, JSON]:

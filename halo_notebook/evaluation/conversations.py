@@ -196,11 +196,12 @@ class Run:
         place: dict[str, JSON] = {"key": conversation.key, "turn": len(turns)}
         try:
             answer = await self._answer(conversation, said)
-        except (UserCodeError, InvalidRequest) as error:
-            if isinstance(error, UserCodeError) and isinstance(error.error, KeyboardInterrupt):
+        except Exception as error:  # noqa: BLE001  # also of what the user returned, such as a figure
+            failure = error if isinstance(error, UserCodeError | InvalidRequest) else UserCodeError(error)
+            if isinstance(failure, UserCodeError) and isinstance(failure.error, KeyboardInterrupt):
                 self._inbox.stop()
-            else:
-                note = one_line(str(error), 300)
+            elif not self._inbox.stopped:  # otherwise it may have taken the stop for an error
+                note = one_line(str(failure), 300)
                 self._add({"kind": "end", **place, "round": round_, "reason": USER_FAILED, "note": note})
             return False
         if isinstance(answer, str):
