@@ -221,6 +221,8 @@ def _case(item: Any, number: int) -> Case:
         turns = [turns]
     if not isinstance(turns, Sequence) or not turns:
         only = f" (it has only {one_line(', '.join(map(repr, metadata)))})" if metadata else ""
+        if metadata.get("kind") == "run":
+            only = " (it is a line of an evaluation, which Evaluation.open reads)"
         raise InvalidRequest(f"{name} has no turns{only}. Nothing was sent; give at least one 'message'.")
     *before, last = turns
     user = _user(last, name, len(before), max_turns)

@@ -306,6 +306,10 @@ def test_a_case_is_checked_like_a_dict(case: Case, words: str) -> None:
         ),
         ([{"say": "a"}], "Case '1' has no turns (it has only 'say'). Nothing was sent; give at least one 'm"),
         ([{"id": "a"}], "Case 'a' has no turns"),
+        (
+            [{"kind": "run", "format": 2}],
+            "has no turns (it is a line of an evaluation, which Evaluation.open",
+        ),
         ([{"message": "a", "session_id": "s"}], "leave session_id out"),
         ([{"turns": [{"message": "a", "session_id": "s"}]}], "leave session_id out"),
         ([{"turns": ["a"], "user_id": "u_1"}], "has turns and user_id"),
