@@ -52,9 +52,10 @@ def test_each_fault_gives_the_same_error_over_every_transport(
 
 
 @over_each
-def test_without_a_connection_nothing_was_sent(via: str) -> None:
-    """Refused, not found, or too slow: each is known as not having arrived."""
+def test_without_a_connection_nothing_was_sent(via: str, agent: DemoAgent) -> None:
+    """Refused, not found, without https, or too slow: each is known as not having arrived."""
     assert "127.0.0.1:1" in not_connected("http://127.0.0.1:1/api/sdk", via)
+    assert "(ConnectError)" not in not_connected(agent.url.replace("http:", "https:"), via)
     not_connected("https://halo.invalid/api/sdk", via)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         held = [socket.socket() for _ in range(4)]

@@ -122,6 +122,8 @@ def mapped(error: Exception, outgoing: Outgoing, *, left: bool | None) -> Except
                 why = f"by the proxy: {why}"
             elif isinstance(error, (httpx.TimeoutException, TimeoutError)):
                 why = f"no answer within {outgoing.connect_s:g} s"
+            elif isinstance(error, httpx.ConnectError) and not str(error):  # such as a server without https
+                why = "closed before TLS was set up"
             return no_connection(error, why)
         case httpx.TimeoutException() | TimeoutError():
             return outgoing.silent()
