@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from .evaluation.run import aevaluate, evaluate
     from .evaluation.simulated_users import ScriptedUser, SimulatedUser
     from .kernel import current_client, current_session
+    from .panel.arena_widget import ArenaPanel
     from .panel.widget import ChatPanel
+    from .recording.ratings import Rating, Vote
     from .recording.recorder import Recorder
     from .recording.replay import Replay
     from .reply import ActionEvent, Reply
-    from .session import Rating, Session, Turn
+    from .session import Session, Turn
     from .stream import Action, ActionSummary, Event, MalformedRecord, StreamParser, TextDelta
 
 __version__ = "0.1.0"
@@ -62,11 +64,13 @@ _NAMES = {
     "evaluation.run": "aevaluate evaluate",
     "evaluation.simulated_users": "ScriptedUser SimulatedUser",
     "kernel": "current_client current_session",
+    "panel.arena_widget": "ArenaPanel",
     "panel.widget": "ChatPanel",
     "recording.recorder": "Recorder",
     "recording.replay": "Replay",
     "reply": "ActionEvent Reply",
-    "session": "Rating Session Turn",
+    "recording.ratings": "Rating Vote",
+    "session": "Session Turn",
     "stream": "Action ActionSummary Event MalformedRecord StreamParser TextDelta",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -75,6 +79,7 @@ __all__ = [
     "Action",
     "ActionEvent",
     "ActionSummary",
+    "ArenaPanel",
     "AsyncHaloClient",
     "AuthenticationError",
     "BadRequest",
@@ -114,6 +119,7 @@ __all__ = [
     "TextDelta",
     "Turn",
     "UsageError",
+    "Vote",
     "__version__",
     "aevaluate",
     "current_client",

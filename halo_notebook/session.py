@@ -18,7 +18,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from .client.exchange import AsyncReplyStream
 from .client.masking import masked, masked_json
@@ -31,6 +31,7 @@ from .concurrency.usercode import Home
 from .display.transcript import turn_markdown
 from .display.wording import counted
 from .errors import UsageError
+from .recording.ratings import Rating, Vote
 from .reply import Watchers, reply_from
 
 if TYPE_CHECKING:
@@ -40,26 +41,13 @@ if TYPE_CHECKING:
     from .client.user_tokens import CallUser
     from .concurrency.interrupts import Inbox
     from .evaluation.cases import Case
+    from .recording.ratings import Verdict
     from .reply import Reply
     from .stream import JSON
 
 DEFAULT_NAME = "default"
 
 S = TypeVar("S", ReplyStream, AsyncReplyStream)
-
-Verdict: TypeAlias = Literal["up", "down", ""]
-
-
-@dataclass(frozen=True)
-class Rating:
-    """What a person thought of a turn.
-
-    Attributes:
-        value: ``up``, ``down``, or empty for only a note.
-    """
-
-    value: Verdict = ""
-    note: str = ""
 
 
 @dataclass(eq=False)
@@ -72,6 +60,7 @@ class Turn:
         target: the base URL that it was sent to.
         source: who answered, if not Halo, such as ``demo agent``.
         rating: what a person thought of it, or None. `Session.rate` sets it.
+        vote: how it did beside the replies of other configurations, or None. `ArenaPanel` sets it.
         session: the session that it is a turn of, or None.
     """
 
@@ -81,6 +70,7 @@ class Turn:
     source: str = ""
     rating: Rating | None = None
     session: Session | None = field(default=None, repr=False)
+    vote: Vote | None = None
 
     @property
     def message(self) -> str:
@@ -127,7 +117,8 @@ class Turn:
 
         Returns:
             a case with the ratings as metadata: `rating` and `rating_note` of this turn,
-            `earlier_ratings` of those before, and `resumed` where the messages before are not known here.
+            `earlier_ratings` of those before, `vote` as this turn's outcome, and `resumed` where the messages
+            before are not known here.
         """
         # It needs what evaluates, which a conversation does not.
         from .evaluation.cases import read_cases
@@ -135,30 +126,33 @@ class Turn:
 
         turns = self.session.conversation(self) if self.session else [self]
         written = [turn.written() for turn in turns]
-        item = sent_item([request for request, _ in written])
+        item = sent_item([request for request, *_ in written])
         item |= {"expect": expect, "tags": tags} | ({} if id is None else {"id": id})
         if rating := written[-1][1]:
             item["metadata"] |= {"rating": rating["value"], "rating_note": rating["note"]}
-        if earlier := [{"turn": at, **rated} for at, (_, rated) in enumerate(written[:-1], 1) if rated]:
+        if vote := written[-1][2]:
+            item["metadata"]["vote"] = vote["outcome"]
+        if earlier := [{"turn": at, **rated} for at, (_, rated, _) in enumerate(written[:-1], 1) if rated]:
             item["metadata"]["earlier_ratings"] = earlier
         case = read_cases([item])[0]
         secrets = self.session.secrets if self.session else ()
         of_user: Any = masked_json([case.id, case.expect, [*case.tags]], secrets)
         return replace(case, id=of_user[0], expect=of_user[1], tags=tuple(of_user[2]))
 
-    def written(self) -> tuple[dict[str, JSON], dict[str, str] | None]:
-        """The request and the rating as they may be written: they repeat no secret of the session."""
-        both: Any = [self.request, asdict(self.rating) if self.rating else None]
-        both = masked_json(both, self.session.secrets) if self.session else both
-        return both[0], both[1]
+    def written(self) -> tuple[dict[str, JSON], dict[str, Any], dict[str, Any]]:
+        """The request, and the rating and the vote, which may be empty, without the session's secrets."""
+        parts: Any = [self.request, *(asdict(each) if each else {} for each in (self.rating, self.vote))]
+        written: Any = masked_json(parts, self.session.secrets) if self.session else parts
+        return written[0], written[1], written[2]
 
     def to_dict(self) -> dict[str, JSON]:
         """The turn as plain JSON."""
-        request, rating = self.written()
+        request, rating, vote = self.written()
         return {
             "request": request,
             "reply": self.reply.to_dict(),
-            "rating": cast("JSON", rating),
+            "rating": rating or None,
+            "vote": vote or None,
             "target": self.target,
             "source": self.source,
             "may_have_arrived": self.reply.may_have_arrived,
@@ -459,8 +453,8 @@ class Session:
         head = f"# Halo session: {self.name}\n\n- session id: {self.session_id or 'none'}\n"
         parts = [f"{head}- agent: {self.agent_id or 'not named'}\n"]
         for number, turn in enumerate(self.turns, 1):
-            request, rating = turn.written()
-            parts.append(turn_markdown(number, str(request["message"]), turn.reply, **(rating or {})))
+            request, rating, vote = turn.written()
+            parts.append(turn_markdown(number, str(request["message"]), turn.reply, **rating, vote=vote))
         return "\n".join(parts)
 
     @classmethod
@@ -486,8 +480,9 @@ class Session:
             reply = reply_from(each["reply"])
             reply.may_have_arrived = each["may_have_arrived"]
             rating = Rating(**each["rating"]) if each["rating"] else None
+            vote = Vote(**each["vote"]) if each["vote"] else None
             session.turns.append(
-                Turn(each["request"], reply, each["target"], each["source"], rating, session=session)
+                Turn(each["request"], reply, each["target"], each["source"], rating, session, vote)
             )
         return session
 

@@ -85,11 +85,13 @@ class Column:
             text = verbatim(bounded(terminal_text(self.reply.text), self._max_bytes // 8))
             note = f"Shortened. The reply has {counted(len(self.reply.actions), 'action')}."
             html = wrap(text) + status_html([*words, note])
-        heading = escape(one_line(self.name, 100))
-        return (
-            f'<div class="halo-column" style="{_COLUMN}">'
-            f'<div class="{NO_FORMULAS}" dir="auto" style="{_NAME}">{heading}</div>{html}</div>'
-        )
+        return column_html(self.name, html)
+
+
+def column_html(name: str, html: str) -> str:
+    """A column with its heading, which is untrusted text."""
+    heading = f'<div class="{NO_FORMULAS}" dir="auto" style="{_NAME}">{escape(one_line(name, 100))}</div>'
+    return f'<div class="halo-column" style="{_COLUMN}">{heading}{html}</div>'
 
 
 def columns_html(columns: Sequence[str]) -> str:

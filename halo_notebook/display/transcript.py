@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..reply import Reply
 
 
-def turn_markdown(number: int, message: str, reply: Reply, value: str = "", note: str = "") -> str:
+def turn_markdown(
+    number: int, message: str, reply: Reply, *, value: str = "", note: str = "", vote: Mapping[str, Any] = {}
+) -> str:
     """A message and its reply so far as Markdown, with a heading; the actions are JSON blocks.
 
-    `value` and `note` are those of a person's `Rating`; both may be empty.
+    `value` and `note` are those of a person's `Rating`, `vote` is a `Vote` as a dict; all may be empty.
     """
     text = _closed(reply.text) or "*(no text)*"
     parts = [f"## Turn {number}", "**You**", _closed(message), "**Agent**", text]
@@ -29,6 +32,8 @@ def turn_markdown(number: int, message: str, reply: Reply, value: str = "", note
     if value or note:
         parts.append(f"*(rated {value or 'with a note'})*")
         parts += [_closed(note)] if note else []
+    if vote:
+        parts.append(f"*(vote: {vote['outcome']}, as {json.dumps(vote['config'], ensure_ascii=False)})*")
     return "\n\n".join(parts) + "\n"
 
 

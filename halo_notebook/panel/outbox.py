@@ -34,7 +34,7 @@ from .pictures import image_views
 from .state import Fields, Message, PanelState
 
 if TYPE_CHECKING:
-    from ..client.sync import HaloClient
+    from ..client.client import Client
     from ..reply import Reply
     from ..session import Session, Turn
 
@@ -241,7 +241,7 @@ async def _send(state: PanelState, session: Session, message: Message) -> None:
         sent.set_exception(error)
 
 
-def _prepared(state: PanelState, message: Message) -> tuple[HaloClient, Mapping[str, Any]]:
+def _prepared(state: PanelState, message: Message) -> tuple[Client, Mapping[str, Any]]:
     """The client for the current settings, and the request fields to send."""
     client = state.client or state.connection.client()
     if message.exact:

@@ -10,8 +10,8 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from ..client.request import checked_request
 from ..concurrency.loop import IN_BROWSER, in_worker
@@ -22,7 +22,8 @@ from .versions import add_version, free_name
 from .views import found_in
 
 if TYPE_CHECKING:
-    from ..session import Session, Turn, Verdict
+    from ..recording.ratings import Verdict
+    from ..session import Session, Turn
     from ..stream import JSON
     from .state import PanelState
     from .views import View
@@ -36,30 +37,55 @@ _MAX_KNOWN = 1_000
 _MAX_EXPORTS = 10
 
 Request: TypeAlias = "dict[str, Any]"
+
+
+class Asked(Protocol):
+    """What has a page that asks.
+
+    Attributes:
+        closed: whether requests are dropped.
+        requests: the ids of those that were received.
+    """
+
+    closed: bool
+    requests: dict[str, None]
+
+    def tell(self, kind: str, **content: JSON) -> None:
+        """Send one message to the page."""
+
+
+A = TypeVar("A", bound=Asked)
 _log = logging.getLogger(__name__)
 
 
 async def handle(state: PanelState, request: Any, buffers: Sequence[Any] = ()) -> None:
-    """Do what the page asks for, and answer. `buffers` are the binary parts of the request."""
+    """Do what a panel's page asks for, and answer. `buffers` are the binary parts of the request."""
+    await answer(state, request, _HANDLERS, buffers)
+
+
+async def answer(
+    state: A, request: Any, handlers: Mapping[str, Callable[[A, Request], Any]], buffers: Sequence[Any] = ()
+) -> None:
+    """Do what the page asks for, by the handler of its kind, and answer what that returns."""
     if state.closed or not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
         return
-    answer: Any = None
+    answered: Any = None
     if cid not in state.requests:
         state.requests[cid] = None
         if len(state.requests) > _MAX_KNOWN:
             del state.requests[next(iter(state.requests))]
         try:
-            handler = _HANDLERS.get(str(request.get("kind")))
+            handler = handlers.get(str(request.get("kind")))
             if handler is None:
                 raise UsageError("This version does not know what the page asks for. Reload the page.")
-            answer = handler(state, {**request, "buffers": buffers})
-            answer = await answer if inspect.isawaitable(answer) else answer
+            answered = handler(state, {**request, "buffers": buffers})
+            answered = await answered if inspect.isawaitable(answered) else answered
         except HaloError as error:
-            answer = {"error": str(error)}
+            answered = {"error": str(error)}
         except Exception as error:  # noqa: BLE001  # the page waits for an answer, whatever went wrong
             _log.error("A panel's request failed", exc_info=error)
-            answer = {"error": f"That failed in the kernel ({type(error).__name__})."}
-    state.tell("answer", cid=cid, **(answer or {}))
+            answered = {"error": f"That failed in the kernel ({type(error).__name__})."}
+    state.tell("answer", cid=cid, **(answered or {}))
 
 
 def _send(state: PanelState, request: Request) -> None:

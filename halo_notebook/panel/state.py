@@ -41,10 +41,11 @@ from .versions import versions_of
 from .views import Frames, View, head_view, static_html, turn_view
 
 if TYPE_CHECKING:
-    from ..client.sync import HaloClient
+    from ..client.client import Client
     from ..kernel import Connection
+    from ..recording.ratings import Rating
     from ..reply import Reply
-    from ..session import Rating, Session, SessionRegister, Turn
+    from ..session import Session, SessionRegister, Turn
     from ..stream import JSON
 
 MAX_SNAPSHOT_TURNS = 30
@@ -157,7 +158,7 @@ class PanelState:
     session_name: str
     register: SessionRegister
     connection: Connection
-    client: HaloClient | None
+    client: Client | None
     send: Callable[[View], None]
     publish: Callable[[str, Any], None]
     cases: str | Path = "cases.jsonl"
@@ -350,18 +351,12 @@ class PanelState:
         views = [(session.turns[each - 1], self._turn_view(following, each)[0]) for each in numbers]
         html = static_html(session, views, f"{datetime.now().astimezone():%Y-%m-%d %H:%M}")
         name = self.static_class
-        # Not as an output of the cell that showed the panel: when it has ended, nbclient ignores its updates.
-        context = Context() if update else copy_context()
-        context.run(
-            _publish,
-            data={
-                "text/html": static_copy(name, html),
-                "text/plain": f"ChatPanel({session.name!r}, {counted(len(session.turns), 'turn')})",
-            },
-            metadata={"halo": {"session": session.name, "session_id": session.session_id}},
-            transient={"display_id": name},
-            update=update,
-        )
+        data = {
+            "text/html": static_copy(name, html),
+            "text/plain": f"ChatPanel({session.name!r}, {counted(len(session.turns), 'turn')})",
+        }
+        about = {"halo": {"session": session.name, "session_id": session.session_id}}
+        publish_output(name, data, about, update=update)
 
     def call(self, callback: Callback, *args: Any) -> None:
         """Call `callback` soon, after those before it: one step of the loop later it is on its way."""
@@ -409,6 +404,16 @@ class PanelState:
             name = type(function).__name__
         self.notice(f"{name} raised {error}. The conversation continues.")
         _log.info("A callback of a panel failed: %s", name, exc_info=error)
+
+
+def publish_output(
+    display_id: str, data: dict[str, str], metadata: dict[str, Any] | None = None, *, update: bool
+) -> None:
+    """Show an output beside a widget, or update it; on any thread."""
+    # Not as an output of the cell that showed the panel: when it has ended, nbclient ignores its updates.
+    context = Context() if update else copy_context()
+    transient = {"display_id": display_id}
+    context.run(_publish, data=data, metadata=metadata or {}, transient=transient, update=update)
 
 
 def _publish(*, update: bool, **content: Any) -> None:

@@ -205,7 +205,8 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
     parts: list[str] = []
     room = MAX_STATIC_BYTES
     for turn, view in reversed(views):
-        html = _static_turn(turn, view, session.name)
+        words = status_words(turn.reply, source=turn.source, session=session.name)
+        html = static_turn(turn, view, words)
         room -= len(html)
         if room < 0 and parts:
             break
@@ -216,7 +217,8 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
     return "\n".join([status_html(title), *parts, status_html([COPY_NOTE])])
 
 
-def _static_turn(turn: Turn, view: View, session: str) -> str:
+def static_turn(turn: Turn, view: View, words: list[str]) -> str:
+    """A turn that has ended as safe HTML, by its `turn_view`; `words` begin its status line."""
     html: list[str] = []
     payloads = turn.reply.actions
     for is_text, items in groupby(cast("list[Any]", view["items"]), lambda item: "html" in item):
@@ -228,9 +230,7 @@ def _static_turn(turn: Turn, view: View, session: str) -> str:
             html.append(json_html(payload, action["label"], Limits(nodes=200)))
     if sum(map(len, html)) > MAX_STATIC_BYTES:
         html = [wrap(verbatim(bounded(terminal_text(turn.reply.text), MAX_STATIC_BYTES // 6)))]
-    words = status_words(turn.reply, source=turn.source, session=session)
     images = turn.request.get("images")
-    words += [counted(len(images), "image")] if isinstance(images, list) and images else []
-    words += [turn.start_note()] if turn.start_note() else []
-    words += [turn.reply.error] if turn.reply.error else []
+    words = [*words, *([counted(len(images), "image")] if isinstance(images, list) and images else [])]
+    words += [word for word in (turn.start_note(), str(view["error"])) if word]
     return "\n".join([message_html(turn.masked_message), *html, status_html(words)])

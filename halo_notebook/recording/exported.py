@@ -3,13 +3,15 @@
 It comes from outside: a file that does not have this form is refused as a whole.
 
     {"halo_session": 1, "name", "session_id", "agent_id", "target", "turns": [
-     {"request", "reply", "rating": {"value", "note"} | null, "target", "source", "may_have_arrived"}, …]}
+     {"request", "reply", "rating": {"value", "note"} | null, "target", "source", "may_have_arrived",
+      "vote": {"round", "config", "configs", "outcome", "winner", "blind", "at"} | null}, …]}
 
-An export of an earlier version has no `halo_session`, and its turns lack the last three.
+An export of an earlier version has no `halo_session`, and its turns lack the last four.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -98,16 +100,34 @@ def _checked_turn(turn: JSON) -> dict[str, Any]:
         rating = {name: part(rating, name, str) for name in ("value", "note")}
         if rating["value"] not in ("up", "down", ""):
             raise ValueError("'value' of the rating is not 'up', 'down' or empty")
+    vote = part(turn, "vote", (dict, type(None)), None)
     ended = reply["status"] if reply["status"] != "streaming" else "stopped"
     seen = ended == "complete" or bool(reply["text"] or reply["action_events"])
     return {
         "request": request,
         "reply": {**reply, "status": ended, "error": one_line(reply["error"], _MAX_LINE_CHARS)},
         "rating": rating,
+        "vote": None if vote is None else _checked_vote(vote),
         "target": one_line(part(turn, "target", str, ""), _MAX_LINE_CHARS),
         "source": one_line(part(turn, "source", str, ""), _MAX_NAME_CHARS),
         "may_have_arrived": part(turn, "may_have_arrived", bool, seen),
     }
+
+
+def _checked_vote(vote: JSON) -> dict[str, Any]:
+    """The vote on a turn. Raises `ValueError`."""
+    checked: dict[str, Any] = {
+        name: one_line(part(vote, name, str), _MAX_NAME_CHARS) for name in ("round", "config", "winner", "at")
+    }
+    datetime.fromisoformat(checked["at"])  # raises ValueError
+    configs: Any = part(vote, "configs", list)
+    if not all(isinstance(name, str) for name in configs):
+        raise ValueError("'configs' of the vote are not names")
+    outcome = part(vote, "outcome", str)
+    if outcome not in ("won", "lost", "tie", "both bad"):
+        raise ValueError("'outcome' of the vote is not 'won', 'lost', 'tie' or 'both bad'")
+    names = tuple(one_line(name, _MAX_NAME_CHARS) for name in configs)
+    return checked | {"configs": names, "outcome": outcome, "blind": part(vote, "blind", bool)}
 
 
 def _line(content: JSON, name: str) -> str | None:

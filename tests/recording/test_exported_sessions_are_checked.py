@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from halo_notebook import ActionEvent, Rating, Recorder, Replay, Session, errors
+from halo_notebook import ActionEvent, Rating, Recorder, Replay, Session, Vote, errors
 from halo_notebook.recording.exported import FORMAT
 from halo_notebook.reply import Reply
 from halo_notebook.session import Turn
@@ -31,6 +31,7 @@ def session() -> Session:
         reply.status, reply.may_have_arrived = status, message != "Lost"  # type: ignore[assignment]
         request: dict[str, Any] = {"message": message, "context": {"a": {"label": "a", "value": [1, None]}}}
         session.turns.append(Turn(request, reply, "https://example.com/api/sdk", "demo agent"))
+    session.turns[1].vote = Vote("r", "a", ("a", "b"), "won", "a", blind=True, at="2026-01-02T03:04:05+00:00")
     session.rate(session.turns[0], "down", "Too *long* \u202e")
     return session
 
@@ -64,6 +65,8 @@ def test_an_export_of_an_earlier_version_is_read(session: Session, tmp_path: Pat
 
 
 DEEP = "[" * 100_000 + "]" * 100_000
+VOTE = {"round": "r", "config": "a", "configs": ["a", "b"], "outcome": "won", "winner": "a", "blind": True}
+VOTE["at"] = "2026-01-02T03:04:05.678+00:00"
 INVALID: dict[str, tuple[Any, str]] = {
     "not JSON": ("<script>", "it is not JSON"),
     "not UTF-8": (b"\xff\xfe\x00", "it is not JSON"),
@@ -103,6 +106,11 @@ INVALID: dict[str, tuple[Any, str]] = {
     ),
     "a rating of no kind": ({"rating": {"value": "<b>", "note": ""}}, "turn 3: 'value' of the rating"),
     "a note of another type": ({"rating": {"value": "up", "note": 3}}, "turn 3: 'note' is missing"),
+    "a vote of another type": ({"vote": []}, "turn 3: 'vote' is missing"),
+    "a vote without names": ({"vote": {**VOTE, "configs": [1]}}, "turn 3: 'configs' of the vote"),
+    "a vote of no kind": ({"vote": {**VOTE, "outcome": "<b>"}}, "turn 3: 'outcome' of the vote"),
+    "a vote at no time": ({"vote": {**VOTE, "at": "soon"}}, "turn 3: Invalid isoformat"),
+    "a vote that is half blind": ({"vote": {**VOTE, "blind": 1}}, "turn 3: 'blind' is missing"),
     "an arrival of another type": ({"may_have_arrived": "yes"}, "turn 3: 'may_have_arrived' is missing"),
 }
 

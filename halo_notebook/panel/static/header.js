@@ -1,12 +1,10 @@
 /* The panel's header: title, agent, state, and the menus for sessions and export. */
 
-import { button, download, element, icon, setText } from "./dom.js";
+import { button, element, icon, setText } from "./dom.js";
+import { exportConversation } from "./export.js";
 import { menu } from "./menu.js";
 import { SessionMenu } from "./sessions.js";
 import { stateOf } from "./status.js";
-import { freshId } from "./text.js";
-
-const EXPORT_PART_MS = 600;
 
 export class Header {
   /** `panel` provides the store, the model, `root`, the composer and `say`. */
@@ -47,18 +45,7 @@ export class Header {
     this.exporter.disabled = Boolean(store.gone) || !(store.turns.length || store.live);
   }
 
-  /** Fetch the conversation in parts, slowly: the server drops messages above its rate limit. */
-  export(format, part = 0, before = "", which = freshId()) {
-    const began = performance.now();
-    this.panel.store.request({ kind: "export", format, part, which }, (answer) => {
-      if (answer.text === undefined) return;
-      const text = before + answer.text;
-      if (part + 1 < answer.parts) {
-        setTimeout(() => this.export(format, part + 1, text, which), began + EXPORT_PART_MS - performance.now());
-        return;
-      }
-      download({ ...answer, text });
-      this.panel.say("Conversation exported");
-    });
+  export(format) {
+    exportConversation(this.panel.store, format, () => this.panel.say("Conversation exported"));
   }
 }

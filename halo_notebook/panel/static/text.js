@@ -12,6 +12,7 @@ export const seconds = (value) => `${value < 10 ? value.toFixed(value < 1 ? 2 : 
 export function clock(iso) {
   if (!iso) return { short: "", full: "" };
   const when = new Date(iso);
+  if (Number.isNaN(when.getTime())) return { short: "", full: "" }; // it is hidden
   return { short: when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }), full: when.toLocaleString() };
 }
 

@@ -175,7 +175,7 @@ export class Transcript {
     turns.forEach((turn, index) => {
       const flags = { gone, latest: index === turns.length - 1, near: index >= turns.length - KEPT_IN_LAYOUT };
       // Keys are unique only within a conversation; each has its own epoch.
-      want(`turn|${store.epoch}|${turn.key}`, () => new TurnView(this.panel), turn, flags);
+      want(`turn|${store.epoch}|${turn.key}`, () => new TurnView(this.panel, { readOnly: this.panel.readOnly }), turn, flags);
     });
     for (const item of store.queue) {
       want(`queued|${item.cid}`, () => new Waiting(this.panel, (one, say) => this.tellQueued(one, say)), item, { gone });

@@ -251,7 +251,7 @@ export class TurnView {
     const facts = [turn.agent, (turn.source !== "demo agent" || !turn.agent) && turn.source,
       Number.isFinite(turn.first_text_s) && `first text ${seconds(turn.first_text_s)}`,
       Number.isFinite(turn.elapsed_s) && `total ${seconds(turn.elapsed_s)}`, ...(turn.words ?? [])].filter(Boolean);
-    setText(this.facts, facts.map((fact) => ` · ${fact}`).join(""));
+    setText(this.facts, (short && facts.length ? " · " : "") + facts.join(" · "));
     this.status.hidden = turn.status !== "stopped";
     this.againButton.hidden = !turn.again;
     this.againButton.popoverTargetElement = turn.again === "twice" ? this.confirm : null;
