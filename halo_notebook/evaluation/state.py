@@ -163,6 +163,7 @@ class RunState:
         if kind in ("message", "end"):
             with self._lock:
                 self._said.take(line, at or 0, conversation)
+                self.changes += 1
             return
         if not 0 <= number < self._said.count(conversation):
             return

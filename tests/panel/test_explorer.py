@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from anywidget import AnyWidget
 
-from halo_notebook import Action, DemoAgent, HaloClient, TextDelta, errors
+from halo_notebook import Action, ConversationEnd, DemoAgent, HaloClient, TextDelta, errors
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.evaluation import Evaluation, evaluate
+from halo_notebook.evaluation.browsing import ConversationList, Query
 from halo_notebook.panel import conversation_views
 
 if TYPE_CHECKING:
@@ -134,6 +135,34 @@ def test_a_blind_view_tells_no_configuration(result: Evaluation) -> None:
     assert turn["verdicts"] == [] and turn["view"]["agent"] is None
     told = [turn["view"][name] for name in ("source", "started_at", "first_text_s", "elapsed_s")]
     assert told == ["", "", None, None]
+
+
+def test_conversations_of_a_user_are_shown_as_they_went() -> None:
+    """Each with its own messages; why they ended can be read, searched and filtered."""
+
+    def user(conversation: Any) -> Any:
+        in_voice = conversation and "voice" in conversation[-1].reply.text
+        if in_voice:
+            return ConversationEnd.GOAL_REACHED
+        return ["say first", "say second", None][len(conversation)]
+
+    with ExitStack() as stack:
+        clients = {}
+        for mode in ("chat", "voice"):
+            agent = stack.enter_context(DemoAgent(reply=partial(reply, mode), first_byte_s=0))
+            clients[mode] = stack.enter_context(HaloClient(DEMO_KEY, base_url=agent.url))
+        state = evaluate([user], configs=clients, progress=False)._state
+    conversations = ConversationList(state)
+    [ended] = [each for each in conversations.filters() if each.name == "Ended"]
+    assert ended.values == (("ended", 1), ("goal reached", 1))
+    chosen = Query("first", {"ended": frozenset({"goal reached"})})
+    assert conversations.found(chosen) == [1] and conversations.found(Query("second")) == [0]
+    view: Any = conversation_views.conversation_view(state, conversations.runs[0])
+    assert [turn["message"] for turn in view["turns"]] == ["say first", "say second"]
+    assert view["end"] == "ended"
+    compared: Any = conversation_views.comparison_view(state, conversations.runs)
+    assert [turn["message"] for turn in compared["turns"]] == ["say first", "chat: say second\nvoice: "]
+    assert [side["view"] is None for side in compared["turns"][1]["sides"]] == [False, True]
 
 
 class TestSelected:
