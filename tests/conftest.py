@@ -32,6 +32,8 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("HALO_")]:
         del os.environ[name]
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # jsonschema would build parsers for a format that nothing here uses: a second in each process.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

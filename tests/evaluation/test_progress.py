@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,36 +26,53 @@ def stops(reply):
 RUN = "_ = evaluate(cases, configs=configs, concurrency=1"
 
 
-def saved(cell: str, *, widget_state: bool, must_work: bool = True) -> list[Any]:
-    """The outputs of a cell in a notebook that nbclient runs and stores."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (SETUP, cell)])
-    client = NotebookClient(notebook, timeout=60, store_widget_state=widget_state, kernel_name="python3")
-    try:
-        client.execute()
-    except CellExecutionError:
-        assert not must_work
-    return [output for output in notebook.cells[1].outputs if output.output_type == "display_data"]
+CELLS = {
+    "evaluate": (f"{RUN})", "12/12"),
+    "aevaluate": ("_ = await aevaluate(cases, configs=configs)", "12/12"),
+    "stopped": (f"{RUN}, checks=[stops])", r"\d+/12"),
+    "twice": ("_ = evaluate(cases[:1], configs=configs)\n_ = evaluate(cases[:1], configs=configs)", "1/1"),
+    "without": (f"{RUN}, progress=False)", ""),
+}
+
+
+def saved(cells: list[str], *, widget_state: bool) -> list[list[Any]]:
+    """What cells show, in a notebook that nbclient runs and stores."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (SETUP, *cells)])
+    NotebookClient(notebook, timeout=60, store_widget_state=widget_state, kernel_name="python3").execute()
+    return [
+        [output for output in cell.outputs if output.output_type == "display_data"]
+        for cell in notebook.cells[1:]
+    ]
+
+
+@pytest.fixture(scope="module")
+def bars() -> dict[str, list[Any]]:
+    """What each of `CELLS` shows, in one notebook that is stored without the state of its widgets."""
+    return dict(zip(CELLS, saved([cell for cell, _ in CELLS.values()], widget_state=False), strict=True))
+
+
+def check_bar(output: Any, end: str) -> None:
+    """Where the widget's state is not saved, the text beside it is what a reader sees."""
+    assert re.search(end, output.data["text/plain"])
+    assert "application/vnd.jupyter.widget-view+json" in output.data
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize(
-    ("cell", "end", "widget_state"),
-    [
-        (f"{RUN})", "12/12", False),
-        (f"{RUN})", "12/12", True),
-        ("_ = await aevaluate(cases, configs=configs)", "12/12", False),
-        (f"{RUN}, checks=[stops])", r"\d+/12", False),
-        ("_ = evaluate(cases[:1], configs=configs)\n_ = evaluate(cases[:1], configs=configs)", "1/1", False),
-    ],
-    ids=["evaluate", "with its state", "aevaluate", "stopped", "twice"],
-)
-def test_a_saved_bar_shows_its_end(cell: str, end: str, widget_state: bool) -> None:
-    """Where the widget's state is not saved, the text beside it is what a reader sees."""
-    outputs = saved(cell, widget_state=widget_state)
-    assert len(outputs) == cell.count("evaluate(")
-    for output in outputs:
-        assert re.search(end, output.data["text/plain"])
-        assert "application/vnd.jupyter.widget-view+json" in output.data
+@pytest.mark.parametrize("name", [name for name in CELLS if name != "without"])
+def test_a_saved_bar_shows_its_end(name: str, bars: dict[str, list[Any]]) -> None:
+    """The text is that of the finished bar, or of the bar as it was stopped."""
+    cell, end = CELLS[name]
+    assert len(bars[name]) == cell.count("evaluate(")
+    for output in bars[name]:
+        check_bar(output, end)
+
+
+@pytest.mark.kernel
+def test_a_bar_that_is_saved_with_its_state_shows_its_end() -> None:
+    """Its text is there as well."""
+    cell, end = CELLS["evaluate"]
+    [[output]] = saved([cell], widget_state=True)
+    check_bar(output, end)
 
 
 @pytest.mark.kernel
@@ -71,9 +87,9 @@ def test_a_bar_that_is_never_updated_says_nothing() -> None:
 
 
 @pytest.mark.kernel
-def test_without_progress_there_is_no_bar() -> None:
+def test_without_progress_there_is_no_bar(bars: dict[str, list[Any]]) -> None:
     """Nothing is shown."""
-    assert saved(f"{RUN}, progress=False)", widget_state=False) == []
+    assert bars["without"] == []
 
 
 def test_outside_a_kernel_the_last_line_is_the_end(tmp_path: Path) -> None:
