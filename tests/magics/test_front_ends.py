@@ -155,21 +155,27 @@ def test_a_long_reply_in_an_output_widget_comes_in_parts(fresh: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env", "cell_id", "has_tree"),
+    ("env", "by_cell_id"),
     [
-        ({}, "vscode-notebook-cell:/home/ada/a.ipynb#W0sZmlsZQ%3D%3D", False),
-        ({}, "vscode-interactive-input:/Interactive-1.py#1", False),
-        ({"VSCODE_PID": "1"}, None, False),
-        ({"VSCODE_PID": "1"}, "a1b2c3d4", True),  # JupyterLab, started in a VS Code terminal
-        ({}, None, True),
+        (
+            {},
+            {
+                "vscode-notebook-cell:/home/ada/a.ipynb#W0sZmlsZQ%3D%3D": False,
+                "vscode-interactive-input:/Interactive-1.py#1": False,
+                None: True,
+            },
+        ),
+        # The second: JupyterLab, started in a VS Code terminal
+        ({"VSCODE_PID": "1"}, {None: False, "a1b2c3d4": True}),
     ],
 )
-def test_vs_code_gets_no_json(env: dict[str, str], cell_id: Any, has_tree: bool) -> None:
+def test_vs_code_gets_no_json(env: dict[str, str], by_cell_id: dict[Any, bool]) -> None:
     """It prefers JSON and shows its source, so an action is the HTML tree with its label there."""
     with Kernel(env) as kernel:
         kernel.run("%load_ext halo_notebook")
-        for line in ("%halo ask Open a ticket", "%halo status"):
-            content = {"code": line, "silent": False, "allow_stdin": False}
-            result = kernel.send("execute_request", content, cell_id=cell_id).result()
-            trees = [data for data in result.displays if "halo-json" in data["text/html"]]
-            assert trees and all(("application/json" in data) is has_tree for data in trees)
+        for cell_id, has_tree in by_cell_id.items():
+            for line in ("%halo ask Open a ticket", "%halo status"):
+                content = {"code": line, "silent": False, "allow_stdin": False}
+                result = kernel.send("execute_request", content, cell_id=cell_id).result()
+                trees = [data for data in result.displays if "halo-json" in data["text/html"]]
+                assert trees and all(("application/json" in data) is has_tree for data in trees), cell_id

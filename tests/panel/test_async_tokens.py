@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..harness.cells import LOAD_FAST
+from ..harness.kernels import Kernel
 
 if TYPE_CHECKING:
-    from ..harness.kernels import Kernel
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.kernel
-SETUP = f"""\
-{LOAD_FAST}
+PANEL = """\
 import asyncio, threading
 from halo_notebook import ChatPanel
 event = asyncio.Event()  # of the kernel's loop
@@ -23,8 +23,8 @@ async def token():
     asyncio.get_running_loop().call_later(0.05, event.set)
     await event.wait()
     return 'a.b.c'
-panel = ChatPanel('support')
-panel.fields = {{'user_id': 'u_1', 'user_token': token}}
+panel = ChatPanel(session)
+panel.fields = {'user_id': 'u_1', 'user_token': token}
 """
 WAITS = {
     "result": "print(panel.ask('Hello').result(20).status)",
@@ -32,7 +32,7 @@ WAITS = {
     "await": "print((await panel.ask('Hello')).status)",
     "thread": ("reply = await asyncio.to_thread(lambda: panel.ask('Hello').result(20))\nprint(reply.status)"),
     "magic": (
-        "sent = panel.ask('Hello')\nget_ipython().run_cell_magic('halo', '-s support', 'Hello')\n"
+        "sent = panel.ask('Hello')\nget_ipython().run_cell_magic('halo', '-s ' + session, 'Hello')\n"
         "print(sent.result(20).status)"
     ),
     "turn": (
@@ -46,10 +46,18 @@ WAITS = {
 }
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    """One kernel for all tests, each with a panel and a session of its own."""
+    with Kernel() as running:
+        running.run(LOAD_FAST)
+        yield running
+
+
 @pytest.mark.parametrize("kind", WAITS)
 def test_a_turn_with_an_async_user_token_ends(kernel: Kernel, kind: str) -> None:
     """On the kernel's thread, with the objects of its loop; and the kernel goes on."""
-    setup = kernel.run(SETUP)
+    setup = kernel.run(f"session = {kind.replace(' ', '-')!r}\n{PANEL}")
     assert setup.status == "ok", setup.evalue
     cell = kernel.run(WAITS[kind], timeout=40)
     assert cell.status == "ok", cell.evalue

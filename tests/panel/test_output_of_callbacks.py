@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..harness.cells import LOAD_FAST
+from ..harness.kernels import Kernel
 
 if TYPE_CHECKING:
-    from ..harness.kernels import Kernel
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.kernel
-PANEL = "from halo_notebook import ChatPanel\npanel = ChatPanel('support')\n"
+PANEL = "from halo_notebook import ChatPanel\npanel = ChatPanel(session)\n"
 REGISTERED = {
     "print": (PANEL + "done = panel.on_reply(lambda reply: print('seen', reply.status))", "seen complete"),
     "display": (
@@ -50,13 +51,21 @@ ONE_PLACE = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    """One kernel for all tests, each with a session of its own."""
+    with Kernel() as running:
+        running.run(LOAD_FAST)
+        yield running
+
+
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[ONE_PLACE] if kind == "display" else []) for kind in REGISTERED]
 )
 def test_a_panels_callback(kernel: Kernel, kind: str) -> None:
     """Also when another cell has asked, and a third one has run."""
     cell, words = REGISTERED[kind]
-    kernel.run(LOAD_FAST)
+    kernel.run(f"session = {kind!r}")
     registering = kernel.start(cell)
     registering.result()
     others = [kernel.start("sent = panel.ask('Open a ticket')"), kernel.start("print('last')")]
@@ -69,7 +78,6 @@ def test_a_panels_callback(kernel: Kernel, kind: str) -> None:
 @pytest.mark.parametrize("check", ["def", "async def"])
 def test_a_check_of_an_evaluation_in_the_background(kernel: Kernel, check: str) -> None:
     """It runs while other cells do, and prints under the cell that has begun it."""
-    kernel.run(LOAD_FAST)
     registering = kernel.start(
         "import asyncio\nfrom halo_notebook import aevaluate\n"
         f"{check} judged(reply):\n    print('seen', reply.status)\n    return True\n"
