@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import signal
@@ -79,6 +80,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             group = f"browser {place % processes}"
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: (not item.get_closest_marker("browser"), item.path not in with_kernel))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of later garbage collections, each of which would look at all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Undo it if hypothesis will be imported now, by its plugin: it asks the collector for referrers."""
+    if "hypothesis" not in sys.modules:
+        gc.unfreeze()
 
 
 @pytest.hookimpl(trylast=True)

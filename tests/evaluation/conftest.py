@@ -59,14 +59,12 @@ def given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def inspect_imported() -> Iterator[None]:
-    """inspect_ai is loaded, and the garbage collection after each test leaves out all that was loaded."""
+def inspect_imported() -> None:
+    """inspect_ai is loaded, and the garbage collection after each test leaves it out."""
     import inspect_ai.model  # noqa: F401
 
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
