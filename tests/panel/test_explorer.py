@@ -161,7 +161,8 @@ def test_conversations_of_a_user_are_shown_as_they_went() -> None:
     assert [turn["message"] for turn in view["turns"]] == ["say first", "say second"]
     assert view["end"] == "ended"
     compared: Any = conversation_views.comparison_view(state, conversations.runs)
-    assert [turn["message"] for turn in compared["turns"]] == ["say first", "chat: say second\nvoice: "]
+    assert [turn["message"] for turn in compared["turns"]] == ["say first", None]
+    assert [side["message"] for side in compared["turns"][1]["sides"]] == ["say second", ""]
     assert [side["view"] is None for side in compared["turns"][1]["sides"]] == [False, True]
 
 
