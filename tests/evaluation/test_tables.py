@@ -286,3 +286,24 @@ def test_without_html_there_is_none(result: Evaluation) -> None:
     """As the user has set pandas."""
     with pd.option_context("display.notebook_repr_html", False):
         assert result.df._repr_html_() is None
+
+
+@pytest.mark.parametrize("columns", [20, 4])
+@pytest.mark.parametrize("index", [None, "name", ["name", "id"]], ids=str)
+def test_texts_stand_at_the_left_and_numbers_at_the_right(columns: int, index: Any) -> None:
+    """A column of texts with its head, whatever the index, also where not all columns are shown."""
+    rows = [
+        {"text": "a <td>1</td>", "n": 1, "x": -1.5e-9, "flag": True, "none": None, "name": f"é{at}", "id": at}
+        for at in range(3)
+    ]
+    table = Table(rows)
+    table = table if index is None else table.set_index(index)
+    with pd.option_context("display.max_columns", columns):
+        shown = str(table._repr_html_())
+    left = re.findall(r'<t[dh] style="text-align:left[^"]*">(.*?)</t[dh]>', shown)
+    assert set(left) - {""} == {"text", "a &lt;td&gt;1&lt;/td&gt;"} | (
+        {"name", "é0", "é1", "é2"} if index is None else set()
+    )
+    assert left.count("text") == 1 and left.count("a &lt;td&gt;1&lt;/td&gt;") == 3
+    wide = Table([{"text": "x" * 30}, {"text": "y"}])._repr_html_() or ""
+    assert wide.count("min-width") == 1

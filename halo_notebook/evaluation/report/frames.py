@@ -20,6 +20,10 @@ TEXT = pd.Series(["a text"]).dtype  # `str`, or `object` with an older pandas
 # What a spreadsheet takes for the beginning of a formula, except in a number.
 _BEGIN_FORMULAS = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"\s*[+-]?[\d.,]+(?:[eE][+-]?\d+)?%?\s*")
+_ROW = re.compile(r"<tr.*?</tr>", re.DOTALL)
+_CELL = re.compile(r"<(td|th)>(.*?)</\1>", re.DOTALL)
+_AT_THE_RIGHT = re.compile(r"[+-]?[\d.,]+(?:e[+-]?\d+)?|NaN|NaT|None|True|False|&lt;NA&gt;|inf|\.\.\.")
+_WIDE_CHARS = 24  # of a text for which a narrow page must keep some room
 _TOO_LARGE = 1 << 63  # for a whole number in a file
 
 
@@ -69,7 +73,7 @@ class Table(pd.DataFrame):  # type: ignore[misc]  # pandas has no types
 
     def _repr_html_(self) -> str | None:
         html = super()._repr_html_()
-        return f'<div class="{NO_FORMULAS}">{html}</div>' if html else None
+        return f'<div class="{NO_FORMULAS}">{_texts_left(html)}</div>' if html else None
 
     def to_sql(self, *args: Any, **settings: Any) -> Any:
         return self._with_cells(_as_text).to_sql(*args, **settings)
@@ -131,6 +135,28 @@ class Readable(Table):
     def _is_as_made(self) -> bool:
         # Unpickled by another version of pandas, it may have lost its texts.
         return getattr(self, "_as_made", None) is not None and pd.DataFrame(self).equals(self._as_made)
+
+
+def _texts_left(html: str) -> str:
+    """pandas' HTML of a table with its columns of texts aligned to the left; numbers stay at the right."""
+    texts = {
+        at  # counted from the right, since a row may have cells of an index before its own
+        for row in _ROW.findall(html)
+        for at, (kind, cell) in enumerate(reversed(_CELL.findall(row)))
+        if kind == "td" and not _AT_THE_RIGHT.fullmatch(cell)
+    }
+
+    def aligned(row: re.Match[str]) -> str:
+        places = iter(reversed(range(len(_CELL.findall(row[0])))))
+
+        def cell_of(cell: re.Match[str]) -> str:
+            wide = ";min-width:10em" if len(cell[2]) > _WIDE_CHARS else ""
+            style = f' style="text-align:left{wide}"' if next(places) in texts else ""
+            return f"<{cell[1]}{style}>{cell[2]}</{cell[1]}>"
+
+        return _CELL.sub(cell_of, row[0])
+
+    return _ROW.sub(aligned, html)
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], types: Mapping[str, Any]) -> Table:
