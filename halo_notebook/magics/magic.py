@@ -165,7 +165,7 @@ class HaloMagics(Magics):
     @argument("-o", "--out", metavar="NAME", action=Once, help="variable for the reply; _halo holds the last")
     @argument("--configs", metavar="VAR", action=Once, help=_CONFIGS_HELP)
     @argument("--no-stream", action="store_true", help="request the whole reply at once")
-    @argument("--timeout", metavar="S", action=Once, type=float, help="seconds of silence until the reply fails")
+    @argument("--timeout", metavar="S", action=Once, type=float, help="seconds of silence until failure")
     @argument("--dry-run", action="store_true", help="show the request, secrets as 'set', and send nothing")
     @argument("--raw", action="store_true", help="send {{ … }} as typed, without evaluating it")
     @line_cell_magic
