@@ -404,12 +404,14 @@ class Session:
         """A session with copies of the turns before `turn`, to send another message in its place.
 
         The API cannot fork a conversation: the next message starts a new one, which gets the messages and
-        replies before `turn` as `conversation_history`. This session is not changed.
+        replies before `turn` as `conversation_history`. This session is not changed. Raises `UsageError` when
+        it has no such turn.
         """
+        if turn not in self.turns:
+            raise UsageError("The session has no such turn. Nothing was changed; give one of its turns.")
         before = self.turns[: self.turns.index(turn)]
-        branch = Session(
-            agent_id=self.agent_id, target=self.target, starts_anew=True, secrets={*self.secrets}
-        )
+        branch = Session(agent_id=self.agent_id, target=self.target, starts_anew=True)
+        branch.secrets |= self.secrets
         branch.edited, branch.copied = turn, len(before)
         branch.turns = [replace(each, session=branch) for each in before]
         return branch

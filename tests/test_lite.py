@@ -13,6 +13,8 @@ import pytest
 from halo_notebook.demo import DemoAgent
 from halo_notebook.demo.inprocess import DemoTransport
 
+from .harness.images import file, give, png
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
@@ -139,6 +141,11 @@ def test_a_panel_works_without_a_server(lite: LitePage) -> None:
     lite.run_cells(1, 2, 3)
     turn(3).locator(".halo-reply", has_text="Your name is Ada").wait_for()
     assert lite.printed(3) == "['stopped', 'complete', 'complete']\n"
+    # A file reaches this kernel, too.
+    give(box, "paste", file("a.png", png(noise=b"x" * 1_200_000)))
+    panel.get_by_role("group", name="Images to send").get_by_role("img").wait_for()
+    say("Goodbye")
+    turn(4).locator(".halo-asked").get_by_role("img", name="a.png").wait_for()
     assert lite.page_errors == []
 
 

@@ -230,6 +230,28 @@ def test_export_says_what_it_cannot_write(tmp_path: Path) -> None:
             Session().export(place)
 
 
+def test_a_branch_starts_a_new_conversation_from_the_turns_before(
+    client: HaloClient, agent: DemoAgent
+) -> None:
+    """They are copies: a rating of one is not the other's. A turn of another session is refused."""
+    session = Session("s")
+    for message in ("My name is Ada", "Show me Markdown", "Goodbye"):
+        session.ask(client, message)
+    branch = session.branch(session.turns[1])
+    assert (branch.edited, branch.copied, branch.session_id) == (session.turns[1], 1, None)
+    branch.rate(branch.turns[0], "up")
+    assert session.turns[0].rating is None and session.turns[0].session is session
+    assert "Ada" in branch.ask(client, "What is my name?").text
+    assert [item["content"] for item in agent.requests[-1].body["conversation_history"]] == [
+        "My name is Ada",
+        session.turns[0].reply.text,
+    ]
+    assert branch.session_id not in (None, session.session_id) and len(session.turns) == 3
+    for turn in (branch.turns[1], session.turns[0]):
+        with pytest.raises(errors.UsageError, match="no such turn"):
+            (session if turn in branch.turns else branch).branch(turn)
+
+
 def test_a_session_from_a_file_continues_as_a_new_conversation(
     client: HaloClient, agent: DemoAgent, tmp_path: Path
 ) -> None:

@@ -244,7 +244,11 @@ async def _send(state: PanelState, session: Session, message: Message) -> None:
 def _prepared(state: PanelState, message: Message) -> tuple[Client, Mapping[str, Any]]:
     """The client for the current settings, and the request fields to send."""
     client = state.client or state.connection.client()
+    given = state.fields if isinstance(state.fields, Mapping) else {}
     if message.exact:
+        # A turn's request has no token; that of the panel belongs to its user.
+        if "user_token" in given and given.get("user_id") == message.fields.get("user_id"):
+            return client, {"user_token": given["user_token"], **message.fields}
         return client, message.fields
     if not isinstance(state.fields, Mapping) or not all(isinstance(name, str) for name in state.fields):
         raise InvalidRequest("panel.fields must be a dict with string keys. Nothing was sent; fix it.")

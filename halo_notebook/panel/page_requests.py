@@ -7,6 +7,7 @@ request that arrives again is recognised by its id, and is only answered.
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
 import logging
 import re
@@ -95,10 +96,19 @@ def _send(state: PanelState, request: Request) -> None:
     _put(state, request, _text(request, "text"), fields, exact=False, pictures=ids)
 
 
-def _upload(state: PanelState, request: Request) -> None:
-    """Take the next part of a file."""
-    data = b"".join(bytes(each) for each in request["buffers"])
+def _upload(state: PanelState, request: Request) -> View:
+    """Take the next part of a file; the answer asks for it as text if its buffer was lost on the way."""
+    as_text = "base64" in request
+    if as_text:
+        data = base64.b64decode(_text(request, "base64"))
+    else:
+        data = b"".join(bytes(each) for each in request["buffers"])
+    if len(data) != request.get("bytes"):
+        if as_text:
+            raise UsageError("A part of the file was damaged on its way. Nothing was changed; add it again.")
+        return {"as_text": True}
     state.uploads.add(_text(request, "which"), request.get("part"), request.get("parts"), data)
+    return {}
 
 
 def _image(state: PanelState, request: Request) -> None:

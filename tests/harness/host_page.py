@@ -42,7 +42,7 @@ async ([esm, css, shadow, state]) => {
     on: (name, listener) => (listeners[name] ??= []).push(listener),
     off() {},
     send: (content, callbacks, buffers) => {
-      sent.push({ ...content, ...(buffers && { bytes: buffers[0].byteLength }) });
+      sent.push({ ...content, buffer: buffers?.[0].byteLength });
       window.kernel?.(content).then(messages => messages.forEach(tell));
     },
     widget_manager: {},

@@ -83,8 +83,9 @@ class Wire:
         which = f"upload-{len(self.of('answer'))}"
         parts = [data[at : at + part_bytes] for at in range(0, len(data) or 1, part_bytes)]
         for part, piece in enumerate(parts):
-            answer = self.ask("upload", which=which, part=part, parts=len(parts), buffers=[piece])
-            assert "error" not in answer, answer
+            sent: dict[str, Any] = {"which": which, "part": part, "parts": len(parts), "bytes": len(piece)}
+            answer = self.ask("upload", **sent, buffers=[piece])
+            assert set(answer) == {"kind", "cid"}, answer
         return which
 
     def send(self, text: str, cid: str | None = None) -> Message:

@@ -29,7 +29,7 @@ function started(state = {}, kernel = undefined) {
     on() {},
     get: (name) => state[name],
     set: (name, value) => saved.push(value),
-    send: (content, callbacks, buffers) => sent.push(buffers ? { ...content, bytes: buffers[0].byteLength } : content),
+    send: (content, callbacks, buffers) => sent.push(buffers ? { ...content, buffer: buffers[0].byteLength } : content),
   }));
   return one;
 }
@@ -422,7 +422,8 @@ function addImage(bytes, { open = 0, error } = {}) {
 
 test("an image goes to the kernel in parts, then with the message by its id", () => {
   const { id } = addImage(2_500_000);
-  assert.deepEqual(asked("upload").map(({ part, parts, bytes }) => [part, parts, bytes]), [[0, 3, 1_000_000], [1, 3, 1_000_000], [2, 3, 500_000]]);
+  assert.deepEqual(asked("upload").map(({ part, parts, bytes, buffer }) => [part, parts, bytes - buffer, buffer]),
+    [[0, 3, 0, 1_000_000], [1, 3, 0, 1_000_000], [2, 3, 0, 500_000]]);
   const [{ which, name, thumbnail }] = asked("image");
   assert.deepEqual([which, name, thumbnail], [asked("upload")[0].which, "a.png", "data:image/webp;base64,AA"]);
   store.setDraft("Look");
@@ -489,4 +490,15 @@ test("an upload that was cut off begins again with the next snapshot", () => {
   for (const one of asked("upload")) store.receive({ kind: "answer", cid: one.cid });
   for (const one of asked("image")) store.receive({ kind: "answer", cid: one.cid });
   assert.equal(store.picturesOf("docs")[0].state, "taken");
+});
+
+test("where buffers are lost, a file goes as text from then on", () => {
+  const ends = [];
+  store.upload(new TextEncoder().encode("ab".repeat(600_000)).buffer, (end) => ends.push(end));
+  store.receive({ kind: "answer", cid: asked("upload")[0].cid, as_text: true });
+  for (const at of [1, 2]) store.receive({ kind: "answer", cid: asked("upload")[at].cid });
+  const [lost, first, second] = asked("upload");
+  assert.deepEqual([lost.part, first.part, second.part, first.buffer], [0, 0, 1, undefined]);
+  assert.equal(atob(first.base64) + atob(second.base64), "ab".repeat(600_000));
+  assert.deepEqual(ends, [{ which: lost.which }]);
 });

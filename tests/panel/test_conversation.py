@@ -328,7 +328,7 @@ class TestConversation:
     def test_a_session_from_a_file_says_that_it_starts_anew(self, panel: PanelPage, lab: LabPage) -> None:
         """Below its turns until the next message, and then below that message."""
         lab.run_cell(FROM_FILE)
-        panel.root.get_by_text("Of another day").first.wait_for()
+        panel.log.get_by_text("Of another day").first.wait_for()
         told = "a new conversation for the agent, which"
         assert panel.root.get_by_text(f"The next message starts {told} gets 2 earlier messages").is_visible()
         lab.screenshot("panel-from-file", cell=1)
@@ -338,7 +338,7 @@ class TestConversation:
         assert not panel.root.get_by_text("The next message starts").is_visible()
         panel.button(re.compile("^Session: talk")).click()
         panel.button(re.compile("^docs ")).click()
-        panel.root.get_by_text("Of another day").first.wait_for(state="detached")
+        panel.log.get_by_text("Of another day").first.wait_for(state="detached")
 
     def test_a_sent_message_is_edited(self, panel: PanelPage, lab: LabPage) -> None:
         """In another conversation, as the panel says; the arrows lead from the one to the other and back."""

@@ -133,7 +133,7 @@ class TestImages:
         assert panel.waiting.get_by_role("img").get_attribute("alt") == name
         assert self.names(panel, 0) == []
         uploaded = host_page.sent("upload")[0]
-        assert uploaded["bytes"] == len(base64.b64decode(large)) and host_page.sent("send") == []
+        assert uploaded["buffer"] == len(base64.b64decode(large)) and host_page.sent("send") == []
         host_page.answer_all("upload")
         host_page.answer("image")
         [message] = host_page.sent("send")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,20 @@ def test_old_images_are_forgotten(page: Wire, monkeypatch: pytest.MonkeyPatch) -
     add(page, "large.png", png(noise=b"x" * 7_000), "p3")
     assert "add it again" in page.ask("send", text="Look", images=["p2"])["error"]
     assert "error" not in page.ask("send", text="Look", images=["p3"])
+
+
+def test_a_part_whose_buffer_is_lost_is_sent_as_text(page: Wire, agent: DemoAgent) -> None:
+    """Some front ends drop the buffers of messages: the kernel asks for the part again."""
+    data = png(7)
+    sent: dict[str, Any] = {"which": "u", "part": 0, "parts": 1, "bytes": len(data)}
+    assert page.ask("upload", **sent)["as_text"] is True
+    assert page.ask("upload", **sent, buffers=[data[:-1]])["as_text"] is True
+    assert "as_text" not in page.ask("upload", **sent, base64=base64.b64encode(data).decode())
+    assert "error" not in page.ask("image", which="u", id="p1", name="a.png", thumbnail="")
+    page.ask("send", text="Look", images=["p1"])
+    page.turns(1)
+    assert agent.requests[0].body["images"] == [url_of(data)]
+    assert page.ask("upload", **sent, base64="no base64")["error"]
 
 
 def test_an_upload_is_whole_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

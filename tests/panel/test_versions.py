@@ -11,6 +11,7 @@ import pytest
 
 from halo_notebook import Session
 
+from ..client.clients import token
 from .conftest import asked
 
 if TYPE_CHECKING:
@@ -249,3 +250,19 @@ def test_the_panel_says_what_the_next_message_starts_until_one_has_arrived(
     assert "error" not in release
     page.wait(lambda: len(page.panel.session.turns) == 2 and page.panel.session.session_id)
     page.wait(lambda: page.of("start")[-1]["start_note"] == "")
+
+
+def test_the_panels_user_token_goes_with_an_edited_message_of_its_user(
+    panel: ChatPanel, page: Wire, agent: DemoAgent
+) -> None:
+    """As with a message that is sent again; not with a message of another user."""
+    panel.fields = {"user_id": "u_1", "user_token": token(None)}
+    panel.ask("one").result(10)
+    edit(page, 1, "one b")
+    page.ask("again", key="t1")
+    page.wait(lambda: len(agent.requests) == 3)
+    panel.fields["user_id"] = "u_2"
+    page.ask("edit", key="t1", text="one c")
+    page.wait(lambda: len(agent.requests) == 4)
+    tokens = [request.body.get("user_token") for request in agent.requests]
+    assert tokens == [token(None)] * 3 + [None]

@@ -1,7 +1,7 @@
 /* The link of a widget's page to the kernel: requests and their answers, and whether the kernel is there. It does not use the DOM. */
 
 import { GONE, NO_ANSWER } from "./status.js";
-import { freshId } from "./text.js";
+import { base64Of, freshId } from "./text.js";
 
 const BUSY_MS = 500; // if a request has no answer after this time, the kernel is busy
 const NO_ANSWER_MS = 30_000;
@@ -172,14 +172,16 @@ export class Link {
   }
 
   /** Send a file in parts, one after the other; `done` gets its id in the kernel, or the answer that refuses it. */
-  upload(data, done, which = freshId(), part = 0) {
+  upload(data, done, which = freshId(), part = 0, asText = false) {
     const parts = Math.max(1, Math.ceil(data.byteLength / UPLOAD_PART_BYTES));
     const piece = data.slice(part * UPLOAD_PART_BYTES, (part + 1) * UPLOAD_PART_BYTES);
-    this.request({ kind: "upload", which, part, parts }, (answer) => {
+    const content = { kind: "upload", which, part, parts, bytes: piece.byteLength, ...(asText && { base64: base64Of(piece) }) };
+    this.request(content, (answer) => {
       if (refused(answer)) done(answer);
-      else if (part + 1 < parts) this.upload(data, done, which, part + 1);
+      else if (answer.as_text && !asText) this.upload(data, done, which, part, true); // some front ends lose buffers
+      else if (part + 1 < parts) this.upload(data, done, which, part + 1, asText);
       else done({ which });
-    }, [piece]);
+    }, asText ? undefined : [piece]);
   }
 
   settle(cid, answer) {
