@@ -493,12 +493,12 @@ test("an upload that was cut off begins again with the next snapshot", () => {
 });
 
 test("where buffers are lost, a file goes as text from then on", () => {
-  const ends = [];
-  store.upload(new TextEncoder().encode("ab".repeat(600_000)).buffer, (end) => ends.push(end));
+  const over = [];
+  store.upload(new TextEncoder().encode("ab".repeat(600_000)).buffer, (end) => over.push(end));
   store.receive({ kind: "answer", cid: asked("upload")[0].cid, as_text: true });
   for (const at of [1, 2]) store.receive({ kind: "answer", cid: asked("upload")[at].cid });
   const [lost, first, second] = asked("upload");
   assert.deepEqual([lost.part, first.part, second.part, first.buffer], [0, 0, 1, undefined]);
   assert.equal(atob(first.base64) + atob(second.base64), "ab".repeat(600_000));
-  assert.deepEqual(ends, [{ which: lost.which }]);
+  assert.deepEqual(over, [{ which: lost.which }]);
 });

@@ -112,7 +112,7 @@ class TestImages:
         give(panel.box, "drop", file("big.png"), more=10_100_000)
         notices = panel.root.locator(".halo-notices")
         notices.get_by_text("“big.png” has 10.1 MB; an image may have 10.0 MB").wait_for()
-        picker = panel.root.locator("input[type=file]")
+        picker = panel.root.locator("input[type=file][multiple]")
         picker.set_input_files([file(f"{number}.png") for number in range(12)])
         notices.get_by_text("A message may have 10 images. “10.png” and 1 more was not added.").wait_for()
         assert len(self.names(panel, 10)) == 10
