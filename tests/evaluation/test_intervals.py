@@ -54,6 +54,7 @@ def coverage(cases: int, repeats: int, rate: float, alike: float) -> float:
     return float(np.mean((low <= rate) & (rate <= high)))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("cases", "repeats", "rates", "alikes", "bounds"),
     [
@@ -77,6 +78,7 @@ def test_coverage(cases: int, repeats: int, rates: Any, alikes: Any, bounds: tup
         assert least <= coverage(cases, repeats, rate, alike) <= most, (rate, alike)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("cases", [20, 30, 50, 100])
 @pytest.mark.parametrize("repeats", [3, 10])
 def test_coverage_of_mixtures(cases: int, repeats: int) -> None:
@@ -95,6 +97,7 @@ def test_coverage_of_mixtures(cases: int, repeats: int) -> None:
         assert 0.905 <= np.mean((low <= rate) & (rate <= high)) <= 0.995, (same, of_them, others)
 
 
+@pytest.mark.ci
 def test_coverage_of_mean_scores() -> None:
     """In 90 to 100 % of evaluations, also where nearly all scores are equal and a few are far below.
 

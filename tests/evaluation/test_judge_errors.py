@@ -103,6 +103,7 @@ def coverage(
     return found_coverage, float(np.mean(shown))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("truth", "cases", "labels"),
     [
@@ -127,6 +128,7 @@ def test_coverage(truth: Truth, cases: int, labels: int) -> None:
     assert min(found.values()) >= 0.915, found
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("labels", [30, 100])
 def test_coverage_of_labels_drawn_from_all_replies(labels: int) -> None:
     """Also where the verdicts did not decide what is labelled, as in a list of rows that a person chose."""
@@ -134,6 +136,7 @@ def test_coverage_of_labels_drawn_from_all_replies(labels: int) -> None:
     assert min(found.values()) >= 0.915, found
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("repeats", "alike"), [(5, 0.5), (5, 0.9), (3, 0.2)])
 def test_coverage_with_repeats(repeats: int, alike: float) -> None:
     """Labels and verdicts of the same case are alike, and count for less."""
@@ -153,6 +156,7 @@ def test_the_uncertainty_of_the_labels_and_of_the_rate_are_both_included() -> No
     assert width(15, 10_000) > 3 * both and width(2000, 50) > 3 * both
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("judge", [(0.6, 0.45), (0.5, 0.5), (0.9, 0.1)])
 def test_a_judge_near_chance_cannot_correct_a_rate(judge: tuple[float, float]) -> None:
     """Its sensitivity + specificity - 1 is seldom found to be certainly above 0, which it is not."""
