@@ -28,6 +28,7 @@ from .client.sync import HaloClient, ReplyStream
 from .concurrency.loop import post
 from .concurrency.pulled import entered
 from .concurrency.usercode import Home
+from .display.text import one_line, short_repr
 from .display.transcript import turn_markdown
 from .display.wording import counted
 from .errors import UsageError
@@ -591,4 +592,5 @@ class SessionRegister:
         """The session of that name. Raises `UsageError` when there is none."""
         if name in self._sessions:
             return self._sessions[name]
-        raise UsageError(f"No session named {name!r}. Nothing was changed. Sessions: {', '.join(self)}.")
+        known = one_line(", ".join(self), 400)
+        raise UsageError(f"No session named {short_repr(name)}. Nothing was changed. Sessions: {known}.")

@@ -36,7 +36,7 @@ def read_export(path: str | Path) -> dict[str, Any]:
     """
     try:
         file = Path(path).expanduser()
-    except (RuntimeError, TypeError) as error:  # a user without a home; not a path
+    except (RuntimeError, TypeError, ValueError) as error:  # a user without a home; not a path
         raise UsageError(f"This path does not exist ({error}). Nothing was changed; give another.") from None
     return checked_export(read_whole(file, "an exported session", "export a shorter one"), file.name)
 

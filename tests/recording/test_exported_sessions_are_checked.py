@@ -158,6 +158,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
         (tmp_path, "it is not a file"),
         ("~nobody_of_that_name/x.json", "does not exist"),
         ("a\0b.json", "could not be read"),
+        ("~\ud800.json", "does not exist"),
     ):
         with pytest.raises(errors.UsageError) as caught:
             Session.load(place)
