@@ -13,7 +13,7 @@ MAX_WORDS = 4_000
 """Longer texts are compared line by line, which takes less time."""
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
-_MAX_LINES = 4_000
+MAX_LINES = 4_000
 
 
 def differences(first: str, second: str) -> tuple[list[Part], list[Part]]:
@@ -28,7 +28,7 @@ def differences(first: str, second: str) -> tuple[list[Part], list[Part]]:
     pieces = [_WORDS.findall(text) for text in (first, second)]
     if max(map(len, pieces)) > MAX_WORDS:
         pieces = [_LINES.findall(text) for text in (first, second)]
-    if max(map(len, pieces)) > _MAX_LINES:
+    if max(map(len, pieces)) > MAX_LINES:
         return [(first, True)], [(second, True)]
     one, other = pieces
     sides: tuple[list[Part], list[Part]] = ([], [])
