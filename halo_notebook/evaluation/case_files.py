@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..display.text import short_repr
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, UsageError
 from ..recording.format import is_recording
 from ..session import Session
 from .sent_cases import recorded_items
@@ -49,7 +49,7 @@ def read_items(source: str | Path, columns: Collection[str]) -> Iterator[Any]:
             what = f"A string is read as a file name, and {name} is not .jsonl, .csv or .json"
             raise InvalidRequest(f"{what}. Nothing was sent. For one message, pass [{name}].")
         if path.suffix.lower() == ".json":
-            return iter([Session.load(path)])
+            return iter([_session(path)])
         if path.exists() and not path.is_file():  # reading a device may never end
             raise OSError(None, "it is not a file")
         data = path.read_bytes()
@@ -67,6 +67,13 @@ def read_items(source: str | Path, columns: Collection[str]) -> Iterator[Any]:
     if path.suffix.lower() == ".csv":
         return table_items(_csv_rows(text, path.name, columns))
     return _json_lines(text, path.name)
+
+
+def _session(path: Path) -> Session:
+    try:
+        return Session.load(path)
+    except UsageError as error:
+        raise UsageError(f"{error} (A list of cases is read from a .jsonl or .csv file.)") from None
 
 
 def table_items(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

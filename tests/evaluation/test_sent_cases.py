@@ -192,7 +192,9 @@ def test_conversations_of_a_recording_may_be_interleaved(tmp_path: Path) -> None
 def test_a_file_that_only_begins_like_one_is_refused(tmp_path: Path) -> None:
     """In one line, which says what it is not; nothing is sent."""
     (tmp_path / "talk.json").write_text(json.dumps(["Hello"]))
-    with pytest.raises(errors.UsageError, match=r"'talk\.json' is not an exported session"):
+    with pytest.raises(
+        errors.UsageError, match=r"'talk\.json' is not an exported session.*list of cases .* \.jsonl"
+    ):
         read_cases(tmp_path / "talk.json")
     (tmp_path / "talk.jsonl").write_text('{"halo_recording": 1}\n{"message": "Hello"}\n')
     with pytest.raises(errors.UsageError, match="line 2 is not valid"):
