@@ -27,13 +27,13 @@ from ..concurrency.loop import in_worker, post, spawn
 from ..display.bundles import status_html
 from ..display.columns import column_html, columns_html
 from ..display.text import one_line
-from ..display.wording import counted, status_words
+from ..display.wording import counted
 from ..errors import ConfigError, InvalidRequest, UsageError
 from ..recording.ratings import Vote
 from . import follower, outbox, page_requests
 from .blind import blinded, named
 from .state import MAX_SNAPSHOT_TURNS, Fields, PanelState
-from .views import COPY_NOTE, MAX_STATIC_BYTES, static_turn
+from .views import COPY_NOTE, MAX_STATIC_BYTES, static_turn, static_words
 
 if TYPE_CHECKING:
     from ..evaluation.configs import Target
@@ -293,15 +293,17 @@ class Arena:
                 await follower.show(column, self.register.get(column.session_name))
         self.note()
 
-    def close(self) -> None:
-        """Stop showing anything; on any thread."""
+    def close(self) -> str:
+        """Stop showing anything, on any thread; a line that says what is not sent."""
         with self._lock:
             self.closed = True
+        lines = {""}
         for column in self.columns.values():
             with column.lock:
                 column.closed = True
-            outbox.close(column)
+            lines.add(outbox.close(column))
             post(follower.leave, column)
+        return max(lines)
 
     # --- The static copy ---
 
@@ -328,9 +330,8 @@ class Arena:
         for turn, view in reversed(list(zip(turns, cast("list[View]", views), strict=True))):
             shown = self.shown({"kind": "turn", "turn": view}, label)
             assert shown is not None
-            words = [str(turn.reply.status)]
-            if self.revealed:
-                words = status_words(turn.reply, source=turn.source, session=column.session.name)
+            words: list[str] = [turn.reply.status]
+            words = static_words(turn, column.session.name) if self.revealed else words
             words += [turn.vote.outcome] if turn.vote else []
             html = static_turn(turn, cast("View", shown["turn"]), words)
             most -= len(html)

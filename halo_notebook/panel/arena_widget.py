@@ -13,7 +13,7 @@ from traitlets import Bool, Int, TraitError, Unicode
 
 from ..client.secrets import hide_token
 from ..concurrency.loop import post, spawn
-from ..display.text import one_line
+from ..display.text import one_line, writable
 from ..display.wording import counted
 from ..errors import UsageError
 from ..evaluation.configs import read_configs
@@ -198,12 +198,13 @@ class ArenaPanel(anywidget.AnyWidget):
         return preferences_frame(self._ballots(), list(self._arena.columns))
 
     def close(self) -> None:
-        """Remove the panel from the page for good. The sessions continue."""
+        """Remove the panel from the page for good. The sessions and their turns continue."""
         state = getattr(self, "_arena", None)
         if state is None or state.closed:
             return
         state.tell("closed")
-        state.close()
+        if line := state.close():
+            print(writable(line))  # noqa: T201  # the page is gone
         self._unwatch_register()
         super().close()
 

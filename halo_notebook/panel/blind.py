@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HIDDEN = "The reason is shown after the vote."
 _SEQUENCED = ("kind", "epoch", "seq")
-_TURN = ("key", "number", "asked", "items", "open", "cut", "status", "text", "again", "cid", "start_note")
-_SNAPSHOT = (*_SEQUENCED, "earlier", "start_note")
+_TURN = ("key", "number", "asked", "items", "open", "cut", "status", "text", "again", "cid")
+_SNAPSHOT = (*_SEQUENCED, "earlier")
 _FRAME = (*_SEQUENCED, "key", "keep", "open")
 _ANSWER = ("kind", "cid", "earlier", "before")
 
@@ -55,7 +55,7 @@ def blinded(content: View, label: str) -> View | None:
         case "sessions":
             return {**_only(content, _SEQUENCED), "sessions": [], "versions": None}
         case "start":
-            return _only(content, (*_SEQUENCED, "start_note"))
+            return {**_only(content, _SEQUENCED), "start_note": ""}  # a history is a configuration's own
         case "answer":
             answer = _only(content, _ANSWER)
             if "turns" in content:

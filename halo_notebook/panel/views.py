@@ -205,8 +205,7 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
     parts: list[str] = []
     room = MAX_STATIC_BYTES
     for turn, view in reversed(views):
-        words = status_words(turn.reply, source=turn.source, session=session.name)
-        html = static_turn(turn, view, words)
+        html = static_turn(turn, view, static_words(turn, session.name))
         room -= len(html)
         if room < 0 and parts:
             break
@@ -218,7 +217,7 @@ def static_html(session: Session, views: Sequence[tuple[Turn, View]], when: str)
 
 
 def static_turn(turn: Turn, view: View, words: list[str]) -> str:
-    """A turn that has ended as safe HTML, by its `turn_view`; `words` begin its status line."""
+    """A turn that has ended as safe HTML, by its `turn_view`, with `words` as its status line."""
     html: list[str] = []
     payloads = turn.reply.actions
     for is_text, items in groupby(cast("list[Any]", view["items"]), lambda item: "html" in item):
@@ -230,7 +229,12 @@ def static_turn(turn: Turn, view: View, words: list[str]) -> str:
             html.append(json_html(payload, action["label"], Limits(nodes=200)))
     if sum(map(len, html)) > MAX_STATIC_BYTES:
         html = [wrap(verbatim(bounded(terminal_text(turn.reply.text), MAX_STATIC_BYTES // 6)))]
-    images = turn.request.get("images")
-    words = [*words, *([counted(len(images), "image")] if isinstance(images, list) and images else [])]
-    words += [word for word in (turn.start_note(), str(view["error"])) if word]
     return "\n".join([message_html(turn.masked_message), *html, status_html(words)])
+
+
+def static_words(turn: Turn, session: str) -> list[str]:
+    """The status line of a turn in a static copy."""
+    words = status_words(turn.reply, source=turn.source, session=session)
+    images = turn.request.get("images")
+    words += [counted(len(images), "image")] if isinstance(images, list) and images else []
+    return words + [word for word in (turn.start_note(), turn.reply.error) if word]

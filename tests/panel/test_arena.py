@@ -136,12 +136,29 @@ def test_what_is_not_known_to_be_harmless_is_hidden() -> None:
         {"kind": "queue", **sequence, "queue": [{"cid": "x", "error": "plum"}]},
         {"kind": "sessions", **sequence, "sessions": [{"name": "plum"}], "versions": {"1": "plum"}},
         {"kind": "answer", "cid": "x", "error": "plum", "text": "plum", "turns": [turn]},
+        {"kind": "start", **sequence, "start_note": "plum"},
         {"kind": "notice", "text": "plum"},
         {"kind": "new", "text": "plum"},
     ):  # fmt: skip
         shown: Any = blinded(content, "A")  # type: ignore[arg-type]
         assert "plum" not in json.dumps(shown), content["kind"]
         assert shown is None or all(shown[name] == content[name] for name in sequence if name in content)
+
+
+def test_what_only_one_configuration_sends_is_hidden(
+    open_arena: Callable[..., ArenaWire], client: HaloClient
+) -> None:
+    """Its images and its history are not told before the vote, nor in the static copy."""
+    image = "data:image/png;base64,iVBORw0KGgo="
+    past = [{"role": "user", "content": "plum"}]
+    page = open_arena({"a": {"client": client, "images": [image], "conversation_history": past}, "b": client})
+    page.round("Hello")
+    hidden = json.dumps(page.messages) + page.arena._arena.static_html("now")
+    assert not any(word in hidden for word in ("plum", "1 image", "iVBOR", "earlier message"))
+    page.vote("a")
+    page.until(outcomes=page.state()["outcomes"])
+    shown = json.dumps(page.messages[-4:]) + page.arena._arena.static_html("now")
+    assert "1 image" in shown and "1 earlier message" in shown
 
 
 def test_the_order_is_random_and_the_names_come_back_hidden(

@@ -207,10 +207,6 @@ class ArenaView extends Frame {
     this.paintUnsent();
     this.paintNotices();
     this.composer.paint();
-    if (store.busy && !store.gone) { // a message to all waits for the end of the round
-      this.composer.sendButton.disabled = this.composer.sendButton.hidden = true;
-      this.composer.stopButton.hidden = false;
-    }
     this.keepFocus(focused);
   }
 

@@ -61,6 +61,7 @@ export class ArenaStore extends Link {
   outcomes = null; // of the last round, if it has a vote
   pending = []; // the message that the kernel has not yet taken
   stopping = false;
+  oneAtATime = true; // a message goes to all columns, when all have answered the one before
 
   /** Start to listen; returns a function that ends it. */
   start(model) {

@@ -127,11 +127,12 @@ export class Composer {
     this.area.readOnly = gone; // not disabled: the draft can still be read and copied
     const placeholder = gone ? "No messages can be sent" : model.get("placeholder") || "Message the agent";
     if (this.area.placeholder !== placeholder) this.area.placeholder = placeholder;
-    const showStop = running && blank;
+    const waits = running && Boolean(store.oneAtATime); // the next message waits in the text box
+    const showStop = running && (blank || waits);
     this.sendButton.hidden = showStop;
     this.stopButton.hidden = !showStop;
     this.stopButton.disabled = store.stopping;
-    this.sendButton.disabled = gone || blank || tooLong;
+    this.sendButton.disabled = gone || blank || tooLong || waits;
     setLabel(this.sendButton, running ? "Send after this turn" : "Send");
     this.counter.classList.toggle("halo-too-long", tooLong);
     const counted = `${count(length)} of ${count(MAX_CHARS)} characters${tooLong ? ": too long to send" : ""}`;

@@ -198,7 +198,7 @@ export class TurnView {
     const live = turn.status === "streaming";
     this.bubble.update(turn.asked, turn.images);
     this.bubble.say(turn.start_note ?? "");
-    this.editButton.hidden = live || Boolean(flags.gone) || !store.versions; // where there are none, nothing can be edited
+    this.editButton.hidden = live || Boolean(flags.gone) || this.readOnly || !store.versions; // where there are none, nothing can be edited
     this.versions.update(turn.number, flags.gone);
     this.node.setAttribute("aria-label", `Turn ${turn.number}`);
     this.node.classList.toggle("halo-latest-turn", flags.latest);
