@@ -9,7 +9,7 @@ from halo_notebook.display.bundles import json_bundle, reply_bundle, status_bund
 from halo_notebook.stream import Action
 
 from ..harness.hostile import PAYLOADS
-from .test_timeline import reply_of
+from ..harness.replies import reply_of
 
 
 def test_a_payload_is_bundled_for_every_front_end() -> None:

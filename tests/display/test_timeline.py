@@ -13,14 +13,7 @@ from halo_notebook.display.timeline import Item, ShownAction, Timeline, sections
 from halo_notebook.reply import Reply
 from halo_notebook.stream import Action, ActionSummary, Event, TextDelta
 
-
-def reply_of(*events: Event | str) -> Reply:
-    """A reply that has ended."""
-    reply = Reply()
-    for event in events:
-        reply.add(TextDelta(event) if isinstance(event, str) else event, 0.1)
-    reply.elapsed_s, reply.status, reply.state = 0.2, "complete", ""
-    return reply
+from ..harness.replies import reply_of
 
 
 def go(number: int = 0) -> Action:

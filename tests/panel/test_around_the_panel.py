@@ -17,10 +17,10 @@ from halo_notebook import Session
 from halo_notebook.session import Turn
 from halo_notebook.stream import JSON, Action
 
-from ..display.test_timeline import reply_of
 from ..harness import hostile
 from ..harness.images import HOSTILE_NAME, file, give, png
 from ..harness.panel_page import AGENT, SHOW, PanelPage, opened, page_of, printed
+from ..harness.replies import reply_of
 
 if TYPE_CHECKING:
     from ..harness.lab import Lab, LabPage

@@ -17,6 +17,7 @@ from ..harness.contrast import CONTRASTS
 from ..harness.host_page import HOSTS, Host, HostPage
 from ..harness.pages import ARTEFACTS
 from ..harness.panel_page import PanelPage
+from ..harness.replies import reply_of
 
 pytestmark = pytest.mark.browser
 
@@ -45,8 +46,6 @@ KEPT = ("a", "0", "0", "Shift+Enter", "Control+Enter", "Control+a", "Control+z",
 
 def turns() -> list[Any]:
     """A turn with a bit of everything, and a failed one."""
-    from ..display.test_timeline import reply_of
-
     good = Turn({"message": "Open a ticket, please"}, reply_of(TEXT, Action(PAYLOAD)))
     bad = Turn({"message": "And again"}, reply_of("This is"))
     bad.reply.status, bad.reply.error, bad.reply.may_have_arrived = (

@@ -15,9 +15,10 @@ from halo_notebook.reply import Reply
 from halo_notebook.session import Session, Turn
 from halo_notebook.stream import JSON, Action, ActionSummary, Event, MalformedRecord, TextDelta
 
-from ..display.test_timeline import SAMPLES, go, reply_of
+from ..display.test_timeline import SAMPLES, go
 from ..harness import hostile
 from ..harness.looks import FORBIDDEN
+from ..harness.replies import reply_of
 
 
 class Page:
