@@ -94,7 +94,9 @@ def _incomplete(state: RunState) -> Iterator[str]:
     for cause, (what, todo) in _CAUSES.items():
         if conversations := by_cause.get(cause):
             first = "" if cause in (STOPPED, "") else _first_error(state, conversations)
-            counts = "Counted as failed" if cause == AGENT else "Missing, and left out of the figures"
+            one = len(conversations) == 1
+            counts = f"{'It counts' if one else 'They count'} as {'failed' if cause == AGENT else 'missing'}"
+            counts += "" if cause == AGENT else f", and the figures leave {'it' if one else 'them'} out"
             again = sum(map(state.resumes, conversations))
             todos = [todo] if todo else []
             todos += ["Run the same call again"] if again else []

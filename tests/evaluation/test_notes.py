@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 NOT_WHOLE = "got an error or no whole reply from the agent"
 BROKE_OFF = (
-    f"1 conversation {NOT_WHOLE} (The connection broke off before the reply had ended). Counted as failed. "
+    f"1 conversation {NOT_WHOLE} (The connection broke off before the reply had ended). It counts as failed. "
     "1 may have reached the agent: if sending twice is safe, rerun with resume='interrupted'."
 )
-MISSING = "Missing, and left out of the figures"
+MISSING = "They count as missing, and the figures leave them out"
 REFUSED = (
     "3 conversations failed because Halo refused the request (Halo refused the key (401: Missing or "
     f"invalid API key (the fault '401' was asked for))). {MISSING}. Fix what the error names. Run the same "
@@ -55,7 +55,7 @@ def test_each_cause_has_a_note(faults: list[str], note: str, agent: DemoAgent, r
     result = run(messages(5), [ok], concurrency=1)
     [found] = result.notes()
     assert found.startswith(note)
-    assert "Missing, and left out" in found or len(result.failures()) == int(found[0]) <= 2
+    assert "as missing, and the figures leave" in found or len(result.failures()) == int(found[0]) <= 2
     assert result.df["cause"].nunique() == 2
 
 
@@ -91,7 +91,7 @@ def test_a_stop_leaves_what_broke_off_and_what_did_not_start(run: Run) -> None:
     assert others[-1] == f"{waiting} conversations did not start. {MISSING}. Run the same call again."
     assert len(others) == 1 + bool(cut) and result.failures().empty and result.worst().empty
     if cut:
-        assert re.match(r"\d conversations? broke off when the run ended\. Missing, ", others[0])
+        assert re.match(r"\d conversations? broke off when the run ended\. .* as missing, ", others[0])
     assert {cause for cause in result.df["cause"] if cause} <= {"stopped"}
     assert result.df["ok"].count() == states(result).count("complete") and result.df["ok"].all()
 

@@ -110,7 +110,7 @@ def test_an_unfit_answer_is_not_sent(answer: Any, why: str, agent: DemoAgent, ru
     assert result.passed("ok") == {"demo": {"1": [None], "2": [True]}} and result.failures().empty
     [note] = result.notes()
     assert note.startswith(f"1 conversation ended because the case's user failed ({why}"[:70])
-    assert "Missing, and left out of the figures" in note and "Run the same call again" in note
+    assert "as missing, and the figures leave" in note and "Run the same call again" in note
 
 
 @pytest.mark.parametrize("end", [None, *ConversationEnd])
