@@ -34,7 +34,7 @@ LIGHT, DARK = Host("light", css=""), Host("dark", css="body { background: #18181
 
 def view_of(text: str, *actions: Any, **more: Any) -> Any:
     """A turn that has ended, as a column shows it before the vote."""
-    from ..display.test_timeline import reply_of
+    from ..harness.replies import reply_of
 
     turn = Turn({"message": "Open a ticket, please"}, reply_of(text, *map(Action, actions)))
     view = turn_view(turn, 1, frames_of(turn)) | more
