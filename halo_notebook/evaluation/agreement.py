@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, TypeVar
 
-from ..checks import NoVerdict
 from ..display.wording import counted
 from .intervals import Interval, effective_number, wilson
 from .judge_errors import Figures, Share, measured
 from .label_lines import passes
-from .labelling import Row, labelled_rows, rows_of
-from .sender import COMPLETE
+from .labelling import Row, labelled_rows, rows_of, verdict_of
 
 if TYPE_CHECKING:
     from .label_lines import Stratum
@@ -122,11 +120,11 @@ def agreement(state: RunState, check: str, config: str | None, author: str | Non
         if label is not None:
             labels[row.number] = label
         elif chosen and (config is None or row.conversation.config == config):
-            unsure += _verdict(row, check) is not None
+            unsure += verdict_of(row, check) is not None
     judged = [
         _Judged(row, passed, labels.get(row.number))
         for row in rows_of(state)
-        if (passed := _verdict(row, check)) is not None
+        if (passed := verdict_of(row, check)) is not None
     ]
     weights = _weights(state.labels.samples, judged)
     items = [
@@ -135,12 +133,6 @@ def agreement(state: RunState, check: str, config: str | None, author: str | Non
         if config is None or item.row.conversation.config == config
     ]
     return _agreement(check, items, unsure)
-
-
-def _verdict(row: Row, check: str) -> bool | None:
-    score = row.state.scores.get(check)
-    is_verdict = row.state.status == COMPLETE and score is not None and not isinstance(score, NoVerdict)
-    return score.passed if score is not None and is_verdict else None
 
 
 def _weights(samples: Iterable[Sequence[Stratum]], judged: Sequence[_Judged]) -> dict[int, float]:

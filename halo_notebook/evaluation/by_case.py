@@ -77,7 +77,7 @@ class Figures:
             raise InvalidRequest(f"by must be the name of one column of metadata, not {by!r}.")
         groups: dict[str, list[Run]] = {}
         for run in self.runs:
-            for name in _groups_of(run.conversation.case, by):
+            for name in groups_of(run.conversation.case, by):
                 groups.setdefault(name, []).append(run)
         if not groups and by != TAG:
             known = dict.fromkeys(name for run in self.runs for name in run.conversation.case.metadata)
@@ -253,7 +253,8 @@ def _times(turns: Iterable[TurnState], name: str, longest: Mapping[str, float]) 
             yield AtLeast(max(turn.elapsed_s or 0.0, longest[name]))
 
 
-def _groups_of(case: Case, by: str) -> list[str]:
+def groups_of(case: Case, by: str) -> list[str]:
+    """The groups to which a case belongs: its tags, or its value of a metadata column."""
     if by == TAG:
         return list(case.tags)
     value = case.metadata.get(by)

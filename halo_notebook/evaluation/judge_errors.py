@@ -74,12 +74,15 @@ def figures(
 
     a, b = good_of_passed, good_of_failed
     passed = sum((share * rate for share, rate in zip(of_all, rates, strict=True)), np.float64(0))
-    good = passed * a + (1 - passed) * b
+    # How many replies it passes that are good and that are bad, and how many it fails.
+    passed_good, passed_bad = passed * a, passed * (1 - a)
+    failed_good, failed_bad = (1 - passed) * b, (1 - passed) * (1 - b)
+    good = passed_good + failed_good
     with np.errstate(divide="ignore", invalid="ignore"):
-        sensitivity = passed * a / good
-        specificity = (1 - passed) * (1 - b) / (1 - good)
+        sensitivity = passed_good / good
+        specificity = failed_bad / (failed_bad + passed_bad)
         by_chance = passed * good + (1 - passed) * (1 - good)
-        kappa = (passed * a + (1 - passed) * (1 - b) - by_chance) / (1 - by_chance)
+        kappa = (passed_good + failed_bad - by_chance) / (1 - by_chance)
         informedness = sensitivity + specificity - 1
         corrected: tuple[Floats, ...] = (good,)
         if len(rates) > 1:

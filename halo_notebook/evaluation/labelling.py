@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from operator import index
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..checks import NoVerdict
 from ..checks.verdicts import plain
 from ..display.text import one_line, whole_text
 from ..errors import InvalidRequest, UsageError
@@ -48,6 +49,13 @@ def rows_of(state: RunState) -> Iterator[Row]:
         for turn, turn_state in enumerate(state.turns(conversation)):
             yield Row(number, conversation, turn, turn_state)
             number += 1
+
+
+def verdict_of(row: Row, check: str) -> bool | None:
+    """What a check says of a complete reply; None where it says nothing."""
+    score = row.state.scores.get(check)
+    is_verdict = row.state.status == COMPLETE and score is not None and not isinstance(score, NoVerdict)
+    return score.passed if score is not None and is_verdict else None
 
 
 def label_rows(
@@ -148,15 +156,17 @@ def author_name(author: Any = None) -> str:
     return name
 
 
-def add_labels(state: RunState, chosen: Iterable[tuple[Row, str, str]], author: str) -> None:
+def add_labels(state: RunState, chosen: Iterable[tuple[Row, str, str]], author: str) -> list[Label]:
     """Add each row's label and note, all or none. Raises `UsageError` when they cannot be written."""
     at = datetime.now(UTC)
+    made: list[Label] = []
     lines: list[dict[str, JSON]] = []
     with state.opened() as file:
         for row, label, note in chosen:
-            said = Label(author, label, note, at, reply_digest(_reply(row, file)))
-            lines.append(said.line(row.conversation.key, row.turn))
+            made.append(Label(author, label, note, at, reply_digest(_reply(row, file))))
+            lines.append(made[-1].line(row.conversation.key, row.turn))
     write(state, lines)
+    return made
 
 
 def write(state: RunState, lines: Sequence[dict[str, JSON]]) -> None:
