@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..errors import InvalidRequest
 from .paired import Comparison, TimeComparison, compare_passes, compare_scores, compare_times, holm
 from .rows import TIMES, cell
 
@@ -140,6 +141,17 @@ class Comparisons(dict[Key, Found]):
     def __reduce__(self) -> tuple[Any, ...]:
         found = {key if isinstance(key, tuple) else (key,): each for key, each in self.items()}
         return Comparisons, (found, self.labels, self._sides)
+
+
+def compared_by(figures: Figures, names: Sequence[str], by: str | None) -> Comparisons:
+    """Compare configurations, see `Evaluation.compare`; with `by` each group of cases on its own."""
+    if len(names) < 2:
+        raise InvalidRequest(f"To compare, two configurations are needed, not only {', '.join(names)}.")
+    sides = [side_of(figures, name) for name in names]
+    if by is None:
+        return compared(sides)
+    groups = figures.grouped(by).items()
+    return compared(sides, {name: [side_of(group, each) for each in names] for name, group in groups}, by)
 
 
 def compared(

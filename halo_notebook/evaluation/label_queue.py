@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 
 class LabelQueue:
-    """The replies of a sample in their order, with the labels that one person has given so far."""
+    """The replies of a sample in their order, with the labels that one person has given so far.
 
-    def __init__(self, state: RunState, rows: Sequence[Row], author: str) -> None:
+    `about` is ``conversation`` where a label is of the whole conversation, as the verdict of the check is.
+    """
+
+    def __init__(self, state: RunState, rows: Sequence[Row], author: str, about: str = "reply") -> None:
         self.state = state
         self.rows = tuple(rows)
         self.author = author
@@ -31,7 +34,13 @@ class LabelQueue:
             for label in labels
             if label.author == author
         }
+        self.about = about
         self.labels: list[Label | None] = [known.get(row.number) for row in self.rows]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the labels stay when the result is gone."""
+        return self.state.removal is None or not self.state.removal.alive
 
     @property
     def done(self) -> int:
@@ -63,4 +72,4 @@ def open_queue(
     sample = draw(state, n, by, seed)
     if sample.strata not in state.labels.samples:
         write(state, [sample_line(now(), sample.strata)])
-    return LabelQueue(state, sample.rows, name)
+    return LabelQueue(state, sample.rows, name, "conversation" if sample.of_conversations else "reply")

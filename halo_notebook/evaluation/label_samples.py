@@ -34,6 +34,7 @@ class Sample:
 
     rows: tuple[Row, ...]
     strata: tuple[Stratum, ...]
+    of_conversations: bool  # whether the checks by which it was drawn judge whole conversations
 
 
 def draw(state: RunState, n: int, by: str | Sequence[str] | None = None, seed: int = 0) -> Sample:
@@ -63,7 +64,8 @@ def draw(state: RunState, n: int, by: str | Sequence[str] | None = None, seed: i
         places = tuple((row.conversation.key, row.turn) for row in drawn)
         strata.append(Stratum(len(cells[verdicts]), places))
     rows.sort(key=lambda row: _chances(row, start)[2])
-    return Sample(tuple(rows), tuple(strata))
+    of_conversations = any(state.checks[check].of_conversation for check in checks)
+    return Sample(tuple(rows), tuple(strata), of_conversations)
 
 
 def _names(state: RunState, by: Any) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ from . import notes, rows
 from .browsing import tell_changed
 from .by_case import TAG, figures_of, flaky_cases
 from .cases import check_apart
-from .comparisons import compared, side_of
+from .comparisons import compared_by
 from .concurrent_checks import Jury
 from .judging import Checks, checks_to_apply
 from .opening import read_file
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..panel.explorer import ResultExplorer
+    from ..panel.label_panel import LabelPanel
     from ..reply import Reply
     from .agreement import Agreement
     from .baseline import ResultComparison
@@ -143,6 +144,20 @@ class Evaluation:
 
     # --- Labels ---
 
+    def label(
+        self, n: int = 30, by: str | Sequence[str] | None = None, *, seed: int = 0, author: str | None = None
+    ) -> LabelPanel:
+        """Label `n` replies in the notebook, one after the other, without seeing what the checks found.
+
+        `by` is the name of a check, so that each of its verdicts has half of the sample, or a list of names,
+        also ``config``, ``tag`` and columns of metadata, which have their shares. The same call draws the
+        same sample, and continues where `author` was. Where there are no widgets, use `label_rows`.
+        """
+        from ..panel.label_panel import LabelPanel
+        from .label_queue import open_queue
+
+        return LabelPanel(open_queue(self._state, n, by, seed=seed, author=author))
+
     def label_rows(
         self,
         labels: Mapping[int, bool | str | None],
@@ -249,14 +264,7 @@ class Evaluation:
         """
         figures = figures_of(self._state)
         names = list(dict.fromkeys(map(self._known_config, configs or figures.configs)))
-        sides = [side_of(figures, name) for name in names]
-        if len(sides) < 2:
-            raise InvalidRequest(f"To compare, two configurations are needed, not only {', '.join(names)}.")
-        by = TAG if by_tag else by
-        if by is None:
-            return compared(sides)
-        groups = figures.grouped(by).items()
-        return compared(sides, {name: [side_of(group, each) for each in names] for name, group in groups}, by)
+        return compared_by(figures, names, TAG if by_tag else by)
 
     def compare_with(self, other: Evaluation | str | Path, *, config: str | None = None) -> ResultComparison:
         """Compare this result with another one, or its file: what got better, what got worse, how certainly.

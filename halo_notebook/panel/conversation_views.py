@@ -39,8 +39,10 @@ MAX_COMPARED_BYTES = 100_000
 """Of a longer reply, the beginning and the end are compared."""
 
 
-def conversation_view(state: RunState, run: Run, first: int = 0, *, blind: bool = False) -> View:
-    """A conversation from its turn `first` (from 0) on.
+def conversation_view(
+    state: RunState, run: Run, first: int = 0, *, blind: bool = False, until: int | None = None
+) -> View:
+    """A conversation from its turn `first` (from 0) on, and up to the turn before `until`.
 
     With `blind` there is nothing that tells its configuration, its agent, what checks found, or how long it
     took.
@@ -54,9 +56,10 @@ def conversation_view(state: RunState, run: Run, first: int = 0, *, blind: bool 
     """
     conversation, case = run.conversation, run.conversation.case
     turns = _Turns(state, run, blind=blind)
-    views, following = _fitting([partial(turns.view, at) for at in range(first, turns.count)])
+    count = turns.count if until is None else min(until, turns.count)
+    views, following = _fitting([partial(turns.view, at) for at in range(first, count)])
     next_ = None if following is None else first + following
-    view: View = {"turns": views, "next": next_, "count": turns.count}
+    view: View = {"turns": views, "next": next_, "count": count}
     if first == 0:
         view |= {
             "case": one_line(case.id),
@@ -108,6 +111,8 @@ class _Turns:
             if self._blind:
                 shown |= {"agent": None, "source": "", "started_at": ""}
                 shown |= {"first_text_s": None, "elapsed_s": None}
+                items: Any = shown["items"]
+                shown["items"] = [_without_time(item) for item in items]
         return {
             "message": shown_message(message),
             "status": row["status"],
@@ -136,6 +141,11 @@ class _Turns:
         reply = reply_from(line["reply"])
         parts = [terminal_text(reply.text).strip(), *(json_text(payload) for payload in reply.actions)]
         return bounded("\n\n".join(filter(None, [*parts, reply.error])), MAX_COMPARED_BYTES)
+
+
+def _without_time(item: Any) -> JSON:
+    """A block of a reply, or an action without the time at which it came."""
+    return {"action": {**item["action"], "at_s": None}} if "action" in item else item
 
 
 def comparison_view(state: RunState, runs: Sequence[Run], first: int = 0) -> View:

@@ -91,8 +91,9 @@ def node(*args: str | Path, given: str = "") -> str:
 def test_the_package_styles_its_panel_only() -> None:
     """Every rule in the package's style sheets is scoped under the panel's class."""
     found = {path.name: list(unscoped(path.read_text())) for path in STATIC.glob("*.css")}
-    assert set(found) == {"arena.css", "explorer.css", "panel.css", "tree.css", "turn.css"}
-    assert all(path.read_text() in styles("explorer.css", "arena.css") for path in STATIC.glob("*.css"))
+    assert set(found) == {"arena.css", "explorer.css", "labels.css", "panel.css", "tree.css", "turn.css"}
+    every = styles("explorer.css", "arena.css", "labels.css")
+    assert all(path.read_text() in every for path in STATIC.glob("*.css"))
     assert {name: rules for name, rules in found.items() if rules} == {}
 
 
@@ -115,6 +116,7 @@ CHAT = ("composer", "export", "store", "transcript")
 WIDGETS = {
     "panel.js": {"header", "panel", "sessions", *CHAT, *SHARED},
     "arena.js": {"arena", "arena_store", *CHAT, *SHARED},
+    "label_panel.js": {"conversation", "label_panel", "labels", *SHARED},
     "explorer.js": {"comparison", "conversation", "explorer", "filters", "found", "table", *SHARED},
 }
 

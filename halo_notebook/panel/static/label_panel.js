@@ -1,0 +1,88 @@
+/* Labelling in the page, an anywidget front end: a queue of replies of its own.
+
+- Only HTML that the kernel has sanitised is set as innerHTML, in the blocks of a reply.
+- A label is in the file when the kernel has answered; only then is the next reply shown.
+*/
+
+import { element, setText } from "./dom.js";
+import { Frame } from "./frame.js";
+import { LabelPane, LabelQueue } from "./labels.js";
+import { Link } from "./link.js";
+import { GONE } from "./status.js";
+
+class LabelLink extends Link {
+  queue = new LabelQueue(this);
+
+  start(model) {
+    const end = this.listen(model);
+    model.set("_snapshot", { shown_at: Date.now() }); // see `listen`
+    this.queue.open();
+    return end;
+  }
+
+  lost() {
+    this.queue.busy = false;
+  }
+
+  sync() {
+    if (!this.queue.item) this.queue.open();
+  }
+
+  take() {}
+}
+
+class LabelFrame extends Frame {
+  constructor(link, model, el) {
+    super(link, model);
+    this.root.classList.add("halo-labeller");
+    this.root.setAttribute("aria-label", "Replies to label");
+    this.pane = new LabelPane(this, link.queue);
+    this.goneLine = element("p", { class: "halo-gone", hidden: true });
+    this.root.append(this.pane.node, this.notices, this.goneLine, this.voice);
+    this.placing = new ResizeObserver(() => {
+      const placed = this.root.clientHeight > 0;
+      if (placed && !this.placed) this.scheme.placed();
+      this.placed = placed;
+    });
+    this.placing.observe(this.root);
+    el.append(this.root);
+    this.paint();
+  }
+
+  destroy() {
+    this.placing.disconnect();
+    super.destroy();
+  }
+
+  key(event) {
+    this.pane.key(event);
+  }
+
+  paint() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const height = this.model.get("height");
+    this.root.style.height = CSS.supports("height", height) ? height : "640px";
+    this.pane.paint();
+    this.goneLine.hidden = !this.link.gone;
+    setText(this.goneLine, this.link.gone ? GONE[this.link.gone] : "");
+    this.paintNotices();
+  }
+}
+
+export default () => {
+  const link = new LabelLink();
+  return {
+    initialize({ model }) {
+      return link.start(model);
+    },
+    render({ model, el }) {
+      const frame = new LabelFrame(link, model, el);
+      const hide = link.show(frame);
+      return () => {
+        hide();
+        frame.destroy();
+      };
+    },
+  };
+};
