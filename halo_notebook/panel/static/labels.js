@@ -129,8 +129,10 @@ export class LabelPane {
     if (this.idle) this.queue.back();
   }
 
+  /** Whether a label would be for the reply that the person sees, and the kernel can take it. */
   get idle() {
-    return this.queue.item && !this.queue.busy && !this.frame.link.gone;
+    const { item, busy } = this.queue;
+    return item && item === this.shown && !busy && !this.frame.link.gone;
   }
 
   /** A key that was pressed in the widget; returns whether it means something here. */
