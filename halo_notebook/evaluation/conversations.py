@@ -22,6 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..checks import JudgedTurn
+from ..client.masking import masked
 from ..concurrency.usercode import UserCodeError, is_async
 from ..display.text import one_line
 from ..errors import InvalidRequest, RateLimited
@@ -196,12 +197,14 @@ class Run:
         place: dict[str, JSON] = {"key": conversation.key, "turn": len(turns)}
         try:
             answer = await self._answer(conversation, said)
-        except Exception as error:  # noqa: BLE001  # also of what the user returned, such as a figure
-            failure = error if isinstance(error, UserCodeError | InvalidRequest) else UserCodeError(error)
-            if isinstance(failure, UserCodeError) and isinstance(failure.error, KeyboardInterrupt):
+        except (UserCodeError, InvalidRequest) as error:
+            raised = error.error if isinstance(error, UserCodeError) else error
+            if isinstance(raised, KeyboardInterrupt):
                 self._inbox.stop()
             elif not self._inbox.stopped:  # otherwise it may have taken the stop for an error
-                note = one_line(str(failure), 300)
+                secrets = [self._plan.clients[conversation.config].settings.api_key]
+                text = masked(str(raised if isinstance(raised, InvalidRequest) else error), secrets)
+                note = one_line(text, 300)
                 self._add({"kind": "end", **place, "round": round_, "reason": USER_FAILED, "note": note})
             return False
         if isinstance(answer, str):
@@ -218,7 +221,8 @@ class Run:
         assert user.function is not None, "the plan has checked it"
         if len(said) >= user.max_turns:
             return TOO_MANY_TURNS
-        answer = checked_answer(await self._users.call(user.function, tuple(said)))
+        said_now = await self._users.call(user.function, tuple(said))
+        answer = await self._users.call(checked_answer, said_now)  # not here: it may draw a figure
         if isinstance(answer, ConversationEnd):
             if not said:
                 raise InvalidRequest("it ended the conversation before its first message")

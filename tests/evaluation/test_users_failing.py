@@ -22,6 +22,7 @@ from halo_notebook import (
     evaluate,
 )
 from halo_notebook.checks import JudgedTurn, contains
+from halo_notebook.demo import DEMO_KEY
 
 from .agents import ok, sent, states
 
@@ -178,6 +179,17 @@ def test_a_user_that_fails_before_its_first_message(agent: DemoAgent, run: Run, 
     assert "ValueError: no key" in str(result) and result.as_cases() == []
     result.to_junit(kept.with_suffix(".xml"))
     assert states(run([two], path=kept)) == ["complete"] * 2 and sent(agent) == ["one", "two"]
+
+
+def test_an_error_that_holds_the_key_is_stored_without_it(run: Run, kept: Path) -> None:
+    """Such as one of a client of the user's own."""
+
+    def user(conversation: Turns) -> str:
+        raise ValueError(f"refused: Bearer {DEMO_KEY}")
+
+    result = run([user], path=kept)
+    assert "refused: Bearer ab_live_•••" in result.notes()[0]
+    assert DEMO_KEY not in kept.read_text() + str(result)
 
 
 @pytest.mark.parametrize(
