@@ -82,8 +82,8 @@ def user_of(function: User, name: str, **given: Any) -> CaseUser:
     version = version_of(function)
     if version != version_of(function):
         raise InvalidRequest(
-            f"{name}: it cannot be found out whether its user has changed. Nothing was sent; give the"
-            " function an attribute 'version', a string."
+            f"{name}: the version of its user cannot be determined. Nothing was sent; give the function an "
+            "attribute 'version', a string."
         )
     return CaseUser(function, whole_text(version), whole_text(goal), **given)
 

@@ -27,7 +27,7 @@ _CAUSES = {
     REFUSED: ("failed because Halo refused the request", "Fix what the error names"),
     LIMIT: ("ended at the rate limit", "Set a lower rate_limit"),
     NETWORK: ("did not get through", "Fix what the error names"),
-    USER: ("ended because the case's user failed", "Fix the user"),
+    USER: ("ended because the simulated user failed", "Fix the user"),
     STOPPED: ("broke off when the run ended", ""),
     "": ("did not start", ""),
 }

@@ -175,7 +175,8 @@ def conversation_rows(
         }
         if number == len(turns) - 1 and reason:
             row[END] = reason
-            row["error"] = row["error"] or (f"The user failed: {end.note}" if end and end.failed else None)
+            if end is not None and end.failed:
+                row["error"] = f"The simulated user failed: {end.note}"
         for check, judge in state.checks.items():
             score = turn.scores.get(check)
             note = score.note if score and not turn.missing else ""

@@ -110,7 +110,7 @@ def test_an_unfit_answer_is_not_sent(answer: Any, why: str, agent: DemoAgent, ru
     assert (row["status"], row["cause"]) == ("not run", "user")
     assert result.passed("ok") == {"demo": {"1": [None], "2": [True]}} and result.failures().empty
     [note] = result.notes()
-    assert note.startswith(f"1 conversation ended because the case's user failed ({why}"[:70])
+    assert note.startswith(f"1 conversation ended because the simulated user failed ({why}"[:70])
     assert "as missing, and the figures leave" in note and "Run the same call again" in note
 
 
@@ -174,9 +174,9 @@ def test_a_user_that_fails_before_its_first_message(agent: DemoAgent, run: Run, 
     assert (row["status"], row["message"], row["error"]) == (
         "not run",
         None,
-        "The user failed: ValueError: no key",
+        "The simulated user failed: ValueError: no key",
     )
-    assert "ValueError: no key" in str(result) and result.as_cases() == []
+    assert "ValueError: no key" in result.notes()[0] and result.as_cases() == []
     result.to_junit(kept.with_suffix(".xml"))
     assert states(run([two], path=kept)) == ["complete"] * 2 and sent(agent) == ["one", "two"]
 
