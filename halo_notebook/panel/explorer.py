@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import anywidget
+from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
@@ -46,6 +47,7 @@ from ..evaluation.browsing import (
     total_s,
     verdict_word,
 )
+from ..evaluation.notes import headline
 from ..evaluation.report.notebook import overview
 from ..evaluation.report.terminal import overview_text
 from ..evaluation.rows import rows_frame
@@ -83,9 +85,9 @@ class ResultExplorer(anywidget.AnyWidget):
 
     height = Unicode("640px").tag(sync=True)
     _static_class = Unicode("").tag(sync=True)
-    # The page sets it to learn whether it is connected; it is not kept.
+    # What was found last: a page shows it before it asks for anything. The page forgets it then.
     _snapshot = AnyTrait(None).tag(
-        sync=True, to_json=lambda value, widget: None, from_json=lambda value, widget: None
+        sync=True, to_json=lambda value, widget: _answer(widget), from_json=lambda value, widget: None
     )
 
     def __init__(self, state: RunState, *, height: str = "640px") -> None:
@@ -96,7 +98,7 @@ class ResultExplorer(anywidget.AnyWidget):
         self._state = state
         self._list = ConversationList(state)
         self._query = Query()
-        self._found: list[int] | None = None  # None: all
+        self._found = self._list.found(self._query)
         self._found_by = ""  # the id of the request that found them
         self._chosen: set[int] = set()
         self._latest: Any = None  # the last search
@@ -114,8 +116,7 @@ class ResultExplorer(anywidget.AnyWidget):
     @property
     def filtered(self) -> pd.DataFrame:
         """The rows of `result.df` of the conversations that filters and search find, sorted as the table."""
-        found = self._found
-        return self._frame(range(len(self._list.runs)) if found is None else found)
+        return self._frame(self._found)
 
     def __repr__(self) -> str:
         return f"ResultExplorer({counted(len(self._state.conversations), 'conversation')})"
@@ -139,8 +140,11 @@ class ResultExplorer(anywidget.AnyWidget):
     def _ipython_display_(self) -> None:
         shown: Any = self._repr_mimebundle_()
         publish_display_data(data=shown[0] if isinstance(shown, tuple) else shown)
+        # The page shows the table meanwhile: the overview of 10,000 conversations takes a second or two.
         html = static_copy(self._static_class, overview(self._state))
-        publish_display_data(data={"text/html": html, "text/plain": overview_text(self._state)})
+        in_kernel = hasattr(get_ipython(), "kernel")
+        text = headline(self._state) if in_kernel else overview_text(self._state)
+        publish_display_data(data={"text/html": html, "text/plain": text})
 
     # --- Requests of the page ---
 
@@ -173,12 +177,18 @@ def _find(explorer: ResultExplorer, request: Mapping[str, Any]) -> View:
     """Filter, search and sort; answers with the first rows."""
     given, cid = request.get("query"), request["cid"]
     query = explorer._query if given is None else _query(given)  # a page that has just been loaded gives none
-    conversations = explorer._list
-    found = conversations.found(query, lambda: explorer._latest != cid)
+    found = explorer._list.found(query, lambda: explorer._latest != cid)
     if explorer._latest != cid:
         return {}  # the page waits for a later one
     explorer._query, explorer._found, explorer._found_by = query, found, cid
+    return _answer(explorer)
+
+
+def _answer(explorer: ResultExplorer) -> View:
+    """What was found, with its first rows."""
+    query, conversations = explorer._query, explorer._list
     return {
+        "found_by": explorer._found_by,
         "query": {
             "text": query.text,
             "filters": {name: list[JSON](sorted(values)) for name, values in query.filters.items()},
@@ -196,7 +206,7 @@ def _find(explorer: ResultExplorer, request: Mapping[str, Any]) -> View:
             for each in conversations.filters()
         ],
         "total": len(conversations.runs),
-        "count": len(found),
+        "count": len(explorer._found),
         "selected": len(explorer._chosen),
         "rows": _rows_from(explorer, 0),
     }
@@ -240,7 +250,7 @@ def _columns(explorer: ResultExplorer) -> list[tuple[str, str, str]]:
 def _rows_from(explorer: ResultExplorer, first: int) -> list[JSON]:
     """The rows of what was found, `PART` of them from that place on."""
     columns = [name for name, _, _ in _columns(explorer)]
-    return [_row(explorer, number, columns) for number in (explorer._found or [])[first : first + PART]]
+    return [_row(explorer, number, columns) for number in explorer._found[first : first + PART]]
 
 
 def _row(explorer: ResultExplorer, number: int, columns: list[str]) -> JSON:
@@ -276,7 +286,7 @@ def _select(explorer: ResultExplorer, request: Mapping[str, Any]) -> View:
     """Select or deselect conversations by number, or all that were found; `only` these are selected then."""
     numbers, on = request.get("numbers"), request.get("on")
     if numbers is None:
-        numbers = explorer._found or []
+        numbers = explorer._found
     if not isinstance(numbers, list) or not isinstance(on, bool):
         raise UsageError("The page is out of date. Reload the page.")
     chosen = {_run(explorer, number)[0] for number in numbers}

@@ -56,7 +56,11 @@ class ExplorerPage(HostPage):
             ),
         )
         self.page.expose_function("kernel", kernel)
-        state = {"height": "640px", "_static_class": ""}
+        state = {
+            "height": "640px",
+            "_static_class": "",
+            "_snapshot": explorer.get_state("_snapshot")["_snapshot"],
+        }
         self.show(str(explorer._esm), str(explorer._css), state, host)
         self.rows.first.wait_for()
 

@@ -25,8 +25,11 @@ export class Found extends Link {
   /** Start to listen; returns a function that ends it. */
   start(model) {
     const end = this.listen(model);
-    model.set("_snapshot", { shown_at: Date.now() }); // see `listen`
-    this.find();
+    const first = model.get("_snapshot");
+    model.set("_snapshot", { shown_at: Date.now() }); // see `listen`; the rows must not be saved with the notebook
+    if (first?.rows) this.takeFound(first);
+    else this.find();
+    if (this.real?.comm_live === false) this.lose("none");
     return () => {
       clearTimeout(this.typing);
       end();
@@ -80,19 +83,24 @@ export class Found extends Link {
     clearTimeout(this.typing);
     if (this.gone) return;
     const search = ++this.searches;
-    this.foundBy = this.request({ kind: "find", query: this.query }, (answer) => {
+    this.request({ kind: "find", query: this.query }, (answer) => {
       if (search !== this.searches) return;
       this.shown = search; // also when it failed: what was found before stays
       if (!answer.rows) return;
-      this.query ??= answer.query;
-      for (const name of ["columns", "filters"]) { // what is the same is not made again: it may have the focus
-        if (JSON.stringify(this[name]) !== JSON.stringify(answer[name])) this[name] = answer[name];
-      }
-      for (const name of ["total", "count", "selected"]) this[name] = answer[name];
-      this.parts = new Map([[0, answer.rows]]);
+      this.takeFound(answer);
       this.say(`${counted(this.count, "conversation")} found`);
       if (this.open) this.read(this.open.number); // its verdicts may be others
     });
+  }
+
+  takeFound(answer) {
+    this.query ??= answer.query;
+    for (const name of ["columns", "filters"]) { // what is the same is not made again: it may have the focus
+      if (JSON.stringify(this[name]) !== JSON.stringify(answer[name])) this[name] = answer[name];
+    }
+    for (const name of ["total", "count", "selected"]) this[name] = answer[name];
+    this.foundBy = answer.found_by;
+    this.parts = new Map([[0, answer.rows]]);
   }
 
   /** The row at that place; undefined while it is not there, and then it is asked for. */
