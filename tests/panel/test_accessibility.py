@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..harness.contrast import CONTRASTS
+from ..harness.images import file, give, png
 from ..harness.panel_page import PanelPage, page_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ FOCUSED = """
   const ringed = style => style.outlineStyle !== 'none' || style.boxShadow !== 'none';
   const name = one.getAttribute('aria-label') ?? (one.labels?.[0] ?? one).innerText;
   return [Boolean(one.closest('.halo-panel')), name,
-    ringed(getComputedStyle(one)) || ringed(getComputedStyle(one.closest('.halo-box') ?? one))];
+    ringed(getComputedStyle(one)) || ringed(getComputedStyle(one.closest('.halo-box, .halo-edit') ?? one))];
 }
 """
 
@@ -65,7 +66,7 @@ class TestAccessibility:
     @pytest.fixture(scope="class")
     @classmethod
     def panel(cls, lab: LabPage) -> PanelPage:
-        """A panel with Markdown, actions, an error, a rating and the form that keeps a turn as a case."""
+        """Markdown, actions, an error, a rating, versions, images, and the forms that keep and edit."""
         panel = PanelPage(lab, lab.cell_output(0))
         for message in (
             "Show me Markdown",
@@ -74,6 +75,15 @@ class TestAccessibility:
             "Open a ticket",
         ):
             panel.ask(message)
+        give(panel.box, "paste", file("a shot.png", png(60)))
+        panel.root.get_by_role("group", name="Images to send").get_by_role("img").wait_for()
+        panel.ask("Look at this")
+        panel.button("Edit message", panel.turn(5)).click()
+        panel.page.keyboard.press("Enter")
+        panel.ended(panel.turn(5))
+        panel.turn(5).get_by_text("2/2").wait_for()
+        give(panel.box, "paste", file("another.png", png(60)))
+        panel.button("Edit message", panel.turn(1)).click()
         panel.button("Good reply", panel.turn(2)).click()
         panel.button("More for this turn", panel.turn(2)).click()
         panel.button("Keep as a test case", panel.turn(2)).click()
@@ -88,7 +98,7 @@ class TestAccessibility:
         lab.page.set_viewport_size({"width": width, "height": 1100})
         lab.set_theme(f"JupyterLab {theme}")
         try:
-            for number in (1, 2, 4):
+            for number in (1, 2, 4, 5):
                 panel.turn(number).scroll_into_view_if_needed()
                 lab.screenshot(f"panel-{theme.lower()}-{width}-{number}", cell=0)
             panel.button("Keep case", panel.turn(2)).scroll_into_view_if_needed()
@@ -136,6 +146,7 @@ class TestAccessibility:
         names = [name for name, _ in seen]
         assert names[-1] == "Message", (names, here)
         assert {"Conversation", "Copy reply", "More for this turn", "Keep case"} <= set(names)
+        assert {"Edit message", "Previous version: default", "Remove another.png", "Add images"} <= set(names)
         assert [name for name in names if not name] == []
         assert [name for name, visible in seen if not visible] == []
 
