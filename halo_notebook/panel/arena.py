@@ -17,7 +17,7 @@ from __future__ import annotations
 import random
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -231,13 +231,15 @@ class Arena:
         for column in self._in_order():
             outbox.stop(column, column.session)
 
-    def vote(self, choice: Any) -> None:
+    def vote(self, choice: Any, names: Sequence[str] = ()) -> None:
         """Keep a vote on the last round; on any thread. `reveal` shows it.
 
         Args:
-            choice: the label of a column, ``tie`` or ``both bad``.
+            choice: the label of a column, ``tie`` or ``both bad``, or one of `names`.
         """
         allowed = [*LABELS[: len(self.order)], TIE, BOTH_BAD]
+        if choice in names and choice not in allowed:
+            choice = LABELS[self.order.index(choice)]
         wanted = choice.upper() if isinstance(choice, str) and len(choice) == 1 else choice
         if wanted not in allowed:
             raise UsageError(
@@ -269,13 +271,12 @@ class Arena:
         if column.has_static_copy:
             await in_worker(column.publish_static_copy)
 
-    async def new(self) -> None:
-        """Start new conversations, in another random order; the ones before are kept."""
+    def new(self) -> None:
+        """Start new conversations, in another random order; the ones before are kept. On any thread."""
         if self.busy:
             raise UsageError("A reply is still awaited. Nothing was changed; wait for its end, or stop it.")
         for column in self.columns.values():
-            self.register.new(column.session_name)
-        await self.follow()
+            self.register.new(column.session_name)  # its watchers have `follow` called
 
     async def follow(self) -> None:
         """Show the sessions that have the columns' names now; other ones are another conversation."""

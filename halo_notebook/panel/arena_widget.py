@@ -155,28 +155,27 @@ class ArenaPanel(anywidget.AnyWidget):
         """Vote on the replies to the last message, which shows the names.
 
         Args:
-            choice: the letter of the best column, ``"tie"`` or ``"both bad"``.
+            choice: the letter of the best column or the name of its configuration, ``"tie"`` or
+                ``"both bad"``.
 
         Raises:
             UsageError: for another choice, and when there is nothing to vote on.
         """
         self._check_open("Nothing was changed")
-        self._arena.vote(choice)
+        self._arena.vote(choice, list(self._arena.columns))
         spawn(self._arena.reveal())
 
     def new(self) -> None:
         """Start a new conversation, with the columns in another random order."""
         self._check_open("Nothing was changed")
-        if self._arena.busy:
-            raise UsageError("A reply is still awaited. Nothing was changed; wait for its end, or stop it.")
-        spawn(self._arena.new())
+        self._arena.new()
 
     def votes(self) -> pd.DataFrame:
         """The votes of this kernel on these configurations, one row each, in the order of their times.
 
         Returns:
             a table with `time` (UTC), `message`, `columns` (the configurations from left to right), `winner`
-            (None for a tie and for both bad), `outcome` (``win``, ``tie`` or ``both bad``), `blind` (whether
+            (missing for a tie and for both bad), `outcome` (``win``, ``tie`` or ``both bad``), `blind` (whether
             the names were hidden) and `counted` (whether it is the first vote of its conversation). Its
             `attrs["preferences"]` holds the rows of `preferences`.
         """

@@ -381,9 +381,15 @@ def test_programs_use_it_without_a_page(open_arena: Callable[..., ArenaWire], cl
     replies = {name: sent.result(10) for name, sent in page.arena.ask("Hello").items()}
     assert {name: reply.status for name, reply in replies.items()} == {"a": "complete", "b": "complete"}
     page.arena.vote("both bad")
-    assert page.arena.votes()["winner"].tolist() == [None]
-    page.arena.new()
-    page.until(names=None)
+    for winner in ("b", "A"):  # a name, and a letter: capitals are always columns
+        page.arena.new()
+        for sent in page.arena.ask("Hello").values():
+            sent.result(10)
+        page.arena.vote(winner)
+    votes = page.arena.votes()
+    assert votes["outcome"].tolist() == ["both bad", "win", "win"]
+    assert votes["winner"].isna().tolist() == [True, False, False]
+    assert votes["winner"].tolist()[1:] == ["b", votes["columns"].iloc[2][0]]
     assert "a.b.c" not in json.dumps(page.messages)
     page.arena.close()
     for call in (lambda: page.arena.ask("Hello"), lambda: page.arena.vote("a"), page.arena.new):
@@ -391,6 +397,21 @@ def test_programs_use_it_without_a_page(open_arena: Callable[..., ArenaWire], cl
             call()
     page.arena.close()
     assert repr(page.arena) == "ArenaPanel(2 configurations)"
+
+
+def test_a_program_votes_by_name(open_arena: Callable[..., ArenaWire], client: HaloClient) -> None:
+    """It knows the names; the page, which does not, cannot."""
+    page = open_arena(dict.fromkeys(NAMES, client))
+    for number in range(6):
+        page.arena.new()
+        replies = {name: sent.result(10) for name, sent in page.arena.ask("Hello").items()}
+        assert [reply.status for reply in replies.values()] == ["complete"] * 3
+        if number == 5:
+            page.until(busy=False, round=[1, 1, 1])
+            assert "A vote is" in page.vote(NAMES[0])["error"]
+        page.arena.vote(NAMES[number % 2])
+    assert page.arena.votes()["winner"].tolist() == [*NAMES[:2]] * 3
+    assert page.arena.votes()["counted"].all()
 
 
 def test_one_agent_refuses_and_the_other_answers(
