@@ -175,9 +175,9 @@ class ArenaPanel(anywidget.AnyWidget):
 
         Returns:
             a table with `time` (UTC), `message`, `columns` (the configurations from left to right), `winner`
-            (missing for a tie and for both bad), `outcome` (``win``, ``tie`` or ``both bad``), `blind` (whether
-            the names were hidden) and `counted` (whether it is the first vote of its conversation). Its
-            `attrs["preferences"]` holds the rows of `preferences`.
+            (missing for a tie and for both bad), `outcome` (``win``, ``tie`` or ``both bad``), `blind`
+            (whether the names were hidden) and `counted` (whether it is the first vote of its conversation).
+            Its `attrs["preferences"]` holds the rows of `preferences`.
         """
         from ..evaluation.votes import votes_frame
 
