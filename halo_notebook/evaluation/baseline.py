@@ -17,6 +17,7 @@ from ..errors import InvalidRequest
 from .by_case import figures_of
 from .comparisons import Comparisons, Side, compared, side_of
 from .rows import cell
+from .simulated_cases import with_same_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +97,7 @@ class ResultComparison:
 
 def compare_results(other: RunState, this: RunState, config: str | None) -> ResultComparison:
     """See `Evaluation.compare_with`."""
+    other, this = with_same_words(other, this)
     pairing = Pairing(other, this, config)
     figures_other, figures_this = figures_of(other), figures_of(this)
     groups = {

@@ -20,7 +20,7 @@ from .judging import Checks, checks_to_apply
 from .opening import read_file
 from .places import absolute
 from .plan import count
-from .simulated_cases import fixed_cases
+from .simulated_cases import fixed_cases, with_same_words
 from .stored_turns import read_turns, unjudged
 
 if TYPE_CHECKING:
@@ -269,10 +269,10 @@ class Evaluation:
     def compare_with(self, other: Evaluation | str | Path, *, config: str | None = None) -> ResultComparison:
         """Compare this result with another one, or its file: what got better, what got worse, how certainly.
 
-        Cases are paired by what they send, whatever their ids, and configurations by name (where each result
-        has only one, whatever its name); with `config` only that one. Differences are this result minus the
-        other. Raises `UsageError` for a file that is not an evaluation, and `InvalidRequest` if no
-        configuration is in both.
+        Cases are paired by what they send, whatever their ids, also with what users said (see `as_cases`),
+        and configurations by name (where each result has only one, whatever its name); with `config` only
+        that one. Differences are this result minus the other. Raises `UsageError` for a file that is not an
+        evaluation, and `InvalidRequest` if no configuration is in both.
         """
         from .baseline import compare_results
 
@@ -365,9 +365,9 @@ class Evaluation:
         from .baseline import Pairing
         from .gates import require_no_worse
 
-        before = _opened(baseline)
-        pairing = Pairing(before._state, self._state, config)
-        sides = pairing.sides(before.passed(check), self.passed(check))
+        before, now = map(Evaluation, with_same_words(_opened(baseline)._state, self._state))
+        pairing = Pairing(before._state, now._state, config)
+        sides = pairing.sides(before.passed(check), now.passed(check))
         unpaired = pairing.unpaired if config is None else {}
         require_no_worse(check, sides, margin, path=self.path, unpaired=unpaired)
 

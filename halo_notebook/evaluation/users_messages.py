@@ -59,7 +59,8 @@ class UsersMessages:
 
     def count(self, conversation: Conversation) -> int:
         """How many messages of a conversation are known, sent or not."""
-        return len(conversation.case.turns) + len(self._places.get(conversation.key, ()))
+        fixed = len(conversation.case.turns)
+        return fixed + len(self._places.get(conversation.key, ())) if conversation.case.user else fixed
 
     def end(self, conversation: Conversation, round_: int) -> End | None:
         """How it ended, after all of its messages and in this round or, without any message, before it."""

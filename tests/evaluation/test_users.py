@@ -19,7 +19,9 @@ from halo_notebook import (
     Evaluation,
     HaloClient,
     Reply,
+    RequirementFailed,
     ScriptedUser,
+    TextDelta,
     aevaluate,
     evaluate,
 )
@@ -297,6 +299,46 @@ def test_as_cases_are_the_messages_that_were_sent(agent: DemoAgent, run: Run) ->
     client = HaloClient(DEMO_KEY, base_url=agent.url)
     other = run(cases, [ok], configs={"a": client, "b": {"client": client, "mode": "chat"}})
     assert len(agent.requests) - before == 2 * 5 and len(other.compare("a", "b").cases) == 3
+
+
+def test_another_agents_replies_to_the_same_words_are_compared_in_pairs(
+    agent: DemoAgent, run: Run, kept: Path
+) -> None:
+    """With those that the first agent gave to its users, which is not asked again."""
+
+    def user(conversation: Turns) -> str | None:
+        return None if len(conversation) == 2 else f"My name is {random.random()}"
+
+    def remembers(reply: Reply) -> bool:
+        return "remember" in reply.text
+
+    def forgetful(request: Any) -> Any:
+        yield TextDelta("Pardon?")
+
+    client = HaloClient(DEMO_KEY, base_url=agent.url)
+    configs = {"a": client, "b": {"client": client, "mode": "voice"}}
+    before = run(
+        [{"id": "x", "message": user, "expect": "?"}, "My name is Ada"],
+        [remembers],
+        configs=configs,
+        repeats=3,
+        path=kept,
+    )
+    asked = len(agent.requests)
+    with DemoAgent(first_byte_s=0, reply=forgetful) as other:
+        client = HaloClient(DEMO_KEY, base_url=other.url)
+        now = run(before.as_cases(), [remembers], configs={"a": client})
+    compared = now.compare_with(Evaluation.open(kept), config="a")
+    assert (
+        compared.differences["remembers"].difference == -1
+        and len(compared.cases) == 4
+        and len(agent.requests) == asked
+    )
+    row = compared.cases.set_index("case").loc["x · a · 2"]
+    assert list(before.df["message"][row["rows other"]]) == list(now.df["message"][row["rows this"]])
+    assert not [note for note in compared.notes if "expect" in note]
+    with pytest.raises(RequirementFailed, match="4 cases"):
+        now.require_no_worse(kept, "remembers", config="a")
 
 
 def test_as_cases_work_without_the_function(run: Run, kept: Path) -> None:
