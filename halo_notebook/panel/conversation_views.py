@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..checks import NoVerdict
 from ..display.bundles import shown_message
 from ..display.differences import Part, differences
 from ..display.json_tree import json_text
@@ -125,7 +126,7 @@ class _Turns:
         row, scores = self._rows[number], self._run.turns[number].scores
         for name in self._state.checks:
             passed, score, note = (row[column] for column in columns_of(name))
-            if name in scores or passed is not None:
+            if passed is not None or isinstance(scores.get(name), NoVerdict):  # else it has nothing to say
                 yield {
                     "check": one_line(name, 100),
                     "verdict": VERDICTS[passed],

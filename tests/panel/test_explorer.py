@@ -18,6 +18,8 @@ from halo_notebook.evaluation.browsing import ConversationList, Query
 from halo_notebook.panel import conversation_views
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from halo_notebook import Reply
     from halo_notebook.demo import Step
     from halo_notebook.panel.explorer import ResultExplorer
@@ -59,19 +61,24 @@ def explorer(result: Evaluation) -> ResultExplorer:
 
 
 @pytest.fixture
-def ask(explorer: ResultExplorer, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Put a request as the page does; returns the answer."""
+def ask_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[ResultExplorer], Ask]:
+    """Puts a request to an explorer as its page does; returns the answer."""
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(AnyWidget, "send", lambda widget, content, buffers=None: told.append(content))
 
-    def ask(kind: str, **content: Any) -> dict[str, Any]:
+    def ask(explorer: ResultExplorer, kind: str, **content: Any) -> dict[str, Any]:
         spawn(explorer._handle({"kind": kind, "cid": "c1", **content})).result(10)
         [answer] = told
         told.clear()
         assert (answer.pop("kind"), answer.pop("cid")) == ("answer", "c1")
         return answer
 
-    return ask
+    return lambda explorer: partial(ask, explorer)
+
+
+@pytest.fixture
+def ask(ask_of: Callable[[ResultExplorer], Ask], explorer: ResultExplorer) -> Ask:
+    return ask_of(explorer)
 
 
 def test_the_page_gets_the_first_rows_and_what_it_can_filter_by(ask: Ask) -> None:
@@ -164,6 +171,27 @@ def test_conversations_of_a_user_are_shown_as_they_went() -> None:
     assert [turn["message"] for turn in compared["turns"]] == ["say first", None]
     assert [side["message"] for side in compared["turns"][1]["sides"]] == ["say second", ""]
     assert [side["view"] is None for side in compared["turns"][1]["sides"]] == [False, True]
+
+
+def test_a_run_that_was_cut_short_shows_what_it_has(
+    ask_of: Callable[[ResultExplorer], Ask], result: Evaluation, tmp_path: Path
+) -> None:
+    """Turns that were not sent have their message and status, also in a file that is still being written."""
+    lines = result.path.read_bytes().splitlines(keepends=True)
+    path = tmp_path / "part.jsonl"
+    # The second turn of a conversation has been sent, and the file ends in the middle of the next line.
+    upto = next(at for at, line in enumerate(lines) if b'"kind":"sent"' in line and b'"turn":1' in line)
+    path.write_bytes(b"".join(lines[: upto + 1]) + lines[upto + 1][:20])
+    ask = ask_of(Evaluation.open(path).explore())
+    answer = ask("find", query={**QUERY, "filters": {"status": ["interrupted", "not run"]}})
+    assert answer["count"] > 0
+    for row in answer["rows"]:
+        for kind in ("open", "compare"):
+            turns = ask(kind, number=row["number"], **{"from": 0})["turns"]
+            assert turns[0]["message"] in ("Hello", "First")
+    [unsent, *_] = [row for row in answer["rows"] if row["cells"][:3:2] == ["two", "interrupted"]]
+    last = ask("open", number=unsent["number"], **{"from": 0})["turns"][-1]
+    assert (last["message"], last["view"], last["verdicts"]) == ("Second", None, [])
 
 
 class TestSelected:

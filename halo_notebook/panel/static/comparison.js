@@ -59,6 +59,7 @@ export class Comparison {
     const said = (text) => element("p", { class: "halo-compared-message", dir: "auto", text: visible(text, { keep: "\n\t" }) });
     return [
       ...(message === null ? [] : [said(message)]),
+      ...(sides.some(({ parts }) => parts.some(([, differs]) => differs)) ? [] : [element("p", { class: "halo-same halo-quiet", text: "The replies are the same." })]),
       ...sides.map((side, at) => element("section", { class: "halo-side", "aria-label": visible(this.configs[at]) },
         element("p", { class: "halo-side-name halo-quiet", dir: "auto", text: visible(this.configs[at]) }),
         message === null && side.message ? said(side.message) : null,

@@ -110,7 +110,7 @@ class Explorer extends Frame {
       element("div", { class: "halo-pane-bar" },
         button("All conversations", () => this.shut(), { kind: "halo-text halo-framed" }),
         step(-1, "Previous"), step(1, "Next"),
-        open.comparable ? button("Compare configurations", () => (comparison ? found.endComparison() : found.compare()), { kind: "halo-text halo-framed", "aria-pressed": String(Boolean(comparison)) }) : null),
+        open.comparable ? button("Compare configurations", () => (comparison ? found.endComparison() : found.compare(open)), { kind: "halo-text halo-framed", "aria-pressed": String(Boolean(comparison)) }) : null),
       element("div", { class: "halo-case", role: "heading", "aria-level": "2", dir: "auto", text: visible(open.case) }),
       element("p", { class: "halo-quiet halo-pane-facts", dir: "auto", text: facts.filter(Boolean).join(" · ") }),
       metadata.length ? element("div", { class: "halo-metadata" }, ...metadata) : null,

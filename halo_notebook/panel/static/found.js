@@ -167,7 +167,10 @@ export class Found extends Link {
       if (this.opening !== number) return;
       this.opening = null;
       if (!answer.turns) return;
-      if (this.open?.number !== number) this.comparison = null;
+      if (this.comparison) {
+        this.compare(answer);
+        return;
+      }
       this.open = answer;
       this.say(`Opened case ${answer.case}, ${answer.config}`);
     });
@@ -178,12 +181,15 @@ export class Found extends Link {
     this.changed();
   }
 
-  /** Show the configurations of the open case beside each other. */
-  compare() {
+  /** Show the configurations of a conversation's case beside each other. */
+  compare(conversation) {
     if (this.gone) return;
-    const { number } = this.open;
-    this.request({ kind: "compare", number, from: 0 }, (answer) => {
-      if (answer.turns && this.open?.number === number) this.comparison = answer;
+    const before = this.open;
+    this.request({ kind: "compare", number: conversation.number, from: 0 }, (answer) => {
+      if (!answer.turns || this.open !== before) return; // something else has been opened since
+      this.open = conversation;
+      this.comparison = answer;
+      this.say(`Comparing ${counted(answer.configs.length, "configuration")} of case ${conversation.case}`);
     });
   }
 

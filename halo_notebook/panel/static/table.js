@@ -7,7 +7,7 @@ import { verdictSign } from "./conversation.js";
 
 const SPARE = 12; // rows above and below those in view
 const MAX_ROWS_SHOWN = 300_000; // no browser scrolls much further
-const WIDTHS = { text: [8, 1], long: [12, 3], short: [6.5, 0.6], verdict: [5.5, 0.4], number: [5, 0], seconds: [5, 0] }; // at least, in em; share of the rest
+const WIDTHS = { text: [8, 1], long: [12, 3], short: [6.8, 0.6], verdict: [5.8, 0.4], number: [5.3, 0], seconds: [4.8, 0] }; // at least, in em; share of the rest
 const TICK_EM = 2.4;
 
 const content = {
