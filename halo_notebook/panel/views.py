@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 from ..display.blocks import FinishedBlock, wrap
 from ..display.bundles import message_html, shown_message, status_html
@@ -39,6 +40,8 @@ COPY_NOTE = (
     "This is a copy. The panel itself needs a running kernel, ipywidgets in the page, and, if the page has a"
     " Content-Security-Policy, script-src blob: in it."
 )
+
+_images: WeakKeyDictionary[Turn, list[JSON]] = WeakKeyDictionary()
 
 View: TypeAlias = "dict[str, JSON]"
 """A turn, or a part of one, as JSON for a page."""
@@ -158,10 +161,17 @@ def head_view(turn: Turn, number: int) -> View:
         "key": f"t{number}",
         "number": number,
         "asked": shown_message(turn.message),
-        "images": image_views(turn.request.get("images")),
+        "images": _images_of(turn),
         "start_note": turn.start_note(),
         "started_at": turn.reply.started_at.isoformat(timespec="milliseconds"),
     }
+
+
+def _images_of(turn: Turn) -> list[JSON]:
+    """What the page shows of a turn's images, made once: they may be large."""
+    if turn not in _images:
+        _images[turn] = image_views(turn.request.get("images"))
+    return _images[turn]
 
 
 def turn_view(turn: Turn, number: int, frames: Frames) -> View:

@@ -21,8 +21,11 @@ GIVE = """
   }
   if (text) data.setData('text/plain', text);
   const how = { bubbles: true, cancelable: true };
-  return node.dispatchEvent(kind === 'paste' ? new ClipboardEvent(kind, { ...how, clipboardData: data })
-    : new DragEvent(kind, { ...how, dataTransfer: data }));
+  const event = kind === 'paste' ? new ClipboardEvent(kind, how)
+    : new DragEvent(kind, { ...how, dataTransfer: data });
+  // Firefox gives an event that a script makes no files.
+  if (kind === 'paste') Object.defineProperty(event, 'clipboardData', { value: data });
+  return node.dispatchEvent(event);
 }
 """
 
