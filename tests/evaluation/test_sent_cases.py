@@ -115,6 +115,21 @@ def test_only_the_last_conversation_of_a_session_is_a_case(client: HaloClient) -
     assert [turn.message for turn in case.turns] == ["By its id"] and case.metadata == {"resumed": True}
 
 
+def test_the_same_conversation_twice_is_one_case(client: HaloClient, agent: DemoAgent) -> None:
+    """Such as the turns of a session in which a message was sent again after an error, and two sessions."""
+    session, other = Session("one"), Session("two")
+    agent.faults.append("401")
+    with pytest.raises(errors.AuthenticationError):
+        session.ask(client, "Hello")
+    for each in (session, other):
+        each.ask(client, "Hello")
+    session.ask(client, "Goodbye")
+    assert len(session.turns) == 3
+    assert [len(case.turns) for case in read_cases([*session.turns, other])] == [1, 2]
+    with pytest.raises(errors.InvalidRequest, match="have the same id"):
+        read_cases([other.as_case(), other.as_case()])
+
+
 def test_a_stopped_turn_is_part_of_the_conversation(client: HaloClient) -> None:
     """Its message had left; one that had not is none."""
     session = Session()
