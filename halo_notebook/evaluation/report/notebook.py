@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
 from ..by_case import TAG
+from ..columns import OFF_GOAL
 from ..notes import headline, notes
 from ..rows import worst_rows
 from ..summary import summary_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 QUIET = "opacity:0.75"
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;white-space:normal"
-_WIDE = ";min-width:10em"
 _NUMBER = "text-align:right;vertical-align:top;padding:4px 10px;white-space:nowrap"
 
 
@@ -112,13 +112,17 @@ def result_comparison(
 
 
 _NUMERIC = ("row", "cases", "failed", "interrupted", "not asked", "total")
-_TEXTS = ("case", "why", "message", "reply", "note")  # which a narrow page would make a word wide
+# Texts that a narrow page would make a word wide, and short ones.
+_OF_TEXTS = {
+    **dict.fromkeys(("case", "why", "message", "reply", "note"), ";min-width:10em"),
+    **dict.fromkeys(("ended", OFF_GOAL), ";white-space:nowrap"),
+}
 # An estimate with its limits and its name, and a p-value; as HTML.
 _FIGURE = re.compile(r"(?:(?:score|every time) )?\S+(?: s| points)? \[[^\]]*\]|\bp (?:=|&lt;) [\d.]+")
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    styles = [_NUMBER if head in _NUMERIC else f"{_CELL}{_WIDE if head in _TEXTS else ''}" for head in heads]
+    styles = [_NUMBER if head in _NUMERIC else _CELL + _OF_TEXTS.get(head, "") for head in heads]
     top = "".join(
         f'<th scope="col" style="{style}">{escape(one_line(head))}</th>'
         for head, style in zip(heads, styles, strict=True)
