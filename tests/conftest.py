@@ -61,14 +61,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the browser's tests into two groups, and each file's others into one, in the order of their cost.
 
     Most tests wait, so `make test` runs more of them at once than there are cores. A browser keeps a core
-    busy: two processes begin with a group of its tests each, the others with the kernel's.
+    busy: two processes begin with a group of its tests each, the others with the kernel's. With `-m browser`
+    there is nothing else to do, and each process takes the next page.
     """
+    for item in items:
+        if "notebook7_server" in getattr(item, "fixturenames", ()):  # as in JupyterLab
+            item.add_marker(pytest.mark.ci)
     if not in_ci(config):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("ci")])
         items[:] = [item for item in items if not item.get_closest_marker("ci")]
-    processes = 2
-    if config.option.markexpr == "browser":  # there is nothing else for the other processes
-        processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    groups = len(items) if config.option.markexpr == "browser" else 2
     places: dict[str, int] = {}
     with_kernel = {item.path for item in items if item.get_closest_marker("kernel")}
     for item in items:
@@ -77,9 +79,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # A class of tests shares its page. A page, or a server, costs more than the tests on it.
             server = next(iter(SHARED_SERVERS.intersection(getattr(item, "fixturenames", ()))), None)
             place = places.setdefault(server or item.nodeid.rpartition("::")[0], len(places))
-            group = f"browser {place % processes}"
+            group = f"browser {place % groups}"
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (not item.get_closest_marker("browser"), item.path not in with_kernel))
+
+    def cost(item: pytest.Item) -> tuple[bool, bool, bool]:
+        shared = SHARED_SERVERS.intersection(getattr(item, "fixturenames", ()))
+        is_long = shared or item.get_closest_marker("ci")
+        return not item.get_closest_marker("browser"), not is_long, item.path not in with_kernel
+
+    items.sort(key=cost)
 
 
 def pytest_collection_finish() -> None:

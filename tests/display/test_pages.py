@@ -376,7 +376,6 @@ class TestHostile:
         self.check(attacked)
 
 
-@pytest.mark.ci
 class TestNotebook7:
     """The same in Notebook 7."""
 
