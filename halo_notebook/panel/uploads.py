@@ -7,7 +7,8 @@ from typing import Any
 from ..errors import UsageError
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Of all files that are on their way to one panel."""
+"""Of all files that are on their way to one panel; the oldest ones make room."""
+_LOST = "A part of the file was lost on its way. Nothing was changed; add the file again."
 
 
 class Uploads:
@@ -25,26 +26,20 @@ class Uploads:
 
     def add(self, which: str, part: Any, parts: Any, data: bytes) -> None:
         """Add the next part of a file; part 0 begins it, also again. Raises `UsageError`."""
-        if part == 0:
-            self._files.pop(which, None)
-        expected, kept = self._files.get(which, (parts, []))
+        begun = self._files.pop(which, (parts, []))
+        expected, kept = (parts, []) if part == 0 else begun
         if not isinstance(parts, int) or part != len(kept) or expected != parts or part >= parts:
-            raise UsageError(
-                "A part of the file was lost on its way. Nothing was changed; add the file again."
-            )
-        on_their_way = sum(len(each) for _, pieces in self._files.values() for each in pieces)
-        if on_their_way + len(data) > MAX_BYTES:
-            self._files.clear()  # what is never taken would stay
-            raise UsageError(
-                f"The page sends more than {MAX_BYTES >> 20} MB. Nothing was changed; send less."
-            )
+            raise UsageError(_LOST)
         self._files[which] = parts, [*kept, data]
+        while sum(len(each) for _, pieces in self._files.values() for each in pieces) > MAX_BYTES:
+            oldest = next(iter(self._files))  # it may have been given up
+            del self._files[oldest]
+            if oldest == which:
+                raise UsageError(f"The file has more than {MAX_BYTES >> 20} MB. Nothing was changed.")
 
     def take(self, which: str) -> bytes:
         """A file all of whose parts are here; it is forgotten. Raises `UsageError`."""
         parts, kept = self._files.pop(which, (1, []))
         if len(kept) != parts:
-            raise UsageError(
-                "A part of the file was lost on its way. Nothing was changed; add the file again."
-            )
+            raise UsageError(_LOST)
         return b"".join(kept)

@@ -245,6 +245,7 @@ def test_a_message_is_edited_by_keyboard(host_page: HostPage) -> None:
     assert not box.is_visible() and button.evaluate("one => one === document.activeElement")
     button.press("Enter")
     assert box.input_value() == "Open a ticket, please"
+    assert first.get_by_text("this one is kept. The same message can make the agent act twice.").is_visible()
     for text in (" ", "x" * 10_001):
         box.fill(text)
         assert panel.button("Send", first).is_disabled()

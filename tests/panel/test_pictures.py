@@ -143,7 +143,7 @@ def test_a_part_whose_buffer_is_lost_is_sent_as_text(page: Wire, agent: DemoAgen
 
 
 def test_an_upload_is_whole_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts come in order and once; a file may begin again; what is too much is dropped."""
+    """Parts come in order and once; a file may begin again; one that was given up makes room."""
     files = Uploads()
     files.add("a", 0, 3, b"1")
     files.add("b", 0, 1, b"")
@@ -153,15 +153,19 @@ def test_an_upload_is_whole_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             files.add("a", part, parts, b"x")
     with pytest.raises(errors.UsageError, match="lost on its way"):
         files.take("a")
-    files.add("a", 0, 2, b"1")
+    files.add("a", 0, 3, b"1")
     files.add("a", 0, 2, b"one ")
     files.add("a", 1, 2, b"two")
     assert (files.take("a"), files.take("b")) == (b"one two", b"")
     monkeypatch.setattr(uploads, "MAX_BYTES", 5)
-    files.add("c", 0, 2, b"1234")
-    with pytest.raises(errors.UsageError, match="send less"):
-        files.add("d", 0, 1, b"56")
-    files.add("d", 0, 1, b"56")
+    files.add("given up", 0, 2, b"1234")
+    files.add("c", 0, 2, b"56")
+    with pytest.raises(errors.UsageError, match="lost on its way"):
+        files.take("given up")
+    with pytest.raises(errors.UsageError, match="more than"):
+        files.add("c", 1, 2, b"7890")
+    with pytest.raises(errors.UsageError, match="lost on its way"):
+        files.add("c", 1, 2, b"7")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import { count } from "./text.js";
 
 export const MAX_CHARS = 10_000; // of a message
 const WHAT_IT_DOES = "Starts a new conversation for the agent from here; this one is kept.";
+const AS_IT_IS = "The same message can make the agent act twice.";
 
 /** A text box with the message. Enter sends it, Esc cancels. */
 export class EditForm {
@@ -35,7 +36,8 @@ export class EditForm {
     const { length } = Array.from(text);
     const tooLong = length > MAX_CHARS;
     this.submit.disabled = !text.trim() || tooLong;
-    setText(this.about, tooLong ? `${count(length)} of ${count(MAX_CHARS)} characters: too long to send` : WHAT_IT_DOES);
+    const what = text === this.turn.asked ? `${WHAT_IT_DOES} ${AS_IT_IS}` : WHAT_IT_DOES;
+    setText(this.about, tooLong ? `${count(length)} of ${count(MAX_CHARS)} characters: too long to send` : what);
     this.about.classList.toggle("halo-too-long", tooLong);
     this.area.rows = Math.min(12, text.split("\n", 12).length + 1);
   }

@@ -89,7 +89,8 @@ export class Attachments {
     const session = store.session;
     for (const [at, file] of files.entries()) {
       const name = nameOf(file);
-      if (store.picturesOf(session).length >= MAX_IMAGES) {
+      const full = () => store.picturesOf(session).length >= MAX_IMAGES;
+      if (full()) {
         const others = files.length - at - 1;
         store.notice(`A message may have ${MAX_IMAGES} images. “${name}”${others ? ` and ${count(others)} more` : ""} was not added.`);
         return;
@@ -100,8 +101,9 @@ export class Attachments {
         store.notice(`“${name}” has ${megabytes(file.size)}; an image may have ${megabytes(MAX_IMAGE_BYTES)}. It was not added.`);
       } else {
         try {
-          const thumbnail = await thumbnailOf(file);
-          store.addPicture(session, { name, url: thumbnail }, await file.arrayBuffer());
+          const [url, data] = [await thumbnailOf(file), await file.arrayBuffer()];
+          if (full()) store.notice(`A message may have ${MAX_IMAGES} images. “${name}” was not added.`); // others came meanwhile
+          else store.addPicture(session, { name, url }, data);
         } catch {
           store.notice(`“${name}” could not be read as an image. It was not added.`);
         }
