@@ -1,4 +1,4 @@
-"""Takes the README's pictures: ``python -m tests.docs.screenshots``."""
+"""Takes the pictures of README and docs: ``python -m tests.docs.screenshots``."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ result = evaluate(
 )
 result
 """
+EXPLORER = "result.explore()"
 
 
 def main() -> None:
     """Ask the demo agent in JupyterLab, by magic, panel and `evaluate`, and keep each cell's picture."""
     with Lab() as server, LabPage(server, size=(960, 900)) as page:
-        page.open_notebook([START, "%%halo\nHow do I set up event tracking?", PANEL, EVALUATION])
+        page.open_notebook([START, "%%halo\nHow do I set up event tracking?", PANEL, EVALUATION, EXPLORER])
         page.run_cell(0)
         page.run_cell(1)
         page.wait_for_text(1, "2 actions")
@@ -55,6 +56,12 @@ def main() -> None:
         page.run_cell(3, timeout=60)
         page.wait_for_text(3, "The cases to look at first")
         shutil.copy(page.screenshot("readme-evaluation", cell=3), PICTURES / "evaluation.png")
+
+        page.run_cell(4)
+        explorer = page.cell_output(4).locator(".halo-explorer")
+        explorer.get_by_role("row", name="ticket").first.click()
+        explorer.get_by_role("treeitem").filter(has_text="ticket").last.wait_for()
+        shutil.copy(page.screenshot("docs-explorer", cell=4), PICTURES / "explorer.png")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from itertools import zip_longest
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ...display.bundles import reply_bundle, turn_bundle
@@ -63,9 +63,8 @@ def show_conversations(state: RunState, chosen: Sequence[Any]) -> None:
     left_out = len(conversations) - MAX_COLUMNS
     with state.opened() as file:
         columns = [list(_parts(state, each, file)) for each in conversations[:MAX_COLUMNS]]
-    for parts in zip_longest(*columns):
-        for bundle in _beside([part or _EMPTY for part in parts]):
-            publish_display_data(data=dict(bundle))
+    for bundle in _beside(columns):
+        publish_display_data(data=dict(bundle))
     if left_out > 0:
         note = f"{counted(left_out, 'more conversation')} not shown."
         publish_display_data(data={"text/html": f'<p style="{QUIET}">{note}</p>', "text/plain": note})
@@ -76,9 +75,6 @@ def _each(rows: Any) -> list[Any]:
     if isinstance(rows, Iterable) and not isinstance(rows, Mapping | bytes):
         return list(rows)
     return [rows]
-
-
-_EMPTY: Bundle = {"text/html": "", "text/plain": ""}
 
 
 def _parts(state: RunState, conversation: Conversation, file: Any) -> Iterator[Bundle]:
@@ -130,13 +126,19 @@ def verdict_line(state: RunState, row: Mapping[str, Any]) -> str:
     return one_line(" · ".join(verdicts), 500)
 
 
-def _beside(parts: Sequence[Bundle]) -> Iterator[Bundle]:
-    """Parts of several conversations in columns of one output, or below each other if they are too long."""
-    if len(parts) == 1 or sum(len(part["text/html"]) for part in parts) > MAX_OUTPUT_CHARS:
+def _beside(columns: Sequence[Sequence[Bundle]]) -> Iterator[Bundle]:
+    """Conversations in columns of one output; a single one, and those that are too long, output by output."""
+    parts = list(chain.from_iterable(columns))
+    if len(columns) == 1 or sum(len(part["text/html"]) for part in parts) > MAX_OUTPUT_CHARS:
         yield from parts
         return
-    columns = "".join(f'<div style="flex:1 1 260px;min-width:0">{part["text/html"]}</div>' for part in parts)
+    html = (
+        '<div style="flex:1 1 260px;min-width:0">'
+        + "\n".join(part["text/html"] for part in column)
+        + "</div>"
+        for column in columns
+    )
     yield {
-        "text/html": f'<div style="display:flex;flex-wrap:wrap;gap:0 24px">{columns}</div>',
-        "text/plain": "\n\n".join(part["text/plain"] for part in parts if part["text/plain"]),
+        "text/html": f'<div style="display:flex;flex-wrap:wrap;gap:0 24px">{"".join(html)}</div>',
+        "text/plain": "\n\n".join(part["text/plain"] for part in parts),
     }

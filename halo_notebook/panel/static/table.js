@@ -7,7 +7,8 @@ import { verdictSign } from "./conversation.js";
 
 const SPARE = 12; // rows above and below those in view
 const MAX_ROWS_SHOWN = 300_000; // no browser scrolls much further
-const WIDTHS = { text: [8, 1], long: [12, 3], short: [6.8, 0.6], verdict: [5.8, 0.4], number: [5.3, 0], seconds: [4.8, 0] }; // at least, in em; share of the rest
+const WIDTHS = { text: [8, 1], long: [12, 3], short: [6.8, 0.6], verdict: [4, 0.4], number: [4, 0], seconds: [4.8, 0] }; // at least, in em; share of the rest
+const NAME_EM = 9; // as much of a longer name is in view
 const TICK_EM = 2.4;
 
 const content = {
@@ -34,6 +35,7 @@ export class Table {
     }, element("div", { role: "rowgroup", class: "halo-grid-top" }, this.head), this.body, this.probe);
     this.sizes = new ResizeObserver(() => this.frame.schedule());
     this.sizes.observe(this.node);
+    this.sizes.observe(this.probe); // the size of the font may change
   }
 
   destroy() {
@@ -48,7 +50,10 @@ export class Table {
     const { found, node } = this;
     if (found.columns !== this.columns) this.paintHead();
     this.paintSort();
-    if (found.shown !== this.search) {
+    const height = this.probe.offsetHeight;
+    if (!height) return; // it is not on the page, or out of view
+    if (found.shown !== this.search || height !== this.height) {
+      this.height = height;
       this.search = found.shown;
       this.active = Math.max(0, Math.min(this.active, this.size - 1));
       for (const { node: row } of this.rows.values()) row.remove();
@@ -58,7 +63,6 @@ export class Table {
       this.query = found.query;
     }
     node.setAttribute("aria-rowcount", String(found.count + 1));
-    this.height = this.probe.offsetHeight || 34;
     this.body.style.height = `${this.size * this.height}px`;
     const first = Math.max(0, Math.floor((node.scrollTop - this.head.offsetHeight) / this.height) - SPARE);
     const last = Math.min(this.size, Math.ceil((node.scrollTop + node.clientHeight) / this.height) + SPARE);
@@ -77,14 +81,14 @@ export class Table {
     this.all = all;
     this.sorts = new Map();
     const heads = this.columns.map(({ id, name, kind }) => {
-      const sort = element("button", { type: "button", class: "halo-button halo-sort", onclick: () => this.found.sort(id) },
+      const sort = element("button", { type: "button", class: "halo-button halo-sort", title: visible(name), onclick: () => this.found.sort(id) },
         element("span", { class: "halo-cut", dir: "auto", text: visible(name) }), element("span", { "aria-hidden": "true" }));
       const head = element("div", { role: "columnheader", class: `halo-cell halo-col-${kind}` }, sort);
       this.sorts.set(id, head);
       return head;
     });
     this.head.replaceChildren(element("div", { role: "columnheader", class: "halo-cell halo-tick" }, all), ...heads);
-    const widths = this.columns.map(({ kind }) => WIDTHS[kind]);
+    const widths = this.columns.map(({ kind, name }) => [Math.max(WIDTHS[kind][0], Math.min(NAME_EM, 0.62 * name.length + 2.4)), WIDTHS[kind][1]]);
     this.node.style.setProperty("--halo-columns", `${TICK_EM}em ${widths.map(([least, share]) => `minmax(${least}em, ${share}fr)`).join(" ")}`);
     this.node.style.setProperty("--halo-row-width", `${widths.reduce((sum, [least]) => sum + least, TICK_EM)}em`);
     this.search = null;
