@@ -11,8 +11,9 @@ The table is ours. ITable of itables 2.9 was tried with 10,000 conversations: it
 which a Jupyter server drops; a search finds only what is in that message; a program learns which rows are
 selected, but not which are found; and no key opens a row.
 
-Page to kernel, each with a `cid`: `find`, `rows`, `select`, `open`, `compare`. Kernel to page: an `answer` to
-each, and `changed` when verdicts have changed.
+Page to kernel, each with a `cid`: `find`, `rows`, `select`, `open`, `compare`, and `label_start`, after which
+come `item` and `label`, see `label_requests`. Kernel to page: an `answer` to each, and `changed` when
+verdicts have changed.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from ..evaluation.browsing import (
     total_s,
     verdict_word,
 )
+from ..evaluation.label_queue import open_queue
 from ..evaluation.notes import headline
 from ..evaluation.report.notebook import overview
 from ..evaluation.report.terminal import overview_text
@@ -54,6 +56,7 @@ from ..evaluation.rows import rows_frame
 from ..stream import JSON
 from .assets import bundle, styles
 from .conversation_views import comparison_view, conversation_view
+from .label_requests import LabelRequests
 from .sending import send_to_page
 from .static_copy import static_class, static_copy
 
@@ -67,6 +70,8 @@ if TYPE_CHECKING:
 PART = 100
 """So many rows are sent at a time; static/found.js asks for as many."""
 MAX_CELL = 160
+SAMPLE = 30
+"""So many replies are drawn to be labelled."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +86,7 @@ class ResultExplorer(anywidget.AnyWidget):
     """
 
     _esm = bundle("explorer.js")
-    _css = styles("explorer.css")
+    _css = styles("explorer.css", "labels.css")
 
     height = Unicode("640px").tag(sync=True)
     _static_class = Unicode("").tag(sync=True)
@@ -102,6 +107,7 @@ class ResultExplorer(anywidget.AnyWidget):
         self._found_by = ""  # the id of the request that found them
         self._chosen: set[int] = set()
         self._latest: Any = None  # the last search
+        self._labelling: LabelRequests | None = None
         self._turn = asyncio.Lock()  # of requests
         super().__init__(height=height, _static_class=static_class())
         self.on_msg(lambda widget, content, buffers: spawn(self._handle(content)))
@@ -335,10 +341,29 @@ def _first(request: Mapping[str, Any], run: Run) -> int:
     return first
 
 
+def _start_labelling(explorer: ResultExplorer, request: Mapping[str, Any]) -> View:
+    """Draw a sample of replies to label: by the verdicts of a check, a column, or by chance."""
+    column = request.get("check")
+    if not isinstance(column, str | None):
+        raise UsageError("The page is out of date. Reload the page.")
+    queue = open_queue(explorer._state, SAMPLE, column and column.removeprefix(CHECK))
+    explorer._labelling = LabelRequests(queue)
+    return {"total": len(queue.rows)}
+
+
+def _label_requests(explorer: ResultExplorer) -> LabelRequests:
+    if explorer._labelling is None:
+        raise UsageError("The page is out of date. Reload the page.")
+    return explorer._labelling
+
+
 _HANDLERS: dict[str, Callable[[ResultExplorer, Mapping[str, Any]], View]] = {
     "find": _find,
     "rows": _more_rows,
     "select": _select,
     "open": _open,
     "compare": _compare,
+    "label_start": _start_labelling,
+    "item": lambda explorer, request: _label_requests(explorer).item(request),
+    "label": lambda explorer, request: _label_requests(explorer).label(request),
 }

@@ -12,6 +12,7 @@ from halo_notebook import Action, DemoAgent, Evaluation, HaloClient, TextDelta, 
 from halo_notebook.demo import DEMO_KEY
 
 from ..harness import hostile
+from ..harness.explorer_page import ExplorerPage
 from ..harness.host_page import HOSTS, Host
 from ..harness.label_page import LabelPage
 from ..harness.pages import ARTEFACTS
@@ -158,3 +159,28 @@ def test_hostile_replies_notes_and_names_do_nothing(
         page.page.keyboard.press("f")
     page.root.get_by_text("replies are labelled").first.wait_for()
     assert page.page.evaluate("window.__halo_pwned") is None
+
+
+def test_the_explorer_shows_the_queue_in_place_of_its_table(
+    result: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blind: the table with the verdicts is hidden meanwhile. Keys label there, too."""
+    with ExplorerPage() as page:
+        page.explore(result.explore(), monkeypatch)
+        page.button("Label a sample of replies").click()
+        page.button("Both verdicts of secret_judge").click()
+        shown = page.root.locator(".halo-labelling")
+        shown.get_by_text("0 of 22 labelled").wait_for()
+        assert not page.grid.is_visible() and "secret_judge" not in page.root.inner_text()
+        assert page.axe(".halo-explorer") == []
+        shown.locator(".halo-pane").focus()
+        page.page.keyboard.press("f")
+        shown.get_by_text("1 of 22 labelled").wait_for()
+        assert Evaluation.open(result.path).labels["label"].tolist() == ["fail"]
+        page.button("All conversations").first.click()
+        page.grid.wait_for()
+        page.page.keyboard.press("f")  # it is no key of the table
+        page.button("Label a sample of replies").click()
+        page.button("By chance").click()
+        shown.get_by_text("1 of 22 labelled").wait_for()
+        assert (page.page_errors, page.console_errors) == ([], [])

@@ -113,11 +113,12 @@ SHARED = (
     "turn",
 )
 CHAT = ("composer", "export", "store", "transcript")
+LABELS = ("label_queue", "labels")
 WIDGETS = {
     "panel.js": {"header", "panel", "sessions", *CHAT, *SHARED},
     "arena.js": {"arena", "arena_store", *CHAT, *SHARED},
-    "label_panel.js": {"conversation", "label_panel", "labels", *SHARED},
-    "explorer.js": {"comparison", "conversation", "explorer", "filters", "found", "table", *SHARED},
+    "label_panel.js": {"conversation", "label_panel", *LABELS, *SHARED},
+    "explorer.js": {"comparison", "conversation", "explorer", "filters", "found", "table", *LABELS, *SHARED},
 }
 
 

@@ -12,6 +12,8 @@ import { button, element, setText } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Found } from "./found.js";
 import { Frame } from "./frame.js";
+import { LabelPane } from "./labels.js";
+import { menu } from "./menu.js";
 import { GONE } from "./status.js";
 import { Table } from "./table.js";
 import { count, counted, freshId, visible } from "./text.js";
@@ -28,13 +30,16 @@ class Explorer extends Frame {
     this.counts = element("span", { class: "halo-counts" });
     this.chosen = button("Clear selection", () => found.selectNone(), { kind: "halo-link", hidden: true });
     this.state = element("span", { class: "halo-quiet" });
+    const toLabel = menu("Label a sample of replies", [element("span", { text: "Label replies" })], "halo-link", () => this.samples());
     this.left = element("div", { class: "halo-left" }, this.filters.node,
-      element("div", { class: "halo-count-line halo-quiet" }, this.counts, this.chosen, this.state), this.table.node);
+      element("div", { class: "halo-count-line halo-quiet" }, this.counts, this.chosen, ...toLabel, this.state), this.table.node);
     this.hint = element("p", { class: "halo-quiet halo-hint-open", text: "Choose a conversation to read it here." });
     this.pane = element("div", { class: "halo-pane", role: "region", "aria-label": "Open conversation", tabindex: "0", onkeydown: (event) => this.paneKey(event) });
     this.right = element("div", { class: "halo-right" }, this.hint, this.pane);
     this.goneLine = element("p", { class: "halo-gone", hidden: true });
-    this.root.append(element("div", { class: "halo-explorer-body" }, this.left, this.right), this.notices, this.goneLine, this.voice);
+    this.body = element("div", { class: "halo-explorer-body" }, this.left, this.right);
+    this.labels = new LabelPane(this, found.labels, () => this.endLabelling());
+    this.root.append(this.body, this.labels.node, this.notices, this.goneLine, this.voice);
     this.placing = new ResizeObserver(() => {
       const placed = this.root.clientHeight > 0;
       if (placed && !this.placed) this.scheme.placed();
@@ -57,6 +62,9 @@ class Explorer extends Frame {
     const { found } = this;
     const height = this.model.get("height");
     this.root.style.height = CSS.supports("height", height) ? height : "640px";
+    this.body.hidden = found.labelling;
+    this.labels.node.hidden = !found.labelling;
+    this.labels.paint();
     this.filters.paint();
     this.paintPane(); // before the table, which is laid out beside it
     this.table.paint();
@@ -115,6 +123,23 @@ class Explorer extends Frame {
       element("p", { class: "halo-quiet halo-pane-facts", dir: "auto", text: facts.filter(Boolean).join(" · ") }),
       metadata.length ? element("div", { class: "halo-metadata" }, ...metadata) : null,
       !comparison && open.verdicts.length ? element("ul", { class: "halo-verdicts", "aria-label": "Verdicts on the conversation" }, ...open.verdicts.map(verdictItem)) : null);
+  }
+
+  /** The samples of replies that can be labelled: by the verdicts of a check, or by chance. */
+  samples() {
+    const checks = this.found.columns.filter((column) => column.kind === "verdict");
+    const choice = (text, check) => button(text, () => this.found.startLabelling(check), { kind: "halo-item" });
+    return [...checks.map(({ id, name }) => choice(`Both verdicts of ${visible(name)}`, id)), choice("By chance", null)];
+  }
+
+  endLabelling() {
+    this.found.labelling = false;
+    this.paint();
+    this.table.node.focus({ preventScroll: true });
+  }
+
+  key(event) {
+    if (this.found.labelling) this.labels.key(event);
   }
 
   /** Open the conversation before or after the one that is open, in the order of the table. */

@@ -1,5 +1,6 @@
 /* What the page knows about a result: the conversations that were found, and the one that is open. It does not use the DOM. */
 
+import { LabelQueue } from "./label_queue.js";
 import { Link, refused } from "./link.js";
 import { counted } from "./text.js";
 
@@ -21,6 +22,8 @@ export class Found extends Link {
   open = null; // the conversation that is open
   opening = null; // the number of the one that is asked for
   comparison = null;
+  labels = new LabelQueue(this);
+  labelling = false; // whether a sample of replies is shown in place of the table
 
   /** Start to listen; returns a function that ends it. */
   start(model) {
@@ -173,6 +176,16 @@ export class Found extends Link {
       }
       this.open = answer;
       this.say(`Opened case ${answer.case}, ${answer.config}`);
+    });
+  }
+
+  /** Show a sample of replies to label, drawn by the verdicts of a check (a column's id) or by chance. */
+  startLabelling(check) {
+    this.request({ kind: "label_start", check }, (answer) => {
+      if (!("total" in answer)) return;
+      this.labels.before = [];
+      this.labels.open();
+      this.labelling = true;
     });
   }
 

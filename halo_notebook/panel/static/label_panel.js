@@ -6,7 +6,8 @@
 
 import { element, setText } from "./dom.js";
 import { Frame } from "./frame.js";
-import { LabelPane, LabelQueue } from "./labels.js";
+import { LabelQueue } from "./label_queue.js";
+import { LabelPane } from "./labels.js";
 import { Link } from "./link.js";
 import { GONE } from "./status.js";
 
@@ -18,10 +19,6 @@ class LabelLink extends Link {
     model.set("_snapshot", { shown_at: Date.now() }); // see `listen`
     this.queue.open();
     return end;
-  }
-
-  lost() {
-    this.queue.busy = false;
   }
 
   sync() {

@@ -2,86 +2,32 @@
 
 import { ConversationView } from "./conversation.js";
 import { button, element, setText } from "./dom.js";
+import { LABEL_WORDS } from "./label_queue.js";
 import { count, visible } from "./text.js";
 
-const WORDS = { pass: "Pass", fail: "Fail", unsure: "Unsure" };
-const KEYS = { p: "pass", f: "fail", u: "unsure" };
+const LABEL_KEYS = { p: "pass", f: "fail", u: "unsure" };
 
-/** What the page knows about a queue in the kernel. It does not use the DOM. */
-export class LabelQueue {
-  item = null; // the reply that is shown; its `at` is null when all are labelled
-  busy = false; // whether the kernel has been asked
-  before = []; // the places that were shown before
-
-  constructor(link) {
-    this.link = link;
-  }
-
-  /** Show the reply at a place, or the first one without a label. */
-  open(at = null) {
-    this.ask({ kind: "item", at, from: 0 }, "");
-  }
-
-  /** Keep a label for the reply that is shown, and show the next one. */
-  label(label, note) {
-    const { at } = this.item;
-    this.ask({ kind: "label", at, label, note }, `${WORDS[label]} is kept. `, () => this.before.push(at));
-  }
-
-  /** Show the reply that was shown before. */
-  back() {
-    const at = this.before.pop();
-    if (at !== undefined) this.open(at);
-  }
-
-  ask(content, said, done) {
-    if (this.busy) return;
-    this.busy = true;
-    this.link.request(content, (answer) => {
-      if (!("at" in answer)) {
-        this.busy = false; // it failed, and a notice says so: the reply stays
-        return;
-      }
-      done?.();
-      this.complete(answer, said);
-    });
-  }
-
-  /** Wait for all turns: the last one is the reply to be labelled. */
-  complete(item, said) {
-    if ((item.next ?? null) !== null) {
-      this.link.request({ kind: "item", at: item.at, from: item.next }, (more) => {
-        if (more.turns) this.complete({ ...item, turns: [...item.turns, ...more.turns], next: more.next }, said);
-        else this.busy = false;
-      });
-      return;
-    }
-    this.busy = false;
-    this.item = item;
-    this.link.say(`${said}${item.at === null ? `All ${count(item.total)} replies are labelled` : `${count(item.done)} of ${count(item.total)} labelled`}`);
-  }
-}
-
-/** Shows a queue; `frame` is the widget's Frame. */
+/** Shows a queue; `frame` is the widget's Frame, and `close` leaves it, if there is something else to show. */
 export class LabelPane {
-  constructor(frame, queue) {
+  constructor(frame, queue, close = null) {
     this.frame = frame;
     this.queue = queue;
     this.progress = element("div", { class: "halo-progress-words" });
     this.facts = element("div", { class: "halo-metadata" });
     this.turns = element("div", { class: "halo-pane", role: "region", tabindex: "0", "aria-label": "Reply to label" });
     this.question = element("p", { class: "halo-question" });
-    const choose = (label) => button(`${WORDS[label]} (${label[0].toUpperCase()})`, () => this.choose(label), {
+    const choose = (label) => button(`${LABEL_WORDS[label]} (${label[0].toUpperCase()})`, () => this.choose(label), {
       kind: `halo-framed halo-label halo-label-${label}`, "aria-keyshortcuts": label[0].toUpperCase(), "aria-pressed": "false",
     });
-    this.buttons = Object.fromEntries(Object.keys(WORDS).map((label) => [label, choose(label)]));
+    this.buttons = Object.fromEntries(Object.keys(LABEL_WORDS).map((label) => [label, choose(label)]));
     this.back = button("Back (B)", () => this.goBack(), { kind: "halo-framed halo-text", "aria-keyshortcuts": "B" });
     this.note = element("textarea", { class: "halo-area halo-label-note", rows: "2", maxlength: "10000", "aria-label": "Note (N)", placeholder: "Note (N): why, in a few words", "aria-keyshortcuts": "N" });
     this.bar = element("div", { class: "halo-label-bar", role: "group", "aria-label": "Label" },
       this.question, element("div", { class: "halo-label-buttons" }, ...Object.values(this.buttons), this.back), this.note);
     this.end = element("p", { class: "halo-label-end", tabindex: "-1" });
     this.kept = element("p", { class: "halo-quiet halo-label-kept" });
-    this.node = element("div", { class: "halo-labelling" }, element("div", { class: "halo-label-head" }, this.progress, this.facts, this.kept), this.turns, this.end, this.bar);
+    const leave = close && button("All conversations", close, { kind: "halo-text halo-framed" });
+    this.node = element("div", { class: "halo-labelling" }, element("div", { class: "halo-label-head" }, leave, this.progress, this.facts, this.kept), this.turns, this.end, this.bar);
   }
 
   paint() {
@@ -144,7 +90,7 @@ export class LabelPane {
     }
     if (event.target.matches("input, textarea, select, [contenteditable]")) return;
     const key = event.key.toLowerCase();
-    if (KEYS[key]) this.choose(KEYS[key]);
+    if (LABEL_KEYS[key]) this.choose(LABEL_KEYS[key]);
     else if (key === "b") this.goBack();
     else if (key === "n" && !this.note.hidden) this.note.focus();
     else return;
