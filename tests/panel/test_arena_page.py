@@ -115,12 +115,11 @@ def test_it_is_legible_in_each_scheme_and_width(page: ArenaPage, host: Host) -> 
 
 
 def test_it_can_be_used_by_keyboard(page: ArenaPage) -> None:
-    """A vote, sending again where a reply failed, and a message; the focus is never lost."""
-    page.open_arena(
-        LIGHT, [view_of("Long.")], [view_of("Sh", status="failed", error="broken", again="twice")]
-    )
+    """A vote, sending again where replies failed, and a new conversation; the focus is never lost."""
+    failed = [view_of("Sh", status="failed", error="broken", again=again) for again in ("safe", "twice")]
+    page.open_arena(LIGHT, *([turn] for turn in failed))
     assert page.root.get_by_role("region", name="Column A", exact=True).is_visible()
-    again = page.button("Send again to B")
+    again = page.button("Send again to A, B")
     again.focus()
     page.page.keyboard.press("Enter")
     page.root.get_by_text("can make an agent act twice").wait_for()
@@ -128,8 +127,9 @@ def test_it_can_be_used_by_keyboard(page: ArenaPage) -> None:
     assert not page.sent("again")
     page.page.keyboard.press("Enter")
     page.page.keyboard.press("Enter")  # the popover's own button has the focus
-    assert [(each["column"], each["key"]) for each in page.sent("again")] == [(1, "t1")]
+    assert [(each["column"], each["key"]) for each in page.sent("again")] == [(0, "t1"), (1, "t1")]
 
+    page.answer_all("again")
     page.button("A is best").focus()
     page.page.keyboard.press("Tab")
     page.page.keyboard.press("Enter")

@@ -102,7 +102,8 @@ class VoteBar {
   paint() {
     const { store } = this.frame;
     const { round, outcomes, failed, labels, gone } = store;
-    this.node.hidden = !round && !outcomes && !failed.length;
+    const several = failed.length > 1; // each column has a button of its own, too
+    this.node.hidden = !round && !outcomes && !several;
     this.fill(labels);
     this.choices.hidden = !round;
     for (const choice of this.choices.children) choice.disabled = Boolean(gone);
@@ -110,7 +111,7 @@ class VoteBar {
     this.text.hidden = !this.text.textContent;
     this.next.hidden = !outcomes;
     this.next.disabled = Boolean(gone) || store.busy;
-    this.retry.hidden = !failed.length;
+    this.retry.hidden = !several;
     const letters = failed.map((column) => labels[store.columns.indexOf(column)]).join(", ");
     setText(this.retry.firstChild, `Send again to ${letters}`);
     this.isSafe = failed.every((column) => column.turns.at(-1).again !== "twice");
