@@ -25,7 +25,7 @@ lite: notebooks/lite/_site/.made ## Build the notebooks as a JupyterLite site, w
 	@echo "The site is in notebooks/lite/_site. To look at it:"
 	@echo "  python3 -m http.server --bind 127.0.0.1 --directory notebooks/lite/_site"
 
-test: .venv/.test tests/node_modules/.made notebooks/lite/_site/.made ## Run the tests (CI=true: also those that only CI runs)
+test: .venv/.test tests/node_modules/.made $(if $(CI)$(findstring -m ci,$(ARGS)),notebooks/lite/_site/.made) ## Run the tests (CI=true: also those that only CI runs)
 	@.ci/browser $(BROWSER)
 	$(PYTEST) $(if $(filter firefox,$(BROWSER)),-m 'browser and not chromium') $(ARGS)
 

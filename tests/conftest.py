@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHARED_SERVERS = {"lite", "notebook7_server"}
 """Of these the run starts one each; tests of JupyterLab may start several."""
+OTHER_FRONT_ENDS = {"lite", "notebook7_server", "voila"}
+"""What runs there runs in JupyterLab, too. So these tests are marked `ci`."""
 
 
 def pytest_configure() -> None:
@@ -65,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     there is nothing else to do, and each process takes the next page.
     """
     for item in items:
-        if "notebook7_server" in getattr(item, "fixturenames", ()):  # as in JupyterLab
+        if OTHER_FRONT_ENDS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.ci)
     if not in_ci(config):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("ci")])

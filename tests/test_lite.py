@@ -184,7 +184,6 @@ def test_nothing_is_sent_by_a_browser_that_cannot_stream_a_body(lite: LitePage, 
 
 
 @pytest.mark.browser
-@pytest.mark.ci
 def test_the_notebooks_run_without_a_server(lite: LitePage) -> None:
     """Each cell succeeds with the demo agent in the page, which asks no other host for anything."""
     first = len(PANEL_CELLS) + len(FETCH_CELLS) + 1

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from .lab import Lab, LabPage
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.ci]
 
 LAB_CELLS = (
     "import time\nprint('six times seven is', 6 * 7, flush=True)\ntime.sleep(60)",

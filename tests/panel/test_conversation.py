@@ -25,7 +25,8 @@ REQUESTS, RATING, COMPUTE, USE_AGENT, CELL_TURN, CUT, FROM_FILE = range(2, 9)
 CELLS = (
     "print(len(agent.requests), [turn.message for turn in panel.session.turns])",
     "print(repr(panel.session.turns[-1].rating))",
-    "print('computing', flush=True)\ntime.sleep(0.5)\ntotal = sum(range(150_000_000))",
+    # `PyDLL` keeps the interpreter's lock, as a long computation does.
+    "print('computing', flush=True)\ntime.sleep(0.5)\nimport ctypes\nctypes.PyDLL(None).usleep(3_000_000)",
     """\
 %load_ext halo_notebook
 magics = get_ipython().magics_manager.registry["HaloMagics"]
@@ -345,7 +346,7 @@ class TestConversation:
         panel.button(re.compile("^Session")).click()
         panel.root.get_by_role("searchbox", name="Find a session, or name a new one").fill("edited")
         panel.page.keyboard.press("Enter")
-        panel.root.locator(".halo-empty-title").wait_for()
+        panel.button(re.compile("^Session: edited")).wait_for()  # the session before may be empty, too
         for message in ("one", "two", "three"):
             panel.ask(message)
         panel.turn(2).hover()
@@ -372,6 +373,7 @@ class TestConversation:
         panel.turn(2).get_by_text("two b").first.wait_for()
         panel.button(re.compile("^Session: edited")).click()
         panel.button(re.compile("^docs ")).click()
+        panel.button(re.compile("^Session: docs")).wait_for()
 
     def test_a_cells_turn_shows_here(self, panel: PanelPage, lab: LabPage) -> None:
         """And the panel's own turn in the session that `%%halo` continues."""
