@@ -53,7 +53,8 @@ def made(cases: list[Any], path: Path) -> Evaluation:
 @pytest.fixture
 def result(tmp_path: Path) -> Evaluation:
     cases: list[Any] = [{"message": f"Question {number}", "tags": ["billing"]} for number in range(20)]
-    return made([*cases, ["First", "Second"]], tmp_path / "evaluation.jsonl")
+    cases.append({"turns": ["First", "Second"], "tags": ["billing"]})
+    return made(cases, tmp_path / "evaluation.jsonl")
 
 
 @pytest.fixture
