@@ -169,10 +169,11 @@ def test_its_links_lead_somewhere(name: str) -> None:
 
 
 def test_each_page_is_in_the_index() -> None:
-    """A reader of docs/README.md finds all pages, and the README is short."""
+    """A reader of docs/README.md finds all pages and tutorials, and the README is short."""
     assert len(PAGES["README.md"].splitlines()) <= 200
     pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")} - {"README.md"}
-    assert pages <= set(links(PAGES["docs/README.md"]))
+    tutorials = {f"../{name}" for name in TEXTS.keys() - PAGES.keys()}
+    assert pages | tutorials <= set(links(PAGES["docs/README.md"]))
 
 
 # --- Errors -----------------------------------------------------------------------------
