@@ -32,7 +32,7 @@ from ..errors import ConfigError, InvalidRequest, UsageError
 from ..recording.ratings import Vote
 from . import follower, outbox, page_requests
 from .blind import blinded, named
-from .state import MAX_SNAPSHOT_TURNS, Fields, PanelState
+from .state import Fields, PanelState
 from .views import COPY_NOTE, MAX_STATIC_BYTES, static_turn, static_words
 
 if TYPE_CHECKING:
@@ -78,14 +78,12 @@ class Arena:
         *,
         blind: bool,
         send: Callable[[View], None],
-        publish: Callable[[str, Any], None],
         publish_copy: Callable[[], None],
     ) -> None:
         self.blind, self.prefix, self.register = blind, prefix, register
         self.closed = False
         self.requests: dict[str, None] = {}
-        self.saved: View | None = None
-        self._send, self._publish, self._connection = send, publish, connection
+        self._send, self._connection = send, connection
         self._lock = threading.Lock()
         self._told: View | None = None
         self._busy: dict[str, bool] = {}
@@ -95,8 +93,8 @@ class Arena:
                 register.new(each)
         self.columns: dict[str, Column] = {}
         for name, target in targets.items():
-            to_page, to_widget = partial(self._from_column, name), partial(self._published, name)
-            column = Column(names[name], register, connection, target.client, to_page, to_widget)
+            to_page, changed = partial(self._from_column, name), partial(self._column_changed, name)
+            column = Column(names[name], register, connection, target.client, to_page, changed)
             column.fields, column.publish_copy = Fields(target.fields), publish_copy
             self.columns[name] = column
         self._begin()
@@ -129,10 +127,9 @@ class Arena:
         """What the page may get of a column's message, or None."""
         return named(content, label) if self.revealed else blinded(content, label)
 
-    def _published(self, name: str, trait: str, value: Any) -> None:
-        if trait == "busy":
+    def _column_changed(self, name: str, trait: str, value: Any) -> None:
+        if trait == "busy" and self._busy.get(name) is not value:  # it is told with each frame
             self._busy[name] = value
-            self._publish("busy", any(self._busy.values()))
             spawn(self._note_soon())
 
     async def _note_soon(self) -> None:
@@ -201,6 +198,7 @@ class Arena:
         return turns if len({turn.message for turn in turns}) == 1 else []
 
     def counts(self) -> list[JSON]:
+        """How many turns each column has: what a vote from the page is about."""
         return [len(self.sessions[name].turns) for name in self.order]
 
     def ask(self, text: Any, cids: list[str] | None = None) -> dict[str, Sent]:
@@ -220,8 +218,7 @@ class Arena:
         sent: dict[str, Sent] = {}
         for name in self.order:
             column, session = self.columns[name], self.sessions[name]
-            for message in list(column.outbox(session).messages):  # held since an earlier round
-                message.sent.cancel()
+            post(outbox.drop_held, column, session)  # of an earlier round
             sent[name] = outbox.put(column, session, text, {}, cid=given[name])
             post(outbox.start, column, session)
         return {name: sent[name] for name in self.columns}
@@ -323,11 +320,7 @@ class Arena:
     def _static_column(self, column: Column, label: str, most: int) -> str:
         parts: list[str] = []
         views, _ = column.turns_before(column.following.ended + 1)
-        turns = (
-            column.session.turns[: column.following.ended][-MAX_SNAPSHOT_TURNS:][-len(views) :]
-            if views
-            else []
-        )
+        turns = column.session.turns[: column.following.ended][-len(views) :] if views else []
         for turn, view in reversed(list(zip(turns, cast("list[View]", views), strict=True))):
             shown = self.shown({"kind": "turn", "turn": view}, label)
             assert shown is not None

@@ -9,7 +9,7 @@ import anywidget
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Int, TraitError, Unicode
+from traitlets import Int, TraitError, Unicode
 
 from ..client.secrets import hide_token
 from ..concurrency.loop import post, spawn
@@ -50,9 +50,6 @@ class ArenaPanel(anywidget.AnyWidget):
         height: a CSS length.
         placeholder: shown in the empty text box.
 
-    Attributes:
-        busy: whether a reply is awaited. Observable.
-
     Raises:
         InvalidRequest: naming the configuration that makes no sense.
         UsageError: when another argument has the wrong type.
@@ -74,7 +71,6 @@ class ArenaPanel(anywidget.AnyWidget):
     title = Unicode(None, allow_none=True).tag(sync=True)
     height = Unicode("600px").tag(sync=True)
     placeholder = Unicode("Ask all agents").tag(sync=True)
-    busy = Bool(False, read_only=True)
     _columns = Int(2).tag(sync=True)
     _static_class = Unicode("").tag(sync=True)
     _snapshot = AnyTrait(None).tag(
@@ -122,7 +118,6 @@ class ArenaPanel(anywidget.AnyWidget):
             connection,
             blind=blind,
             send=lambda content: send_to_page(self, content),
-            publish=self.set_trait,
             publish_copy=self._publish_copy,
         )
         self._unwatch_register = register.watchers.add(self._register_changed)
@@ -133,6 +128,11 @@ class ArenaPanel(anywidget.AnyWidget):
     def sessions(self) -> dict[str, Session]:
         """The session of each configuration in the conversation that is shown."""
         return self._arena.sessions
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is awaited."""
+        return self._arena.busy
 
     def ask(self, text: str) -> dict[str, Sent]:
         """Send `text` to all configurations, as if it had been typed.

@@ -147,6 +147,13 @@ def take_back(state: PanelState, cid: str) -> None:
     _remove(state, state.session, message)
 
 
+def drop_held(state: PanelState, session: Session) -> None:
+    """Forget the messages that are held."""
+    for message in [each for each in state.outbox(session).messages if each.state == "held"]:
+        message.sent.cancel()
+        _remove(state, session, message)
+
+
 def release(state: PanelState, cid: str) -> None:
     """Let a message that is held wait again."""
     message = _unsent(state, cid)

@@ -13,10 +13,11 @@ from anywidget import AnyWidget
 
 from halo_notebook import ArenaPanel, AsyncHaloClient, DemoAgent, HaloClient, Session, errors
 from halo_notebook.demo import DEMO_KEY
+from halo_notebook.panel import outbox
 from halo_notebook.panel.blind import blinded
 from halo_notebook.stream import Action, TextDelta
 
-from .conftest import Wire
+from .conftest import Wire, asked
 
 if TYPE_CHECKING:
     from halo_notebook.demo import Step
@@ -271,6 +272,26 @@ def test_stop_stops_all_columns(page: ArenaWire, release: threading.Event) -> No
     page.until(busy=False, round=[1, 1])
     assert [each.turns[-1].reply.status for each in page.arena.sessions.values()] == ["stopped", "stopped"]
     assert page.arena.busy is False
+
+
+def test_a_message_that_was_held_back_makes_way_for_the_next(
+    page: ArenaWire, register: SessionRegister, client: HaloClient, agent: DemoAgent, release: threading.Event
+) -> None:
+    """Stop holds a message that waits for another turn; a new message to all takes its place."""
+    other = register.get(f"arena/{NAMES[0]}")
+    running = threading.Thread(target=other.ask, args=(client, "Elsewhere"))
+    running.start()
+    page.wait(lambda: other.turns and other.turns[0].reply.text)
+    with pytest.raises(errors.UsageError, match="still awaited"):
+        page.arena.ask("Held")
+    outbox.put(page.arena._arena.columns[NAMES[0]], other, "Held", {})
+    page.ask("stop")
+    running.join(10)
+    page.until(busy=False)
+    release.set()
+    page.round("Next")
+    assert sorted(map(str, asked(agent))) == ["Elsewhere", "Next", "Next"]
+    assert not page.arena._arena.columns[NAMES[0]].outbox(other).messages
 
 
 def test_only_the_column_that_failed_is_sent_again(page: ArenaWire, agent: DemoAgent) -> None:
