@@ -14,6 +14,7 @@ from ..checks import NoVerdict
 from ..checks.verdicts import plain
 from ..display.text import one_line, whole_text
 from ..errors import InvalidRequest, UsageError
+from .browsing import tell_changed
 from .journal import Journal
 from .label_lines import FAIL, LABELS, PASS, UNSURE, Label, reply_digest
 from .lines import line_at
@@ -77,6 +78,7 @@ def label_rows(
         ],
         author_name(author),
     )
+    tell_changed(state)
 
 
 def _by_row(given: Any, name: str) -> dict[int, Any]:

@@ -127,12 +127,9 @@ class _Turns:
         for name in self._state.checks:
             passed, score, note = (row[column] for column in columns_of(name))
             if passed is not None or isinstance(scores.get(name), NoVerdict):  # else it has nothing to say
-                yield {
-                    "check": one_line(name, 100),
-                    "verdict": VERDICTS[passed],
-                    "score": None if score == passed else score,
-                    "note": one_line(note, 500),
-                }
+                yield _verdict(name, passed, note, score=None if score == passed else score)
+        if row["label"] is not None or row["label note"]:
+            yield _verdict("label", row["label"], row["label note"])
 
     def text(self, number: int) -> str:
         """A reply as text, with its actions as JSON."""
@@ -147,6 +144,15 @@ class _Turns:
 def _without_time(item: Any) -> JSON:
     """A block of a reply, or an action without the time at which it came."""
     return {"action": {**item["action"], "at_s": None}} if "action" in item else item
+
+
+def _verdict(check: str, passed: bool | None, note: str, *, score: float | None = None) -> JSON:
+    return {
+        "check": one_line(check, 100),
+        "verdict": VERDICTS[passed],
+        "score": score,
+        "note": one_line(note or "", 500),
+    }
 
 
 def comparison_view(state: RunState, runs: Sequence[Run], first: int = 0) -> View:

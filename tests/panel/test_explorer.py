@@ -68,7 +68,7 @@ def ask_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[ResultExplorer], Ask]:
 
     def ask(explorer: ResultExplorer, kind: str, **content: Any) -> dict[str, Any]:
         spawn(explorer._handle({"kind": kind, "cid": "c1", **content})).result(10)
-        [answer] = told
+        [answer] = [each for each in told if each["kind"] == "answer"]
         told.clear()
         assert (answer.pop("kind"), answer.pop("cid")) == ("answer", "c1")
         return answer
@@ -192,6 +192,17 @@ def test_a_run_that_was_cut_short_shows_what_it_has(
     [unsent, *_] = [row for row in answer["rows"] if row["cells"][:3:2] == ["two", "interrupted"]]
     last = ask("open", number=unsent["number"], **{"from": 0})["turns"][-1]
     assert (last["message"], last["view"], last["verdicts"]) == ("Second", None, [])
+
+
+def test_a_label_stands_beside_the_verdicts(ask: Ask, explorer: ResultExplorer, result: Evaluation) -> None:
+    """With its note; the page is told that there is one."""
+    changes: list[str] = []
+    result._state.when_changed.append(lambda: changes.append("told"))
+    result.label_rows({2: False}, notes={2: "<b>no</b>"}, author="Ada")
+    [turn, _] = ask("open", number=2, **{"from": 0})["turns"]
+    assert turn["verdicts"][-1] == {"check": "label", "verdict": "failed", "score": None, "note": "<b>no</b>"}
+    assert changes == ["told"]
+    assert "label" not in str(ask("open", number=3, **{"from": 0})["turns"][0]["verdicts"])
 
 
 class TestSelected:
