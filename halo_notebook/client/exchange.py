@@ -26,8 +26,8 @@ from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
 from .client import request_headers, running_loop
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
-from .masking import MASK, Mask, masked, shown
-from .transports.body import decoded
+from .masking import MASK, Mask, shown
+from .transports.body import Body
 from .transports.protocol import Clock, Outgoing, unsent
 from .user_tokens import CallUser, call_in_thread
 
@@ -91,7 +91,7 @@ class AsyncReplyStream:
         self._call = call
         self._incoming: Incoming | None = None
         self._passing: Passing | None = None
-        self._mask = Mask(())
+        self._mask: Mask  # of the answer
         self._batches: AsyncGenerator[list[Event], None] | None = None
         self._unread: list[Event] = []  # of a batch, the next one last
 
@@ -143,8 +143,10 @@ class AsyncReplyStream:
                 await self._batches.aclose()
         finally:
             self.end(None)
-            if self._incoming is not None:
-                await self._close(self._incoming)
+            # It knows this stream, too: left in a circle, both would wait for Python's garbage collector.
+            incoming, self._incoming = self._incoming, None
+            if incoming is not None:
+                await self._close(incoming)
 
     async def _run(self) -> AsyncGenerator[list[Event], None]:
         incoming = self._incoming
@@ -268,8 +270,9 @@ class AsyncReplyStream:
             self._passing = tap.begin(self)
         with self._mapped_errors():
             incoming = await transport.send(outgoing)
-        headers = {name: masked(value, self.secrets) for name, value in incoming.headers.items()}
-        incoming = replace(incoming, headers=headers)
+        in_one_piece = incoming.status != 200 or self.path != "/chat/stream"
+        self._mask = Mask(self.secrets, in_one_piece=in_one_piece)
+        incoming = replace(incoming, headers=self._mask.headers(incoming.headers))
         self.reply.may_have_arrived = True
         self.partly_left = False
         if self._passing is not None:
@@ -291,17 +294,18 @@ class AsyncReplyStream:
 
     async def _chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
         """The answer's bytes: decoded, masked, bounded."""
-        in_one_piece = incoming.status != 200 or self.path != "/chat/stream"
-        self._mask = Mask(self.secrets, in_one_piece=in_one_piece)
         try:
-            async for chunk in decoded(incoming, MAX_REPLY_BYTES + self._settings.max_record_bytes):
-                if certain := self._mask.feed(chunk):
-                    yield self._passed(certain)
+            body = Body(incoming.headers, MAX_REPLY_BYTES + self._settings.max_record_bytes)
+            async for chunk in incoming.chunks():
+                for piece in body.feed(chunk):
+                    if certain := self._mask.feed(piece):
+                        yield self._passed(certain)
+            certain = self._mask.feed(body.close())
         except Exception:
             if rest := self._unmasked():
                 yield rest
             raise
-        if rest := self._unmasked():
+        if rest := self._passed(certain) + self._unmasked():
             yield rest
         if self._passing is not None:
             self._passing.end(None)

@@ -17,22 +17,23 @@ characters on.
 
 from __future__ import annotations
 
-import codecs
 import re
 from bisect import bisect_right
+from codecs import utf_8_decode
 from typing import TYPE_CHECKING
 
 from ..display.text import one_line
 from .secrets import BLANK, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..stream import JSON
 
 MASK = "•••"
 SHORTEST = 8
 _SHOWN = 8
+_END_CHARS = 64
 _MAX_HELD = 16 * 1024
 _MAX_TEXT_CHARS = 64 * 1024
 
@@ -114,9 +115,14 @@ def _sought(secrets: Iterable[Secret]) -> list[str]:
     return sorted((each for each in bare if len(each) >= SHORTEST), key=len, reverse=True)
 
 
-def _may_contain(text: str, secret: str) -> bool:
-    """Whether each character of the secret's beginning stands in `text`, which has no escapes."""
-    return all(char in text for char in secret[: _shown(secret) + 1])
+def _start(secret: str) -> str:
+    """Its first characters up to the first that is masked."""
+    return secret[: _shown(secret) + 1]
+
+
+def _may_contain(text: str, start: str) -> bool:
+    """Whether each character of a secret's start stands in `text`, which has no escapes."""
+    return all(char in text for char in start[::-1])  # the last ones are in fewer texts
 
 
 class _Text:
@@ -125,20 +131,22 @@ class _Text:
     def __init__(self, sought: Sequence[str], written: _Written = _PLAIN) -> None:
         self._written = written
         self._secrets = sought
-        self._starts = {secret[: _shown(secret) + 1] for secret in self._secrets}
-        self._reach = max(map(len, self._secrets), default=1) - 1
-        self._before = ""  # the bare text that was given, as far as a secret may begin in it
+        self._starts = [_start(secret) for secret in sought]
+        self._ends = tuple(start[:length] for start in self._starts for length in range(1, len(start)))
+        self._before = ""  # the end of the bare text that was given, if a secret may begin in it
         self._held = ""
 
     def feed(self, text: str) -> str:
         """Add `text`, and return what can no longer become part of a secret, masked."""
-        if not self._held and not (self._written.escapes and "\\" in text[-5:]):
-            bare = self._before + self._written.bare(text)
-            for start in self._starts:
-                if start in bare:
-                    break
-            else:
-                self._before = bare[-self._reach :]
+        escapes = self._written.escapes and "\\" in text
+        if not self._held and not (escapes and "\\" in text[-5:]):
+            # Nearly every text ends here. Where none can be in it, its end tells whether one begins.
+            is_in = self._before or escapes or any(_may_contain(text, start) for start in self._starts)
+            bare = "" if is_in else self._written.bare(text[-_END_CHARS:])
+            if len(bare) < _SHOWN:
+                bare = self._before + self._written.bare(text)
+            if not any(start in bare for start in self._starts):
+                self._remember(bare, None)
                 return text
         return self._masked(self._held + text)
 
@@ -148,8 +156,8 @@ class _Text:
         if not held:
             return ""
         bare = self._before + self._written.bare(held)
-        self._before = bare[-self._reach :]
         begun = self._begun(bare)
+        self._remember(bare, begun)
         if begun is None or len(bare) - begun[0] <= _public(begun[1]):
             return held
         return MASK
@@ -169,10 +177,21 @@ class _Text:
         held = len(bare) if begun is None else max(begun[0] + _shown(begun[1]), before)
         hold = max(read.span(held - before)[0], at)
         out.append(raw[at:hold])
-        self._before, self._held = bare[:held][-self._reach :], raw[hold:]
-        if len(self._held) > _MAX_HELD + 8 * self._reach:  # what shows nothing, without end
+        self._held = raw[hold:]
+        self._remember(bare[:held], begun)
+        if begun is not None and len(self._held) > _MAX_HELD + 8 * len(
+            begun[1]
+        ):  # what shows nothing, without end
             out.append(self.cut())
         return "".join(out)
+
+    def _remember(self, bare: str, begun: tuple[int, str] | None) -> None:
+        """Keep the end of the bare text that was given, if a secret has `begun` in it or may begin there."""
+        shown_at = max(len(bare) - _SHOWN, 0)
+        if begun is not None:
+            self._before = bare[min(begun[0], shown_at) :]
+        else:
+            self._before = bare[shown_at:] if bare.endswith(self._ends) else ""
 
     def _found(self, bare: str) -> Iterator[tuple[int, int]]:
         for secret in self._secrets:
@@ -193,7 +212,7 @@ class _Text:
 
 def _begins(bare: str, secret: str, at: int) -> int | None:
     """The first place, from `at` on, where the rest of `bare` is the beginning of `secret`."""
-    start = secret[: _shown(secret) + 1]
+    start = _start(secret)
     while (at := bare.find(start, at)) >= 0:
         if secret.startswith(bare[at:]):
             return at
@@ -226,7 +245,7 @@ class _Record:
 
 
 class Mask:
-    """Masks the bytes of one answer, a stream or `in_one_piece`. Bytes that are not UTF-8 pass unchanged."""
+    """Masks one answer, a stream or `in_one_piece`. Bytes that are not UTF-8 pass unchanged."""
 
     def __init__(self, secrets: Iterable[Secret], *, in_one_piece: bool = False) -> None:
         self._sought = _sought(secrets)
@@ -234,15 +253,30 @@ class Mask:
         self._in_one_piece = in_one_piece
         self._record = _Record(self._sought) if in_one_piece else None
         self._tag = ""  # what may become a record's
-        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+        self._undecoded = b""  # the start of a character
+
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The answer's headers, masked."""
+        # Nearly always nothing is masked, which is found out faster of all of them together.
+        together = _PLAIN.bare("".join(headers.values()))
+        if not any(_start(secret) in together for secret in self._sought):
+            return dict(headers)
+        return {name: _masked_text(value, self._sought) for name, value in headers.items()}
 
     def feed(self, data: bytes) -> bytes:
         """Add `data`, and return what can no longer become part of a secret, masked."""
-        return self._fed(self._decode(data)).encode("utf-8", "surrogateescape")
+        if not data:
+            return b""
+        data = self._undecoded + data
+        text, end = utf_8_decode(data, "surrogateescape", False)
+        self._undecoded = data[end:]
+        left = self._fed(text)
+        return data[:end] if left is text else left.encode("utf-8", "surrogateescape")
 
     def close(self) -> bytes:
         """The rest, at the answer's end."""
-        rest = self._fed(self._decode(b"", True))
+        undecoded, self._undecoded = self._undecoded, b""
+        rest = self._fed(undecoded.decode("utf-8", "surrogateescape")) if undecoded else ""
         tag, self._tag = self._tag, ""
         rest += (self._record or self._text).cut() + tag
         return rest.encode("utf-8", "surrogateescape")
@@ -268,7 +302,7 @@ class Mask:
                 if (
                     record
                     and "\\" not in record
-                    and not any(_may_contain(record, each) for each in self._sought)
+                    and not any(_may_contain(record, _start(secret)) for secret in self._sought)
                 ):
                     out.append(record)
                     at += len(record)
@@ -285,10 +319,14 @@ class Mask:
 
 def masked(text: str, secrets: Iterable[Secret]) -> str:
     """A text in one piece, masked."""
-    sought = [secret for secret in _sought(secrets) if _may_contain(text, secret)]
-    if not sought:
+    return _masked_text(text, _sought(secrets))
+
+
+def _masked_text(text: str, sought: Iterable[str]) -> str:
+    found = [secret for secret in sought if _may_contain(text, _start(secret))]
+    if not found:
         return text
-    text_mask = _Text(sought)
+    text_mask = _Text(found)
     return text_mask.feed(text) + text_mask.cut()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import zlib
 from typing import TYPE_CHECKING
@@ -12,8 +11,8 @@ import pytest
 
 from halo_notebook import HaloClient, errors
 from halo_notebook.client.exchange import MAX_REPLY_BYTES
-from halo_notebook.client.transports.body import MAX_PIECE_BYTES, decoded
-from halo_notebook.client.transports.protocol import BrokeOff, Incoming, Unreadable
+from halo_notebook.client.transports.body import MAX_PIECE_BYTES, Body
+from halo_notebook.client.transports.protocol import BrokeOff, Unreadable
 
 from .clients import KEY, answering
 
@@ -28,17 +27,10 @@ RAW_DEFLATE = _RAW.compress(TEXT) + _RAW.flush()
 def pieces(coding: str, data: bytes, size: int = 100, received: list[bytes] | None = None) -> list[bytes]:
     """The pieces of the decoded body of an answer, which arrives in chunks of `size` bytes."""
     made = [] if received is None else received
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for at in range(0, len(data), size):
-            yield data[at : at + size]
-
-    async def read() -> None:
-        async for piece in decoded(Incoming(200, {"content-encoding": coding}, chunks), 2**24):
-            made.append(piece)
-
-    asyncio.run(read())
-    return made
+    body = Body({"content-encoding": coding}, 2**24)
+    for at in range(0, len(data), size):
+        made.extend(body.feed(data[at : at + size]))
+    return [*made, body.close()]
 
 
 @pytest.mark.parametrize("size", [2, 7, 10_000])

@@ -104,7 +104,10 @@ class AiohttpTransport:
             silence.end()
             answer.close()  # one that was read to its end has given its connection back by then
 
-        headers = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
+        headers: dict[str, str] = {}
+        for given, value in answer.headers.items():
+            name = given.lower()
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return Incoming(answer.status, headers, chunks, close)
 
     async def aclose(self) -> None:
@@ -134,6 +137,11 @@ class _Answer(ResponseHandler):
         if message.code >= 200:
             self._content = content
         super().feed_data(data, *args)
+
+    def resume_reading(self, *args: Any, **settings: Any) -> None:
+        # Called for each chunk of a body that is read; without a pause it would only look for one again.
+        if self._reading_paused:
+            super().resume_reading(*args, **settings)
 
     def data_received(self, data: bytes) -> None:
         begins = 0

@@ -10,10 +10,10 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from .protocol import BrokeOff, Incoming, Unreadable
+from .protocol import BrokeOff, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator, Mapping
 
 MAX_PIECE_BYTES = 64 * 1024
 _MAX_INPUT_BYTES = 4 * 1024
@@ -23,62 +23,63 @@ _MARK = b"\xef\xbb\xbf"
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-async def decoded(incoming: Incoming, max_bytes: int) -> AsyncIterator[bytes]:
-    """The answer's body as it arrives, decoded.
+class Body:
+    """The body of an answer, decoded as it arrives.
 
-    Raises `Unreadable` for what cannot be decoded, and after `max_bytes`; `BrokeOff` for a compressed body
-    that is not complete.
+    Raises `Unreadable` for what cannot be decoded, and after `max_bytes`.
     """
-    given = incoming.headers.get("content-encoding", "").lower().split(",")
-    codings = [coding for each in given if (coding := each.strip()) not in ("", "identity")]
-    if len(codings) > 1 or not {*codings} <= {"gzip", "x-gzip", "deflate"}:
-        raise Unreadable(f"its encoding {', '.join(codings)[:40]!r} was not requested and is not supported")
-    read = _limited(incoming.chunks(), max_bytes)
-    pieces = _inflated(read, gzip=codings[0] != "deflate") if codings else read
-    async for piece in _limited(_unmarked(pieces), max_bytes):
-        yield piece
 
+    def __init__(self, headers: Mapping[str, str], max_bytes: int) -> None:
+        given = headers.get("content-encoding", "").lower().split(",")
+        codings = [coding for each in given if (coding := each.strip()) not in ("", "identity")]
+        if len(codings) > 1 or not {*codings} <= {"gzip", "x-gzip", "deflate"}:
+            raise Unreadable(
+                f"its encoding {', '.join(codings)[:40]!r} was not requested and is not supported"
+            )
+        self._stream = _Stream(gzip=codings[0] != "deflate") if codings else None
+        self._max_bytes = max_bytes
+        self._received = self._given = 0
+        self._start: bytes | None = b""  # what may become a mark; None once that is known
 
-async def _limited(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
-    left = max_bytes
-    async for piece in pieces:
-        if len(piece) > left:
-            yield piece[:left]
-            raise Unreadable(f"it has more than {max_bytes // 1024**2:,} MiB")
-        left -= len(piece)
-        yield piece
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Add a chunk; gives what is decoded, in pieces."""
+        self._received += len(chunk)
+        for decoded in self._inflated(chunk) if self._stream is not None else (chunk,):
+            piece = decoded if self._start is None else self._unmarked(decoded)
+            more = self._max_bytes - self._given
+            self._given += len(piece)
+            if piece:
+                yield piece[:more]
+            if self._given > self._max_bytes:
+                break
+        if max(self._given, self._received) > self._max_bytes:
+            raise Unreadable(f"it has more than {self._max_bytes // 1024**2:,} MiB")
 
+    def close(self) -> bytes:
+        """The rest, at the end. Raises `BrokeOff` for a compressed body that is not complete."""
+        if self._stream is not None and self._stream.unfinished:
+            raise BrokeOff("its compression is not complete")
+        return self._start or b""
 
-async def _unmarked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces without a byte order mark at the start. Raises `Unreadable` for that of UTF-16."""
-    start: bytes | None = b""
-    async for piece in pieces:
-        if start is None:
-            yield piece
-            continue
-        start += piece
-        if start.startswith(_UTF_16_MARKS):
-            raise Unreadable("its text is UTF-16, not UTF-8")
-        if not any(mark.startswith(start) for mark in (_MARK, *_UTF_16_MARKS)):
-            yield start.removeprefix(_MARK)
-            start = None
-        elif start == _MARK:
-            start = None
-    if start:
-        yield start
-
-
-async def _inflated(chunks: AsyncIterator[bytes], *, gzip: bool) -> AsyncIterator[bytes]:
-    stream = _Stream(gzip=gzip)
-    async for data in chunks:
+    def _inflated(self, data: bytes) -> Iterator[bytes]:
+        assert self._stream is not None, "it is compressed"
         try:
             for at in range(0, len(data), _MAX_INPUT_BYTES):
-                for piece in stream.pieces(data[at : at + _MAX_INPUT_BYTES]):
-                    yield piece
+                yield from self._stream.pieces(data[at : at + _MAX_INPUT_BYTES])
         except zlib.error as error:
             raise Unreadable(f"its compression is damaged: {error}") from error
-    if stream.unfinished:
-        raise BrokeOff("its compression is not complete")
+
+    def _unmarked(self, piece: bytes) -> bytes:
+        """The piece without a byte order mark at the start. Raises `Unreadable` for that of UTF-16."""
+        assert self._start is not None, "the start is not known yet"
+        start = self._start + piece
+        if start.startswith(_UTF_16_MARKS):
+            raise Unreadable("its text is UTF-16, not UTF-8")
+        if start != _MARK and any(mark.startswith(start) for mark in (_MARK, *_UTF_16_MARKS)):
+            self._start = start
+            return b""
+        self._start = None
+        return start.removeprefix(_MARK)
 
 
 class _Stream:
