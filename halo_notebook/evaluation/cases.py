@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
 
-_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+_canonical = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False
+).encode
 _FIELDS = tuple(name for name in RequestFields.__annotations__ if name != "session_id")
 _KEYS = ("id", "message", "turns", "max_turns", "expect", "tags", "metadata", *RequestFields.__annotations__)
 # How similar a key and a known one are if it is misspelt: 'tag' and 'tags' are, 'user' and 'user_id' are not.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..stream import JSON
 
 
-_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 # With it, writing waits for the disk. A second call to sync would have to wait once more for the interpreter,
 # behind what computes: milliseconds, where a disk takes a fifth of one.
 _SYNCED = getattr(os, "O_DSYNC", 0)

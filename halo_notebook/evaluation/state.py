@@ -171,7 +171,7 @@ class RunState:
             # Lines of an earlier version have neither round nor try: their order in the file counts.
             round_, order = line.get("round", 0), (line.get("try", 0), _STAGES.index(kind))
             turns = self._turns.setdefault(key, {})
-            if round_ > self._rounds.get(key, 0) and self.outcome(conversation) != COMPLETE:
+            if round_ > self._rounds.get(key, 0) and not (turns and self.outcome(conversation) == COMPLETE):
                 for turn in turns.values():
                     self._tally.subtract(map(turn.passes, turn.scores))
                 turns.clear()
