@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from ..client.aio import AsyncHaloClient
 from ..client.request import image_urls
 from ..client.sync import HaloClient
-from ..display.text import whole_text
+from ..display.text import one_line, whole_text
 from ..errors import InvalidRequest
 
+MAX_NAME_CHARS = 80
 Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
 
 
@@ -46,6 +47,16 @@ def read_configs(configs: Any) -> dict[str, Target]:
             )
         targets[name] = _target(name, config)
     return targets
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise `InvalidRequest` for a name that could not stand above a column."""
+    for name in names:
+        if not name.strip() or len(name) > MAX_NAME_CHARS:
+            raise InvalidRequest(
+                f"{one_line(repr(name), 100)} is not the name of a configuration: it needs 1 to "
+                f"{MAX_NAME_CHARS} characters. Nothing was sent."
+            )
 
 
 def _target(name: str, config: Config) -> Target:

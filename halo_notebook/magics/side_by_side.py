@@ -13,7 +13,7 @@ from ..client.secrets import hide_token
 from ..display.text import one_line
 from ..display.wording import counted, status_words
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError
-from ..evaluation.configs import read_configs
+from ..evaluation.configs import check_names, read_configs
 from .cell import stopped, watch
 from .front_end import in_notebook, takes_updates
 from .output import show_json
@@ -104,13 +104,12 @@ def _read(
             f"--configs {options.configs} has {counted(len(targets), 'configuration')}. Nothing was sent; "
             f"give 1 to {MAX_CONFIGS}, or use evaluate."
         )
+    check_names(targets)
     given = {name: value for name, value in fields.items() if value is not None}
     base = magics.sessions.current.name if options.session is None else options.session
     asked: dict[str, _Asked] = {}
     for name, target in targets.items():
         hide_token(target.fields)
-        if not name.strip():
-            raise InvalidRequest("A configuration has no name. Nothing was sent; give it one.")
         if doubled := given.keys() & target.fields.keys():
             raise UsageError(
                 f"Configuration {name!r} and the options both give {min(doubled)}. Nothing was sent; leave "

@@ -29,6 +29,7 @@ from ..display.columns import column_html, columns_html
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import ConfigError, InvalidRequest, UsageError
+from ..evaluation.configs import check_names
 from ..recording.ratings import Vote
 from . import follower, outbox, page_requests
 from .blind import blinded, named
@@ -343,12 +344,8 @@ def check_targets(targets: Mapping[str, Target], connection: Connection) -> None
             f"configs has {counted(len(targets), 'configuration')}. Nothing was shown; give 2 to "
             f"{len(LABELS)}."
         )
-    for name, target in targets.items():
-        if not name.strip() or len(name) > 80:
-            raise InvalidRequest(
-                f"{one_line(repr(name), 100)} is not the name of a configuration: it needs 1 to 80 "
-                "characters. Nothing was shown."
-            )
+    check_names(targets)
+    for target in targets.values():
         with suppress(ConfigError):  # who sends a message gets the reason
             client: Any = target.client or connection.client()
             client.prepare("Hello", **target.fields)

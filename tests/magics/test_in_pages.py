@@ -123,6 +123,7 @@ def test_configurations_in_jupyterlab(lab: LabPage) -> None:
     side_by_side(lab)
 
 
+@pytest.mark.ci
 def test_configurations_in_notebook7(notebook7: LabPage) -> None:
     """As in JupyterLab."""
     side_by_side(notebook7)

@@ -206,6 +206,7 @@ def test_in_jupyterlab(lab_server: Lab) -> None:
         in_a_notebook(page, reload=True)
 
 
+@pytest.mark.ci
 def test_in_notebook7(notebook7_server: Lab) -> None:
     """As in JupyterLab."""
     with page_of(notebook7_server) as page:
