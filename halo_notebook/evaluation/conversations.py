@@ -153,9 +153,8 @@ class Run:
         turns = state.case_turns(conversation)
         said = read_turns(state, conversation)[:start] if start else []
         for number in count(start):
-            if (asks_user := conversation.case.user is not None and number == len(turns)) and (
-                not await self._ask_user(conversation, round_, turns, said)
-            ):
+            asks_user = conversation.case.user is not None and number == len(turns)
+            if asks_user and not await self._ask_user(conversation, turns, said):
                 return
             if said and (number > start or asks_user):
                 self._judge(conversation, said, is_last=number == len(turns))
@@ -188,7 +187,7 @@ class Run:
         self._ended.put_nowait(Ended(conversation.key, number, seen, checks, settles))
 
     async def _ask_user(
-        self, conversation: Conversation, round_: int, turns: list[CaseTurn], said: list[JudgedTurn]
+        self, conversation: Conversation, turns: list[CaseTurn], said: list[JudgedTurn]
     ) -> bool:
         """Add what the user says next to `turns`, or nothing at the end; returns whether there was an answer.
 
@@ -205,10 +204,10 @@ class Run:
                 secrets = [self._plan.clients[conversation.config].settings.api_key]
                 text = masked(str(raised if isinstance(raised, InvalidRequest) else error), secrets)
                 note = one_line(text, 300)
-                self._add({"kind": "end", **place, "round": round_, "reason": USER_FAILED, "note": note})
+                self._add({"kind": "end", **place, "reason": USER_FAILED, "note": note})
             return False
         if isinstance(answer, str):
-            self._add({"kind": "end", **place, "round": round_, "reason": answer, "note": ""})
+            self._add({"kind": "end", **place, "reason": answer, "note": ""})
         else:
             self._add({"kind": "message", **place, "message": answer.message, "fields": answer.fields})
             turns.append(said_turn(conversation, answer.message, answer.fields))

@@ -375,7 +375,7 @@ class RunState:
 
     def end(self, conversation: Conversation) -> End | None:
         """How its user ended a conversation, if that was the end; a failed user may still go on."""
-        return self._said.end(conversation, self._rounds.get(conversation.key, 0))
+        return self._said.end(conversation)
 
     def expected(self, conversation: Conversation, turn: int) -> JSON:
         """What is expected of that turn's reply, see `Case.expected`."""

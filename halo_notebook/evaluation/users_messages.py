@@ -23,13 +23,11 @@ class End:
     """The end of a conversation, as its user decided it.
 
     Attributes:
-        round: of the conversation.
         turns: how many it had.
         reason: one of `END_REASONS`.
         note: why the user failed; otherwise empty.
     """
 
-    round: int
     turns: int
     reason: str
     note: str
@@ -53,7 +51,7 @@ class UsersMessages:
             return
         key = conversation.key
         if line["kind"] == "end":
-            self._ends[key] = End(line.get("round", 0), line["turn"], line["reason"], line["note"])
+            self._ends[key] = End(line["turn"], line["reason"], line["note"])
         elif line["turn"] == self.count(conversation):
             self._places.setdefault(key, array("Q")).append(at)
 
@@ -62,10 +60,10 @@ class UsersMessages:
         fixed = len(conversation.case.turns)
         return fixed + len(self._places.get(conversation.key, ())) if conversation.case.user else fixed
 
-    def end(self, conversation: Conversation, round_: int) -> End | None:
-        """How it ended, after all of its messages and in this round or, without any message, before it."""
+    def end(self, conversation: Conversation) -> End | None:
+        """How it ended, after all of its messages."""
         end = self._ends.get(conversation.key)
-        return end if end and end.round >= round_ and end.turns == self.count(conversation) else None
+        return end if end and end.turns == self.count(conversation) else None
 
     def read(self, conversation: Conversation, file: BinaryIO) -> list[CaseTurn]:
         """The messages that the user has said, from the open file."""

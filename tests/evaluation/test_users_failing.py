@@ -24,7 +24,7 @@ from halo_notebook import (
 from halo_notebook.checks import JudgedTurn, contains
 from halo_notebook.demo import DEMO_KEY
 
-from .agents import ok, sent, states
+from .agents import ok, sent, states, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,10 +203,11 @@ def test_a_failed_reply_ends_the_conversation(
     result = run([endless], [ok], path=kept)
     assert states(result) == ["complete", status] and ends(result) == ["no complete reply"]
     assert result.passed("ok") == {"demo": {"1": [False if status == "interrupted" else None]}}
+    assert [len(case.turns) for case in result.as_cases()] == [1 if status == "failed" else 2]
     again = run([{"message": endless, "max_turns": 10}], [ok], path=kept)
     if status == "failed":  # it certainly was not taken: the conversation continues with the same message
         assert sent(agent)[:3] == ["message 0", "message 1", "message 1"]
-        assert ends(again) == ["too many turns"]
+        assert ends(again) == ["too many turns"] and states(again) == ["complete"] * 10
     else:
         assert states(again) == ["complete", status] and sent(agent) == ["message 0", "message 1"]
 
@@ -234,7 +235,7 @@ def test_a_slow_user_holds_up_nobody(agent: DemoAgent, run: Run) -> None:
     assert states(result) == ["complete"] * 6
 
 
-@pytest.mark.parametrize("kind", ["sync", "async", "blocks the loop"])
+@pytest.mark.parametrize("kind", ["sync", "async", "blocks the loop", "takes the stop for an error"])
 def test_a_stop_does_not_wait_for_a_user(kind: str, agent: DemoAgent, run: Run, kept: Path) -> None:
     """It never returns; the conversation can be resumed, and nothing was stored for it."""
     called = threading.Event()
@@ -251,6 +252,12 @@ def test_a_stop_does_not_wait_for_a_user(kind: str, agent: DemoAgent, run: Run, 
             await asyncio.sleep(60)
         return "Hi"
 
+    async def raising_user(conversation: Turns) -> str:
+        try:
+            return await async_user(conversation)
+        except asyncio.CancelledError:
+            raise ValueError("gone") from None
+
     async def blocking_user(conversation: Turns) -> str:
         return sync_user(conversation)
 
@@ -262,6 +269,7 @@ def test_a_stop_does_not_wait_for_a_user(kind: str, agent: DemoAgent, run: Run, 
 
     began: list[float] = []
     users = {"sync": sync_user, "async": async_user, "blocks the loop": blocking_user}
+    users["takes the stop for an error"] = raising_user
     threading.Thread(target=interrupt).start()
     result = run([{"message": users[kind]}], [ok], path=kept)
     assert time.monotonic() - began[0] < 10  # of 60
@@ -305,6 +313,24 @@ def test_an_interrupt_that_a_user_raises_stops_the_run(
     settings: dict[str, Any] = {"configs": {"demo": client}, "concurrency": 1, "progress": False}
     result = asyncio.run(aevaluate(cases, **settings)) if is_async else evaluate(cases, **settings)
     assert result.interrupted and len(sent(agent)) < 100 and ends(result) == []
+
+
+def test_a_check_that_ends_the_run_is_no_failure_of_a_user(agent: DemoAgent, run: Run, kept: Path) -> None:
+    """The user that was waiting is asked again by the next run, and nothing was stored for it."""
+
+    async def user(conversation: Turns) -> str:
+        if conversation:
+            await asyncio.sleep(60)
+        return "Hi"
+
+    def leaves(message: str) -> bool:
+        wait_until(lambda: len(agent.requests) == 2)
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run([user, "one"], [leaves], path=kept)
+    assert states(Evaluation.open(kept))[1] == "not run" and ends(Evaluation.open(kept)) == []
+    assert '"kind":"end"' not in kept.read_text()
 
 
 @pytest.mark.kernel

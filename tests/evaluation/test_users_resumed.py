@@ -244,6 +244,20 @@ def test_lines_that_contradict_each_other_send_nothing_twice(agent: DemoAgent, r
     assert states(result) == ["complete"] * TURNS and len(agent.requests) == TURNS
 
 
+def test_an_end_before_the_first_message_is_no_end(agent: DemoAgent, run: Run, kept: Path) -> None:
+    """A file that says so is read, and its conversation begins."""
+    run([random_user], path=kept)
+    lines = kept.read_text().splitlines(keepends=True)
+    end = next(line for line in lines if line.startswith('{"kind":"end"'))
+    kinds = ('{"kind":"run"', '{"kind":"case"', '{"kind":"plan"')
+    kept.write_text(
+        "".join(line for line in lines if line.startswith(kinds)) + end.replace('"turn":4', '"turn":0')
+    )
+    stored = Evaluation.open(kept)
+    assert states(stored) == ["not run"] and "1 not run" in str(stored)
+    assert states(run([random_user], path=kept)) == ["complete"] * TURNS and len(agent.requests) == 2 * TURNS
+
+
 def _rewrite(path: Path, kind: str, change: dict[str, Any]) -> None:
     """Change the first line of that kind."""
     import json
