@@ -30,12 +30,23 @@ result = evaluate(
 result
 """
 EXPLORER = "result.explore()"
+ARENA = """\
+from halo_notebook import ArenaPanel, DemoAgent, HaloClient, TextDelta
+from halo_notebook.demo import DEMO_KEY
+
+answer = "Open **Settings → Event tracking**, copy your write key, and install the snippet."
+other = DemoAgent(reply=lambda request: [TextDelta(answer)]).start()
+configs = {"detailed": {}, "short": {"client": HaloClient(DEMO_KEY, base_url=other.url)}}
+ArenaPanel(configs, title="Which answer helps?", height="520px")
+"""
 
 
 def main() -> None:
     """Ask the demo agent in JupyterLab, by magic, panel and `evaluate`, and keep each cell's picture."""
     with Lab() as server, LabPage(server, size=(960, 900)) as page:
-        page.open_notebook([START, "%%halo\nHow do I set up event tracking?", PANEL, EVALUATION, EXPLORER])
+        page.open_notebook(
+            [START, "%%halo\nHow do I set up event tracking?", PANEL, EVALUATION, EXPLORER, ARENA]
+        )
         page.run_cell(0)
         page.run_cell(1)
         page.wait_for_text(1, "2 actions")
@@ -62,6 +73,18 @@ def main() -> None:
         explorer.get_by_role("row", name="ticket").first.click()
         explorer.get_by_role("treeitem").filter(has_text="ticket").last.wait_for()
         shutil.copy(page.screenshot("docs-explorer", cell=4), PICTURES / "explorer.png")
+
+        page.page.set_viewport_size({"width": 960, "height": 900})
+        page.run_cell(5)
+        arena = page.cell_output(5).locator(".halo-arena")
+        box = arena.get_by_role("textbox", name="Message", exact=True)
+        box.fill("How do I set up event tracking?")
+        box.press("Enter")
+        arena.get_by_role("button", name="A is best").wait_for()
+        for log in arena.get_by_role("log").all():
+            log.evaluate("log => { log.scrollTop = 0; }")
+        box.hover()
+        shutil.copy(page.screenshot("docs-arena", cell=5), PICTURES / "arena.png")
 
 
 if __name__ == "__main__":
