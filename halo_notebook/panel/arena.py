@@ -14,6 +14,8 @@ whole). Page to kernel: those of a panel with a `column`; without one `send`, `s
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 import threading
 import uuid
@@ -262,8 +264,11 @@ class Arena:
         """Show the names, and what was hidden with them."""
         if not self.revealed:
             self.revealed = True
+            self.note()
             for column in self._in_order():
                 await column.refresh()
+                size = len(json.dumps(column.saved, ensure_ascii=False))
+                await asyncio.sleep(size / follower.MAX_BYTES_PER_S)  # the server drops a burst of messages
         self.note()
         column = self._in_order()[0]
         if column.has_static_copy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -240,5 +241,9 @@ def in_a_notebook(page: LabPage, *, reload: bool = False) -> None:
     assert sorted(names) == ["plum", "quince"]
     page.run_cell(2)
     assert page.cell_text(2).strip() == str([names[1]])
+    root.get_by_role("button", name="Export", exact=True).click()
+    name, text = page.downloaded(root.get_by_role("button", name=f"{names[1]}: JSON", exact=True).click)
+    assert name.endswith(f"{names[1]}.json")
+    assert json.loads(text)["turns"][0]["vote"]["outcome"] == "won"
     root.get_by_role("button", name="New conversation").last.click()
     root.get_by_text("names hidden until the vote").wait_for()
