@@ -9,6 +9,7 @@ from math import isnan
 from typing import TYPE_CHECKING, TypeVar
 
 from ..display.wording import counted
+from ..errors import InvalidRequest
 from .intervals import Interval, effective_number, wilson
 from .judge_errors import Figures, Share, measured
 from .label_lines import passes
@@ -36,8 +37,7 @@ class Kappa(Interval):
         """The estimate and its limits, without the cases."""
         if self.estimate is None or self.low is None or self.high is None:
             return "no result"
-        dash = "–" if self.low >= 0 else " to "
-        return f"{self.estimate:.2f} [{self.low:.2f}{dash}{self.high:.2f}]"
+        return _range(self.estimate, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,9 @@ def agreement(state: RunState, check: str, config: str | None, author: str | Non
     """See `Evaluation.agreement`."""
     labels: dict[int, bool] = {}
     unsure = 0
+    authors = dict.fromkeys(label.author for _, found in labelled_rows(state) for label in found)
+    if author is not None and author not in list(authors):
+        raise InvalidRequest(f"No label is by {author!r}. Authors: {', '.join(authors) or 'none'}.")
     for row, found in labelled_rows(state):
         chosen = [label for label in found if author in (None, label.author)]
         label = passes(chosen)
@@ -284,11 +287,17 @@ def _uncorrected(check: str, found: Figures, low: Figures, high: Figures) -> lis
         if isnan(getattr(found, name)):
             return [f"No labelled reply is {kind}: too few labels for the {name} and for a corrected rate."]
     if low.informedness <= 0:
-        limits = f"{found.informedness:.2f} [{low.informedness:.2f} to {high.informedness:.2f}]"
+        limits = _range(*(float(each.informedness) for each in (found, low, high)))
         words = f"{check!r} cannot be corrected: sensitivity + specificity - 1 is {limits}, and at 0 a check "
         words += "says no more about a reply than chance. Label more replies, or improve the check."
         return [words]
     return []
+
+
+def _range(estimate: float, low: float, high: float) -> str:
+    """A figure from -1 to 1 and its limits."""
+    shown = [f"{round(each, 2) + 0.0:.2f}" for each in (estimate, low, high)]  # 0.00 and not -0.00
+    return f"{shown[0]} [{shown[1]}{'–' if shown[1][0] != '-' else ' to '}{shown[2]}]"
 
 
 def _replies(count: int) -> str:

@@ -241,7 +241,9 @@ def test_what_people_are_unsure_of_is_left_out_and_counted(run: Run) -> None:
     assert found.notes[0].startswith("2 labelled replies are left out, since people are unsure or disagree")
     ada = result.agreement("judge", author="ada")
     assert sum(ada.counts.values()) == 39 and "1 labelled reply is left out" in ada.notes[0]
-    assert "0 of the 20 replies" in result.agreement("judge", author="nobody").notes[0]
+    for name in ("nobody", "", ["ada"]):
+        with pytest.raises(errors.InvalidRequest, match="Authors: ada, bo"):
+            result.agreement("judge", author=name)  # type: ignore[arg-type]
 
 
 def test_replies_without_a_verdict_are_not_compared(agent: DemoAgent, run: Run) -> None:

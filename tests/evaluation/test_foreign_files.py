@@ -14,6 +14,7 @@ import pytest
 
 from halo_notebook import errors
 from halo_notebook.evaluation import Evaluation
+from halo_notebook.evaluation.label_queue import open_queue
 from halo_notebook.evaluation.plan import Plan
 from halo_notebook.evaluation.state import RunState
 
@@ -31,6 +32,7 @@ CASES: list[Any] = [{"id": "two", "turns": ["My name is Ada", "What is my name?"
 def lines(run: Run, kept: Path, agent: DemoAgent) -> list[dict[str, Any]]:
     """The lines of a finished evaluation of `CASES`, with a label; the agent has forgotten it."""
     result = run(CASES, [ok], path=kept, concurrency=1)
+    open_queue(result._state, 2, "ok")
     result.label_rows({0: True}, notes={0: "good"})
     agent.requests.clear()
     return [json.loads(line) for line in kept.read_text().splitlines()]
@@ -56,6 +58,8 @@ def opened(path: Path, client: HaloClient) -> Evaluation:
 def used(result: Evaluation) -> None:
     """Everything that reads the file."""
     assert len(result.labels) <= len(result.df)
+    if "ok" in result._state.checks:
+        assert repr(result.agreement("ok"))
     assert not result.summary().empty and isinstance(result.notes(), list)
     result.rescore([ok], again=True)
     rows = list(result.rows())
@@ -316,7 +320,7 @@ def test_more_conversations_than_can_be_read_are_named(
     assert states(run(CASES, path=kept)) == ["complete"] * 3
 
 
-@pytest.mark.parametrize("kind", ["turn", "run", "case", "plan", "checks", "verdict", "label"])
+@pytest.mark.parametrize("kind", ["turn", "run", "case", "plan", "checks", "verdict", "sample", "label"])
 def test_every_value_of_every_line_may_be_anything(
     kind: str, lines: list[dict[str, Any]], client: HaloClient, kept: Path
 ) -> None:

@@ -304,3 +304,5 @@ def test_hostile_notes_and_authors_are_text(run: Run, kept: Path) -> None:
         csv = table.to_csv()
         assert ",=HYPERLINK" not in csv and "\ud800" not in csv
     assert again.labels["note"].tolist()[0] == HOSTILE[0]
+    page = again.to_html(kept.with_name("page.html")).read_text()
+    assert page.count("✗ label (") == len(HOSTILE) and "<img src=x" not in page and "<script" not in page

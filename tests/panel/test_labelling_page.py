@@ -160,6 +160,12 @@ def test_hostile_replies_notes_and_names_do_nothing(
         page.page.keyboard.press("f")
     page.root.get_by_text("replies are labelled").first.wait_for()
     assert page.page.evaluate("window.__halo_pwned") is None
+    with ExplorerPage() as explorer:
+        explorer.explore(result.explore(), monkeypatch)
+        explorer.rows.first.click()
+        explorer.pane.locator(".halo-verdicts", has_text=BAD).wait_for()
+        assert explorer.root.evaluate(UNSAFE) == []
+        assert explorer.page.evaluate("window.__halo_pwned") is None
 
 
 def test_the_explorer_shows_the_queue_in_place_of_its_table(

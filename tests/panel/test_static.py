@@ -200,7 +200,7 @@ def test_the_modules_do_what_their_tests_say() -> None:
     """Each test passes."""
     tests = sorted(Path(__file__).parent.glob("*.test.mjs"))
     names = {test.name.partition(".")[0] for test in tests}
-    assert names == {"arena_store", "found", "host", "json", "store", "tree"}
+    assert names == {"arena_store", "found", "host", "json", "label_queue", "store", "tree"}
     assert "\n# fail 0" in node("--test", "--test-reporter=tap", *tests)
 
 

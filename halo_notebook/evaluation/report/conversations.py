@@ -118,10 +118,11 @@ def _whole(state: RunState, rows: Sequence[Mapping[str, Any]]) -> dict[str, bool
 
 
 def verdict_line(state: RunState, row: Mapping[str, Any]) -> str:
-    """What the checks found about a turn, in one line; empty without checks."""
+    """What the checks found about a turn, and what people say, in one line; empty without both."""
+    labels = ["label"] if row["label"] is not None or row["label note"] else []
     verdicts = [
         f"{SIGNS[row[name]]} {name}" + (f" ({note})" if (note := row[f"{name} note"]) else "")
-        for name in state.checks
+        for name in (*state.checks, *labels)
     ]
     return one_line(" · ".join(verdicts), 500)
 

@@ -27,8 +27,7 @@ export class LabelQueue {
 
   /** Show the reply that was shown before. */
   back() {
-    const at = this.before.pop();
-    if (at !== undefined) this.open(at);
+    if (!this.busy && this.before.length) this.open(this.before.pop());
   }
 
   ask(content, said, done) {
