@@ -109,7 +109,12 @@ class ResultExplorer(anywidget.AnyWidget):
         self._latest: Any = None  # the last search
         self._labelling: LabelRequests | None = None
         self._turn = asyncio.Lock()  # of requests
-        super().__init__(height=height, _static_class=static_class())
+        super().__init__(
+            height=height,
+            _static_class=static_class(),
+            # In an HBox widgets share the width; without this it would have none.
+            layout={"flex": "1 1 auto", "min_width": "0"},
+        )
         self.on_msg(lambda widget, content, buffers: spawn(self._handle(content)))
         state.when_changed.append(self._tell_changed)
 

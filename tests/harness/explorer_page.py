@@ -83,7 +83,7 @@ class ExplorerPage(HostPage):
 
     @property
     def pane(self) -> Locator:
-        return self.root.locator(".halo-pane")
+        return self.root.locator(".halo-pane[aria-label='Open conversation']")
 
     def scheme(self) -> str:
         """Whether it is light or dark."""

@@ -165,7 +165,9 @@ class Explorer extends Frame {
   }
 
   paneKey(event) {
-    if (event.key === "Escape" && !this.root.querySelector(":popover-open") && !event.target.matches("input")) this.shut();
+    if (event.key !== "Escape" || this.root.querySelector(":popover-open") || event.target.matches("input")) return;
+    if (this.found.comparison) this.found.endComparison();
+    else this.shut();
   }
 }
 
