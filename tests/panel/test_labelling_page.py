@@ -174,7 +174,7 @@ def test_the_explorer_shows_the_queue_in_place_of_its_table(
     """Blind: the table with the verdicts is hidden meanwhile. Keys label there, too."""
     with ExplorerPage() as page:
         page.explore(result.explore(), monkeypatch)
-        page.button("Label a sample of replies").click()
+        page.button("Label replies").click()
         page.button("Both verdicts of secret_judge").click()
         shown = page.root.locator(".halo-labelling")
         shown.get_by_text("0 of 22 labelled").wait_for()
@@ -187,7 +187,7 @@ def test_the_explorer_shows_the_queue_in_place_of_its_table(
         page.button("All conversations").first.click()
         page.grid.wait_for()
         page.page.keyboard.press("f")  # it is no key of the table
-        page.button("Label a sample of replies").click()
+        page.button("Label replies").click()
         page.button("By chance").click()
         shown.get_by_text("1 of 22 labelled").wait_for()
         assert (page.page_errors, page.console_errors) == ([], [])

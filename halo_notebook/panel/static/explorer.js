@@ -30,7 +30,7 @@ class Explorer extends Frame {
     this.counts = element("span", { class: "halo-counts" });
     this.chosen = button("Clear selection", () => found.selectNone(), { kind: "halo-link", hidden: true });
     this.state = element("span", { class: "halo-quiet" });
-    const toLabel = menu("Label a sample of replies", [element("span", { text: "Label replies" })], "halo-link", () => this.samples());
+    const toLabel = menu("Label replies", [element("span", { text: "Label replies" })], "halo-link", () => this.samples());
     this.left = element("div", { class: "halo-left" }, this.filters.node,
       element("div", { class: "halo-count-line halo-quiet" }, this.counts, this.chosen, ...toLabel, this.state), this.table.node);
     this.hint = element("p", { class: "halo-quiet halo-hint-open", text: "Choose a conversation to read it here." });
