@@ -37,10 +37,11 @@ def new_session_id() -> str:
 
 def scripted_reply(message: str, request: dict[str, JSON], session: Conversation) -> bytes:
     """Return the whole reply to `message`: text, actions, and their summary if there are any."""
-    if named := re.search(r"\bmy name is\s+([^\n.,;!?]+)", message, re.IGNORECASE):
-        # Keep only printable characters: a separator in a name would frame a record.
-        name = "".join(character for character in named.group(1) if character.isprintable())
-        session.name = name.strip()[:60] or "friend"
+    for text in (*_earlier_messages(request), message):
+        if named := re.search(r"\bmy name is\s+([^\n.,;!?]+)", text, re.IGNORECASE):
+            # Keep only printable characters: a separator in a name would frame a record.
+            name = "".join(character for character in named.group(1) if character.isprintable())
+            session.name = name.strip()[:60] or "friend"
     found = (answer for pattern, answer in _SCRIPT if re.search(pattern, message, re.IGNORECASE))
     answer = next(found, _FALLBACK)
     text = answer if isinstance(answer, str) else answer(request, session)
@@ -49,6 +50,17 @@ def scripted_reply(message: str, request: dict[str, JSON], session: Conversation
     if payloads := [event.payload for event in events if isinstance(event, Action)]:
         events.append(ActionSummary(payloads))
     return b"".join(encode(event) for event in events if not isinstance(event, MalformedRecord))
+
+
+def _earlier_messages(request: dict[str, JSON]) -> list[str]:
+    """The user's messages in the `conversation_history` that came with this one."""
+    history = request.get("conversation_history")
+    items = [item for item in history if isinstance(item, dict)] if isinstance(history, list) else []
+    return [
+        str(item.get("content", item.get("text")))
+        for item in items
+        if item.get("role", item.get("speaker")) == "user"
+    ]
 
 
 def _meet(request: dict[str, JSON], session: Conversation) -> str:

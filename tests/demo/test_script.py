@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,6 +30,28 @@ def test_session_remembers_a_name(http: httpx.Client) -> None:
     other = ask(http, "what's my name")
     assert other.headers["x-session-id"] != session_id
     assert "not told me" in text_of(other.content)
+
+
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        (
+            [{"role": "user", "content": "My name is Ada"}, {"role": "assistant", "content": "Hi"}],
+            "name is Ada",
+        ),
+        (
+            [{"speaker": "user", "text": "My name is Ada"}, {"role": "user", "content": "my name is Bo"}],
+            "is Bo",
+        ),
+        ([{"role": "assistant", "content": "My name is Halo"}], "not told me"),
+        (["My name is Ada", None, {"role": ["user"]}, {"role": "user", "content": [1]}, {}], "not told me"),
+        ([], "not told me"),
+    ],
+    ids=range(5),
+)
+def test_a_name_may_come_with_the_history(http: httpx.Client, history: list[Any], words: str) -> None:
+    """So a conversation that continues from a file knows it; only a user says a name."""
+    assert words in text_of(ask(http, "What is my name?", conversation_history=history).content)
 
 
 def test_name_cannot_contain_a_record(http: httpx.Client) -> None:
