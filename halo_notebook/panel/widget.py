@@ -77,8 +77,8 @@ class ChatPanel(anywidget.AnyWidget):
         busy: whether a turn of the session runs, or a message from here waits to be sent. Observable.
         status: ``ready``, ``queued``; while a turn runs one line such as ``streaming``; then
             ``complete``, ``stopped`` or ``failed``; ``closed`` at the end. Observable.
-        session_name: the session that is shown. Set it to show another. Observable; observers are
-            called as callbacks are, see `on_reply`.
+        session_name: the session that is shown. Set it to show another; a message that is edited in the page
+            changes it, too. Observable; observers are called as callbacks are, see `on_reply`.
 
     Raises:
         UsageError: when an argument has the wrong type.
