@@ -115,6 +115,28 @@ class TestSessions:
         assert panel.button(re.compile("^Session")).evaluate("one => one === document.activeElement")
         assert host_page.pressed() == []
 
+    def test_what_is_about_to_be_chosen_stays_when_the_kernel_answers(
+        self, panel: PanelPage, host_page: HostPage
+    ) -> None:
+        """A click is not lost; an item that goes takes the focus to the box, not to the notebook."""
+        self.box(panel).fill("docs")
+        item = panel.root.locator(".halo-named", has_text="docs").first
+        item.evaluate("one => { window.held = one; }")
+        panel.until(lambda: host_page.sent("find")[-1]["text"] == "docs", "the search")
+        panel.page.keyboard.press("ArrowDown")
+        self.answer(
+            host_page, [{"name": "docs", "place": "about docs"}, {"name": "Billing", "place": "docs"}]
+        )
+        panel.root.get_by_text("about docs").wait_for()
+        assert item.evaluate("one => one === window.held && one === document.activeElement")
+        self.box(panel).fill("DOCS")
+        panel.until(lambda: host_page.sent("find")[-1]["text"] == "DOCS", "the search")
+        self.answer(host_page, [{"name": "Billing", "place": "docs"}])
+        panel.root.locator(".halo-named", has_text="Billing").focus()
+        host_page.page.evaluate("document.querySelector('.halo-menu [type=search]').value = 'docs'")
+        panel.root.locator(".halo-menu [type=search]").dispatch_event("input")
+        assert self.box(panel).evaluate("box => box === document.activeElement")
+
     def test_enter_waits_for_what_the_kernel_finds(self, panel: PanelPage, host_page: HostPage) -> None:
         """A text that is typed fast names a new session only if no message has it."""
         for found, name in ((["Billing"], "Billing"), ([], "refund")):

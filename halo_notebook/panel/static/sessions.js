@@ -1,6 +1,6 @@
 /* The menu of sessions: a box that finds one or names a new one, their list, and a file to open. */
 
-import { button, element, icon, setText } from "./dom.js";
+import { arrange, button, element, icon, setText } from "./dom.js";
 import { refused } from "./link.js";
 import { menu } from "./menu.js";
 import { count, counted, visible } from "./text.js";
@@ -20,6 +20,9 @@ export class SessionMenu {
       maxlength: "100", dir: "auto", autocomplete: "off", autofocus: true, oninput: () => this.typed(),
     });
     this.names = element("div", { class: "halo-names" });
+    this.items = new Map(); // name -> its button
+    this.more = element("p", { class: "halo-quiet halo-none" });
+    this.newSession = button("", () => this.ask({ kind: "switch", name: this.text }), { icon: "plus", labelled: true, kind: "halo-item" });
     this.none = element("p", { class: "halo-quiet halo-none", role: "status", dir: "auto" });
     this.picker = element("input", {
       type: "file", accept: ".json,application/json", hidden: true, "aria-label": "Exported conversation",
@@ -44,6 +47,7 @@ export class SessionMenu {
   fill() {
     const off = Boolean(this.panel.store.gone);
     this.box.value = "";
+    this.items.clear();
     this.names.style.minHeight = "";
     this.search();
     this.list();
@@ -104,24 +108,38 @@ export class SessionMenu {
     const others = known && text ? store.sessions.filter((one) => !named(one) && this.places.has(one.name)) : [];
     this.found = [...store.sessions.filter(named), ...others];
     const items = this.found.slice(0, MAX_SHOWN).map((one) => this.item(one, known ? this.places.get(one.name) : ""));
-    if (this.found.length > MAX_SHOWN) items.push(element("p", { class: "halo-quiet halo-none", text: `${count(this.found.length - MAX_SHOWN)} more` }));
-    if (text && !store.sessions.some(({ name }) => name === text)) {
-      items.push(button(`New session “${visible(text)}”`, () => this.ask({ kind: "switch", name: text }), { icon: "plus", labelled: true, kind: "halo-item", disabled: Boolean(store.gone) }));
+    if (this.found.length > MAX_SHOWN) {
+      setText(this.more, `${count(this.found.length - MAX_SHOWN)} more`);
+      items.push(this.more);
     }
-    this.names.replaceChildren(...items);
-    this.names.firstElementChild?.classList.toggle("halo-first", Boolean(text));
+    if (text && !store.sessions.some(({ name }) => name === text)) {
+      setText(this.newSession.lastChild, `New session “${visible(text)}”`);
+      this.newSession.disabled = Boolean(store.gone);
+      items.push(this.newSession);
+    }
+    const focused = this.panel.focused();
+    arrange(this.names, items); // what is clicked or has the focus stays
+    if (focused && !focused.isConnected) this.box.focus(); // the notebook would take the next keys as its own
+    items.forEach((item, at) => item.classList.toggle("halo-first", Boolean(text) && at === 0));
     this.none.hidden = !text || this.found.length > 0;
     setText(this.none, this.none.hidden ? "" : known ? `No session has “${visible(text)}”.` : "Searching…");
   }
 
   item({ name, turns }, place) {
     const { store } = this.panel;
-    const line = element("span", {}, element("span", { class: "halo-session-label", text: visible(name), dir: "auto" }),
-      element("span", { class: "halo-quiet halo-session-length", text: counted(turns, "turn") }));
-    return element("button", {
-      type: "button", class: "halo-button halo-item halo-named", "aria-current": name === store.session ? "true" : null,
-      disabled: Boolean(store.gone), onclick: () => this.ask({ kind: "switch", name }),
-    }, line, place ? element("span", { class: "halo-quiet halo-place-found", text: place, dir: "auto" }) : null);
+    if (!this.items.has(name)) {
+      this.items.set(name, element("button", { type: "button", class: "halo-button halo-item halo-named", onclick: () => this.ask({ kind: "switch", name }) },
+        element("span", {}, element("span", { class: "halo-session-label", text: visible(name), dir: "auto" }), element("span", { class: "halo-quiet halo-session-length" })),
+        element("span", { class: "halo-quiet halo-place-found", dir: "auto" })));
+    }
+    const node = this.items.get(name);
+    setText(node.firstChild.lastChild, counted(turns, "turn"));
+    setText(node.lastChild, place ?? "");
+    node.lastChild.hidden = !place;
+    if (name === store.session) node.setAttribute("aria-current", "true");
+    else node.removeAttribute("aria-current");
+    node.disabled = Boolean(store.gone);
+    return node;
   }
 
   /** Take the first of the list, once it is known what the kernel finds. */
