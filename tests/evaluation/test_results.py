@@ -248,6 +248,7 @@ def hostile_reply(request: dict[str, JSON]) -> Iterator[Step]:
 
 
 @pytest.mark.browser
+@pytest.mark.ci
 def test_a_hostile_agent_does_nothing_in_the_file(run: Run, tmp_path: Path) -> None:
     """Of all hostile samples, opened in a browser, none runs and none loads anything."""
     with DemoAgent(first_byte_s=0, reply=hostile_reply) as agent:

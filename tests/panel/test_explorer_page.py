@@ -232,6 +232,7 @@ class TestExplorer:
             page.page.keyboard.press("Escape")
 
 
+@pytest.mark.ci
 class TestHostile:
     """Everything that a file may say is hostile."""
 

@@ -142,6 +142,7 @@ def test_it_is_accessible_in_any_theme(
     page.page.screenshot(path=ARTEFACTS / f"labelling-{name.replace(' ', '-')}.png")
 
 
+@pytest.mark.ci
 def test_hostile_replies_notes_and_names_do_nothing(
     page: LabelPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
