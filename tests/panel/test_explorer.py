@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -203,6 +205,46 @@ def test_a_label_stands_beside_the_verdicts(ask: Ask, explorer: ResultExplorer, 
     assert turn["verdicts"][-1] == {"check": "label", "verdict": "failed", "score": None, "note": "<b>no</b>"}
     assert changes == ["told"]
     assert "label" not in str(ask("open", number=3, **{"from": 0})["turns"][0]["verdicts"])
+
+
+def test_a_search_gives_way_to_a_later_one(
+    explorer: ResultExplorer, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops where it is, and what it has found so far is not shown."""
+    begun, go, find = threading.Event(), threading.Event(), explorer._list.found
+
+    def found(query: Query, is_stopped: Callable[[], bool]) -> list[int]:
+        if query.text == "slow":
+            begun.set()
+            assert go.wait(10) and is_stopped()
+        return find(query, is_stopped)
+
+    monkeypatch.setattr(explorer._list, "found", found)
+    slow = {"kind": "find", "cid": "c0", "query": {**QUERY, "text": "slow"}}
+    first = spawn(explorer._handle(slow))
+    assert begun.wait(10)
+    second = spawn(explorer._handle({"kind": "find", "cid": "c1", "query": {**QUERY, "text": "second"}}))
+    while explorer._latest != "c1":
+        time.sleep(0.001)
+    go.set()
+    first.result(10)
+    second.result(10)
+    assert len(explorer.filtered) == 4 and explorer._query.text == "second"
+
+
+def test_a_closed_explorer_is_told_nothing(
+    explorer: ResultExplorer, result: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is closed once, and again; the result can still be judged and explored."""
+    told: list[object] = []
+    monkeypatch.setattr(AnyWidget, "send", lambda widget, content, buffers=None: told.append(widget))
+    explorer.close()
+    explorer.close()
+    result.rescore()
+    assert not [widget for widget in told if widget is explorer]
+    spawn(explorer._handle({"kind": "find", "cid": "c1", "query": QUERY})).result(10)
+    assert explorer not in told
+    assert len(result.explore().selected) == len(result.df)
 
 
 class TestSelected:
