@@ -78,7 +78,6 @@ def label_rows(
         ],
         author_name(author),
     )
-    tell_changed(state)
 
 
 def _by_row(given: Any, name: str) -> dict[int, Any]:
@@ -187,6 +186,7 @@ def write(state: RunState, lines: Sequence[dict[str, JSON]]) -> None:
         raise UsageError(f"{why}. Nothing was labelled; try again when it can be written.") from None
     for line in lines:
         state.take(line)
+    tell_changed(state)
 
 
 def labels_frame(state: RunState) -> pd.DataFrame:

@@ -146,6 +146,35 @@ def test_coverage_with_repeats(repeats: int, alike: float) -> None:
     assert min(found.values()) >= 0.915, found
 
 
+@pytest.mark.ci
+@pytest.mark.parametrize("labels", [30, 100])
+def test_coverage_after_the_judge_has_changed(labels: int) -> None:
+    """The labels were drawn by the verdicts of a judge that was worse; each stands for its share of those."""
+    rng = np.random.default_rng(labels)
+    found: tuple[list[Any], list[Any], list[Any]] = [], [], []
+    for _ in range(EVALUATIONS):
+        good = rng.random(300) < 0.8
+        before = np.where(good, rng.random(300) < 0.9, rng.random(300) >= 0.5)
+        again = np.where(good, rng.random(300) < 0.95, rng.random(300) >= 0.9)
+        passed = np.where(rng.random(300) < 0.5, before, again)
+        strata = [np.flatnonzero(before), np.flatnonzero(~before)]
+        drawn = [rng.permutation(stratum)[: labels // 2] for stratum in strata]
+        rows = np.concatenate(drawn)
+        weights = np.repeat([len(strata[at]) / len(drawn[at]) for at in (0, 1)], [*map(len, drawn)])
+        for verdict, shares in zip((True, False), found[:2], strict=True):
+            chosen = passed[rows] == verdict
+            shares.append(of(good[rows][chosen], weights[chosen], rows[chosen]))
+        found[2].append(of(passed, np.ones(300), np.arange(300)))
+    shares = [Share(*np.array(each).T) for each in found]
+    _, low, high = measured(shares[0], shares[1], shares[2:], np.ones(1), DRAWS)
+    for least, value, most in (
+        (low.sensitivity, 0.925, high.sensitivity),
+        (low.specificity, 0.7, high.specificity),
+        (low.corrected[0], 0.8, high.corrected[0]),
+    ):
+        assert np.mean((least <= value) & (value <= most)) >= 0.915, value
+
+
 def test_the_uncertainty_of_the_labels_and_of_the_rate_are_both_included() -> None:
     """Many labels of few replies, and few labels of many replies, have wider intervals than many of both."""
 
