@@ -50,7 +50,7 @@ class Labels:
 
     def __init__(self) -> None:
         self._by_turn: dict[tuple[str, int], dict[str, Label]] = {}
-        self.samples: list[tuple[Stratum, ...]] = []
+        self.samples: dict[tuple[Stratum, ...], None] = {}  # in their order, each once
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take in a line that has been checked."""
@@ -59,8 +59,7 @@ class Labels:
                 Stratum(each["size"], tuple((key, turn) for key, turn in each["drawn"]))
                 for each in line["strata"]
             )
-            if strata not in self.samples:
-                self.samples.append(strata)
+            self.samples[strata] = None
             return
         at = datetime.fromisoformat(line["at"])
         at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
@@ -73,7 +72,7 @@ class Labels:
         if not found or reply is None:
             return []
         made = reply_digest(reply)
-        return [label for label in found.values() if label.reply == made]
+        return [label for label in [*found.values()] if label.reply == made]
 
     def has(self, key: str, turn: int) -> bool:
         """Whether the turn has a label, of this or an earlier reply."""
@@ -83,7 +82,7 @@ class Labels:
         """A copy to which labels can be added."""
         made = Labels()
         made._by_turn = {turn: dict(labels) for turn, labels in self._by_turn.items()}
-        made.samples = list(self.samples)
+        made.samples = dict(self.samples)
         return made
 
 

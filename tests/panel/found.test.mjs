@@ -53,6 +53,16 @@ test("a saved widget asks for what the kernel has", () => {
   assert.equal(found.query.text, "kept");
 });
 
+test("the table is asked for again when labelling ends, and not with each label", () => {
+  found.startLabelling("check:judge");
+  answer("label_start", { total: 30 });
+  answer("item", { at: 0, total: 30, done: 0, turns: [], next: null });
+  found.receive({ kind: "changed" });
+  assert.deepEqual([asked("find"), found.labelling, said.at(-1)], [[], true, "0 of 30 labelled"]);
+  found.endLabelling();
+  assert.deepEqual([asked("find").length, found.labelling], [1, false]);
+});
+
 test("rows are asked for once, in parts, and shown when they come", () => {
   assert.equal(found.row(PART + 1), undefined);
   assert.equal(found.row(PART + 50), undefined);

@@ -133,7 +133,7 @@ class Explorer extends Frame {
   }
 
   endLabelling() {
-    this.found.labelling = false;
+    this.found.endLabelling();
     this.paint();
     this.table.node.focus({ preventScroll: true });
   }

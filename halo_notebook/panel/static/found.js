@@ -44,7 +44,7 @@ export class Found extends Link {
   }
 
   take(message) {
-    if (message.kind === "changed") this.find(); // verdicts are others now
+    if (message.kind === "changed" && !this.labelling) this.find(); // verdicts or labels are others now
   }
 
   get searching() {
@@ -187,6 +187,12 @@ export class Found extends Link {
       this.labels.open();
       this.labelling = true;
     });
+  }
+
+  /** Show the table again, with the labels. */
+  endLabelling() {
+    this.labelling = false;
+    this.find();
   }
 
   close() {
