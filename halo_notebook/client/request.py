@@ -120,6 +120,8 @@ def plain_json(value: Any, place: str) -> JSON:
     """
     if value is None or type(value) in (str, bool):  # most of what an evaluation holds
         return cast("JSON", value)
+    if type(value) is dict and not value:
+        return {}
     try:
         plain = _plain(value)
         _check_json(plain)

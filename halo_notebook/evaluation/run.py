@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -88,6 +89,10 @@ def evaluate(
     # The inbox first: an interrupt must not come between the opening of the file and its `with`.
     with contextlib.ExitStack() as stack:
         inbox = stack.enter_context(InterruptInbox())
+        # Searching all that the kernel holds for garbage, again and again, would hold up the replies.
+        if not gc.get_freeze_count():  # otherwise the program sees to it
+            stack.callback(gc.unfreeze)
+            gc.freeze()
         with inbox.raising():
             run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit, check_concurrency), on)
             if on is not None:

@@ -15,6 +15,8 @@ import trio
 from halo_notebook import AsyncHaloClient, errors
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 
+from .servers import over, over_each
+
 Ask: TypeAlias = Callable[[AsyncHaloClient], Coroutine[Any, Any, Any]]
 
 
@@ -80,3 +82,26 @@ def test_without_a_loop_of_asyncio_it_is_one_line(
         run(lambda: USES[use](client))
     assert "Nothing was sent" in str(caught.value) and "\n" not in str(caught.value)
     assert not agent.requests
+
+
+@over_each
+@pytest.mark.parametrize("message", ["Hello", "Open a ticket", "help"])
+@pytest.mark.parametrize("whole", [True, False], ids=["read", "left"])
+def test_an_exchange_is_freed_without_the_garbage_collector(
+    whole: bool, message: str, via: str, agent: DemoAgent
+) -> None:
+    """Thousands of them would keep the collector busy; also one that was left before its end."""
+
+    async def asked() -> weakref.ref[Any]:
+        async with over(agent.url, via) as client:
+            stream = client.stream(message)
+            async with stream:
+                await (stream.to_end() if whole else anext(stream))
+            return weakref.ref(stream)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(asked())() is None
+    finally:
+        gc.enable()

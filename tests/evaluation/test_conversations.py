@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,3 +190,33 @@ def test_a_busy_process_gets_a_note(
         with kept.open("a") as file:
             file.write(json.dumps({"kind": "lag", "p90_s": lag_s}) + "\n")
         assert len(run(messages(150), path=kept).notes()) == notes
+
+
+@pytest.fixture
+def unfrozen() -> Iterator[None]:
+    """Without what the tests have set aside for the garbage collector."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("unfrozen")
+def test_what_exists_before_a_run_is_not_searched_for_garbage(run: Run) -> None:
+    """Until its end, however it ends; what a program has set aside itself stays so."""
+    frozen: list[int] = []
+
+    def counts(reply: Reply) -> bool:
+        frozen.append(gc.get_freeze_count())
+        return True
+
+    def stops(reply: Reply) -> bool:
+        raise KeyboardInterrupt
+
+    run(["one", "two"], [counts])
+    assert len(frozen) == 2 and all(frozen) and gc.get_freeze_count() == 0
+    with pytest.raises(errors.InvalidRequest):
+        run([])
+    assert run(["one"], [stops]).interrupted and gc.get_freeze_count() == 0
+    gc.freeze()
+    run(["one"], [counts])
+    assert gc.get_freeze_count() > 0
