@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, TypeVar
 
+from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import InvalidRequest
 from .intervals import Interval, effective_number, wilson
@@ -112,12 +113,14 @@ class _Judged:
 
 def agreement(state: RunState, check: str, config: str | None, author: str | None) -> Agreement:
     """See `Evaluation.agreement`."""
+    known = list(labelled_rows(state))
+    authors = dict.fromkeys(label.author for _, found in known for label in found)
+    if author is not None and author not in list(authors):
+        names = one_line(", ".join(authors), 300) or "none"
+        raise InvalidRequest(f"No label is by {author!r}. Authors: {names}.")
     labels: dict[int, bool] = {}
     unsure = 0
-    authors = dict.fromkeys(label.author for _, found in labelled_rows(state) for label in found)
-    if author is not None and author not in list(authors):
-        raise InvalidRequest(f"No label is by {author!r}. Authors: {', '.join(authors) or 'none'}.")
-    for row, found in labelled_rows(state):
+    for row, found in known:
         chosen = [label for label in found if author in (None, label.author)]
         label = passes(chosen)
         if label is not None:
@@ -135,7 +138,8 @@ def agreement(state: RunState, check: str, config: str | None, author: str | Non
         for item in judged
         if config is None or item.row.conversation.config == config
     ]
-    return _agreement(check, items, unsure)
+    rows = [row for row in rows_of(state) if state.labels.has(row.conversation.key, row.turn)]
+    return _agreement(check, items, [*_left_out(unsure), *_sent_again(len(rows) - len(known))])
 
 
 def _weights(samples: Iterable[Sequence[Stratum]], judged: Sequence[_Judged]) -> dict[int, float]:
@@ -180,7 +184,7 @@ def _weights(samples: Iterable[Sequence[Stratum]], judged: Sequence[_Judged]) ->
     return dict(weights)
 
 
-def _agreement(check: str, items: Sequence[_Judged], unsure: int) -> Agreement:
+def _agreement(check: str, items: Sequence[_Judged], left_out: Sequence[str]) -> Agreement:
     import numpy as np
 
     labelled = [item for item in items if item.label is not None]
@@ -192,7 +196,7 @@ def _agreement(check: str, items: Sequence[_Judged], unsure: int) -> Agreement:
     rates = {config: _share(of_config, "passed") for config, of_config in by_config.items()}
     pass_rates = {config: _rate(rates[config], of_config) for config, of_config in by_config.items()}
     too_few = list(_too_few(check, items))
-    notes = [*too_few, *_left_out(unsure)]
+    notes = [*too_few, *left_out]
     cases = len({item.row.conversation.case.id for item in labelled})
     nothing = Interval(None, None, None, cases, "none")
     no_kappa = Kappa(None, None, None, cases, "none")
@@ -279,6 +283,12 @@ def _left_out(unsure: int) -> Iterator[str]:
             f"{unsure:,} labelled {'reply is' if unsure == 1 else 'replies are'} left out, since people are "
             "unsure or disagree. The errors may be larger on such replies."
         )
+
+
+def _sent_again(count: int) -> Iterator[str]:
+    if count:
+        earlier = "an earlier reply" if count == 1 else f"{count:,} earlier replies"
+        yield f"The labels of {earlier} are left out, since the message was sent again."
 
 
 def _uncorrected(check: str, found: Figures, low: Figures, high: Figures) -> list[str]:

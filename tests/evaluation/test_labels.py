@@ -189,9 +189,10 @@ def test_a_label_belongs_to_the_reply_that_it_judged(agent: DemoAgent, run: Run,
     result = run([["one", "two"], "three"], path=kept, concurrency=1)
     assert states(result) == ["complete", "interrupted", "complete"]
     result.label_rows({0: True, 2: False})
-    again = run([["one", "two"], "three"], path=kept, resume="interrupted")
+    again = run([["one", "two"], "three"], [ok], path=kept, resume="interrupted")
     assert states(again) == ["complete"] * 3
     assert again.labels["row"].tolist() == [2] == Evaluation.open(kept).labels["row"].tolist()
+    assert "The labels of an earlier reply are left out" in again.agreement("ok").notes[-1]
     again.label_rows({0: False, 1: True})
     assert Evaluation.open(kept).df["label"].tolist() == [False, True, False]
 
