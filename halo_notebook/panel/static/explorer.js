@@ -128,8 +128,13 @@ class Explorer extends Frame {
   /** The samples of replies that can be labelled: by the verdicts of a check, or by chance. */
   samples() {
     const checks = this.found.columns.filter((column) => column.kind === "verdict");
-    const choice = (text, check) => button(text, () => this.found.startLabelling(check), { kind: "halo-item" });
+    const choice = (text, check) => button(text, () => this.label(check), { kind: "halo-item" });
     return [...checks.map(({ id, name }) => choice(`Both verdicts of ${visible(name)}`, id)), choice("By chance", null)];
+  }
+
+  label(check) {
+    this.labels.enter();
+    this.found.startLabelling(check);
   }
 
   endLabelling() {

@@ -46,7 +46,8 @@ export class LabelPane {
   }
 
   show(item, ended) {
-    const hadFocus = this.node.contains(this.frame.focused());
+    const hadFocus = this.entering || this.node.contains(this.frame.focused());
+    this.entering = false;
     this.shown = item;
     this.note.value = ended ? "" : item.note;
     for (const [label, node] of Object.entries(this.buttons)) node.setAttribute("aria-pressed", String(item.label === label));
@@ -65,6 +66,11 @@ export class LabelPane {
     const last = conversation.turns.lastElementChild;
     this.turns.scrollTop = item.turns.length > 1 ? last.offsetTop - this.turns.offsetTop : 0;
     if (hadFocus) this.turns.focus({ preventScroll: true });
+  }
+
+  /** Take the focus when the next reply comes. */
+  enter() {
+    this.entering = true;
   }
 
   choose(label) {
