@@ -141,7 +141,7 @@ def agent_is(agent_id: str) -> Check:
 
 
 def _score(passed: bool, note: str) -> Score:
-    return Score(passed, float(passed), note)
+    return Score(passed, note=note)
 
 
 def _without(text: str, wanted: str) -> str:

@@ -56,7 +56,7 @@ class Score:
             value = passed if value is None else value
             passed = passed >= PASSING
         if value is None:
-            value = None if passed is None else float(passed)
+            value = None if passed is None else 1.0 if passed else 0.0
         object.__setattr__(self, "passed", passed)
         object.__setattr__(self, "value", None if value is None else number(value, "value"))
         note: Any = self.note

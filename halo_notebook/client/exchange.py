@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import json
 import traceback
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,7 +27,7 @@ from .client import request_headers, running_loop
 from .failures import MAY_HAVE_ARRIVED, retry_wait_s, status_error, transport_error
 from .masking import MASK, Mask, shown
 from .transports.body import Body
-from .transports.protocol import Clock, Outgoing, unsent
+from .transports.protocol import Clock, Incoming, Outgoing, unsent
 from .user_tokens import CallUser, call_in_thread
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .request import Request
     from .secrets import Secret
-    from .transports.protocol import Incoming, Passing
+    from .transports.protocol import Passing
 
 MAX_RETRY_WAIT_S = 60.0
 """A longer `Retry-After` is reported, not waited for."""
@@ -272,7 +271,8 @@ class AsyncReplyStream:
             incoming = await transport.send(outgoing)
         in_one_piece = incoming.status != 200 or self.path != "/chat/stream"
         self._mask = Mask(self.secrets, in_one_piece=in_one_piece)
-        incoming = replace(incoming, headers=self._mask.headers(incoming.headers))
+        headers = self._mask.headers(incoming.headers)
+        incoming = Incoming(incoming.status, headers, incoming.chunks, incoming.aclose)
         self.reply.may_have_arrived = True
         self.partly_left = False
         if self._passing is not None:

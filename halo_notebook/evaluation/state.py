@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import copy
+import sys
 import threading
 import weakref
 from array import array
@@ -52,7 +53,7 @@ class TurnState:
 
     status: str
     at: int | None = None  # the byte of the file at which its line begins, once it has ended
-    order: tuple[int, int] = (0, 0)  # the try, and how far it has come
+    order: int = 0  # the try, times the number of stages, and the stage to which it has come
     first_text_s: float | None = None
     elapsed_s: float | None = None
     agent_id: str | None = None
@@ -169,7 +170,7 @@ class RunState:
             return
         with self._lock:
             # Lines of an earlier version have neither round nor try: their order in the file counts.
-            round_, order = line.get("round", 0), (line.get("try", 0), _STAGES.index(kind))
+            round_, order = line.get("round", 0), line.get("try", 0) * len(_STAGES) + _STAGES.index(kind)
             turns = self._turns.setdefault(key, {})
             if round_ > self._rounds.get(key, 0) and not (turns and self.outcome(conversation) == COMPLETE):
                 for turn in turns.values():
@@ -190,6 +191,7 @@ class RunState:
                 case "turn":
                     names = ("first_text_s", "elapsed_s", "agent_id")
                     figures: dict[str, Any] = {name: line["reply"][name] for name in names}
+                    figures["agent_id"] = figures["agent_id"] and sys.intern(figures["agent_id"])
                     begun = datetime.fromisoformat(line["reply"]["started_at"])
                     begun = begun if begun.tzinfo else begun.replace(tzinfo=UTC)
                     figures |= {"cause": _cause(line), "started_at": begun.astimezone(UTC)}
@@ -444,7 +446,8 @@ class RunState:
         """Where a run starts or continues it: the round, the number of the turn, how often that was tried."""
         _, number = self.first_incomplete(conversation)
         if number and self.resumes(conversation):
-            return self._rounds.get(conversation.key, 0), number, self.turns(conversation)[number].order[0]
+            tried = self.turns(conversation)[number].order // len(_STAGES)
+            return self._rounds.get(conversation.key, 0), number, tried
         return self._rounds.get(conversation.key, 0) + 1, 0, 0
 
     def tagged(self, tag: str | None) -> list[Conversation]:

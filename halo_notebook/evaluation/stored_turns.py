@@ -40,10 +40,13 @@ def unjudged(state: RunState) -> Iterator[Ended]:
     with contextlib.ExitStack() as stack:
         file: BinaryIO | None = None
         for conversation in state.conversations.values() if state.checks else ():
+            turns = state.turns(conversation)
+            if all(known.at is None for known in turns):
+                continue
             last, unanswered = state.last_turn(conversation), state.unanswered(conversation)
             open_ = {
                 number: checks
-                for number, known in enumerate(state.turns(conversation))
+                for number, known in enumerate(turns)
                 if known.at is not None
                 and number != unanswered
                 and (checks := _open_checks(state, conversation, known, is_last=number == last))
