@@ -101,7 +101,6 @@ def replies(lab_server: Lab) -> Iterator[LabPage]:
         page.wait_for_text(AT["fail"], "ReplyInterrupted")
         page.run_cell(AT["agent"])
         yield page
-        (lab_server.root / "go-on").unlink(missing_ok=True)
         (lab_server.root / "ended-at").unlink(missing_ok=True)
         assert page.page_errors == page.browser_dialogs == page.dialogs == []
 
@@ -124,7 +123,7 @@ class TestReplies:
         output = replies.cell_output(cell)
         output.locator(".halo-reply p").first.select_text()
 
-        (replies.lab.root / "go-on").touch()
+        replies.let_go()
         replies.wait_for_text(cell, "and the second half too.")
         replies.wait_for_text(cell, "total")
         replies.kernel_idle()

@@ -104,8 +104,17 @@ class LabPage(BrowserPage):
 
     def open_notebook(self, cells: Sequence[str]) -> None:
         """Write a notebook with these code cells, open it and wait until its kernel is idle."""
+        self.hold()
         write_json(self.path, notebook_of(cells))
         self._go()
+
+    def hold(self) -> None:
+        """Hold the replies that wait for the file go-on: an earlier page may have let its own go."""
+        (self.lab.root / "go-on").unlink(missing_ok=True)
+
+    def let_go(self) -> None:
+        """Let the replies that wait for the file go-on arrive."""
+        (self.lab.root / "go-on").touch()
 
     def reopen(self, *, trusted: bool = True, new_kernel: bool = False) -> None:
         """Save, and open the saved file in a fresh page.

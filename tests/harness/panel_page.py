@@ -170,14 +170,9 @@ def opened(lab: LabPage, *cells: str) -> PanelPage:
 
 
 def at_the_gate(panel: PanelPage, lab: LabPage) -> Locator:
-    """Send a message whose reply stops in the middle, until `let_go`; returns its turn."""
-    (lab.lab.root / "go-on").unlink(missing_ok=True)
+    """Send a message whose reply stops in the middle, until `lab.let_go()`; returns its turn."""
+    lab.hold()
     return panel.start("gate", "first")
-
-
-def let_go(lab: LabPage) -> None:
-    """Let the reply that waits at the gate arrive."""
-    (lab.lab.root / "go-on").touch()
 
 
 def printed(lab: LabPage, cell: int) -> str:

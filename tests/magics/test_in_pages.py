@@ -58,7 +58,6 @@ def test_in_jupyterlab(lab: LabPage) -> None:
 
     Code fits a narrow column.
     """
-    (lab.lab.root / "go-on").unlink(missing_ok=True)  # of an earlier test on this server
     lab.open_notebook([AGENT, WITHIN, BUTTON, "%halo ask wait"])
     for cell in range(3):
         lab.run_cell(cell)
@@ -74,7 +73,7 @@ def test_in_jupyterlab(lab: LabPage) -> None:
     lab.wait_for_text(3, "Paragraph 10 has")
     first = lab.cell_output(3).locator(".halo-reply p").first
     first.select_text()
-    (lab.lab.root / "go-on").touch()
+    lab.let_go()
     lab.wait_for_text(3, "total")
     lab.kernel_idle()
     assert lab.page.evaluate("getSelection().toString()").strip() == first.inner_text()
@@ -131,14 +130,13 @@ def test_configurations_in_notebook7(notebook7: LabPage) -> None:
 
 def side_by_side(page: LabPage) -> None:
     """One column ends while the other waits; hostile names and replies do nothing, also when reopened."""
-    (page.lab.root / "go-on").unlink(missing_ok=True)  # of an earlier test on this server
     page.open_notebook([PAIR, "%%halo --configs pair\nHello"])
     page.run_cell(0)
     page.start_cell(1)
     page.wait_for_text(1, "and the end.")
     columns = page.cell_output(1).locator(".halo-column")
     assert columns.count() == 2 and "and the end." not in columns.nth(1).inner_text()
-    (page.lab.root / "go-on").touch()
+    page.let_go()
     page.kernel_idle()
     page.wait_for_text(1, "session default/<img src=x onerror=window.hit=1>")
 

@@ -221,7 +221,7 @@ def in_a_notebook(page: LabPage, *, reload: bool = False) -> None:
     page.run_cell(1)
     root = page.cell_output(1).locator(".halo-arena")
     box = root.get_by_role("textbox", name="Message", exact=True)
-    (page.lab.root / "go-on").unlink(missing_ok=True)
+    page.hold()
     box.fill("gate")
     box.press("Enter")
     root.get_by_text("half,").nth(1).wait_for()
@@ -230,7 +230,7 @@ def in_a_notebook(page: LabPage, *, reload: bool = False) -> None:
         page.save()
         page.reopen()
     root.get_by_text("half,").nth(1).wait_for()
-    (page.lab.root / "go-on").touch()
+    page.let_go()
     root.get_by_role("button", name="A is best").wait_for()
     html = root.evaluate("root => root.outerHTML")
     assert "plum" not in html and "quince" not in html and "agent_demo" not in html

@@ -14,7 +14,7 @@ import pytest
 
 from halo_notebook.evaluation import read_cases
 
-from ..harness.panel_page import PanelPage, at_the_gate, let_go, opened, page_of, printed
+from ..harness.panel_page import PanelPage, at_the_gate, opened, page_of, printed
 
 if TYPE_CHECKING:
     from ..harness.lab import Lab, LabPage
@@ -118,7 +118,7 @@ class TestConversation:
         draft = "\n".join(f"draft {number}" for number in range(5))
         panel.box.fill(draft)
         assert panel.box.evaluate("box => box.offsetHeight") > 2 * height
-        let_go(lab)
+        lab.let_go()
         panel.ended(turn, "The first half, and the second.")
         panel.wait_for_state("ready")
         assert panel.box.input_value() == draft
@@ -150,7 +150,7 @@ class TestConversation:
         panel.button("Remove", panel.waiting.nth(0)).click()
         panel.until(lambda: panel.box.input_value() == "second thoughts", "the text in the box")
         panel.box.fill("")
-        let_go(lab)
+        lab.let_go()
         panel.ended(turn, "You said: goes next")
         assert panel.waiting.count() == 0
         assert "'gate', 'goes next']" in printed(lab, REQUESTS)
