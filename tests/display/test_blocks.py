@@ -141,7 +141,7 @@ def test_a_huge_reply_is_shown_in_part() -> None:
     assert len(json.dumps(html, ensure_ascii=False).encode()) <= blocks.MAX_SHOWN_BYTES + 50_000
     assert html.startswith("<p>first</p>")
     assert html.endswith("last</p>\n")
-    (hidden,) = re.findall(r"… ([\d,]+) characters are not shown here; <code>_halo\.text</code>", html)
+    (hidden,) = re.findall(r"… ([\d,]+) characters are not shown here; <code>reply\.text</code>", html)
     assert int(hidden.replace(",", "")) + blocks.MAX_SHOWN_CHARS < len(text)
     assert streamed(text, repeat(9_999)) == html
     safe_text(html)

@@ -143,7 +143,7 @@ def test_long_plain_text_is_shown_in_part() -> None:
     text = "a" + "ü\n" * 1_000_000 + "z"
     shown = plain(text)
     assert len(json.dumps(shown, ensure_ascii=False).encode()) <= MAX_PLAIN_BYTES + 200
-    note = r"(a.*)\n\n… ([\d,]+) characters are not shown here; `_halo\.text` has the full text\n\n(.*z)"
+    note = r"(a.*)\n\n… ([\d,]+) characters are not shown here; `reply\.text` has the full text\n\n(.*z)"
     found = re.fullmatch(note, shown, re.DOTALL)
     assert found
     assert len(found[1]) + int(found[2].replace(",", "")) + len(found[3]) == len(text)

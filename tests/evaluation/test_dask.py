@@ -270,7 +270,7 @@ def test_an_interrupt_keeps_the_received_parts(run_on: Run, kept: Path) -> None:
 
 
 def test_secrets_show_nowhere(
-    dask: Client, agent: DemoAgent, run_on: Run, kept: Path, caplog: pytest.LogCaptureFixture
+    dask: Client, run_on: Run, kept: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not in the file, the tasks, or what scheduler, workers and client log when they log everything."""
 
@@ -283,23 +283,24 @@ def test_secrets_show_nowhere(
         known = dask_scheduler.tasks.values()
         return repr([(task, task.run_spec, task.annotations) for task in known])
 
-    def look(reply: Reply) -> bool:
-        seen.append(dask.run_on_scheduler(tasks))
-        return True
+    def look(request: dict[str, JSON]) -> Iterator[Step]:
+        seen.append(dask.run_on_scheduler(tasks))  # while a message is on its way, so there are tasks
+        yield TextDelta("hello")
 
     seen: list[str] = []
-    agent.faults.append("401")
-    client = HaloClient("ab_live_confidential", base_url=agent.url, user_token="a.b.confidential")
-    caplog.set_level(logging.DEBUG, "distributed")
-    [before, _] = dask.run(log_all, logging.DEBUG).values()
-    try:
-        result = run_on(messages(4), [look], configs={"demo": client}, path=kept)
-    finally:
-        logs = repr([dask.get_worker_logs(), dask.get_scheduler_logs(), dask.get_events()])
-        dask.run(log_all, before)
-    assert states(result).count("complete") == 3
-    assert {request.body["user_token"] for request in agent.requests} == {"a.b.confidential"}
-    assert "send_turn" in caplog.text and "send_turn" in logs and "hold_worker" in seen[0]
+    with DemoAgent(first_byte_s=0, reply=look) as agent:
+        agent.faults.append("401")
+        client = HaloClient("ab_live_confidential", base_url=agent.url, user_token="a.b.confidential")
+        caplog.set_level(logging.DEBUG, "distributed")
+        [before, _] = dask.run(log_all, logging.DEBUG).values()
+        try:
+            result = run_on(messages(4), configs={"demo": client}, path=kept)
+        finally:
+            logs = repr([dask.get_worker_logs(), dask.get_scheduler_logs(), dask.get_events()])
+            dask.run(log_all, before)
+        assert states(result).count("complete") == 3
+        assert {request.body["user_token"] for request in agent.requests} == {"a.b.confidential"}
+        assert "send_turn" in caplog.text and "send_turn" in logs and "hold_worker" in seen[0]
     everything = kept.read_text() + repr(result) + logs + caplog.text + "".join(seen)
     assert "confidential" not in everything
 
