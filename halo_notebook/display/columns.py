@@ -1,6 +1,6 @@
 """Replies side by side, as one output: a column for each, with its name, text, actions and status line.
 
-Where there is no room for two columns, or no style, they stand one below the other. All of it is published
+Where the page is narrow, or drops styles, they stand one below the other. All of it is published
 again with each frame, so its size is limited.
 """
 

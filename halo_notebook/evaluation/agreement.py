@@ -264,7 +264,7 @@ def _rate(share: Share, items: Sequence[_Judged]) -> Interval:
 def _too_few(check: str, items: Sequence[_Judged]) -> Iterator[str]:
     """Why nothing can be said."""
     if not items:
-        yield f"{check!r} has judged no reply."
+        yield f"{check!r} has not judged any reply."
     for verdict, word in ((True, "passes"), (False, "fails")):
         rows = [item for item in items if item.passed is verdict]
         labelled = sum(item.label is not None for item in rows)

@@ -54,7 +54,7 @@ def draw(state: RunState, n: int, by: str | Sequence[str] | None = None, seed: i
         if row.state.status == COMPLETE and None not in found:
             cells[tuple(map(bool, found))].append(row)
     if not cells:
-        what = f"{checks[0]!r} has judged no reply" if checks else "there is no complete reply"
+        what = f"{checks[0]!r} has not judged any reply" if checks else "no reply is complete"
         raise InvalidRequest(f"There is nothing to label: {what}. Nothing was drawn.")
     strata, rows = [], []
     sizes = _shared(wanted, {verdicts: len(of_cell) for verdicts, of_cell in cells.items()})

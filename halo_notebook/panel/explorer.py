@@ -19,7 +19,6 @@ verdicts have changed.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +28,10 @@ from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
-from ..concurrency.loop import IN_BROWSER, spawn
+from ..concurrency.loop import spawn
 from ..display.text import one_line
 from ..display.wording import counted
-from ..errors import HaloError, UsageError
+from ..errors import UsageError
 from ..evaluation.browsing import (
     CASE,
     CHECK,
@@ -54,6 +53,7 @@ from ..evaluation.report.notebook import overview
 from ..evaluation.report.terminal import overview_text
 from ..evaluation.rows import rows_frame
 from ..stream import JSON
+from .answers import answer_to, one_by_one
 from .assets import bundle, styles
 from .conversation_views import comparison_view, conversation_view
 from .label_requests import LabelRequests
@@ -72,8 +72,6 @@ PART = 100
 MAX_CELL = 160
 SAMPLE = 30
 """So many replies are drawn to be labelled."""
-
-_log = logging.getLogger(__name__)
 
 
 class ResultExplorer(anywidget.AnyWidget):
@@ -163,25 +161,13 @@ class ResultExplorer(anywidget.AnyWidget):
         """Do what the page asks for, and answer."""
         if not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
             return
-        handler = _HANDLERS.get(str(request.get("kind")))
-        if handler is _find:
+        if request.get("kind") == "find":
             self._latest = cid
-        answer: View
-        try:
-            if handler is None:
-                raise UsageError("This version does not know what the page asks for. Reload the page.")
-            async with self._turn:
-                if IN_BROWSER:
-                    answer = handler(self, request)
-                else:
-                    answer = await asyncio.to_thread(handler, self, request)
-        except HaloError as error:
-            answer = {"error": str(error)}
-        except Exception as error:  # noqa: BLE001  # the page waits for an answer, whatever went wrong
-            _log.error("A request of an explorer failed", exc_info=error)
-            answer = {"error": f"That failed in the kernel ({type(error).__name__})."}
+        answer = await answer_to(
+            request, _HANDLERS, lambda handler: one_by_one(self._turn, handler, self, request)
+        )
         if self.comm is not None:
-            send_to_page(self, {"kind": "answer", "cid": cid, **answer})
+            send_to_page(self, {"kind": "answer", "cid": cid, **(answer or {})})
 
 
 def _find(explorer: ResultExplorer, request: Mapping[str, Any]) -> View:

@@ -7,7 +7,6 @@ where the person was.
 from __future__ import annotations
 
 import asyncio
-import logging
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,9 @@ from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
-from ..concurrency.loop import IN_BROWSER, spawn
+from ..concurrency.loop import spawn
 from ..display.wording import counted
-from ..errors import HaloError, UsageError
+from .answers import answer_to, one_by_one
 from .assets import bundle, styles
 from .label_requests import LabelRequests
 from .sending import send_to_page
@@ -26,11 +25,8 @@ from .static_copy import static_class, static_copy
 
 if TYPE_CHECKING:
     from ..evaluation.label_queue import LabelQueue
-    from .views import View
 
 _SHOWN_ROWS = 50
-
-_log = logging.getLogger(__name__)
 
 
 class LabelPanel(anywidget.AnyWidget):
@@ -87,17 +83,6 @@ class LabelPanel(anywidget.AnyWidget):
         if not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
             return
         handlers = {"item": self._requests.item, "label": self._requests.label}
-        answer: View
-        try:
-            handler = handlers.get(str(request.get("kind")))
-            if handler is None:
-                raise UsageError("This version does not know what the page asks for. Reload the page.")
-            async with self._turn:
-                answer = handler(request) if IN_BROWSER else await asyncio.to_thread(handler, request)
-        except HaloError as error:
-            answer = {"error": str(error)}
-        except Exception as error:  # noqa: BLE001  # the page waits for an answer, whatever went wrong
-            _log.error("A request of a page that labels failed", exc_info=error)
-            answer = {"error": f"That failed in the kernel ({type(error).__name__})."}
+        answer = await answer_to(request, handlers, lambda handler: one_by_one(self._turn, handler, request))
         if self.comm is not None:
-            send_to_page(self, {"kind": "answer", "cid": cid, **answer})
+            send_to_page(self, {"kind": "answer", "cid": cid, **(answer or {})})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import inspect
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from ..client.request import checked_request
 from ..concurrency.loop import IN_BROWSER, in_worker
 from ..display.text import one_line
-from ..errors import HaloError, UsageError
+from ..errors import UsageError
 from . import follower, outbox
+from .answers import answer_to
 from .versions import add_version, free_name
 from .views import found_in
 
@@ -75,17 +75,9 @@ async def answer(
         state.requests[cid] = None
         if len(state.requests) > _MAX_KNOWN:
             del state.requests[next(iter(state.requests))]
-        try:
-            handler = handlers.get(str(request.get("kind")))
-            if handler is None:
-                raise UsageError("This version does not know what the page asks for. Reload the page.")
-            answered = handler(state, {**request, "buffers": buffers})
-            answered = await answered if inspect.isawaitable(answered) else answered
-        except HaloError as error:
-            answered = {"error": str(error)}
-        except Exception as error:  # noqa: BLE001  # the page waits for an answer, whatever went wrong
-            _log.error("A panel's request failed", exc_info=error)
-            answered = {"error": f"That failed in the kernel ({type(error).__name__})."}
+        answered = await answer_to(
+            request, handlers, lambda handler: handler(state, {**request, "buffers": buffers})
+        )
     state.tell("answer", cid=cid, **(answered or {}))
 
 

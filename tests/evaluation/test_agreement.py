@@ -267,7 +267,7 @@ def test_a_result_without_a_reply(agent: DemoAgent, run: Run) -> None:
     """It says that nothing has been judged."""
     agent.faults += ["401"] * 2
     found = run(["one", "two"], [judge]).agreement("judge")
-    assert found.notes == ("'judge' has judged no reply.",) and found.corrected == {}
+    assert found.notes == ("'judge' has not judged any reply.",) and found.corrected == {}
 
 
 @pytest.mark.parametrize("name", ["other", "", ["judge"], None])

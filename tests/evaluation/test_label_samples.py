@@ -154,7 +154,7 @@ def test_only_replies_with_a_verdict_are_drawn(agent: DemoAgent, run: Run) -> No
     result = run(["cut", "no", "yes", "no"], [some], concurrency=1)
     assert numbers(draw(result._state, 30, "some")) == [2]
     assert sorted(numbers(draw(result._state, 30))) == [1, 2, 3]
-    with pytest.raises(errors.InvalidRequest, match="'some' has judged no reply"):
+    with pytest.raises(errors.InvalidRequest, match="'some' has not judged any reply"):
         draw(run(["no"], [some])._state, 30, "some")
 
 

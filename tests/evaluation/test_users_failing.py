@@ -116,7 +116,7 @@ def test_an_unfit_answer_is_not_sent(answer: Any, why: str, agent: DemoAgent, ru
 
 @pytest.mark.parametrize("end", [None, *ConversationEnd])
 def test_a_user_that_says_nothing_at_all_has_failed(end: Any, agent: DemoAgent, run: Run, kept: Path) -> None:
-    """There is no conversation to judge; after fixed turns the end is an end as any other."""
+    """An empty conversation is not judged; after fixed turns, the end counts like any other."""
     result = run([lambda conversation: end, {"turns": ["Hi", lambda conversation: end]}], [ok], path=kept)
     assert sent(agent) == ["Hi"] and states(result) == ["not run", "complete"]
     assert "it ended the conversation before its first message" in result.notes()[0]

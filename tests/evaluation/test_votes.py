@@ -35,7 +35,7 @@ def test_the_test_is_the_exact_binomial_test(a_wins: int, b_wins: int, p: float)
 
 
 def test_no_vote_says_nothing() -> None:
-    """Without a vote for one of a pair there is no share and no p-value; some votes do not count."""
+    """A pair without votes has neither share nor p-value; some votes do not count."""
     for cast in ([], [ballot(outcome="tie"), ballot(outcome="both bad")], [ballot("a", counted=False)]):
         (row,) = preferences_frame(cast, ["a", "b"]).to_dict("records")
         assert row["prefer a"] is None and row["p"] is None

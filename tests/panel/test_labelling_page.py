@@ -186,7 +186,7 @@ def test_the_explorer_shows_the_queue_in_place_of_its_table(
         assert Evaluation.open(result.path).labels["label"].tolist() == ["fail"]
         page.button("All conversations").first.click()
         page.grid.wait_for()
-        page.page.keyboard.press("f")  # it is no key of the table
+        page.page.keyboard.press("f")  # the table does not use this key
         page.button("Label replies").click()
         page.button("By chance").click()
         shown.get_by_text("1 of 22 labelled").wait_for()

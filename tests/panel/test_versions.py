@@ -63,7 +63,7 @@ def test_an_edited_message_starts_a_new_conversation_and_keeps_the_old_one(
 def test_the_first_message_can_be_edited_and_the_panel_says_what_that_starts(
     panel: ChatPanel, page: Wire, agent: DemoAgent
 ) -> None:
-    """There is no history then; the note says that it is a new conversation."""
+    """It has no history then; the note says that it is a new conversation."""
     panel.ask("Helo").result(10)
     snapshot = edit(page, 1, "Hello 🙂\nthere")
     assert agent.requests[-1].body == {"message": "Hello 🙂\nthere"}

@@ -14,7 +14,6 @@ import { Found } from "./found.js";
 import { Frame } from "./frame.js";
 import { LabelPane } from "./labels.js";
 import { menu } from "./menu.js";
-import { GONE } from "./status.js";
 import { Table } from "./table.js";
 import { count, counted, freshId, visible } from "./text.js";
 
@@ -36,32 +35,20 @@ class Explorer extends Frame {
     this.hint = element("p", { class: "halo-quiet halo-hint-open", text: "Choose a conversation to read it here." });
     this.pane = element("div", { class: "halo-pane", role: "region", "aria-label": "Open conversation", tabindex: "0", onkeydown: (event) => this.paneKey(event) });
     this.right = element("div", { class: "halo-right" }, this.hint, this.pane);
-    this.goneLine = element("p", { class: "halo-gone", hidden: true });
     this.body = element("div", { class: "halo-explorer-body" }, this.left, this.right);
     this.labels = new LabelPane(this, found.labels, () => this.endLabelling());
     this.root.append(this.body, this.labels.node, this.notices, this.goneLine, this.voice);
-    this.placing = new ResizeObserver(() => {
-      const placed = this.root.clientHeight > 0;
-      if (placed && !this.placed) this.scheme.placed();
-      this.placed = placed;
-    });
-    this.placing.observe(this.root);
-    el.append(this.root);
-    this.paint();
+    this.place(el);
   }
 
   destroy() {
-    this.placing.disconnect();
     this.table.destroy();
     super.destroy();
   }
 
   paint() {
-    cancelAnimationFrame(this.frame);
-    this.frame = 0;
     const { found } = this;
-    const height = this.model.get("height");
-    this.root.style.height = CSS.supports("height", height) ? height : "640px";
+    this.paintFrame();
     this.body.hidden = found.labelling;
     this.labels.node.hidden = !found.labelling;
     this.labels.paint();
@@ -74,9 +61,6 @@ class Explorer extends Frame {
     this.chosen.hidden = !found.selected;
     const busy = found.late ? "the kernel is busy" : found.searching ? "searching…" : "";
     setText(this.state, [busy, this.table.note()].filter(Boolean).join(" · "));
-    this.goneLine.hidden = !found.gone;
-    setText(this.goneLine, found.gone ? GONE[found.gone] : "");
-    this.paintNotices();
   }
 
   paintPane() {

@@ -1,7 +1,8 @@
 /* The frame of a widget on the page: its keys, its scheme, notices, copy buttons, and a voice for screen readers. */
 
-import { button, copyText, element, icon, setLabel } from "./dom.js";
+import { button, copyText, element, icon, setLabel, setText } from "./dom.js";
 import { Scheme, focusedNear, isShortcut, pressOn } from "./host.js";
+import { GONE } from "./status.js";
 
 const NOT_FOR_THE_NOTEBOOK = "data-lm-suppress-shortcuts";
 
@@ -49,15 +50,40 @@ export class Frame {
     this.widths = new Widths();
     this.notices = element("div", { class: "halo-notices" });
     this.voice = element("div", { class: "halo-unseen", "aria-live": "polite" });
+    this.goneLine = element("p", { class: "halo-gone", hidden: true });
     this.keepEvents();
     this.hideStatic();
   }
 
   destroy() {
     cancelAnimationFrame(this.frame);
+    this.placing?.disconnect();
     this.widths.destroy();
     this.scheme.destroy();
     this.root.remove();
+  }
+
+  /** Put the frame into the page. A notebook may take it out and put it back elsewhere. */
+  place(el) {
+    this.placing = new ResizeObserver(() => {
+      const placed = this.root.clientHeight > 0;
+      if (placed && !this.placed) this.scheme.placed();
+      this.placed = placed;
+    });
+    this.placing.observe(this.root);
+    el.append(this.root);
+    this.paint();
+  }
+
+  /** Paint what is around the content: the height, whether the kernel is gone, and the notices. */
+  paintFrame() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const height = this.model.get("height");
+    this.root.style.height = CSS.supports("height", height) ? height : "640px";
+    this.goneLine.hidden = !this.link.gone;
+    setText(this.goneLine, this.link.gone ? GONE[this.link.gone] : "");
+    this.paintNotices();
   }
 
   /** Keep keys and copying from the notebook: Shift+Enter must not run its cell. But Ctrl+S must save it. */

@@ -32,7 +32,7 @@ async function thumbnailOf(file) {
   }
 }
 
-/** Show an image, or its name where there is no safe URL to show. */
+/** Show an image, or only its name if its URL is not safe. */
 export function shownImage({ name: given, about = "", url }) {
   const name = visible(given);
   if (SAFE_URL.test(url)) return element("img", { class: "halo-image", src: url, alt: name, title: `${name}${about && ` (${about})`}` });

@@ -4,12 +4,10 @@
 - A label is in the file when the kernel has answered; only then is the next reply shown.
 */
 
-import { element, setText } from "./dom.js";
 import { Frame } from "./frame.js";
 import { LabelQueue } from "./label_queue.js";
 import { LabelPane } from "./labels.js";
 import { Link } from "./link.js";
-import { GONE } from "./status.js";
 
 class LabelLink extends Link {
   queue = new LabelQueue(this);
@@ -34,21 +32,8 @@ class LabelFrame extends Frame {
     this.root.classList.add("halo-labeller");
     this.root.setAttribute("aria-label", "Replies to label");
     this.pane = new LabelPane(this, link.queue);
-    this.goneLine = element("p", { class: "halo-gone", hidden: true });
     this.root.append(this.pane.node, this.notices, this.goneLine, this.voice);
-    this.placing = new ResizeObserver(() => {
-      const placed = this.root.clientHeight > 0;
-      if (placed && !this.placed) this.scheme.placed();
-      this.placed = placed;
-    });
-    this.placing.observe(this.root);
-    el.append(this.root);
-    this.paint();
-  }
-
-  destroy() {
-    this.placing.disconnect();
-    super.destroy();
+    this.place(el);
   }
 
   key(event) {
@@ -56,14 +41,8 @@ class LabelFrame extends Frame {
   }
 
   paint() {
-    cancelAnimationFrame(this.frame);
-    this.frame = 0;
-    const height = this.model.get("height");
-    this.root.style.height = CSS.supports("height", height) ? height : "640px";
+    this.paintFrame();
     this.pane.paint();
-    this.goneLine.hidden = !this.link.gone;
-    setText(this.goneLine, this.link.gone ? GONE[this.link.gone] : "");
-    this.paintNotices();
   }
 }
 
