@@ -34,7 +34,11 @@ def shape(notebook: NotebookNode) -> list[tuple[str, list[list[str]]]]:
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    # The first is what a reader runs first; CI runs all.
+    [pytest.param(path, id=path.stem, marks=() if path == PATHS[0] else pytest.mark.ci) for path in PATHS],
+)
 def test_a_notebook_runs_with_no_key(path: Path) -> None:
     """From top to bottom on the demo agent; and what is committed is what it gives."""
     committed = nbformat.read(path, as_version=4)
@@ -86,6 +90,7 @@ def test_the_first_is_where_one_begins() -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.ci
 def test_the_notebooks_can_be_read_where_nothing_runs(tmp_path: Path) -> None:
     """As HTML with JavaScript off: the text of each reply is there, and the tree of each action opens."""
     from ..harness.pages import ARTEFACTS, BROWSER

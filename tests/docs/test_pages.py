@@ -82,7 +82,12 @@ def test_each_block_says_what_it_is() -> None:
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if RUN & {language(info) for info, _ in blocks(page)}]
+    "page",
+    [
+        pytest.param(page, marks=() if page == "README.md" else pytest.mark.ci)
+        for page in PAGES
+        if RUN & {language(info) for info, _ in blocks(page)}
+    ],
 )
 def test_its_cells_run_one_after_the_other(page: str) -> None:
     """A reader can paste them into one notebook, from top to bottom, without a key."""
@@ -94,6 +99,7 @@ def test_its_cells_run_one_after_the_other(page: str) -> None:
     check_ran_well(executed(notebook, pauses=False))
 
 
+@pytest.mark.ci
 def test_its_eval_runs(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The file and the command of the section on inspect_ai."""
     monkeypatch.setenv("HALO_API_KEY", DEMO_KEY)
@@ -108,6 +114,7 @@ def test_its_eval_runs(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.kernel
+@pytest.mark.ci
 def test_its_gates_run(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The notebook, the tests and the steps of the workflow; a rate that is too low fails each of them."""
     monkeypatch.setenv("HALO_API_KEY", DEMO_KEY)

@@ -320,6 +320,7 @@ def test_more_conversations_than_can_be_read_are_named(
     assert states(run(CASES, path=kept)) == ["complete"] * 3
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", ["turn", "run", "case", "plan", "checks", "verdict", "sample", "label"])
 def test_every_value_of_every_line_may_be_anything(
     kind: str, lines: list[dict[str, Any]], client: HaloClient, kept: Path
