@@ -1,7 +1,8 @@
 """Votes on replies to the same message: as a table, and which configuration people prefer.
 
-The unit is the conversation: of each, the first vote counts. Names were still hidden then, and further votes
-depend on it. A tie and "both bad" say nothing about the preference; their numbers are given.
+The unit is the conversation: of each, the first vote counts, if all replies of its round were complete. Names
+were still hidden then, and further votes depend on it. What ended a reply early may not be its agent. A tie
+and "both bad" say nothing about the preference; their numbers are given.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Ballot:
     Attributes:
         vote: of one of its turns.
         message: what all configurations got.
-        counted: whether it is the first vote of its conversation.
+        counted: whether it is the first vote of its conversation, and all replies of the round were complete.
     """
 
     vote: Vote
@@ -48,7 +49,8 @@ def ballots(sessions: Iterable[Session]) -> list[Ballot]:
         for turn in voted:
             assert turn.vote is not None
             # A branch or an export may hold a copy of a turn.
-            counted = turn is voted[0] and found.get(turn.vote.round, Ballot(turn.vote, "", True)).counted
+            counted = turn is voted[0] and turn.reply.status == "complete"
+            counted = counted and found.get(turn.vote.round, Ballot(turn.vote, "", True)).counted
             found[turn.vote.round] = Ballot(turn.vote, turn.masked_message, counted)
     return sorted(found.values(), key=lambda ballot: ballot.vote.at)
 

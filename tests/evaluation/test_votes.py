@@ -53,8 +53,18 @@ def test_each_pair_is_compared() -> None:
     ]
 
 
-def test_a_round_is_one_ballot() -> None:
-    """The turns of a round are in several sessions; the first vote of a conversation counts."""
+@pytest.mark.parametrize(
+    ("statuses", "counted"),
+    [
+        ("complete complete", True),
+        ("failed complete", False),
+        ("complete stopped", False),
+        ("failed failed", False),
+    ],
+)
+def test_a_round_is_one_ballot(statuses: str, counted: bool) -> None:
+    """The turns of a round are in several sessions; the first of a conversation counts, on whole replies."""
+    status = dict(zip("ab", statuses.split(), strict=True))
 
     def voted(message: str, round_: str, config: str, at: int) -> Turn:
         won = config == "a"
@@ -67,13 +77,15 @@ def test_a_round_is_one_ballot() -> None:
             blind=True,
             at=f"2026-01-0{at}T00:00:00+00:00",
         )
-        return Turn({"message": message}, Reply(), vote=vote)
+        reply = Reply()
+        reply.status = status[config]  # type: ignore[assignment]
+        return Turn({"message": message}, reply, vote=vote)
 
     def turns(config: str) -> list[Turn]:
         return [Turn({"message": "?"}, Reply()), voted("x", "1", config, 2), voted("y", "2", config, 1)]
 
     sessions = [Session(name, turns=turns(name)) for name in "ab"]
-    assert [(each.message, each.counted) for each in ballots(sessions)] == [("y", False), ("x", True)]
+    assert [(each.message, each.counted) for each in ballots(sessions)] == [("y", False), ("x", counted)]
     frame = votes_frame(ballots(sessions), ["a", "b"])
     assert frame["winner"].tolist() == ["a", "a"] and frame["outcome"].tolist() == ["win", "win"]
     assert frame["time"].dt.tz is not None

@@ -180,6 +180,7 @@ class TestImages:
         )
         panel.root.evaluate("root => { root.style.width = '320px'; }")
         shown = panel.root.get_by_role("img")
+        shown.nth(1).wait_for()
         assert [each.get_attribute("src") for each in shown.all()] == [large, large]
         assert shown.first.evaluate("one => one.offsetWidth") <= 162
         assert panel.turn(1).get_by_text(HOSTILE_NAME[:20]).count() == 3
