@@ -66,7 +66,9 @@ def test_the_next_cell_continues_each_session(shared: Kernel) -> None:
 def test_a_reply_that_fails_does_not_end_the_others(shared: Kernel) -> None:
     """Its column says why; the cell fails with one line at the end, so Run All stops."""
     shared.run("other.faults.append('500')")
-    failed, after = shared.run_all([f"%%halo --configs both -s three\n{SEED}", "print('not reached')"])
+    # The first cell keeps the kernel until it has the last: a cell that comes after the error is run.
+    cells = ["import time; time.sleep(1)", f"%%halo --configs both -s three\n{SEED}", "print('not reached')"]
+    _, failed, after = shared.run_all(cells)
     assert (failed.ename, len(failed.traceback), after.status) == ("ServerError", 1, "aborted")
     assert "'other' did not complete. The replies of the others are kept in _halo." in failed.evalue
     assert "Shall I show you how" in html(failed) and "The service failed (500" in html(failed)
