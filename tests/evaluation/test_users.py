@@ -6,7 +6,6 @@ import asyncio
 import functools
 import random
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,31 +24,17 @@ from halo_notebook import (
     aevaluate,
     evaluate,
 )
-from halo_notebook.checks import JudgedTurn, Score, at_most_turns, of_user
+from halo_notebook.checks import Score, at_most_turns, of_user
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.errors import InvalidRequest
 
 from .agents import ok, sent, states, wait_until
+from .users import Turns, endless, ends, two
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .conftest import Run
-
-Turns = Sequence[JudgedTurn]
-
-
-def two(conversation: Turns) -> str | None:
-    """A user with two messages."""
-    return ["one", "two", None][len(conversation)]
-
-
-def endless(conversation: Turns) -> str:
-    return f"message {len(conversation)}"
-
-
-def ends(result: Evaluation) -> list[Any]:
-    return [row["end_reason"] for row in result.rows() if row["end_reason"]]
 
 
 def test_a_function_says_the_messages_until_it_returns_none(agent: DemoAgent, run: Run) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,31 +21,17 @@ from halo_notebook import (
     aevaluate,
     evaluate,
 )
-from halo_notebook.checks import JudgedTurn, contains
+from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY
 
 from .agents import ok, sent, states, wait_until
+from .users import Turns, endless, ends, two
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..harness.kernels import Kernel
     from .conftest import Run
-
-Turns = Sequence[JudgedTurn]
-
-
-def two(conversation: Turns) -> str | None:
-    """A user with two messages."""
-    return ["one", "two", None][len(conversation)]
-
-
-def endless(conversation: Turns) -> str:
-    return f"message {len(conversation)}"
-
-
-def ends(result: Evaluation) -> list[Any]:
-    return [row["end_reason"] for row in result.rows() if row["end_reason"]]
 
 
 def call(function: Any, conversation: Turns) -> Any:
