@@ -18,17 +18,12 @@ verdicts have changed.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 from IPython.core.getipython import get_ipython
-from IPython.display import publish_display_data
-from traitlets import Any as AnyTrait
-from traitlets import Unicode
 
-from ..concurrency.loop import spawn
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import UsageError
@@ -53,12 +48,11 @@ from ..evaluation.report.notebook import overview
 from ..evaluation.report.terminal import overview_text
 from ..evaluation.rows import rows_frame
 from ..stream import JSON
-from .answers import answer_to, one_by_one
-from .assets import bundle, styles
+from .assets import bundle
 from .conversation_views import comparison_view, conversation_view
 from .label_requests import LabelRequests
+from .result_widget import ResultWidget
 from .sending import send_to_page
-from .static_copy import static_class, static_copy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +68,7 @@ SAMPLE = 30
 """So many replies are drawn to be labelled."""
 
 
-class ResultExplorer(anywidget.AnyWidget):
+class ResultExplorer(ResultWidget):
     """The conversations of a result, to filter, search, sort, read and compare; `result.explore()` makes it.
 
     Where no widget can be shown, the cell shows the result's overview.
@@ -84,14 +78,6 @@ class ResultExplorer(anywidget.AnyWidget):
     """
 
     _esm = bundle("explorer.js")
-    _css = styles("explorer.css", "labels.css")
-
-    height = Unicode("640px").tag(sync=True)
-    _static_class = Unicode("").tag(sync=True)
-    # What was found last: a page shows it before it asks for anything. The page forgets it then.
-    _snapshot = AnyTrait(None).tag(
-        sync=True, to_json=lambda value, widget: _answer(widget), from_json=lambda value, widget: None
-    )
 
     def __init__(self, state: RunState, *, height: str = "640px") -> None:
         if not isinstance(height, str):
@@ -106,14 +92,7 @@ class ResultExplorer(anywidget.AnyWidget):
         self._chosen: set[int] = set()
         self._latest: Any = None  # the last search
         self._labelling: LabelRequests | None = None
-        self._turn = asyncio.Lock()  # of requests
-        super().__init__(
-            height=height,
-            _static_class=static_class(),
-            # In an HBox widgets share the width; without this it would have none.
-            layout={"flex": "1 1 auto", "min_width": "0"},
-        )
-        self.on_msg(lambda widget, content, buffers: spawn(self._handle(content)))
+        super().__init__(height=height)
         state.when_changed.append(self._tell_changed)
 
     @property
@@ -146,28 +125,23 @@ class ResultExplorer(anywidget.AnyWidget):
             self._state, chosen={runs[number].conversation.key: runs[number].rows for number in numbers}
         )
 
-    def _ipython_display_(self) -> None:
-        shown: Any = self._repr_mimebundle_()
-        publish_display_data(data=shown[0] if isinstance(shown, tuple) else shown)
-        # The page shows the table meanwhile: the overview of 10,000 conversations takes a second or two.
-        html = static_copy(self._static_class, overview(self._state))
+    def _copy(self) -> tuple[str, str]:
+        # The overview of 10,000 conversations takes a second or two.
         in_kernel = hasattr(get_ipython(), "kernel")
-        text = headline(self._state) if in_kernel else overview_text(self._state)
-        publish_display_data(data={"text/html": html, "text/plain": text})
+        return overview(self._state), headline(self._state) if in_kernel else overview_text(self._state)
+
+    def _first_view(self) -> View:
+        return _answer(self)
 
     # --- Requests of the page ---
 
     async def _handle(self, request: Any) -> None:
-        """Do what the page asks for, and answer."""
-        if not isinstance(request, dict) or not isinstance(cid := request.get("cid"), str):
-            return
-        if request.get("kind") == "find":
-            self._latest = cid
-        answer = await answer_to(
-            request, _HANDLERS, lambda handler: one_by_one(self._turn, handler, self, request)
-        )
-        if self.comm is not None:
-            send_to_page(self, {"kind": "answer", "cid": cid, **(answer or {})})
+        if isinstance(request, dict) and request.get("kind") == "find":
+            self._latest = request.get("cid")
+        await super()._handle(request)
+
+    def _handlers(self) -> Mapping[str, Callable[[Mapping[str, Any]], View]]:
+        return {kind: partial(handler, self) for kind, handler in _HANDLERS.items()}
 
 
 def _find(explorer: ResultExplorer, request: Mapping[str, Any]) -> View:

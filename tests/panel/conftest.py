@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent, Step
     from halo_notebook.reply import Reply
 
+    from ..harness.host_page import HostPage
+
 Message = dict[str, Any]
 
 
@@ -140,6 +142,16 @@ def open_panel(
     yield made
     for wire in wires.values():
         wire.panel.close()
+
+
+@pytest.fixture(scope="class")
+def host_page() -> Iterator[HostPage]:
+    """A page for all tests of a class, in which no script throws."""
+    from ..harness.host_page import HostPage  # only where there is a browser
+
+    with HostPage(size=(700, 800)) as page:
+        yield page
+        assert page.page_errors == [] and page.page.evaluate("window.__halo_pwned") is None
 
 
 @pytest.fixture

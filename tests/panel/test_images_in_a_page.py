@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -33,14 +32,6 @@ async () => {
 
 class TestImages:
     """One page for all."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def host_page(cls) -> Iterator[HostPage]:
-        """A page in which no script throws."""
-        with HostPage(size=(700, 800)) as page:
-            yield page
-            assert page.page_errors == [] and page.page.evaluate("window.__halo_pwned") is None
 
     @pytest.fixture
     def panel(self, host_page: HostPage) -> PanelPage:

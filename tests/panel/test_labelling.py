@@ -160,7 +160,7 @@ def test_without_widgets_one_line_names_the_way_from_code(
     def publish(data: dict[str, Any]) -> None:
         shown.append(data)
 
-    monkeypatch.setattr("halo_notebook.panel.label_panel.publish_display_data", publish)
+    monkeypatch.setattr("halo_notebook.panel.result_widget.publish_display_data", publish)
     panel = result.label(3, author="<b>")
     panel._ipython_display_()
     text = shown[-1]["text/plain"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,14 +24,6 @@ SESSIONS = ["docs", "docs (2)", "Billing", HOSTILE_NAME, *(f"run {number}" for n
 
 class TestSessions:
     """One page for all; the test answers what the panel asks of the kernel."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def host_page(cls) -> Iterator[HostPage]:
-        """A page in which no script throws."""
-        with HostPage(size=(700, 800)) as page:
-            yield page
-            assert page.page_errors == [] and page.page.evaluate("window.__halo_pwned") is None
 
     @pytest.fixture
     def panel(self, host_page: HostPage) -> PanelPage:

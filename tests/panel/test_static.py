@@ -112,7 +112,7 @@ SHARED = (
     "tree",
     "turn",
 )
-CHAT = ("composer", "export", "store", "transcript")
+CHAT = ("chat_frame", "composer", "export", "store", "transcript")
 LABELS = ("label_queue", "labels")
 WIDGETS = {
     "panel.js": {"header", "panel", "sessions", *CHAT, *SHARED},
@@ -129,7 +129,8 @@ def test_the_modules_are_joined_into_one(tmp_path: Path, entry: str) -> None:
     text = bundle(entry)
     for path in STATIC.glob("*.js"):
         assert text.count(path.read_text("utf-8").splitlines()[0]) == (path.stem in WIDGETS[entry]), path.name
-    assert re.findall("^(?:import|export) .*", text, re.MULTILINE) == ["export default () => {"]
+    exports = re.findall("^(?:import|export) .*", text, re.MULTILINE)
+    assert len(exports) == 1 and exports[0].startswith("export default frontEnd(")
     joined = tmp_path / "joined.mjs"
     joined.write_text(text, "utf-8")
     script = f"import widget from '{joined.as_uri()}'; console.log(Object.keys(widget()))"

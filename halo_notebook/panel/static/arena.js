@@ -5,13 +5,13 @@ nothing that says which column is whose.
 */
 
 import { ArenaStore } from "./arena_store.js";
-import { Composer } from "./composer.js";
+import { ChatFrame } from "./chat_frame.js";
 import { button, element, icon, setText } from "./dom.js";
-import { Frame } from "./frame.js";
+import { frontEnd } from "./frame.js";
 import { exportConversation } from "./export.js";
 import { menu } from "./menu.js";
 import { stateOf } from "./status.js";
-import { freshId, visible } from "./text.js";
+import { visible } from "./text.js";
 import { Transcript } from "./transcript.js";
 import { Waiting } from "./turn.js";
 
@@ -138,15 +138,13 @@ class VoteBar {
   }
 }
 
-class ArenaView extends Frame {
+class ArenaView extends ChatFrame {
   constructor(store, model, el) {
     super(store, model);
-    this.store = store;
-    this.id = `halo-${freshId()}`;
     this.root.classList.add("halo-arena");
-    this.composer = new Composer(this);
     this.composer.attachments.addButton.hidden = true; // an arena sends text only
     this.columns = store.columns.map((column, at) => new ArenaColumn(this, column, at));
+    this.hides = store.columns.map((column, at) => column.show(this.columns[at]));
     this.bar = new VoteBar(this);
     this.waiting = new Waiting(this, (message, say) => this.tell(message, say));
     this.unsent = element("div", { class: "halo-arena-unsent", hidden: true }, this.waiting.node);
@@ -159,6 +157,7 @@ class ArenaView extends Frame {
   }
 
   destroy() {
+    for (const hide of this.hides) hide();
     for (const column of this.columns) column.transcript.destroy();
     super.destroy();
   }
@@ -187,12 +186,9 @@ class ArenaView extends Frame {
   }
 
   paint() {
-    cancelAnimationFrame(this.frame);
-    this.frame = 0;
+    this.beginPaint("600px");
     const { store } = this;
     const focused = this.focused();
-    const height = this.model.get("height");
-    this.root.style.height = CSS.supports("height", height) ? height : "600px";
     const title = this.model.get("title") || "Arena";
     setText(this.title, title);
     this.root.setAttribute("aria-label", title);
@@ -229,47 +225,12 @@ class ArenaView extends Frame {
       button("Edit", () => composer.takeBack(kept.text, []) && store.forget(kept), { kind: "halo-text" }));
   }
 
-  /** If what had the focus is gone, move it to the text box: the notebook would take the next keys as its own. */
-  keepFocus(focused) {
-    if (focused && !focused.checkVisibility()) this.composer.focus();
-  }
-
-  placed() {
-    this.composer.fit();
-    this.scheme.placed();
-  }
-
-  showDraft() {
-    this.composer.showDraft();
-  }
-
   sendText(text) {
     if (this.store.gone) return;
     for (const column of this.columns) column.transcript.following = true;
     this.store.send(text);
     this.paint();
   }
-
-  key(event) {
-    if (event.isComposing || event.keyCode === 229) return; // keys of an input method
-    if (this.root.querySelector(":popover-open") && event.key === "Escape") return; // the browser closes it
-    if (event.target === this.composer.area) this.composer.key(event);
-  }
 }
 
-export default () => {
-  const store = new ArenaStore();
-  return {
-    initialize({ model }) {
-      return store.start(model);
-    },
-    render({ model, el }) {
-      const view = new ArenaView(store, model, el);
-      const hides = [store.show(view), ...store.columns.map((column, at) => column.show(view.columns[at]))];
-      return () => {
-        hides.forEach((hide) => hide());
-        view.destroy();
-      };
-    },
-  };
-};
+export default frontEnd(ArenaStore, ArenaView);

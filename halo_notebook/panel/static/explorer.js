@@ -11,7 +11,7 @@ import { ConversationView, factsOf, verdictItem } from "./conversation.js";
 import { button, element, setText } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Found } from "./found.js";
-import { Frame } from "./frame.js";
+import { Frame, frontEnd } from "./frame.js";
 import { LabelPane } from "./labels.js";
 import { menu } from "./menu.js";
 import { Table } from "./table.js";
@@ -160,19 +160,4 @@ class Explorer extends Frame {
   }
 }
 
-export default () => {
-  const found = new Found();
-  return {
-    initialize({ model }) {
-      return found.start(model);
-    },
-    render({ model, el }) {
-      const explorer = new Explorer(found, model, el);
-      const hide = found.show(explorer);
-      return () => {
-        hide();
-        explorer.destroy();
-      };
-    },
-  };
-};
+export default frontEnd(Found, Explorer);

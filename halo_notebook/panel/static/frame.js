@@ -75,12 +75,17 @@ export class Frame {
     this.paint();
   }
 
-  /** Paint what is around the content: the height, whether the kernel is gone, and the notices. */
-  paintFrame() {
+  /** A frame is painted now; `height` is that of a widget whose own is not a CSS length. */
+  beginPaint(height) {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
-    const height = this.model.get("height");
-    this.root.style.height = CSS.supports("height", height) ? height : "640px";
+    const own = this.model.get("height");
+    this.root.style.height = CSS.supports("height", own) ? own : height;
+  }
+
+  /** Paint what is around the content: the height, whether the kernel is gone, and the notices. */
+  paintFrame() {
+    this.beginPaint("640px");
     this.goneLine.hidden = !this.link.gone;
     setText(this.goneLine, this.link.gone ? GONE[this.link.gone] : "");
     this.paintNotices();
@@ -156,3 +161,21 @@ export class Frame {
     this.voice.textContent = this.voice.textContent === text ? `${text}\u00a0` : text;
   }
 }
+
+/** An anywidget front end: a link for each model, and a view of it in each place that shows it. */
+export const frontEnd = (ModelLink, View) => () => {
+  const link = new ModelLink();
+  return {
+    initialize({ model }) {
+      return link.start(model);
+    },
+    render({ model, el }) {
+      const view = new View(link, model, el);
+      const hide = link.show(view);
+      return () => {
+        hide();
+        view.destroy();
+      };
+    },
+  };
+};

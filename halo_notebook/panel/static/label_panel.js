@@ -4,7 +4,7 @@
 - A label is in the file when the kernel has answered; only then is the next reply shown.
 */
 
-import { Frame } from "./frame.js";
+import { Frame, frontEnd } from "./frame.js";
 import { LabelQueue } from "./label_queue.js";
 import { LabelPane } from "./labels.js";
 import { Link } from "./link.js";
@@ -46,19 +46,4 @@ class LabelFrame extends Frame {
   }
 }
 
-export default () => {
-  const link = new LabelLink();
-  return {
-    initialize({ model }) {
-      return link.start(model);
-    },
-    render({ model, el }) {
-      const frame = new LabelFrame(link, model, el);
-      const hide = link.show(frame);
-      return () => {
-        hide();
-        frame.destroy();
-      };
-    },
-  };
-};
+export default frontEnd(LabelLink, LabelFrame);

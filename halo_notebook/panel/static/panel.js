@@ -12,22 +12,18 @@ The front end guarantees:
 - The page fetches nothing. It asks the kernel by message, never by changing state.
 */
 
-import { Composer } from "./composer.js";
+import { ChatFrame } from "./chat_frame.js";
 import { element } from "./dom.js";
-import { Frame } from "./frame.js";
+import { frontEnd } from "./frame.js";
 import { Header } from "./header.js";
 import { Store } from "./store.js";
-import { freshId } from "./text.js";
 import { Transcript } from "./transcript.js";
 
-class Panel extends Frame {
+class Panel extends ChatFrame {
   constructor(store, model, el) {
     super(store, model);
-    this.store = store;
-    this.id = `halo-${freshId()}`;
     this.header = new Header(this);
     this.transcript = new Transcript(this);
-    this.composer = new Composer(this);
     this.root.append(this.header.node, this.transcript.log, element("div", { class: "halo-over" }, this.transcript.jump),
       this.notices, this.composer.goneLine, this.composer.node, this.voice);
     el.append(this.root);
@@ -40,19 +36,10 @@ class Panel extends Frame {
     super.destroy();
   }
 
-  /** The panel has got a place on the page. */
-  placed() {
-    this.composer.fit();
-    this.scheme.placed();
-  }
-
   paint() {
-    cancelAnimationFrame(this.frame);
-    this.frame = 0;
+    this.beginPaint("520px");
     const focused = this.focused();
     if (this.shownSession !== this.store.session) this.showDraft();
-    const height = this.model.get("height");
-    this.root.style.height = CSS.supports("height", height) ? height : "520px";
     this.header.paint();
     this.paintNotices();
     this.composer.paint();
@@ -61,14 +48,9 @@ class Panel extends Frame {
     this.transcript.arrive();
   }
 
-  /** If what had the focus is gone, move it to the text box: the notebook would take the next keys as its own. */
-  keepFocus(focused) {
-    if (focused && !focused.checkVisibility()) this.composer.focus();
-  }
-
   showDraft() {
     this.shownSession = this.store.session;
-    this.composer.showDraft();
+    super.showDraft();
   }
 
   /** Send a message; `edits` is the key of the turn that it takes the place of. */
@@ -78,27 +60,6 @@ class Panel extends Frame {
     this.store.send(text, edits);
     this.paint(); // the user expects to see the message at once
   }
-
-  key(event) {
-    if (event.isComposing || event.keyCode === 229) return; // keys of an input method
-    if (this.root.querySelector(":popover-open") && event.key === "Escape") return; // the browser closes it
-    if (event.target === this.composer.area) this.composer.key(event);
-  }
 }
 
-export default () => {
-  const store = new Store();
-  return {
-    initialize({ model }) {
-      return store.start(model);
-    },
-    render({ model, el }) {
-      const panel = new Panel(store, model, el);
-      const hide = store.show(panel);
-      return () => {
-        hide();
-        panel.destroy();
-      };
-    },
-  };
-};
+export default frontEnd(Store, Panel);
