@@ -24,6 +24,7 @@ from .settings import (
     checked_base_url,
     checked_count,
     checked_seconds,
+    no_key,
     setting,
 )
 from .transports.protocol import Tap, Transport
@@ -99,8 +100,10 @@ class Client:
         token = None if self.offline else setting("user_token", user_token)
         if not (token is None or isinstance(token, Secret) or callable(token)):
             raise not_sent("user_token must be a string or a callable")
+        if (key := setting("api_key", api_key)) is None:
+            raise no_key()
         self.settings = ClientSettings(
-            api_key=checked_key(setting("api_key", api_key) or ""),
+            api_key=checked_key(key),
             base_url=checked_base_url(str(setting("base_url", base_url) or DEFAULT_BASE_URL)),
             user_id=setting("user_id", user_id),
             user_token=token,

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from .secrets import Secret, checked_key, checked_token, hidden, not_sent
 
 if TYPE_CHECKING:
+    from ..errors import ConfigError
     from .user_tokens import TokenSource
 
 DEFAULT_BASE_URL = "https://api.haloagents.ai/api/sdk"
@@ -80,12 +81,26 @@ def checked_base_url(url: str) -> str:
 _SECRETS = {"api_key": checked_key, "user_token": checked_token}
 
 
-def configured(name: str) -> Any:
-    """The value in `%config HaloMagics` of this kernel; None elsewhere."""
+def _magics() -> Any:
+    """The `HaloMagics` of this kernel; None elsewhere."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    magics = shell.magics_manager.registry.get("HaloMagics") if shell else None
-    return getattr(magics, name, None)
+    return shell.magics_manager.registry.get("HaloMagics") if shell else None
+
+
+def configured(name: str) -> Any:
+    """The value in `%config HaloMagics` of this kernel; None elsewhere."""
+    return getattr(_magics(), name, None)
+
+
+def no_key() -> ConfigError:
+    """The error where no key is set; it says how to use the demo agent here."""
+    demo = "run 'python -m halo_notebook.demo' in another terminal and set what it prints"
+    demo = demo if _magics() is None else "run %halo demo start"
+    return not_sent(
+        "There is no API key",
+        f"set HALO_API_KEY to a widget key (ab_live_…), or, for the demo agent, {demo}",
+    )
 
 
 def setting(name: str, argument: Any = None) -> Any:

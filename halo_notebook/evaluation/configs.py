@@ -6,13 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from ..client.aio import AsyncHaloClient
-from ..client.request import image_urls
+from ..client.request import checked_request, image_urls
+from ..client.secrets import hide_token
 from ..client.sync import HaloClient
 from ..display.text import one_line, whole_text
 from ..errors import InvalidRequest
 
 MAX_NAME_CHARS = 80
 Config: TypeAlias = "Mapping[str, Any] | HaloClient | AsyncHaloClient | None"
+
+
+class _WrongFields(Exception):
+    """The request fields of a configuration are not what the API takes."""
 
 
 class Target(NamedTuple):
@@ -39,13 +44,17 @@ def read_configs(configs: Any) -> dict[str, Target]:
             "fields or clients."
         )
     targets: dict[str, Target] = {}
-    for given, config in configs.items():
+    for number, (given, config) in enumerate(configs.items(), 1):
         name = whole_text(str(given))
         if name in targets:
             raise InvalidRequest(
                 f"Two configurations are called {name!r}. Nothing was sent; give one another name."
             )
-        targets[name] = _target(name, config)
+        try:
+            targets[name] = _target(name, config)
+        except _WrongFields as error:
+            place = f"Configuration {name!r} ({number} of {len(configs)})"
+            raise InvalidRequest(f"{place}: {error}") from None
     return targets
 
 
@@ -71,11 +80,6 @@ def _target(name: str, config: Config) -> Target:
             f"Configuration {name!r} has the key {odd[0]!r}. Nothing was sent; the keys are names of request "
             "fields."
         )
-    if fields.get("images") is not None:  # drawn once: a figure may change later
-        try:
-            fields["images"] = image_urls(fields["images"])
-        except InvalidRequest as error:
-            raise InvalidRequest(f"Configuration {name!r}: {error}") from None
     client: Any = fields.pop("client", None)
     if not isinstance(client, HaloClient | AsyncHaloClient | None):
         has = "has a client that is" if isinstance(config, Mapping) else "is"
@@ -83,4 +87,12 @@ def _target(name: str, config: Config) -> Target:
             f"Configuration {name!r} {has} {type(client).__name__}. Nothing was sent; give request fields or "
             "a HaloClient."
         )
+    try:
+        if fields.get("images") is not None:  # drawn once: a figure may change later
+            fields["images"] = image_urls(fields["images"])
+        checked = {**fields}
+        hide_token(checked)
+        checked_request("Hello", checked, {})
+    except InvalidRequest as error:
+        raise _WrongFields(error) from None
     return Target(client, fields)

@@ -45,7 +45,7 @@ from inspect_ai.model import (
 from ..client.aio import AsyncHaloClient
 from ..client.failures import MAY_HAVE_ARRIVED
 from ..client.request import RequestFields
-from ..client.settings import setting
+from ..client.settings import no_key, setting
 from ..display.wording import what_is_kept
 from ..errors import ConfigError, HaloError, ReplyInterrupted, UsageError
 from .sender import MAX_WAIT_S
@@ -257,10 +257,7 @@ def _read_settings(
             f"halo/{DEFAULT_AGENT} for the one that Halo chooses."
         )
     if setting("api_key", api_key) is None:
-        raise ConfigError(
-            "There is no API key. Nothing was sent; set HALO_API_KEY to a widget key (ab_live_…). To use "
-            "the demo agent, run 'python -m halo_notebook.demo' and set what it prints."
-        )
+        raise no_key()
     known = {*_CLIENT_SETTINGS, *RequestFields.__annotations__} - _NO_MODEL_ARG.keys()
     for arg, value in model_args.items():
         if arg in _NO_MODEL_ARG:

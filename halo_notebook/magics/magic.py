@@ -282,9 +282,12 @@ class HaloMagics(Magics):
         try:
             return self.shell.user_ns[name]
         except KeyError:
+            own = (
+                self.shell.user_ns.keys() - self.shell.user_ns_hidden.keys()
+            )  # not IPython's `open` and `exit`
             raise UsageError(
                 f"No variable named {name!r} for {option}. Nothing was sent; "
-                + did_you_mean(name, self.shell.user_ns, "define it first.")
+                + did_you_mean(name, sorted(own), "define it first.")
             ) from None
 
     def _image(self, word: str) -> Any:

@@ -59,7 +59,7 @@ def did_you_mean(word: str, known: Mapping[str, Any] | list[str], otherwise: str
     """``did you mean 'x'?`` when `word` resembles a known name, else `otherwise`."""
     # Without their dashes: two options are not alike because both have them.
     names = {name.lstrip("-"): name for name in known if not name.startswith("_")}
-    close = difflib.get_close_matches(word.lstrip("-"), names, n=1)
+    close = difflib.get_close_matches(word.lstrip("-"), names, n=1, cutoff=0.7)
     return f"did you mean {names[close[0]]!r}?" if close else otherwise
 
 

@@ -512,6 +512,6 @@ def test_what_is_not_an_image_is_named_with_its_case(images: Any, run: Run, agen
     """Before anything is sent, in a case and in a configuration."""
     with pytest.raises(InvalidRequest, match=r"^Case '1': images"):
         run([{"message": "Look", "images": images}])
-    with pytest.raises(InvalidRequest, match=r"^Configuration 'a': images"):
+    with pytest.raises(InvalidRequest, match=r"^Configuration 'a' \(1 of 1\): images"):
         run(["Look"], configs={"a": {"images": images}})
     assert not agent.requests

@@ -6,12 +6,12 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halo_notebook import Action, HaloClient, TextDelta, errors
+from halo_notebook import Action, HaloClient, TextDelta, current_client, errors
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation import aevaluate, evaluate
@@ -117,10 +117,13 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str, run:
         run(**{"cases": ["one"], **arguments})
 
 
-def test_without_a_kernel_a_missing_key_is_an_error() -> None:
+@pytest.mark.parametrize("call", [HaloClient, current_client, lambda: evaluate(["one"], progress=False)])
+def test_without_a_kernel_a_missing_key_is_an_error(call: Callable[[], object]) -> None:
     """In a script the demo agent does not answer unasked: its figures would be taken for the agent's."""
-    with pytest.raises(errors.ConfigError, match="There is no API key"):
-        evaluate(["one"], progress=False)
+    todo = "or, for the demo agent, run 'python -m halo_notebook.demo' in another terminal"
+    with pytest.raises(errors.ConfigError, match=f"^There is no API key. .*{todo}") as caught:
+        call()
+    assert "\n" not in str(caught.value) and "%halo" not in str(caught.value)
 
 
 def test_a_missing_package_is_named_at_once(

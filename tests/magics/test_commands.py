@@ -81,6 +81,7 @@ def test_the_demo_agent_can_be_stopped_and_started(fresh: Kernel) -> None:
     assert "stopped" in fresh.run("%halo demo stop").stdout
     failed = fresh.run("%halo ask Hello")
     assert failed.ename == "ConfigError" and "HALO_API_KEY" in failed.evalue
-    assert "none: There is no API key" in fresh.run("%halo").stdout
+    assert "none: There is no API key" in (said := fresh.run("%halo").stdout)
+    assert "for the demo agent, run %halo demo start." in said and "-m halo_notebook" not in said
     assert "127.0.0.1" in fresh.run("%halo demo start").stdout
     assert fresh.run("%halo ask Hello").status == "ok"

@@ -134,7 +134,9 @@ def test_a_dry_run_shows_each_request(shared: Kernel) -> None:
         ("{'n' * 81: {}}", "", "it needs 1 to 80 characters"),
         ("{'a': {}, 'b': 7}", "", "Configuration 'b' is int"),
         ("{'a': {'message': 'x'}}", "", "has a message"),
-        ("{'a': {}, 'b': {'mode': 'chta'}}", "", "did you mean 'chat'"),
+        ("{'a': {}, 'b': {'mode': 'chta'}}", "", "Configuration 'b' (2 of 2): Unknown mode 'chta'"),
+        ("{'a': {'user_name': 'u'}, 'b': {}}", "", "Configuration 'a' (1 of 2): Unknown field 'user_name'"),
+        ("{'a': {'agent_id': 7}}", "", "Configuration 'a' (1 of 1): agent_id must be a string"),
         ("{'a': {1: 2}}", "", "has the key 1"),
         ("{1: {}, '1': {}}", "", "Two configurations are called '1'"),
     ],
@@ -148,8 +150,12 @@ def test_what_makes_no_sense_is_refused(configs: str, options: str, words: str, 
 
 
 def test_an_unknown_variable_is_named(shared: Kernel) -> None:
-    """As for the other options that take a variable."""
+    """As for the other options that take a variable; only a name of the user's that is alike is suggested."""
     refused(shared, "%%halo --configs boht\nHello", "did you mean 'both'")
+    for word in ("nope", "exist", "notebooks"):  # IPython has open, exit and no variable of the user's
+        refused(
+            shared, f"%%halo --configs {word}\nHello", f"'{word}' for --configs. Nothing was sent; define it"
+        )
 
 
 def test_a_whole_reply_and_one_configuration(shared: Kernel) -> None:

@@ -352,7 +352,7 @@ def test_a_request_of_no_column_is_dropped(page: ArenaWire, column: Any) -> None
         ([1, 2], {}, "configs is list"),
         ({"a": {}, " ": {}}, {}, "not the name of a configuration"),
         ({"a": {}, "n" * 81: {}}, {}, "not the name of a configuration"),
-        ({"a": {}, "b": {"mode": "chta"}}, {}, "did you mean 'chat'"),
+        ({"a": {}, "b": {"mode": "chta"}}, {}, r"Configuration 'b' \(2 of 2\): .*did you mean 'chat'"),
         ({"a": {}, "b": 3}, {}, "Configuration 'b' is int"),
         ({"a": {}, "b": {}}, {"blind": 1}, "blind must be True or False"),
         ({"a": {}, "b": {}}, {"session": ""}, "session must be a name"),
