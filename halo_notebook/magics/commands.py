@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ..session import SessionRegister
     from ..stream import JSON
 
+_FILE_END = re.compile(r"\.(jsonl?|md|csv)$", re.IGNORECASE)
+_QUOTES_HINT = "A path or a name with spaces needs quotes. "
 _PACES = {"own": "at its own pace", "fast": "without waiting", "step": "step by step"}
 
 
@@ -80,14 +82,28 @@ def run_command(magics: CommandContext, line: str) -> None:
     rest = magics.expanded(rest)
     try:
         given = words(rest)
+        _check_quotes(magics, name, given)
         signature(run).bind(magics, *given)
     except ValueError as error:
         raise _wrong_usage(name, f"{error}. ") from None
     except TypeError:
-        raise _wrong_usage(name) from None
+        raise _wrong_usage(name, _QUOTES_HINT if len(given) > 1 else "") from None
     if not all(word.strip() for word in given):
         raise _wrong_usage(name)
     run(magics, *given)
+
+
+def _check_quotes(magics: CommandContext, command: str, given: list[str]) -> None:
+    """Raise `UsageError` where the words of a path without quotes would be read as a path and a name."""
+    if "FILE" not in COMMANDS[command].form or not given or named_file(given[0]).is_file():
+        return
+    end = next((at for at, word in enumerate(given) if _FILE_END.search(word)), 0)  # 0 also for a whole name
+    if end and given[end] not in magics.sessions:
+        path = " ".join(given[: end + 1])
+        quoted = f'"{path}"' if "'" in path else f"'{path}'"
+        raise UsageError(
+            f"A path with spaces needs quotes. Nothing was changed; run %halo {command} {quoted}."
+        )
 
 
 def where(magics: CommandContext) -> None:
@@ -261,7 +277,7 @@ def _replay(magics: CommandContext, *given: str) -> None:
     paces = [word.removeprefix("--") for word in given if word in ("--fast", "--step")]
     files = [word for word in given if not word.startswith("--")]
     if len(files) != 1 or len(paces) + 1 != len(given):
-        raise _wrong_usage("replay")
+        raise _wrong_usage("replay", _QUOTES_HINT if len(files) > 1 else "")
     if files[0].lower() == "stop":
         if paces or magics.connection.replay is None:
             raise UsageError("Nothing is being replayed. Nothing was changed; %halo replay FILE starts it.")

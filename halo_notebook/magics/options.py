@@ -39,13 +39,18 @@ def read_options(parser: argparse.ArgumentParser, line: str) -> argparse.Namespa
     if unknown:
         raise UsageError(
             f"%%halo has no option {unknown[0]!r}. Nothing was sent; "
-            + did_you_mean(unknown[0], option_names(parser), "%halo help lists the options.")
+            + did_you_mean(unknown[0], option_names(parser), _options_hint(unknown[0]))
         )
     if options.session is not None and not options.session.strip():
         raise UsageError("--session needs a name. Nothing was sent; give one.")
     if options.out is not None and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
         raise UsageError(f"--out {options.out!r} is not a variable name. Nothing was sent; use another name.")
     return options
+
+
+def _options_hint(word: str) -> str:
+    quotes = "" if word.startswith("-") else " A path or a name with spaces needs quotes."
+    return f"%halo help lists the options.{quotes}"
 
 
 def option_names(parser: argparse.ArgumentParser) -> list[str]:

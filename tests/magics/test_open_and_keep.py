@@ -71,6 +71,40 @@ def test_a_name_that_is_taken_is_kept(fresh: Kernel, tmp_path: Path) -> None:
         refused(fresh, cell, words)
 
 
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("%halo keep my cases.jsonl", "run %halo keep 'my cases.jsonl'."),
+        ("%halo keep my new cases.jsonl default", "run %halo keep 'my new cases.jsonl'."),
+        ("%halo export Ada's talk.MD", "No closing quotation"),
+        ('%halo export "Ada\'s" talk.md', 'run %halo export "Ada\'s talk.md".'),
+        ("%halo open my talk.json", "run %halo open 'my talk.json'."),
+        ("%halo record my talk.jsonl", "run %halo record 'my talk.jsonl'."),
+        ("%halo replay my talk.jsonl --fast", "run %halo replay 'my talk.jsonl'."),
+        ("%halo record my talk", "A path or a name with spaces needs quotes. Usage: %halo record FILE"),
+        ("%halo replay my talk", "A path or a name with spaces needs quotes. Usage: %halo replay FILE"),
+        ("%halo use docs (2)", "A path or a name with spaces needs quotes. Usage: %halo use NAME"),
+        ("%%halo -i my cat.png\nLook", "no option 'cat.png'"),
+        ("%%halo -s docs (2)\nLook", "A path or a name with spaces needs quotes"),
+    ],
+)
+def test_a_path_with_spaces_needs_quotes(shared: Kernel, cell: str, words: str, tmp_path: Path) -> None:
+    """The line says so, with the command to run where the path is clear; nothing is written."""
+    shared.run(f"%cd {tmp_path}")
+    before = evaluated(shared, "list(magics.sessions)")
+    refused(shared, cell, words)
+    assert not list(tmp_path.iterdir()) and evaluated(shared, "list(magics.sessions)") == before
+
+
+def test_a_name_may_look_like_a_file(shared: Kernel, tmp_path: Path) -> None:
+    """A session of that name, or a file that is the first word, is what is meant."""
+    shared.run(f"%cd {tmp_path}\n%halo use talk.json\n%halo ask Hello\n%halo export talk.json")
+    assert "Wrote again.md" in shared.run("%halo export again.md talk.json").stdout
+    assert "Kept in 'kept.jsonl'" in shared.run("%halo keep kept.jsonl talk.json").stdout
+    (tmp_path / "talk").write_bytes((tmp_path / "talk.json").read_bytes())
+    assert "as session 'new.json'" in shared.run("%halo open talk new.json").stdout
+
+
 def test_a_conversation_is_kept_once(fresh: Kernel, tmp_path: Path) -> None:
     """With its request fields; a session by its name; a file of something else stays as it is."""
     path = tmp_path / "cases.jsonl"
