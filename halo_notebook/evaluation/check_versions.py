@@ -108,7 +108,7 @@ class _Digest:
         code = function.__code__
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         around = {name: _cell(cell) for name, cell in cells.items()}
-        for name in dict.fromkeys(_global_names(code)):
+        for name in _global_names(code):
             if name in function.__globals__:
                 around[name] = function.__globals__[name]
         for name in _changed_by(code):
@@ -193,11 +193,11 @@ def _codes(code: CodeType) -> Iterable[CodeType]:
             yield from _codes(constant)
 
 
-def _global_names(code: CodeType) -> Iterable[str]:
-    for each in _codes(code):
-        for step in dis.get_instructions(each):
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                yield step.argval
+# Reading the steps of code costs more than all else here, and checks share much of theirs.
+@functools.lru_cache(1_000)
+def _global_names(code: CodeType) -> list[str]:
+    steps = (step for each in _codes(code) for step in dis.get_instructions(each))
+    return list(dict.fromkeys(step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")))
 
 
 def _attribute_names(code: CodeType) -> Iterable[str]:
@@ -205,6 +205,7 @@ def _attribute_names(code: CodeType) -> Iterable[str]:
         yield from each.co_names
 
 
+@functools.lru_cache(1_000)
 def _changed_by(code: CodeType) -> set[str]:
     """The names of the variables and attributes that code changes, other than its own local variables."""
     found = set()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Threads that take turns for each message would cost more than what they do.
 _JUDGED_EVERY_S = 0.02
+_LONG_RUN = 100  # conversations
 _STOP_WAIT_S = 5.0  # how long an interrupt waits for the lines of the turns that it stops
 
 
@@ -89,15 +90,16 @@ def evaluate(
     # The inbox first: an interrupt must not come between the opening of the file and its `with`.
     with contextlib.ExitStack() as stack:
         inbox = stack.enter_context(InterruptInbox())
-        # Searching all that the kernel holds for garbage, again and again, would hold up the replies.
-        if not gc.get_freeze_count():  # otherwise the program sees to it
-            stack.callback(gc.unfreeze)
-            gc.freeze()
         with inbox.raising():
             run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit, check_concurrency), on)
             if on is not None:
                 wait(spawn(check_workers(on)))
         state = stack.enter_context(run.opened(path, inbox, resume=resume, progress=progress))
+        # In a long run, searching all that the kernel holds for garbage again and again would hold up the
+        # replies. Where something is frozen already (which takes a while to count), the program sees to it.
+        if len(state.conversations) > _LONG_RUN and not gc.get_freeze_count():
+            stack.callback(gc.unfreeze)
+            gc.freeze()
         turns = Pulled(run.ended(), inbox, wake_every_s=_JUDGED_EVERY_S)
         try:
             run.jury(state.keep, in_threads=check_threads).judge(unjudged(state), inbox)

@@ -205,7 +205,7 @@ def unfrozen() -> Iterator[None]:
 
 @pytest.mark.usefixtures("unfrozen")
 def test_what_exists_before_a_run_is_not_searched_for_garbage(run: Run) -> None:
-    """Until its end, however it ends; what a program has set aside itself stays so."""
+    """A long one, until its end, however it ends; what a program has set aside itself stays so."""
     frozen: list[int] = []
 
     def counts(reply: Reply) -> bool:
@@ -215,11 +215,12 @@ def test_what_exists_before_a_run_is_not_searched_for_garbage(run: Run) -> None:
     def stops(reply: Reply) -> bool:
         raise KeyboardInterrupt
 
-    run(["one", "two"], [counts])
-    assert len(frozen) == 2 and all(frozen) and gc.get_freeze_count() == 0
-    with pytest.raises(errors.InvalidRequest):
-        run([])
-    assert run(["one"], [stops]).interrupted and gc.get_freeze_count() == 0
+    run(messages(100), [counts])
+    assert frozen == [0] * 100
+    frozen.clear()
+    run(messages(101), [counts])
+    assert len(frozen) == 101 and all(frozen) and gc.get_freeze_count() == 0
+    assert run(messages(101), [stops]).interrupted and gc.get_freeze_count() == 0
     gc.freeze()
-    run(["one"], [counts])
+    run(messages(101), [counts])
     assert gc.get_freeze_count() > 0
