@@ -316,6 +316,7 @@ result"""
 
 
 @pytest.mark.browser
+@pytest.mark.ci
 def test_a_notebook_shows_it(lab: LabPage) -> None:
     """The progress bar, the table, the plot and a conversation: visible, in light and dark, and safe."""
     lab.open_notebook([CELL, "result.plot()", "result.show(int(result.worst().index[1]))"])

@@ -117,6 +117,7 @@ pair = {"first": {"client": client, "agent_id": "a"}, name: {"client": client, "
 """
 
 
+@pytest.mark.ci
 def test_configurations_in_jupyterlab(lab: LabPage) -> None:
     """Two columns stream side by side."""
     side_by_side(lab)

@@ -201,6 +201,7 @@ arena
 """
 
 
+@pytest.mark.ci
 def test_in_jupyterlab(lab_server: Lab) -> None:
     """A reload in the middle of a round keeps the arena, with hidden names."""
     with page_of(lab_server) as page:

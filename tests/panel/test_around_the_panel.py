@@ -375,6 +375,7 @@ class TestOnOnePage:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.ci
 def test_a_saved_notebook_shows_the_conversation(lab: LabPage) -> None:
     """Hidden beside the live panel; shown by nbconvert, and in a notebook reopened without its kernel."""
     from nbconvert import HTMLExporter

@@ -60,6 +60,7 @@ def use(page: LabPage) -> Locator:
 
 
 @pytest.mark.browser
+@pytest.mark.ci
 def test_it_works_in_jupyterlab_and_after_a_reload(lab: LabPage) -> None:
     """A page that is loaded again shows the same; without its kernel it shows the overview."""
     root = use(lab)

@@ -56,6 +56,7 @@ def label_three(page: LabPage, path: str) -> Locator:
 
 
 @pytest.mark.browser
+@pytest.mark.ci
 def test_it_works_in_jupyterlab_and_in_another_kernel(lab: LabPage, tmp_path: Path) -> None:
     """The same cell in a new kernel continues with the fourth reply."""
     path = str(tmp_path / "labelled.jsonl")
