@@ -331,6 +331,14 @@ _IMAGE_STARTS = {
 }
 
 
+# The modes of PIL images that PNG does not have, and those in which they look the same.
+_PIL_MODES = {
+    **dict.fromkeys(("CMYK", "HSV", "LAB", "RGBX", "YCbCr"), "RGB"),
+    **dict.fromkeys(("PA", "RGBa"), "RGBA"),
+    "La": "LA",
+}
+
+
 def image_kind(data: bytes) -> str | None:
     """The MIME type of an image, by how its bytes begin; None for anything else."""
     return next((kind for kind, start in _IMAGE_STARTS.items() if re.match(start, data, re.DOTALL)), None)
@@ -366,7 +374,12 @@ def _image_bytes(image: Any, place: str) -> tuple[bytes, str]:
             raise _invalid(f"The image {str(image)!r} could not be read ({why})", "check the path") from None
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image), place
+    is_pil = ("PIL", "Image") in _kinds(image)
+    if is_pil and 0 in image.size:
+        width, height = image.size
+        raise _invalid(f"{place} has no pixels ({width} × {height})", "give another image")
     try:
+        image = image.convert(_PIL_MODES[image.mode]) if is_pil and image.mode in _PIL_MODES else image
         figure: Any = image if hasattr(image, "savefig") else getattr(image, "figure", None)
         if hasattr(figure, "savefig"):  # matplotlib's, or that of its axes
             file = io.BytesIO()
@@ -377,6 +390,11 @@ def _image_bytes(image: Any, place: str) -> tuple[bytes, str]:
     except Exception as error:  # noqa: BLE001  # another library's code may raise anything
         why = f"{type(error).__name__}: {one_line(str(error))}"
         raise _invalid(f"{place} could not be drawn as a PNG ({why})", "give its bytes") from None
+    if is_pil and png is None:
+        raise _invalid(
+            f"{place} has the mode {image.mode!r} of PIL, which cannot be drawn as a PNG",
+            "scale its values to 0…255 and give image.convert('RGB')",
+        )
     found = image_data if isinstance(image_data, bytes) else png
     return found if isinstance(found, bytes) else b"", place
 

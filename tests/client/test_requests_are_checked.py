@@ -196,6 +196,24 @@ class Picture:
         return self.png
 
 
+class PILImage:
+    """As PIL's images are: those of some modes cannot be saved as a PNG."""
+
+    def __init__(self, mode: str, size: tuple[int, int] = (3, 2)) -> None:
+        self.mode = mode
+        self.size = size
+
+    def convert(self, mode: str) -> PILImage:
+        return PILImage(mode, self.size)
+
+    def _repr_png_(self) -> bytes | None:
+        is_png = self.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") and 0 not in self.size
+        return PNG + self.mode.encode() if is_png else None
+
+
+PILImage.__module__, PILImage.__name__ = "PIL.Image", "Image"
+
+
 class Figure:
     """As matplotlib's figures are: drawn when it is saved."""
 
@@ -237,6 +255,40 @@ def test_images_of_a_request_are_what_a_magic_takes(tmp_path: Path, client: Halo
     for words, png in bad.items():
         with pytest.raises(errors.InvalidRequest, match=re.escape(f"images[1] {words}")):
             client.prepare("Hi", images=[PNG, Picture(png)])
+
+
+@pytest.mark.parametrize(
+    ("mode", "sent"),
+    [
+        *[(mode, mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")],
+        *[(mode, "RGB") for mode in ("CMYK", "LAB", "YCbCr", "HSV", "RGBX")],
+        *[("PA", "RGBA"), ("RGBa", "RGBA"), ("La", "LA")],
+    ],
+)
+def test_a_pil_image_is_sent_in_a_mode_of_png(mode: str, sent: str, client: HaloClient) -> None:
+    """It is converted where it looks the same in such a mode."""
+    url = "data:image/png;base64," + base64.b64encode(PNG + sent.encode()).decode()
+    assert client.prepare("Hi", images=[PILImage(mode)]).body["images"] == [url]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (
+            PILImage("F"),
+            "images[0] has the mode 'F' of PIL, which cannot be drawn as a PNG. Nothing was sent; ",
+        ),
+        (PILImage("I"), "scale its values to 0…255 and give image.convert('RGB')."),
+        (PILImage("I;16N"), "images[0] has the mode 'I;16N'"),
+        (PILImage("RGB", (0, 0)), "images[0] has no pixels (0 × 0). Nothing was sent; give another image."),
+        (PILImage("CMYK", (0, 5)), "has no pixels (0 × 5)"),
+        (PILImage("F", (7, 0)), "has no pixels (7 × 0)"),
+    ],
+)
+def test_a_pil_image_that_is_no_picture_is_named(image: PILImage, words: str, client: HaloClient) -> None:
+    """By its mode or size, with what to do."""
+    with pytest.raises(errors.InvalidRequest, match=re.escape(words)):
+        client.prepare("Hi", images=[image])
 
 
 @pytest.mark.parametrize(
