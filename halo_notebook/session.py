@@ -123,18 +123,11 @@ class Turn:
         """
         # It needs what evaluates, which a conversation does not.
         from .evaluation.cases import read_cases
-        from .evaluation.sent_cases import sent_item
+        from .evaluation.sent_cases import rated_item
 
         turns = self.session.conversation(self) if self.session else [self]
-        written = [turn.written() for turn in turns]
-        item = sent_item([request for request, *_ in written])
-        item |= {"expect": expect, "tags": tags} | ({} if id is None else {"id": id})
-        if rating := written[-1][1]:
-            item["metadata"] |= {"rating": rating["value"], "rating_note": rating["note"]}
-        if vote := written[-1][2]:
-            item["metadata"]["vote"] = vote["outcome"]
-        if earlier := [{"turn": at, **rated} for at, (_, rated, _) in enumerate(written[:-1], 1) if rated]:
-            item["metadata"]["earlier_ratings"] = earlier
+        item = rated_item([turn.written() for turn in turns]) | {"expect": expect, "tags": tags}
+        item |= {} if id is None else {"id": id}
         case = read_cases([item])[0]
         secrets = self.session.secrets if self.session else ()
         of_user: Any = masked_json([case.id, case.expect, [*case.tags]], secrets)
@@ -196,6 +189,7 @@ class Session:
     copied: int = field(default=0, repr=False)
     secrets: set[Secret] = field(default_factory=set, repr=False)
     watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False)
+    _branches: int = field(default=0, repr=False)
     _place: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _owner: object = field(default=None, repr=False)
     _stop_turn: Callable[[], object] | None = field(default=None, repr=False)
@@ -401,9 +395,18 @@ class Session:
         gets = f", which gets {counted(len(history), 'earlier message')} as its history" if history else ""
         return f"a new conversation for the agent{gets}"
 
+    @property
+    def root(self) -> Session:
+        """The session from which this one descends by branches; itself if it is no branch."""
+        session = self
+        while session.edited and session.edited.session:
+            session = session.edited.session
+        return session
+
     def branch(self, turn: Turn) -> Session:
         """A session with copies of the turns before `turn`, to send another message in its place.
 
+        Its name is that of the first session and a number, such as ``docs (2)``; no register has it.
         The API cannot fork a conversation: the next message starts a new one, which gets the messages and
         replies before `turn` as `conversation_history`. This session is not changed. Raises `UsageError` when
         it has no such turn.
@@ -411,8 +414,10 @@ class Session:
         if turn not in self.turns:
             raise UsageError("The session has no such turn. Nothing was changed; give one of its turns.")
         before = self.turns[: self.turns.index(turn)]
-        branch = Session(agent_id=self.agent_id, target=self.target, starts_anew=True)
-        branch.secrets |= self.secrets
+        root = self.root
+        root._branches += 1
+        name = f"{root.name} ({root._branches + 1})"
+        branch = Session(name, None, self.agent_id, self.target, starts_anew=True, secrets={*self.secrets})
         branch.edited, branch.copied = turn, len(before)
         branch.turns = [replace(each, session=branch) for each in before]
         return branch
@@ -484,9 +489,8 @@ class Session:
             reply.may_have_arrived = each["may_have_arrived"]
             rating = Rating(**each["rating"]) if each["rating"] else None
             vote = Vote(**each["vote"]) if each["vote"] else None
-            session.turns.append(
-                Turn(each["request"], reply, each["target"], each["source"], rating, session, vote)
-            )
+            asked, target, source = each["request"], each["target"], each["source"]
+            session.turns.append(Turn(asked, reply, target, source, rating, session, vote))
         return session
 
     def export(self, path: str | Path) -> Path:

@@ -252,6 +252,17 @@ def test_a_branch_starts_a_new_conversation_from_the_turns_before(
             (session if turn in branch.turns else branch).branch(turn)
 
 
+def test_a_branch_has_the_name_of_the_first_session_and_a_number(client: HaloClient) -> None:
+    """From the start, also a branch of a branch."""
+    session = Session("docs")
+    session.ask(client, "Hello")
+    first = session.branch(session.turns[0])
+    first.ask(client, "Hello again")
+    names = [first.name, session.branch(session.turns[0]).name, first.branch(first.turns[0]).name]
+    assert names == ["docs (2)", "docs (3)", "docs (4)"]
+    assert first.to_markdown().startswith("# Halo session: docs (2)\n") and session.name == "docs"
+
+
 def test_a_session_from_a_file_continues_as_a_new_conversation(
     client: HaloClient, agent: DemoAgent, tmp_path: Path
 ) -> None:

@@ -43,6 +43,19 @@ def sent_item(requests: Sequence[Mapping[str, JSON]]) -> dict[str, Any]:
     }
 
 
+def rated_item(written: Sequence[tuple[dict[str, JSON], dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """The turns of one conversation, each a request, a rating and a vote that may be empty, as an item."""
+    item = sent_item([request for request, *_ in written])
+    _, rating, vote = written[-1]
+    if rating:
+        item["metadata"] |= {"rating": rating["value"], "rating_note": rating["note"]}
+    if vote:
+        item["metadata"]["vote"] = vote["outcome"]
+    if earlier := [{"turn": at, **rated} for at, (_, rated, _) in enumerate(written[:-1], 1) if rated]:
+        item["metadata"]["earlier_ratings"] = earlier
+    return item
+
+
 def recorded_items(path: Path) -> list[dict[str, Any]]:
     """The conversations of a recording as items; those in which the same was sent are one.
 

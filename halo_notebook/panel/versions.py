@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def add_version(register: SessionRegister, branch: Session) -> Session:
     """Register a session that branches off another, under the first one's name and a number."""
-    return register.add(branch, free_name(register, _root(branch).name, first=2))
+    is_free = branch.name not in register
+    return register.add(branch, branch.name if is_free else free_name(register, branch.root.name, first=2))
 
 
 def free_name(register: SessionRegister, name: str, first: int = 1) -> str:
@@ -33,8 +34,7 @@ def versions_of(register: SessionRegister, session: Session) -> dict[str, JSON]:
         which their messages were sent, and ``at``, the place of `session` among them. A message that waits to
         be sent counts as the turn that it will be.
     """
-    root = _root(session)
-    family = [each for each in map(register.get, register) if _root(each) is root]
+    family = [each for each in map(register.get, register) if each.root is session.root]
     found: dict[str, JSON] = {}
     for place in sorted({each.copied for each in family if each.edited}):
         if not _has(session, place):
@@ -51,13 +51,6 @@ def versions_of(register: SessionRegister, session: Session) -> dict[str, JSON]:
             names[at] = session.name
             found[str(place + 1)] = {"names": names, "at": at}
     return found
-
-
-def _root(session: Session) -> Session:
-    """The session from which `session` descends."""
-    while session.edited and session.edited.session:
-        session = session.edited.session
-    return session
 
 
 def _owner(session: Session, place: int) -> Session:
