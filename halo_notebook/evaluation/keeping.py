@@ -64,7 +64,7 @@ def keep_case(case: Case, path: str | Path) -> Kept:
             f"Case {case.id!r} has a function as its user, which a file cannot hold. Nothing was changed; "
             "keep the messages that were sent: result.as_cases()."
         )
-    check_installed("Keeping a case", "eval", "filelock")
+    check_installed("Keeping a case", "eval", "filelock", outcome="Nothing was written")
     from filelock import FileLock, Timeout
 
     file = absolute(path)

@@ -73,12 +73,12 @@ class Plan:
         return conversations(self.cases, self.case_keys, self.targets, self.repeats)
 
 
-def check_installed(what: str, extra: str, *names: str) -> None:
+def check_installed(what: str, extra: str, *names: str, outcome: str = "Nothing was sent") -> None:
     """Name a missing package now, and not after everything has been sent."""
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise UsageError(
-                f"{what} needs the package {name}. Nothing was sent; run "
+                f"{what} needs the package {name}. {outcome}; run "
                 f"python -m pip install 'halo-notebook[{extra}]' where the kernel runs."
             )
 

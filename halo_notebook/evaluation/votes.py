@@ -57,7 +57,7 @@ def ballots(sessions: Iterable[Session]) -> list[Ballot]:
 
 def votes_frame(cast: Sequence[Ballot], configs: Sequence[str]) -> pd.DataFrame:
     """One row per vote; `attrs["preferences"]` holds the rows of `preferences_frame` as dicts."""
-    check_installed("A table of votes", "eval", "pandas")
+    check_installed("A table of votes", "eval", "pandas", outcome="The votes are kept")
     import pandas as pd
 
     rows = [
@@ -79,7 +79,7 @@ def votes_frame(cast: Sequence[Ballot], configs: Sequence[str]) -> pd.DataFrame:
 
 def preferences_frame(cast: Sequence[Ballot], configs: Sequence[str]) -> pd.DataFrame:
     """One row per pair of configurations, from the votes that count."""
-    check_installed("A table of votes", "eval", "pandas")
+    check_installed("A table of votes", "eval", "pandas", outcome="The votes are kept")
     import pandas as pd
 
     return pd.DataFrame(_preferences(cast, configs))

@@ -130,6 +130,18 @@ def test_a_file_of_something_else_is_not_touched(path: Path, content: bytes, wor
     assert "\n" not in line and path.read_bytes() == content
 
 
+def test_a_missing_package_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that installs it; nothing is written."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(errors.UsageError) as caught:
+        keep_case(ONE, path)
+    assert str(caught.value) == (
+        "Keeping a case needs the package filelock. Nothing was written; run python -m pip install "
+        "'halo-notebook[eval]' where the kernel runs."
+    )
+    assert not list(path.parent.iterdir())
+
+
 def test_a_place_that_cannot_be_written_is_named(path: Path) -> None:
     """Another ending, a missing folder, a folder, no home, a pipe, which nobody may ever write."""
     path.mkdir()

@@ -71,6 +71,14 @@ def test_a_name_that_is_taken_is_kept(fresh: Kernel, tmp_path: Path) -> None:
         refused(fresh, cell, words)
 
 
+def test_a_missing_package_is_named(fresh: Kernel, tmp_path: Path) -> None:
+    """With the command that installs it; nothing is written."""
+    fresh.run("%halo ask Hello\nimport sys\nsys.modules['filelock'] = None")
+    words = "needs the package filelock. Nothing was written; run python -m pip install 'halo-notebook[eval]'"
+    refused(fresh, f"%halo keep {tmp_path / 'cases.jsonl'}", words)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [

@@ -96,6 +96,19 @@ def test_a_turn_is_kept_as_a_test_case(
     assert case.metadata == {"rating": "down", "rating_note": "Too long"}
 
 
+def test_the_panel_names_a_missing_package(
+    open_panel: Callable[..., Wire], client: HaloClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its line, with the command that installs it; nothing is written."""
+    page = open_panel(client=client, cases=tmp_path / "cases.jsonl")
+    page.panel.ask("Hello").result(10)
+    page.turns(1)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = page.ask("keep", key="t1", expect="", tags=[])["error"]
+    assert "needs the package filelock. Nothing was written; run python -m pip install 'halo-" in error
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_kept_is_said(
     open_panel: Callable[..., Wire], client: HaloClient, tmp_path: Path
 ) -> None:
