@@ -8,6 +8,8 @@ ARGS ?=
 # `make test BROWSER=firefox`. A BROWSER in the environment is meant for other programs.
 BROWSER = chromium
 export TEST_BROWSER = $(BROWSER)
+# Without files of bytecode, each process of a test run would compile all tests.
+unexport PYTHONDONTWRITEBYTECODE
 # Most tests wait for something, so more can run at once than there are cores. ARGS=-n0 runs them one after the other.
 WORKERS ?= 5
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
