@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import UsageError
 from ..recording.kinds import EVALUATION, kind_of
+from .places import file_lock, why_not_written
 
 if TYPE_CHECKING:
     from ..stream import JSON
@@ -45,11 +46,9 @@ class Journal:
     """
 
     def __init__(self, path: Path, wait_s: float = 0) -> None:
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         self.path = path
-        # Not of the thread that opens it: whichever ends the run releases it.
-        self._lock = FileLock(f"{path}.lock", thread_local=False)
         try:
             if path.exists() and not _is_journal(path):
                 raise UsageError(
@@ -58,6 +57,7 @@ class Journal:
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.ExitStack() as undo:
+                self._lock = file_lock(path)
                 self._lock.acquire(timeout=wait_s)
                 undo.callback(self._lock.release)
                 # Unbuffered: what could not be written must not be tried again later.
@@ -77,8 +77,7 @@ class Journal:
                 "give another path."
             ) from None
         except (OSError, NotImplementedError) as error:  # a disk that knows no locks
-            why = getattr(error, "strerror", None) or error
-            what = f"{str(path)!r} could not be written ({why})"
+            what = f"{str(path)!r} could not be written ({why_not_written(path, error)})"
             raise UsageError(f"{what}. Nothing was sent; choose another path.") from None
 
     def append(self, line: dict[str, JSON], on_disk: asyncio.Future[None] | None = None) -> int:

@@ -18,7 +18,7 @@ from ..client.request import checked_request
 from ..errors import InvalidRequest, UsageError
 from ..recording.format import is_recording
 from .cases import digest, keyed, read_cases
-from .places import absolute
+from .places import absolute, file_lock, why_not_written
 from .plan import check_installed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def keep_case(case: Case, path: str | Path) -> Kept:
             "keep the messages that were sent: result.as_cases()."
         )
     check_installed("Keeping a case", "eval", "filelock", outcome="Nothing was written")
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     file = absolute(path)
     if file.suffix.lower() != ".jsonl":
@@ -73,7 +73,7 @@ def keep_case(case: Case, path: str | Path) -> Kept:
     if not file.parent.is_dir():  # a lock would create it, and a name may be misspelt
         raise _refused(file, f"could not be written (no folder {str(file.parent)!r})", "create it")
     try:
-        with FileLock(f"{file}.lock", timeout=_LOCK_WAIT_S):
+        with file_lock(file).acquire(timeout=_LOCK_WAIT_S):
             return _kept(case, file)
     except Timeout:
         raise _refused(
@@ -82,7 +82,7 @@ def keep_case(case: Case, path: str | Path) -> Kept:
     except (OSError, ValueError, NotImplementedError) as error:  # such as a disk that knows no locks
         if isinstance(error, InvalidRequest):
             raise
-        why = getattr(error, "strerror", None) or error
+        why = why_not_written(file, error)
         raise _refused(file, f"could not be written ({why})", "choose another place") from None
 
 
@@ -126,7 +126,9 @@ def _sent(case: Case) -> str:
 
 def _append(file: Path, line: bytes) -> None:
     """Add a line in one piece, or nothing of it."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    # Linux lets nobody "create" another user's file that is there, in a folder such as /tmp.
+    create = 0 if file.exists() else os.O_CREAT
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | create | getattr(os, "O_BINARY", 0), 0o666)
     try:
         size = os.fstat(descriptor).st_size
         try:

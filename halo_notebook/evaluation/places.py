@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -30,6 +31,36 @@ def absolute(path: str | Path) -> Path:
         raise UsageError(
             f"The path {str(path)!r} cannot be used ({why}). Nothing was sent; give another path."
         ) from None
+
+
+def file_lock(file: Path) -> BaseFileLock:
+    """The lock beside `file`, ``FILE.lock``, which everybody who may write the file can take.
+
+    It is held by whoever acquires it, on any thread. Raises `OSError`.
+    """
+    from filelock import FileLock
+
+    place = Path(f"{file}.lock")
+    if not place.exists():
+        os.close(os.open(place, os.O_RDWR | os.O_CREAT, 0o666))
+    own = place.stat()
+    like = file.stat() if file.exists() else own
+    mode = stat.S_IMODE(like.st_mode) & 0o666 | 0o600  # its owner can open it, also if the file is read-only
+    with contextlib.suppress(OSError):  # it may be another user's
+        if like.st_gid != own.st_gid:
+            os.chown(place, -1, like.st_gid)
+        if mode != stat.S_IMODE(own.st_mode):
+            place.chmod(mode)
+    return FileLock(place, mode=mode, thread_local=False)  # some versions set the mode, too
+
+
+def why_not_written(file: Path, error: Exception) -> str:
+    """Why a file that has a lock could not be written."""
+    lock = Path(f"{file}.lock")
+    if isinstance(error, PermissionError) and str(error.filename) == str(lock):
+        todo = "allow that, or delete it" if lock.exists() else "let you create it"
+        return f"you may not write its lock file {str(lock)!r}; its owner can {todo}"
+    return str(getattr(error, "strerror", None) or error)
 
 
 @contextlib.contextmanager

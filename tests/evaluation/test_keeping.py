@@ -7,8 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -140,6 +143,86 @@ def test_a_missing_package_is_named(path: Path, monkeypatch: pytest.MonkeyPatch)
         "'halo-notebook[eval]' where the kernel runs."
     )
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o666, 0o444])
+def test_the_lock_may_be_taken_by_all_who_may_write_the_file(path: Path, mode: int) -> None:
+    """Also one that another version made, or that was made before the file was shared."""
+    keep_case(ONE, path)
+    lock = Path(f"{path}.lock")
+    assert lock.stat().st_mode == path.stat().st_mode
+    path.chmod(mode)
+    lock.chmod(0o600)
+    with suppress(errors.UsageError):  # the file is read-only
+        keep_case(FULL, path)
+    assert lock.stat().st_mode & 0o777 == mode | 0o600
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that every user of this machine may write."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o1777)
+        yield folder
+
+
+AS_ANOTHER_USER = """
+import os, sys
+from pathlib import Path
+from halo_notebook.errors import HaloError
+from halo_notebook.evaluation.cases import Case, CaseTurn
+from halo_notebook.evaluation.journal import Journal
+from halo_notebook.evaluation.keeping import keep_case
+case = Case("two", (CaseTurn("Bye"),))
+for _ in range(2):
+    keep_case(case, sys.argv[1])  # imports what another user may not be able to read
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+path = Path(sys.argv[2])
+try:
+    print(Journal(path).close() if path.name == "run.jsonl" else keep_case(case, path))
+except HaloError as error:
+    print(error)
+"""
+
+
+def as_another_user(path: Path) -> str:
+    """What another user is told who keeps a case there or writes an evaluation; only root can be another."""
+    run = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_USER, f"{path}.other.jsonl", str(path)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert not run.stderr, run.stderr
+    return run.stdout.strip()
+
+
+def test_two_users_share_a_file(shared_folder: Path) -> None:
+    """In a folder such as /tmp, where a file may be replaced by its owner only."""
+    path = shared_folder / "cases.jsonl"
+    keep_case(ONE, path)
+    path.chmod(0o666)
+    keep_case(FIELDS, path)
+    assert as_another_user(path) == "Kept in 'cases.jsonl' as 'two' (3 cases)."
+    assert keep_case(FULL, path).count == 4
+
+
+@pytest.mark.parametrize("name", ["cases.jsonl", "more cases.jsonl", "run.jsonl"])
+def test_a_lock_that_another_user_may_not_take_is_named(shared_folder: Path, name: str) -> None:
+    """With what to do; the file stays as it is."""
+    path = shared_folder / name
+    path.touch()
+    path.chmod(0o666)
+    lock = Path(f"{path}.lock")
+    lock.touch()
+    lock.chmod(0o444)
+    line = as_another_user(path)
+    assert f"(you may not write its lock file {str(lock)!r}; its owner can allow that, or delete it)" in line
+    assert "could not be written" in line and "Nothing was " in line and path.read_bytes() == b""
 
 
 def test_a_place_that_cannot_be_written_is_named(path: Path) -> None:
