@@ -24,9 +24,20 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Playwright, Route, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Playwright,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+TIMEOUT_MS = 30_000  # of an action and of an expectation
+expect.set_options(timeout=TIMEOUT_MS)
 # The first is the same engine without the desktop browser's own pages, which take a third of the time.
 CHROMIUM_NAMES = (
     *("chromium-headless-shell", "chromium", "chromium-browser"),
@@ -216,7 +227,7 @@ class BrowserPage:
         )
         self._context.add_init_script(PAGE_SCRIPT)
         self.page = self._context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(TIMEOUT_MS)
         self.page.on("pageerror", self._note_page_error)
         self.page.on("console", self._note_console)
         self.page.on("dialog", self._note_dialog)
@@ -256,6 +267,15 @@ class BrowserPage:
         except Error as error:
             said = f"Waited {timeout:g} s for {what}. {error.message}\n{self.state()}"
             raise AssertionError(said) from error
+
+    def painted(self) -> None:
+        """Wait until the page has painted what has happened so far: before a test says what has not happened.
+
+        A widget paints in the next animation frame.
+        """
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def downloaded(self, start: Callable[[], object]) -> tuple[str, str]:
         """Call `start`, which makes the page save a file; return the name and the text of that file."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from halo_notebook.panel.assets import bundle, styles
 from halo_notebook.panel.blind import blinded
@@ -158,17 +159,19 @@ def test_a_message_that_is_not_taken_is_kept(page: ArenaPage) -> None:
     page.tell("answer", cid=sent["cid"], error="No agent. Nothing was sent.")
     page.root.get_by_text("No agent. Nothing was sent.").first.wait_for()
     page.button("Edit").click()
-    assert page.box.input_value() == "Hello" and not page.root.get_by_text("not sent").is_visible()
+    expect(page.box).to_have_value("Hello")
+    expect(page.root.get_by_text("not sent")).to_have_count(0)
     page.box.press("Enter")
     page.answer("send")
     page.whole(busy=True)
     page.button("Stop").wait_for()
     page.box.fill("More")
     page.box.press("Enter")
+    page.painted()
     assert page.box.input_value() == "More" and len(page.sent("send")) == 2
     page.button("Stop").click()
     assert len(page.sent("stop")) == 1
-    assert not page.button("Add images").is_visible()
+    expect(page.button("Add images")).to_be_hidden()
 
 
 def test_hostile_names_and_replies_do_nothing(page: ArenaPage) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from halo_notebook.panel.state import frames_of
 from halo_notebook.panel.views import turn_view
@@ -242,25 +243,29 @@ def test_a_message_is_edited_by_keyboard(host_page: HostPage) -> None:
     button.press("Enter")
     box.fill("something else")
     box.press("Escape")
-    assert not box.is_visible() and button.evaluate("one => one === document.activeElement")
+    expect(box).to_be_hidden()
+    expect(button).to_be_focused()
     button.press("Enter")
-    assert box.input_value() == "Open a ticket, please"
-    assert first.get_by_text("this one is kept. The same message can make the agent act twice.").is_visible()
+    expect(box).to_have_value("Open a ticket, please")
+    first.get_by_text("this one is kept. The same message can make the agent act twice.").wait_for()
     for text in (" ", "x" * 10_001):
         box.fill(text)
-        assert panel.button("Send", first).is_disabled()
+        expect(panel.button("Send", first)).to_be_disabled()
         box.press("Enter")
-    assert first.get_by_text("10,001 of 10,000 characters: too long to send").is_visible()
+    first.get_by_text("10,001 of 10,000 characters: too long to send").wait_for()
     box.fill("Open two tickets\n\nplease")
     box.press("Shift+Enter")
+    host_page.painted()
     assert host_page.sent("edit") == []
     box.press("Enter")
     assert [each["text"] for each in host_page.sent("edit")] == ["Open two tickets\n\nplease\n"]
-    assert not box.is_visible()
+    expect(box).to_be_hidden()
     host_page.tell("answer", cid=host_page.sent("edit")[0]["cid"], error="That turn still runs.")
     panel.button("Edit", panel.waiting).click()
-    assert box.input_value().startswith("Open two tickets") and panel.waiting.count() == 0
+    expect(box).to_have_value("Open two tickets\n\nplease\n")
+    expect(panel.waiting).to_have_count(0)
     box.press("Escape")
+    host_page.painted()
     assert host_page.sent("stop") == []
 
 
