@@ -43,6 +43,8 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 MAX_NESTING = 256
 """Levels of nesting a payload may have. Python's own bound moves with its version and
 with the depth of the caller's stack; a fixed one gives the same events everywhere."""
+MAX_DOCUMENT_NESTING = MAX_NESTING + 16
+"""Levels of nesting a request or a file may have, which hold payloads and values some levels down."""
 
 _SEPARATOR = b"\x1e"
 _ACTION_TAG = b"\x1e__ACTION__"
@@ -253,21 +255,25 @@ def _read_record(tag: bytes, raw: str) -> Event:
     return MalformedRecord(raw, "not an array")
 
 
-def decode_json(text: str) -> JSON:
+class NestedTooDeep(ValueError):
+    """JSON has more levels of nesting than are read."""
+
+
+def decode_json(text: str, max_nesting: int = MAX_NESTING) -> JSON:
     """Return what strict JSON says, as it can be sent on to a browser.
 
     Lone surrogates in its strings are replaced by U+FFFD.
 
     Raises:
         ValueError: for what is no JSON, NaN and the infinities, a number beyond Python's reach,
-            and nesting deeper than `MAX_NESTING`.
+            and, as `NestedTooDeep`, for nesting deeper than `max_nesting`.
     """
     try:
         value: JSON = _STRICT_JSON.decode(_replace_lone_surrogates(text))
     except RecursionError:
-        raise ValueError("the JSON is nested too deep") from None
-    if _too_deep(value, text):
-        raise ValueError("the JSON is nested too deep")
+        raise NestedTooDeep("the JSON is nested too deeply") from None
+    if is_deeper(max_nesting, value, text):
+        raise NestedTooDeep("the JSON is nested too deeply")
     return value
 
 
@@ -299,11 +305,12 @@ def _replace_lone_surrogates(raw: str) -> str:
     return _ESCAPE.sub(lambda escape: "\\ufffd" if escape.group(2) else escape.group(), raw)
 
 
-def _too_deep(payload: JSON, raw: str) -> bool:
-    if raw.count("[") + raw.count("{") <= MAX_NESTING:
+def is_deeper(levels: int, payload: JSON, raw: str) -> bool:
+    """Whether a payload, which is `raw` as JSON, has more levels of nesting."""
+    if raw.count("[") + raw.count("{") <= levels:
         return False
     level = [payload] if isinstance(payload, (list, dict)) else []
-    for _ in range(MAX_NESTING):
+    for _ in range(levels):
         level = [
             child
             for value in level

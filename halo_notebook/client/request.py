@@ -23,6 +23,7 @@ from uuid import UUID
 
 from ..display.text import one_line, short_repr
 from ..errors import InvalidRequest
+from ..stream import MAX_NESTING, NestedTooDeep, is_deeper
 from .secrets import Secret, checked_token
 
 if TYPE_CHECKING:
@@ -124,9 +125,10 @@ def plain_json(value: Any, place: str) -> JSON:
         return {}
     try:
         plain = _plain(value)
-        _check_json(plain)
+        if is_deeper(MAX_NESTING, plain, _check_json(plain)):  # an export of it could not be read
+            raise NestedTooDeep(f"it is nested deeper than {MAX_NESTING} levels")
     except (TypeError, ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        why = f"it is nested deeper than {MAX_NESTING} levels" if isinstance(error, RecursionError) else error
         raise _invalid(f"{place} cannot be sent as JSON ({why})", "fix that value") from None
     return plain
 

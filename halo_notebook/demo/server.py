@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import h11
 
-from ..stream import JSON, decode_json
+from ..stream import JSON, MAX_DOCUMENT_NESTING, decode_json
 from . import protocol
 from .faults import fault_answer
 from .protocol import Answer, DemoRequest, Refusal, Step, error_answer, requested_agent_id, step_bytes
@@ -116,7 +116,7 @@ class DemoAgent:
         path = target.partition("?")[0]  # urlsplit raises ValueError for some targets
         value: JSON = None
         with suppress(ValueError):
-            value = decode_json(body.decode())
+            value = decode_json(body.decode(), MAX_DOCUMENT_NESTING)
         key = headers.get("authorization")
         kept = headers if key is None else headers | {"authorization": "set"}
         self.requests.append(DemoRequest(method, path, kept, value))

@@ -19,7 +19,7 @@ from ..client.request import checked_request
 from ..display.text import one_line
 from ..errors import InvalidRequest, UsageError
 from ..reply import check_reply
-from ..stream import JSON, decode_json
+from ..stream import JSON, MAX_DOCUMENT_NESTING, NestedTooDeep, decode_json
 from .format import part, read_whole
 
 FORMAT = 1
@@ -44,7 +44,9 @@ def read_export(path: str | Path) -> dict[str, Any]:
 def checked_export(data: bytes, name: str) -> dict[str, Any]:
     """The content of an export that was read from the file `name`; see `read_export`."""
     try:
-        content = decode_json(data.decode("utf-8-sig"))
+        content = decode_json(data.decode("utf-8-sig"), MAX_DOCUMENT_NESTING)
+    except NestedTooDeep:
+        raise _refused(name, f"it is nested deeper than {MAX_DOCUMENT_NESTING} levels") from None
     except ValueError:
         raise _refused(name, "it is not JSON") from None
     try:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 from ..errors import UsageError
-from ..stream import JSON, decode_json
+from ..stream import JSON, MAX_DOCUMENT_NESTING, decode_json
 
 FORMAT = 1
 HEADERS = ("Content-Type", "Retry-After", "X-Agent-Id", "X-Session-Id")
@@ -205,7 +205,7 @@ def read_recording(path: str | Path) -> list[RecordedExchange]:
     for number, raw in enumerate(_read_lines(file) or [b""], 1):
         try:
             # An editor may have put a byte order mark before the first line.
-            line = decode_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+            line = decode_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"), MAX_DOCUMENT_NESTING)
         except ValueError as error:
             if number > 1 and not raw.endswith(b"\n"):
                 break

@@ -23,7 +23,7 @@ from ..client.masking import masked, masked_json
 from ..client.transports.protocol import NotConnected, TransportError
 from ..concurrency.loop import IN_BROWSER
 from ..errors import UsageError
-from ..stream import decode_json
+from ..stream import MAX_DOCUMENT_NESTING, decode_json
 from .format import FORMAT, HEADERS, RecordedExchange, read_recording
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Recorder:
         )
         text = json.dumps(kept.to_line(), ensure_ascii=False, separators=(",", ":"))
         try:
-            decode_json(text)  # a line that cannot be read again would spoil the others
+            decode_json(text, MAX_DOCUMENT_NESTING)  # a line that cannot be read again would spoil the others
             with self._lock:
                 self._append(text.encode("utf-8", "replace") + b"\n")
                 self.count += 1
@@ -122,7 +122,7 @@ class Recorder:
         whole = data.rfind(b"\n") + 1
         try:
             if whole < len(data):
-                decode_json(data[whole:].decode("utf-8-sig"))
+                decode_json(data[whole:].decode("utf-8-sig"), MAX_DOCUMENT_NESTING)
                 self._append(b"\n")
         except ValueError:
             os.truncate(self.path, whole)

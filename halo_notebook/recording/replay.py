@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 
 from ..client.transports.protocol import BrokeOff, Clock, Incoming, NotConnected, Silent, Unreadable
 from ..errors import ReplyInterrupted, UsageError
-from ..stream import JSON, decode_json
+from ..stream import JSON, MAX_DOCUMENT_NESTING, decode_json
 from .format import Chunks, RecordedExchange, part, read_recording
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Replay:
     async def send(self, outgoing: Outgoing) -> Incoming:
         """Answer as it is recorded."""
         try:
-            body = decode_json(outgoing.body.decode())
+            body = decode_json(outgoing.body.decode(), MAX_DOCUMENT_NESTING)
             message = part(body, "message", str)
         except ValueError:
             raise UsageError("A replay answers only chat requests. Nothing was sent.") from None

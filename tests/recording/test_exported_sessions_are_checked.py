@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halo_notebook import ActionEvent, Rating, Recorder, Replay, Session, Vote, errors
+from halo_notebook import ActionEvent, HaloClient, Rating, Recorder, Replay, Session, Vote, errors
+from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.recording.exported import FORMAT
+from halo_notebook.recording.format import read_recording
 from halo_notebook.reply import Reply
 from halo_notebook.session import Turn
-from halo_notebook.stream import Action, ActionSummary, MalformedRecord, TextDelta
+from halo_notebook.stream import JSON, MAX_NESTING, Action, ActionSummary, MalformedRecord, TextDelta
+
+if TYPE_CHECKING:
+    from halo_notebook.demo import Step
 
 
 @pytest.fixture
@@ -64,6 +69,54 @@ def test_an_export_of_an_earlier_version_is_read(session: Session, tmp_path: Pat
     assert [turn.reply.may_have_arrived for turn in Session.load(path).turns] == [True, True, False]
 
 
+def nested(levels: int, key: str) -> JSON:
+    """A value with that many levels of lists, or of objects with that key."""
+    value: JSON = 1
+    for _ in range(levels):
+        value = {key: value} if key else [value]
+    return value
+
+
+@pytest.mark.parametrize("key", ["", "a"], ids=["lists", "objects"])
+@pytest.mark.parametrize("levels", [MAX_NESTING - 6, MAX_NESTING - 5, MAX_NESTING])
+@pytest.mark.parametrize("path", ["/chat", "/chat/stream"])
+def test_what_is_received_and_sent_can_be_opened(levels: int, key: str, path: str, tmp_path: Path) -> None:
+    """However deeply it is nested; a recording of it can be read, too."""
+    deep = nested(levels, key)
+    steps: list[Step] = [TextDelta("Done."), Action(deep)] if path == "/chat/stream" else [TextDelta("Done.")]
+    recorder = Recorder(tmp_path / "recording.jsonl")
+    with (
+        DemoAgent(first_byte_s=0, chunk_s=0, reply=lambda _: steps) as agent,
+        HaloClient(DEMO_KEY, base_url=agent.url, record=recorder) as client,
+    ):
+        session = Session()
+        with session.turn(client, "Hi", whole=path == "/chat", context={"k": deep}) as stream, stream:
+            reply = stream.to_end()
+    assert reply.actions == ([deep] if path == "/chat/stream" else []) and not reply.malformed
+    [turn] = Session.load(session.export(tmp_path / "talk.json")).turns
+    assert turn.reply.to_dict() == reply.to_dict()
+    assert turn.request == session.turns[0].request
+    [exchange] = read_recording(recorder.path)
+    assert exchange.body == turn.request and recorder.error == ""
+
+
+@pytest.mark.parametrize("levels", [MAX_NESTING + 1, 400, 100_000])
+def test_what_is_nested_deeper_is_neither_read_nor_sent(levels: int, tmp_path: Path) -> None:
+    """An action is kept as text, which can be opened; a value of a request is refused in one line."""
+    text = "[" * levels + "]" * levels
+    steps: list[Step] = [b"\x1e__ACTION__" + text.encode() + b"\x1e"]
+    with (
+        DemoAgent(first_byte_s=0, chunk_s=0, reply=lambda _: steps) as agent,
+        HaloClient(DEMO_KEY, base_url=agent.url) as client,
+    ):
+        session = Session()
+        session.ask(client, "Hi")
+        with pytest.raises(errors.InvalidRequest, match=r"deeper than 256 levels.*Nothing was sent"):
+            session.ask(client, "Hi", context={"k": nested(levels, "")})
+    [turn] = Session.load(session.export(tmp_path / "talk.json")).turns
+    assert [record.raw for record in turn.reply.malformed] == [text]
+
+
 DEEP = "[" * 100_000 + "]" * 100_000
 VOTE = {"round": "r", "config": "a", "configs": ["a", "b"], "outcome": "won", "winner": "a", "blind": True}
 VOTE["at"] = "2026-01-02T03:04:05.678+00:00"
@@ -71,7 +124,7 @@ INVALID: dict[str, tuple[Any, str]] = {
     "not JSON": ("<script>", "it is not JSON"),
     "not UTF-8": (b"\xff\xfe\x00", "it is not JSON"),
     "NaN": ('{"turns": [NaN]}', "it is not JSON"),
-    "nested too deep": (f'{{"turns": {DEEP}}}', "it is not JSON"),
+    "nested too deep": (f'{{"turns": {DEEP}}}', "it is nested deeper than 272 levels). Nothing was changed"),
     "a list": ([], "'turns' is missing or has the wrong type"),
     "another object": ({"cells": []}, "'turns' is missing"),
     "a version of text": ({"halo_session": "1"}, "'halo_session' is missing or has the wrong type"),
