@@ -152,9 +152,11 @@ class Reply:
     @property
     def summary_only(self) -> list[JSON]:
         """The payloads of the summary that were not received on their own."""
+        if not self.summary:
+            return []
         seen = Counter(_canonical(event.payload) for event in self.action_events)
         rest = []
-        for payload in self.summary or []:
+        for payload in self.summary:
             key = _canonical(payload)
             if seen[key]:
                 seen[key] -= 1

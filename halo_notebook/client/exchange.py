@@ -31,7 +31,7 @@ from .transports.protocol import Clock, Incoming, Outgoing, unsent
 from .user_tokens import CallUser, call_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from .client import Client
     from .request import Request
@@ -154,9 +154,16 @@ class AsyncReplyStream:
         parser = whole or StreamParser(max_record_bytes=self._settings.max_record_bytes)
         try:
             try:
-                with self._mapped_errors():
-                    async for chunk in self._chunks(incoming):
-                        yield self._taken_in(parser.feed(chunk))
+                body = self._body(incoming)
+                async for chunk in incoming.chunks():
+                    for piece in self._cleared(body, chunk):
+                        yield self._taken_in(parser.feed(piece))
+                if end := self._end_of(body):
+                    yield self._taken_in(parser.feed(end))
+            except BaseException as error:
+                if self._stays(error):
+                    raise
+                raise self._mapped(error) from error
             finally:
                 # A broken stream may still hold something that was received.
                 rest = self._taken_in(parser.feed(self._unmasked()) + parser.close())
@@ -267,8 +274,12 @@ class AsyncReplyStream:
         self.reply.may_have_arrived = False
         if (tap := self._client.record) is not None:
             self._passing = tap.begin(self)
-        with self._mapped_errors():
+        try:
             incoming = await transport.send(outgoing)
+        except BaseException as error:
+            if self._stays(error):
+                raise
+            raise self._mapped(error) from error
         in_one_piece = incoming.status != 200 or self.path != "/chat/stream"
         self._mask = Mask(self.secrets, in_one_piece=in_one_piece)
         headers = self._mask.headers(incoming.headers)
@@ -292,23 +303,21 @@ class AsyncReplyStream:
         self.clock = Clock()
         self.reply.set_state("waiting for the agent")
 
-    async def _chunks(self, incoming: Incoming) -> AsyncIterator[bytes]:
-        """The answer's bytes: decoded, masked, bounded."""
-        try:
-            body = Body(incoming.headers, MAX_REPLY_BYTES + self._settings.max_record_bytes)
-            async for chunk in incoming.chunks():
-                for piece in body.feed(chunk):
-                    if certain := self._mask.feed(piece):
-                        yield self._passed(certain)
-            certain = self._mask.feed(body.close())
-        except Exception:
-            if rest := self._unmasked():
-                yield rest
-            raise
-        if rest := self._passed(certain) + self._unmasked():
-            yield rest
+    def _body(self, incoming: Incoming) -> Body:
+        return Body(incoming.headers, MAX_REPLY_BYTES + self._settings.max_record_bytes)
+
+    def _cleared(self, body: Body, chunk: bytes) -> Iterator[bytes]:
+        """The next of the answer's bytes: decoded, masked, bounded."""
+        for piece in body.feed(chunk):
+            if certain := self._mask.feed(piece):
+                yield self._passed(certain)
+
+    def _end_of(self, body: Body) -> bytes:
+        """The last of the answer's bytes."""
+        rest = self._passed(self._mask.feed(body.close())) + self._unmasked()
         if self._passing is not None:
             self._passing.end(None)
+        return rest
 
     def _unmasked(self) -> bytes:
         """What the mask has held back."""
@@ -321,15 +330,21 @@ class AsyncReplyStream:
 
     async def _error_body(self, incoming: Incoming) -> bytes:
         """The start of an error's body; if it breaks off, what came before."""
-        body = bytearray()
+        read = bytearray()
         # A body that breaks off or never ends does not matter: the status says what has to be said.
-        with contextlib.suppress(Exception):
+        try:
             async with asyncio.timeout(_ERROR_BODY_S):
-                async for chunk in self._chunks(incoming):
-                    body += chunk
-                    if len(body) >= _MAX_ERROR_BODY_BYTES:
+                body = self._body(incoming)
+                async for chunk in incoming.chunks():
+                    for piece in self._cleared(body, chunk):
+                        read += piece
+                    if len(read) >= _MAX_ERROR_BODY_BYTES:
                         break
-        return bytes(body[:_MAX_ERROR_BODY_BYTES])
+                else:
+                    read += self._end_of(body)
+        except Exception:  # noqa: BLE001  # of any kind
+            read += self._unmasked()
+        return bytes(read[:_MAX_ERROR_BODY_BYTES])
 
     async def _close(self, incoming: Incoming) -> None:
         try:
@@ -339,21 +354,24 @@ class AsyncReplyStream:
                 self._passing.end(GeneratorExit())  # it was not read to its end
                 await self._passing.kept()
 
-    @contextlib.contextmanager
-    def _mapped_errors(self) -> Iterator[None]:
-        """Turn what the transport raises into this package's errors."""
-        try:
-            yield
-        except BaseException as error:
-            answered = self._incoming is not None
-            raised = error if answered else unsent(error)
-            if self._passing is not None:
-                self._passing.end(raised)
-            if isinstance(raised, HaloError) or not isinstance(raised, Exception):
-                raise
-            _clear_frames(error)
-            host = urlsplit(self._settings.base_url).netloc
-            raise transport_error(raised, self.reply, host, self.secrets, answered=answered) from error
+    def _raised(self, error: BaseException) -> BaseException:
+        return error if self._incoming is not None else unsent(error)
+
+    def _stays(self, error: BaseException) -> bool:
+        """Note the error that ended the exchange; returns whether it is raised as it is."""
+        raised = self._raised(error)
+        if self._passing is not None:
+            self._passing.end(raised)
+        return isinstance(raised, HaloError) or not isinstance(raised, Exception)
+
+    def _mapped(self, error: BaseException) -> HaloError:
+        """What the transport raised, as one of this package's errors."""
+        raised = self._raised(error)
+        assert isinstance(raised, Exception), "others stay as they are"
+        _clear_frames(error)
+        host = urlsplit(self._settings.base_url).netloc
+        answered = self._incoming is not None
+        return transport_error(raised, self.reply, host, self.secrets, answered=answered)
 
 
 def _written(request: Request, token: Secret | None) -> bytes:

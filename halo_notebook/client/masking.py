@@ -20,13 +20,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from codecs import utf_8_decode
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..display.text import one_line
 from .secrets import BLANK, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..stream import JSON
 
@@ -109,10 +110,20 @@ class _Bare:
         return (start, end) if escape else (at, at + 1)
 
 
-def _sought(secrets: Iterable[Secret]) -> list[str]:
+class _Sought:
     """What is looked for: the secrets without what shows nothing, the longest first."""
-    bare = {_PLAIN.bare(secret.reveal()) for secret in secrets}
-    return sorted((each for each in bare if len(each) >= SHORTEST), key=len, reverse=True)
+
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        bare = {_PLAIN.bare(secret.reveal()) for secret in secrets}
+        self.secrets = sorted((each for each in bare if len(each) >= SHORTEST), key=len, reverse=True)
+        self.starts = [_start(secret) for secret in self.secrets]
+        self.ends = tuple(start[:length] for start in self.starts for length in range(1, len(start)))
+
+
+@lru_cache(maxsize=8)
+def _sought(secrets: tuple[Secret, ...]) -> _Sought:
+    # One reply after the other is searched for the same ones.
+    return _Sought(secrets)
 
 
 def _start(secret: str) -> str:
@@ -128,11 +139,9 @@ def _may_contain(text: str, start: str) -> bool:
 class _Text:
     """Masks a text that comes in pieces. A record between two pieces does not divide it."""
 
-    def __init__(self, sought: Sequence[str], written: _Written = _PLAIN) -> None:
+    def __init__(self, sought: _Sought, written: _Written = _PLAIN) -> None:
         self._written = written
-        self._secrets = sought
-        self._starts = [_start(secret) for secret in sought]
-        self._ends = tuple(start[:length] for start in self._starts for length in range(1, len(start)))
+        self._secrets, self._starts, self._ends = sought.secrets, sought.starts, sought.ends
         self._before = ""  # the end of the bare text that was given, if a secret may begin in it
         self._held = ""
 
@@ -234,7 +243,7 @@ def _public(secret: str) -> int:
 class _Record:
     """Masks JSON that comes in pieces: what it means, and what it would mean as a text."""
 
-    def __init__(self, sought: Sequence[str]) -> None:
+    def __init__(self, sought: _Sought) -> None:
         self._read, self._plain = _Text(sought, _JSON), _Text(sought)
 
     def feed(self, text: str) -> str:
@@ -248,7 +257,7 @@ class Mask:
     """Masks one answer, a stream or `in_one_piece`. Bytes that are not UTF-8 pass unchanged."""
 
     def __init__(self, secrets: Iterable[Secret], *, in_one_piece: bool = False) -> None:
-        self._sought = _sought(secrets)
+        self._sought = _sought(tuple(secrets))
         self._text = _Text(self._sought)
         self._in_one_piece = in_one_piece
         self._record = _Record(self._sought) if in_one_piece else None
@@ -259,7 +268,7 @@ class Mask:
         """The answer's headers, masked."""
         # Nearly always nothing is masked, which is found out faster of all of them together.
         together = _PLAIN.bare("".join(headers.values()))
-        if not any(_start(secret) in together for secret in self._sought):
+        if not any(start in together for start in self._sought.starts):
             return dict(headers)
         return {name: _masked_text(value, self._sought) for name, value in headers.items()}
 
@@ -302,7 +311,7 @@ class Mask:
                 if (
                     record
                     and "\\" not in record
-                    and not any(_may_contain(record, _start(secret)) for secret in self._sought)
+                    and not any(_may_contain(record, start) for start in self._sought.starts)
                 ):
                     out.append(record)
                     at += len(record)
@@ -319,14 +328,13 @@ class Mask:
 
 def masked(text: str, secrets: Iterable[Secret]) -> str:
     """A text in one piece, masked."""
-    return _masked_text(text, _sought(secrets))
+    return _masked_text(text, _sought(tuple(secrets)))
 
 
-def _masked_text(text: str, sought: Iterable[str]) -> str:
-    found = [secret for secret in sought if _may_contain(text, _start(secret))]
-    if not found:
+def _masked_text(text: str, sought: _Sought) -> str:
+    if not any(_may_contain(text, start) for start in sought.starts):
         return text
-    text_mask = _Text(found)
+    text_mask = _Text(sought)
     return text_mask.feed(text) + text_mask.cut()
 
 

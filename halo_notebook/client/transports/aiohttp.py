@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
@@ -75,7 +75,7 @@ class AiohttpTransport:
                     proxy=self._proxy,
                     proxy_headers=self._proxy_headers,
                     # Its own limit on a silence is set again by each packet, which costs too much.
-                    timeout=aiohttp.ClientTimeout(total=None, connect=outgoing.connect_s),
+                    timeout=_limits(outgoing.connect_s),
                 )
         except BaseException as error:
             silence.end()
@@ -88,7 +88,7 @@ class AiohttpTransport:
             silence.broken()
             content = answer.content
             try:
-                async for chunk in content.iter_any():
+                while chunk := await content.readany():
                     silence.broken()
                     yield chunk
             except Exception as error:
@@ -117,6 +117,11 @@ class AiohttpTransport:
             await session.close()
 
 
+@lru_cache(maxsize=8)
+def _limits(connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect_s)
+
+
 class _Connector(aiohttp.TCPConnector):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -136,6 +141,8 @@ class _Answer(ResponseHandler):
         message, content = data
         if message.code >= 200:
             self._content = content
+            if type(content) is aiohttp.StreamReader:
+                content.__class__ = _Content
         super().feed_data(data, *args)
 
     def resume_reading(self, *args: Any, **settings: Any) -> None:
@@ -155,6 +162,26 @@ class _Answer(ResponseHandler):
         if self._content is not None and self.exception() is not None and not self._content.is_eof():
             # Else the reader would wait until it is silent for too long.
             self._content.set_exception(aiohttp.ClientPayloadError())
+
+
+class _Content(aiohttp.StreamReader):
+    """A body that is read as it comes: all at once, wherever the chunks of its coding end."""
+
+    __slots__ = ()
+
+    def begin_http_chunk_receiving(self) -> None:
+        """Nothing asks for them."""
+
+    def end_http_chunk_receiving(self) -> None:
+        """Nothing asks for them."""
+
+    def _read_nowait(self, n: int) -> bytes:
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        self._size = 0
+        self._cursor += len(data)
+        self._protocol.resume_reading()
+        return data
 
 
 def _end_of_head(data: bytes, begins: int) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .protocol import BrokeOff, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 MAX_PIECE_BYTES = 64 * 1024
 _MAX_INPUT_BYTES = 4 * 1024
@@ -41,9 +41,15 @@ class Body:
         self._received = self._given = 0
         self._start: bytes | None = b""  # what may become a mark; None once that is known
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
         """Add a chunk; gives what is decoded, in pieces."""
         self._received += len(chunk)
+        if self._stream is None and self._start is None and self._received <= self._max_bytes:
+            self._given += len(chunk)
+            return (chunk,)  # as nearly always
+        return self._pieces(chunk)
+
+    def _pieces(self, chunk: bytes) -> Iterator[bytes]:
         for decoded in self._inflated(chunk) if self._stream is not None else (chunk,):
             piece = decoded if self._start is None else self._unmarked(decoded)
             more = self._max_bytes - self._given
