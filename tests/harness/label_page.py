@@ -39,11 +39,16 @@ class LabelPage(HostPage):
         self.page.expose_function("kernel", kernel)
         state = {"height": "640px", "_static_class": ""}
         self.show(str(panel._esm), str(panel._css), state, host)
-        self.root.get_by_text("labelled", exact=False).first.wait_for()
+        self.progress.filter(has_text="labelled").wait_for()
 
     @property
     def root(self) -> Locator:
         return self.page.locator(".halo-labeller")
+
+    @property
+    def progress(self) -> Locator:
+        """How many are labelled. A screen reader hears of it before it is painted."""
+        return self.root.locator(".halo-progress-words")
 
     @property
     def reply(self) -> Locator:
@@ -59,4 +64,4 @@ class LabelPage(HostPage):
 
     def labelled(self, count: int, total: int) -> None:
         """Wait until so many are labelled, and the next reply is shown."""
-        self.root.get_by_text(f"{count} of {total} labelled", exact=True).first.wait_for()
+        self.progress.get_by_text(f"{count} of {total} labelled", exact=True).wait_for()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,11 +39,12 @@ def label_three(page: LabPage, path: str) -> Locator:
     page.run_cell(0)
     page.run_cell(1)
     root = page.cell_output(1).locator(".halo-labeller")
-    root.get_by_text("0 of 6 labelled", exact=True).first.wait_for(timeout=30_000)
+    progress = root.locator(".halo-progress-words")  # a screen reader hears of it before it is painted
+    expect(progress).to_have_text("0 of 6 labelled")
     root.locator(".halo-pane").focus()
     for count, key in enumerate("pfu", 1):
         page.page.keyboard.press(key)
-        root.get_by_text(f"{count} of 6 labelled", exact=True).first.wait_for()
+        expect(progress).to_have_text(f"{count} of 6 labelled")
     page.page.keyboard.press("b")
     root.locator("[aria-pressed=true]", has_text="Unsure").wait_for()
     page.page.keyboard.press("n")
@@ -50,8 +52,9 @@ def label_three(page: LabPage, path: str) -> Locator:
     page.page.keyboard.press("Escape")
     page.page.keyboard.press("p")
     root.locator("[aria-pressed=true]").wait_for(state="hidden")
+    page.painted()
     assert page.page.locator(".jp-Cell").count() == 2
-    assert page.cell_output(1).get_by_text("Labelling needs").is_hidden(), "the static copy"
+    expect(page.cell_output(1).get_by_text("Labelling needs"), "the static copy").to_be_hidden()
     return root
 
 
@@ -65,7 +68,7 @@ def test_it_works_in_jupyterlab_and_in_another_kernel(lab: LabPage, tmp_path: Pa
     lab.reopen(new_kernel=True)
     lab.run_cell(1)
     root = lab.cell_output(1).locator(".halo-labeller")
-    root.get_by_text("3 of 6 labelled", exact=True).first.wait_for(timeout=30_000)
+    expect(root.locator(".halo-progress-words")).to_have_text("3 of 6 labelled")
     assert (lab.page_errors, lab.dialogs, lab.browser_dialogs) == ([], [], [])
 
 

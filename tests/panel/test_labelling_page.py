@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from halo_notebook import Action, DemoAgent, Evaluation, HaloClient, TextDelta, evaluate
 from halo_notebook.demo import DEMO_KEY
@@ -82,14 +83,14 @@ def test_keys_label_one_reply_after_the_other(
     page.page.keyboard.press("Escape")
     page.page.keyboard.press("f")
     page.labelled(2, 6)
-    assert page.note.input_value() == ""
+    expect(page.note).to_have_value("")
     page.page.keyboard.press("u")
     page.labelled(3, 6)
     page.page.keyboard.press("b")
     page.root.locator("[aria-pressed=true]", has_text="Unsure").wait_for()
     page.page.keyboard.press("b")
     page.root.locator("[aria-pressed=true]", has_text="Fail").wait_for()
-    assert page.note.input_value() == "fails upon"
+    expect(page.note).to_have_value("fails upon")
     page.page.keyboard.press("p")
     page.root.locator("[aria-pressed=true]").wait_for(state="hidden")  # the next one has no label
     for done in (4, 5):
@@ -136,8 +137,10 @@ def test_it_is_accessible_in_any_theme(
         page.reply.focus()
         page.page.keyboard.press("u")
         page.labelled(place + 1, 21)
+        page.painted()
         assert page.root.evaluate("root => root.scrollWidth <= root.clientWidth + 1")
-        assert page.button("Pass").is_visible() and page.note.is_visible()
+        expect(page.button("Pass")).to_be_visible()
+        expect(page.note).to_be_visible()
     ARTEFACTS.mkdir(exist_ok=True)
     page.page.screenshot(path=ARTEFACTS / f"labelling-{name.replace(' ', '-')}.png")
 
@@ -179,7 +182,8 @@ def test_the_explorer_shows_the_queue_in_place_of_its_table(
         page.button("Both verdicts of secret_judge").click()
         shown = page.root.locator(".halo-labelling")
         shown.get_by_text("0 of 22 labelled").wait_for()
-        assert not page.grid.is_visible() and "secret_judge" not in page.root.inner_text()
+        expect(page.grid).to_be_hidden()
+        assert "secret_judge" not in page.root.inner_text()
         assert page.axe(".halo-explorer") == []
         page.page.keyboard.press("f")  # the focus is there
         shown.get_by_text("1 of 22 labelled").wait_for()
