@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -53,7 +54,7 @@ def use(page: LabPage) -> Locator:
     page.wait_for_text(1, "2 {'Open a ticket'}")
     page.run_cell(2)
     root.get_by_role("columnheader", name="polite").wait_for()
-    assert page.cell_output(0).locator(".halo-evaluation").is_hidden(), "the static copy"
+    expect(page.cell_output(0).locator(".halo-evaluation"), "the static copy").to_be_hidden()
     assert page.axe(".halo-panel") == []
     assert (page.page_errors, page.dialogs, page.browser_dialogs) == ([], [], [])
     return root
@@ -68,11 +69,11 @@ def test_it_works_in_jupyterlab_and_after_a_reload(lab: LabPage) -> None:
     lab.reopen()
     root = lab.cell_output(0).locator(".halo-explorer")
     root.locator(".halo-counts", has_text="30 of 60 conversations").wait_for(timeout=30_000)
-    assert root.get_by_label("Search messages and replies").input_value() == "open TICKET"
-    assert root.get_by_role("button", name="Clear selection of 2").is_visible()
+    expect(root.get_by_label("Search messages and replies")).to_have_value("open TICKET")
+    root.get_by_role("button", name="Clear selection of 2").wait_for()
     lab.reopen(new_kernel=True)
     lab.cell_output(0).locator(".halo-evaluation", has_text="60 conversations: 60 complete").wait_for()
-    assert not root.count()
+    expect(root).to_have_count(0)
 
 
 @pytest.mark.browser

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from halo_notebook import Action, DemoAgent, HaloClient, TextDelta
 from halo_notebook.demo import DEMO_KEY
@@ -103,22 +104,24 @@ class TestExplorer:
     def all_shown(self, page: ExplorerPage) -> Iterator[None]:
         """Each test starts with all conversations, none selected and none open."""
         yield
+        page.painted()
         if page.pane.is_visible():
             page.pane.press("Escape")
         if page.button("Clear").is_visible():
             page.button("Clear").click()
         page.found("400 conversations")
+        page.painted()
         if page.button("Clear selection", exact=False).is_visible():
             page.button("Clear selection", exact=False).click()
 
     def test_only_the_rows_in_view_are_on_the_page(self, page: ExplorerPage) -> None:
         """Others are asked for when they come into view; the number of all is told."""
-        assert page.grid.get_attribute("aria-rowcount") == "401"
+        expect(page.grid).to_have_attribute("aria-rowcount", "401")
         assert page.rows.count() < 60
         page.grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight; }")
         page.rows.filter(has_text="long").first.wait_for()
         assert page.rows.count() < 60 and sum(page.bytes["rows"]) < 100_000
-        assert page.rows.last.get_attribute("aria-rowindex") == "401"
+        expect(page.rows.last).to_have_attribute("aria-rowindex", "401")
 
     def test_words_and_filters_find_conversations(self, page: ExplorerPage) -> None:
         """Both at once; the program gets the rows of what is found, and of what is selected."""
@@ -150,20 +153,20 @@ class TestExplorer:
         for key in ("Home", "ArrowDown", "ArrowDown", "ArrowUp", " ", "Enter"):
             page.page.keyboard.press(key)
         page.pane.get_by_role("heading", name="case 0").wait_for()
-        assert "new" in page.pane.inner_text()
-        row = page.page.locator(f"[id='{page.grid.get_attribute('aria-activedescendant')}']")
-        told = [row.get_attribute(name) for name in ("aria-selected", "aria-current", "aria-rowindex")]
-        assert told == ["true", "true", "3"]
+        expect(page.pane).to_contain_text("new")
+        row = page.grid.locator("[aria-selected=true][aria-current=true][aria-rowindex='3']")
+        expect(page.grid).to_have_attribute("aria-activedescendant", str(row.get_attribute("id")))
         page.page.keyboard.press("Escape")
         page.page.keyboard.press("End")
-        page.until(lambda: "long" in page.grid.locator(".halo-active").inner_text(), "the last row")
+        expect(page.grid.locator(".halo-active")).to_contain_text("long")
         page.page.keyboard.press("Enter")
         page.pane.get_by_role("heading", name="long").wait_for()
-        assert page.pane.locator("article").count() == 2
-        assert page.pane.evaluate("pane => pane.contains(document.activeElement)")
+        expect(page.pane.locator("article")).to_have_count(2)
+        focus_within = "pane => pane.contains(document.activeElement)"
+        page.until(lambda: page.pane.evaluate(focus_within), "the focus in the conversation")
         page.page.keyboard.press("Escape")
-        assert page.grid.evaluate("grid => document.activeElement === grid")
-        assert page.pane.is_hidden()
+        expect(page.grid).to_be_focused()
+        expect(page.pane).to_be_hidden()
 
     def test_a_conversation_shows_verdicts_actions_and_what_was_expected(self, page: ExplorerPage) -> None:
         """Beside the table; Next and Previous go through what is found."""
@@ -173,7 +176,7 @@ class TestExplorer:
         page.pane.get_by_role("heading", name="long").wait_for()
         text = page.pane.inner_text()
         assert "old · repeat 1 · complete" in text and "Expected: fine" in text
-        assert page.pane.get_by_role("tree").count() == 2
+        expect(page.pane.get_by_role("tree")).to_have_count(2)
         assert page.pane.get_by_label("Verdicts on the conversation").inner_text().split() == [
             *("✓", "passed", "short", "✓", "passed", "fine")
         ]
@@ -196,7 +199,7 @@ class TestExplorer:
         assert first and second and first["y"] == second["y"] and first["x"] < second["x"]
         assert page.axe(".halo-panel") == []
         page.button("Mark differences").click()
-        assert page.root.locator(".halo-side .halo-block strong").all_inner_texts() == ["old", "new"]
+        expect(page.root.locator(".halo-side .halo-block strong")).to_have_text(["old", "new"])
         page.button("Compare configurations").click()
         page.grid.wait_for()
 
@@ -219,6 +222,7 @@ class TestExplorer:
             page.rows.nth(2).click()
             page.pane.locator("article").first.wait_for()
             for _ in range(2):
+                page.painted()
                 assert page.axe(".halo-panel") == []
                 contrasts = page.page.evaluate(CONTRASTS, ".halo-panel")
                 assert {name: round(ratio, 2) for name, ratio in contrasts.items() if ratio < 4.5} == {}
