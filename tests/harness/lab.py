@@ -190,6 +190,13 @@ class LabPage(BrowserPage):
         """The text that is visible in the cell's outputs."""
         return self.cell_output(index).inner_text()
 
+    def printed(self, index: int) -> str:
+        """All that the cell has printed, which may not yet be painted."""
+        outputs = self.page.evaluate(
+            "index => harness.panel().content.widgets[index].model.outputs.toJSON()", index
+        )
+        return "".join("".join(output["text"]) for output in outputs if output["output_type"] == "stream")
+
     def wait_for_text(self, index: int, text: str, timeout: float = 30) -> None:
         """Wait until the text is visible in the cell's outputs (runs of spaces count as one)."""
         expect(self.cell_output(index)).to_contain_text(text, timeout=timeout * 1000, use_inner_text=True)

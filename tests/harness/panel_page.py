@@ -60,13 +60,13 @@ panel
 
 
 class PanelPage:
-    """A panel on the page `browser`: the `nth` of those in `within`."""
+    """The `nth` panel in `within` on the page `browser`, once the kernel has told it its turns."""
 
     def __init__(self, browser: BrowserPage, within: Locator | Page | None = None, nth: int = 0) -> None:
         self.browser = browser
         self.page = browser.page
         self.root = (within or self.page).locator(".halo-panel").nth(nth)
-        self.root.wait_for(timeout=30_000)
+        self.button(re.compile("^Session: (?!none yet$)")).wait_for(timeout=30_000)
 
     @property
     def box(self) -> Locator:
@@ -178,4 +178,4 @@ def at_the_gate(panel: PanelPage, lab: LabPage) -> Locator:
 def printed(lab: LabPage, cell: int) -> str:
     """What a cell prints when it is run (again)."""
     lab.run_cell(cell)
-    return lab.cell_text(cell).strip()
+    return lab.printed(cell).strip()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from halo_notebook import Session
 from halo_notebook.session import Turn
@@ -120,13 +121,13 @@ class TestNotebook:
         panel.box.press_sequentially("line one")
         panel.box.press("Shift+Enter")
         panel.box.press_sequentially("line two")
-        assert panel.box.input_value() == "line one\nline two"
+        expect(panel.box).to_have_value("line one\nline two")
         panel.box.press("Enter")
         panel.ended(turn, "You said: line one")
-        assert turn.locator(".halo-bubble-text").inner_text() == "line one\nline two"
+        expect(turn.locator(".halo-bubble-text")).to_have_text("line one\nline two")
         assert lab.page.locator(".jp-InputPrompt").all_inner_texts() == prompts
-        assert panel.box.evaluate("box => box === document.activeElement")
-        assert panel.box.input_value() == ""
+        expect(panel.box).to_be_focused()
+        expect(panel.box).to_have_value("")
 
     def test_no_key_reaches_the_notebook(self, panel: PanelPage, lab: LabPage) -> None:
         """Typed in the box, in the transcript or in a menu: no cell is made, deleted, run or changed."""
@@ -145,6 +146,7 @@ class TestNotebook:
         panel.box.fill("x")
         panel.box.press("Shift+Enter")
         panel.box.fill("")
+        lab.painted()
         assert lab.page.evaluate(SOURCES) == before
         assert lab.page.locator(".jp-InputPrompt", has_text="[*]").count() == 0
 
@@ -174,7 +176,7 @@ class TestNotebook:
         second = PanelPage(lab, lab.cell_output(2))
         second.turn(number).locator(".halo-reply", has_text="word30 ").wait_for()
         second.box.fill("a draft")
-        assert panel.box.input_value() == "a draft"
+        expect(panel.box).to_have_value("a draft")
 
         lab.save()
         assert "a draft" not in lab.path.read_text()
@@ -182,7 +184,7 @@ class TestNotebook:
         lab.page.wait_for_function("() => window.harness && harness.panel()")
         panel = PanelPage(lab, lab.cell_output(1))
         panel.turn(number).locator(".halo-reply", has_text="word60 ").wait_for()
-        assert panel.box.input_value() == "a draft"
+        expect(panel.box).to_have_value("a draft")
         assert panel.reply(first) == "You said: before"
         words = [f"word{number}" for number in range(1, 301)]
         panel.ended(panel.turn(number), "word300")
@@ -192,8 +194,9 @@ class TestNotebook:
         panel.root.wait_for(state="detached")
         lab.run_cell(3)
         again = PanelPage(lab, lab.cell_output(3))
+        again.ended(again.turn(number), "word300")
         assert again.reply(number).split() == words
-        assert again.box.input_value() == "a draft"
+        expect(again.box).to_have_value("a draft")
         again.ask("last", "You said: last")
 
     def test_an_image_goes_whole_to_the_agent_and_stays_with_an_edited_message(
@@ -212,7 +215,8 @@ class TestNotebook:
         panel.page.keyboard.press("Enter")
         panel.ended(panel.turn(number), "You said: look closer")
         assert printed(lab, 4) == f"['{digest}']"
-        assert panel.turn(number).get_by_role("img").evaluate("one => one.complete && one.naturalWidth > 0")
+        image = panel.turn(number).get_by_role("img")
+        panel.until(lambda: image.evaluate("one => one.complete && one.naturalWidth > 0"), "the image")
         lab.screenshot("panel-image", cell=1)
         panel.button(re.compile("^Previous version: docs")).press("Enter")
         panel.turn(number).locator(".halo-reply", has_text="You said: look").wait_for()
@@ -231,7 +235,8 @@ class TestNotebook:
             panel.button("Open a conversation…").click()
         chooser.value.set_files(file(f"{HOSTILE_NAME}.json", hostile_export(), "application/json"))
         panel.root.get_by_text("The next message starts a new conversation").first.wait_for()
-        assert panel.turns.count() == 3
+        expect(panel.turns).to_have_count(3)
+        lab.painted()
         assert panel.root.locator("img, script, iframe, svg[onload]").count() == 0
         sessions.click()
         box.fill("A NEEDLE in it")
@@ -239,7 +244,8 @@ class TestNotebook:
         lab.screenshot("panel-session-search", cell=1)
         box.fill("docs")
         panel.root.locator(".halo-named", has_text="docs").first.click()
-        panel.until(lambda: panel.turns.count() == shown, "the session before")
+        expect(panel.turns).to_have_count(shown)
+        lab.painted()
         assert lab.page.evaluate("window.__halo_pwned") is None
         assert strangers == []
 
@@ -253,21 +259,21 @@ class TestNotebook:
         lab.command("notebook:restart-kernel")
         lab.page.locator(".jp-Dialog .jp-mod-accept").click()
         panel.wait_for_state("kernel gone")
-        assert panel.root.get_by_role("note").is_visible()
-        assert panel.root.get_by_text("Interrupted: the kernel went away").is_visible()
+        panel.root.get_by_role("note").wait_for()
+        panel.root.get_by_text("Interrupted: the kernel went away").wait_for()
         assert panel.reply(last) == "You said: last"
-        assert panel.box.input_value() == "a draft"
-        assert panel.button("Copy draft").is_visible()
+        expect(panel.box).to_have_value("a draft")
+        panel.button("Copy draft").wait_for()
         for name in ("Send", "Good reply", "Bad reply"):
             for each in panel.button(name).all():
-                assert each.is_disabled(), name
-        assert not panel.box.is_editable()
+                expect(each, name).to_be_disabled()
+        expect(panel.box).not_to_be_editable()
         lab.screenshot("panel-gone", cell=1)
         lab.kernel_idle()
         lab.run_cell(0)
         lab.run_cell(1)
         panel = PanelPage(lab, lab.cell_output(1))
-        panel.until(lambda: panel.box.input_value() == "a draft", "the draft in the new panel")
+        expect(panel.box).to_have_value("a draft")
         panel.ask("again", "You said: again")
 
 
@@ -296,7 +302,7 @@ def test_in_voila(voila: VoilaPage) -> None:
     panel.box.fill("a draft")
     voila.page.reload()  # with a new kernel
     panel = PanelPage(voila)
-    panel.until(lambda: panel.box.input_value() == "a draft", "the draft")
+    expect(panel.box).to_have_value("a draft")
     assert voila.page_errors == []
 
 
@@ -337,7 +343,7 @@ class TestOnOnePage:
             view.ended(view.turn(turns), "word60")
             for turn in range(1, turns + 1):
                 assert view.reply(turn).split() == words, number
-            assert view.turns.count() == turns
+            expect(view.turns).to_have_count(turns)
         lab.run_cell(3)
         lab.wait_for_text(3, "[]")
         lab.page.wait_for_function("() => document.querySelectorAll('.halo-panel').length === 0")
@@ -370,6 +376,7 @@ class TestOnOnePage:
         lab.wait_for_text(8, "You said: hello")
         lab.wait_for_text(8, "script-src blob:")
         lab.screenshot("panel-strict-csp", cell=8)
+        lab.painted()
         assert not lab.page.locator(".halo-panel").count()
         assert lab.cell_text(8).startswith("Halo session strict")
 
@@ -385,7 +392,7 @@ def test_a_saved_notebook_shows_the_conversation(lab: LabPage) -> None:
     panel.ask("said last", "You said: said last")
     static = lab.cell_output(1).locator(".halo-static")
     panel.until(lambda: "said last" in str(static.text_content()), "the static copy's update")
-    assert not static.is_visible()
+    expect(static).to_be_hidden()
     lab.save()
     exported = lab.path.with_suffix(".html")
     exported.write_text(HTMLExporter().from_filename(str(lab.path))[0], encoding="utf-8")
@@ -396,8 +403,8 @@ def test_a_saved_notebook_shows_the_conversation(lab: LabPage) -> None:
         context.set_offline(True)
         page = context.new_page()
         page.goto(exported.as_uri(), wait_until="domcontentloaded")
-        assert page.get_by_text("You said: said last").is_visible()
-        assert page.get_by_text("Halo session docs").is_visible()
+        page.get_by_text("You said: said last").wait_for()
+        page.get_by_text("Halo session docs").wait_for()
         page.screenshot(path=lab.screenshot("panel-nbconvert").as_posix())
     finally:
         context.close()
