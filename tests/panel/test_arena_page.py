@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from halo_notebook.stream import Action
 from ..harness import hostile
 from ..harness.contrast import CONTRASTS
 from ..harness.host_page import Host, HostPage
-from ..harness.panel_page import AGENT, page_of
+from ..harness.panel_page import AGENT, page_of, printed
 from .test_accessibility import TOO_WIDE
 from .test_hostile_page import UNSAFE
 from .test_other_pages import PAYLOAD, TEXT
@@ -106,6 +107,7 @@ def test_it_is_legible_in_each_scheme_and_width(page: ArenaPage, host: Host) -> 
             page.names = ("short and sweet " * 5, "detailed") if outcomes else None
             page.whole(round=None if outcomes else [1, 1], outcomes=outcomes)
             page.root.get_by_text("You preferred A" if outcomes else "Which reply is best?").wait_for()
+            page.painted()
             first, second = (columns.nth(at).bounding_box() for at in (0, 1))
             assert first and second and (first["y"] == second["y"]) == (width == 1000)
             assert page.axe(".halo-arena") == []
@@ -120,12 +122,13 @@ def test_it_can_be_used_by_keyboard(page: ArenaPage) -> None:
     """A vote, sending again where replies failed, and a new conversation; the focus is never lost."""
     failed = [view_of("Sh", status="failed", error="broken", again=again) for again in ("safe", "twice")]
     page.open_arena(LIGHT, *([turn] for turn in failed))
-    assert page.root.get_by_role("region", name="Column A", exact=True).is_visible()
+    page.root.get_by_role("region", name="Column A", exact=True).wait_for()
     again = page.button("Send again to A, B")
     again.focus()
     page.page.keyboard.press("Enter")
     page.root.get_by_text("can make an agent act twice").wait_for()
     page.page.keyboard.press("Escape")
+    page.painted()
     assert not page.sent("again")
     page.page.keyboard.press("Enter")
     page.page.keyboard.press("Enter")  # the popover's own button has the focus
@@ -140,11 +143,12 @@ def test_it_can_be_used_by_keyboard(page: ArenaPage) -> None:
     page.names = ("one", "two")
     page.whole(outcomes=["lost", "won"])
     page.root.get_by_text("You preferred B: two.").wait_for()
-    assert page.box.evaluate("box => box === document.activeElement")
-    assert page.root.get_by_role("region", name="Column B: two", exact=True).is_visible()
+    expect(page.box).to_be_focused()
+    page.root.get_by_role("region", name="Column B: two", exact=True).wait_for()
     page.button("New conversation").last.click()
     assert len(page.sent("new")) == 1
     page.answer("new")
+    page.painted()
     assert page.pressed() == []
 
 
@@ -190,7 +194,8 @@ def test_hostile_names_and_replies_do_nothing(page: ArenaPage) -> None:
     page.root.get_by_text("You preferred A: <img").wait_for()
     page.button("Export").click()
     page.tell("notice", text=ATTACK)
-    page.page.wait_for_timeout(300)
+    page.root.locator(".halo-notice", has_text=ATTACK).wait_for()
+    page.painted()
     assert page.page.evaluate("() => [window.__halo_pwned, ({}).polluted]") == [None, None]
     assert page.root.evaluate(UNSAFE) == []
     assert page.browser_dialogs == []
@@ -229,7 +234,7 @@ def in_a_notebook(page: LabPage, *, reload: bool = False) -> None:
     box.fill("gate")
     box.press("Enter")
     root.get_by_text("half,").nth(1).wait_for()
-    assert not root.get_by_role("button", name="A is best").is_visible()
+    expect(root.get_by_role("button", name="A is best")).to_be_hidden()
     if reload:
         page.save()
         page.reopen()
@@ -241,10 +246,11 @@ def in_a_notebook(page: LabPage, *, reload: bool = False) -> None:
     assert root.get_by_role("button", name="Edit message").count() == 0
     root.get_by_role("button", name="B is best").click()
     root.get_by_text("You preferred B").wait_for()
-    names = root.locator(".halo-arena-head .halo-title").all_inner_texts()
+    titles = root.locator(".halo-arena-head .halo-title")
+    expect(titles.filter(has_text=re.compile("^(plum|quince)$"))).to_have_count(2)
+    names = titles.all_inner_texts()
     assert sorted(names) == ["plum", "quince"]
-    page.run_cell(2)
-    assert page.cell_text(2).strip() == str([names[1]])
+    assert printed(page, 2) == str([names[1]])
     root.get_by_role("button", name="Export", exact=True).click()
     name, text = page.downloaded(root.get_by_role("button", name=f"{names[1]}: JSON", exact=True).click)
     assert name.endswith(f"{names[1]}.json")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from ..harness.contrast import CONTRASTS
 from ..harness.host_page import HOSTS, HostPage
@@ -59,7 +61,7 @@ class TestImages:
         assert give(panel.box, "paste", file("pasted.png"))
         self.names(panel, 1)
         assert give(panel.log, "dragover", file("x.png"))
-        assert "halo-dropping" in str(panel.root.get_attribute("class"))
+        expect(panel.root).to_have_class(re.compile("halo-dropping"))
         assert give(
             panel.log,
             "drop",
@@ -70,21 +72,22 @@ class TestImages:
             ),
         )
         self.names(panel, 2)
-        assert "halo-dropping" not in str(panel.root.get_attribute("class"))
+        expect(panel.root).not_to_have_class(re.compile("halo-dropping"))
         with host_page.page.expect_file_chooser() as chooser:
             panel.button("Add images").click()
         chooser.value.set_files([file("picked 1.png"), file("picked 2.png")])
         assert self.names(panel, 4) == ["pasted.png", "dropped.gif", "picked 1.png", "picked 2.png"]
         panel.button("Remove picked 1.png").press("Enter")
         assert self.names(panel, 3) == ["pasted.png", "dropped.gif", "picked 2.png"]
-        assert panel.box.evaluate("box => box === document.activeElement")
+        expect(panel.box).to_be_focused()
 
     def test_text_is_pasted_as_text(self, panel: PanelPage) -> None:
         """Also from a spreadsheet, which puts a picture beside it; nothing is taken without a file."""
         assert not give(panel.box, "paste", file("cells.png"), text="a\tb")
         assert not give(panel.box, "paste", text="text")
         assert not give(panel.log, "dragover", text="text")
-        assert self.names(panel, 0) == []
+        give(panel.box, "paste", file("a picture.png"))
+        assert self.names(panel, 1) == ["a picture.png"]
 
     def test_what_cannot_be_added_is_said_in_a_line(self, panel: PanelPage, host_page: HostPage) -> None:
         """A wrong type, a file that is not what its type says, too large, too many; hostile names as text."""
@@ -114,14 +117,14 @@ class TestImages:
         give(panel.box, "paste", file(HOSTILE_NAME, base64.b64decode(large)))
         [name] = self.names(panel, 1)
         assert name.endswith("\\u202egnp.png")
-        assert panel.button("Send").is_disabled()
-        assert panel.root.get_by_text("Write a message to send with the image").is_visible()
+        expect(panel.button("Send")).to_be_disabled()
+        panel.root.get_by_text("Write a message to send with the image").wait_for()
         ARTEFACTS.mkdir(exist_ok=True)
         panel.root.screenshot(path=ARTEFACTS / "panel-image-added.png")
         panel.box.fill("What is this?")
         panel.box.press("Enter")
-        assert panel.waiting.get_by_text("sending the image").is_visible()
-        assert panel.waiting.get_by_role("img").get_attribute("alt") == name
+        panel.waiting.get_by_text("sending the image").wait_for()
+        expect(panel.waiting.get_by_role("img")).to_have_attribute("alt", name)
         assert self.names(panel, 0) == []
         uploaded = host_page.sent("upload")[0]
         assert uploaded["buffer"] == len(base64.b64decode(large)) and host_page.sent("send") == []
@@ -174,7 +177,8 @@ class TestImages:
         shown.nth(1).wait_for()
         assert [each.get_attribute("src") for each in shown.all()] == [large, large]
         assert shown.first.evaluate("one => one.offsetWidth") <= 162
-        assert panel.turn(1).get_by_text(HOSTILE_NAME[:20]).count() == 3
+        expect(panel.turn(1).get_by_text(HOSTILE_NAME[:20])).to_have_count(3)
+        host_page.painted()
         assert panel.root.evaluate("root => root.scrollWidth <= root.clientWidth")
         contrasts = host_page.page.evaluate(CONTRASTS, ".halo-panel")
         assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
@@ -182,7 +186,7 @@ class TestImages:
         panel.log.evaluate("log => { log.scrollTop = 0; }")
         host_page.page.screenshot(path=ARTEFACTS / f"panel-images-{host.split(maxsplit=1)[0]}.png")
         panel.button("Edit message", panel.turn(1)).press("Enter")
-        assert panel.turn(1).get_by_role("group", name="Edit message").get_by_role("img").is_visible()
+        panel.turn(1).get_by_role("group", name="Edit message").get_by_role("img").wait_for()
         panel.page.keyboard.press("Escape")
         panel.button("Remove", panel.waiting).click()
         host_page.answer("unqueue")

@@ -79,7 +79,8 @@ def test_the_panel_is_light_or_dark_as_its_page_is(host_page: HostPage, name: st
     panel = PanelPage(host_page)
     panel.button("Good reply", panel.turn(1)).click()
     panel.box.fill("A draft")
-    assert ground(panel) == host.scheme
+    panel.until(lambda: ground(panel) == host.scheme, f"a {host.scheme} panel")
+    host_page.painted()
     contrasts = host_page.page.evaluate(CONTRASTS, ".halo-panel")
     assert len(contrasts) > 10
     assert {each: round(ratio, 2) for each, ratio in contrasts.items() if ratio < 4.5} == {}
@@ -145,7 +146,8 @@ def test_keys_stay_in_the_panel_when_what_has_the_focus_goes(host_page: HostPage
     panel.root.get_by_text("1 of 6").wait_for()
     panel.page.keyboard.press("0")
     panel.page.keyboard.press("ArrowDown")
-    assert panel.root.locator(".halo-row:focus").inner_text().startswith("number")
+    expect(panel.root.locator(".halo-row:focus")).to_have_text(re.compile("^number"))
+    host_page.painted()
     assert host_page.pressed() == []
 
 
@@ -183,7 +185,8 @@ def test_esc_stops_only_from_an_empty_text_box(host_page: HostPage) -> None:
     panel.box.press("Shift+Escape")
     panel.button(re.compile("^Session")).click()
     panel.page.keyboard.press("Escape")
-    assert not panel.button("New conversation").is_visible()
+    expect(panel.button("New conversation")).to_be_hidden()
+    host_page.painted()
     assert host_page.sent("stop") == []
     panel.box.press("Escape")
     assert len(host_page.sent("stop")) == 1
@@ -230,7 +233,7 @@ def test_a_note_survives_the_next_turn(host_page: HostPage) -> None:
         panel.box.focus()
         host_page.tell("turn", epoch=1, seq=4, turn={**done[0], "key": "t4", "number": 4})
         panel.turn(4).wait_for()
-        assert note.input_value() == "half a note"
+        expect(note).to_have_value("half a note")
 
 
 def test_a_message_is_edited_by_keyboard(host_page: HostPage) -> None:
@@ -280,7 +283,8 @@ def test_versions_are_named_as_text(host_page: HostPage) -> None:
     host_page.tell("sessions", epoch=1, seq=2, sessions=[], versions=versions)
     panel.button(re.compile("^Next version", re.DOTALL)).nth(1).click()
     assert host_page.sent("switch")[-1]["name"] == HOSTILE_NAME
-    assert panel.turn(2).get_by_text("1/2").is_visible()
+    panel.turn(2).get_by_text("1/2").wait_for()
+    host_page.painted()
     assert panel.root.locator("img").count() == 0
     assert host_page.page.evaluate("window.__halo_pwned") is None
     host_page.page.screenshot(path=ARTEFACTS / "panel-versions-dark.png")
@@ -301,12 +305,11 @@ def test_new_text_does_not_stop_a_reader_who_begins_to_scroll_up(host_page: Host
         turn = {**done[0], "key": f"t{number}", "number": number}
         host_page.tell("turn", epoch=1, seq=number, turn=turn)
         panel.turn(number).wait_for(state="attached")
-        # The panel follows when sizes have changed, which it hears of after the next frame.
-        host_page.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+        host_page.painted()  # the panel follows when sizes have changed, which it hears of after a frame
 
     grow(9)
     panel.until(lambda: panel.hidden_from_bottom() < 1, "the end to be in view")
-    assert not jump.is_visible()
+    expect(jump).to_be_hidden()
     # No browser has scrolled when the event comes: it does so later, if at all.
     if begin == "wheel":
         panel.log.evaluate(WHEEL)
@@ -318,9 +321,9 @@ def test_new_text_does_not_stop_a_reader_who_begins_to_scroll_up(host_page: Host
     before = panel.turn(9).bounding_box()
     grow(10)
     assert panel.turn(9).bounding_box() == before
-    assert jump.is_visible()
+    expect(jump).to_be_visible()
     panel.log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
-    panel.until(lambda: not jump.is_visible(), "the reader at the end")
+    expect(jump).to_be_hidden()
     grow(11)
     panel.until(lambda: panel.hidden_from_bottom() < 1, "the end to be in view again")
 
@@ -335,18 +338,18 @@ def test_a_page_without_a_kernel_says_within_a_minute_that_nobody_answers(host_p
     panel.box.press("Enter")
     assert voice.text_content() == ""
     host_page.page.clock.run_for(20_000)
-    assert panel.waiting.get_by_text("queued: the kernel is busy").is_visible()
+    expect(panel.waiting.get_by_text("queued: the kernel is busy")).to_be_visible()
     host_page.page.clock.run_for(39_000)
     panel.wait_for_state("no answer")
-    assert panel.root.get_by_role("note").get_by_text("No answer for 30 seconds").is_visible()
-    assert panel.waiting.get_by_text("no answer yet").is_visible()
-    assert "No answer for 30 seconds" in str(voice.text_content())
-    assert panel.box.is_editable()
+    expect(panel.root.get_by_role("note").get_by_text("No answer for 30 seconds")).to_be_visible()
+    expect(panel.waiting.get_by_text("no answer yet")).to_be_visible()
+    expect(voice).to_contain_text("No answer for 30 seconds")
+    expect(panel.box).to_be_editable()
     host_page.page.screenshot(path=ARTEFACTS / "panel-no-answer.png")
     host_page.tell("snapshot", **host_page.snapshot())
     host_page.page.clock.run_for(1_000)
-    assert not panel.root.get_by_role("note").is_visible()
+    expect(panel.root.get_by_role("note")).to_be_hidden()
     assert {each["cid"] for each in host_page.sent("send")} == {host_page.sent("send")[0]["cid"]}
     assert len(host_page.sent("send")) == 2
     host_page.answer("send")
-    assert voice.text_content() == "Message sent"
+    expect(voice).to_have_text("Message sent")

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from ..harness.contrast import CONTRASTS
 from ..harness.host_page import HOSTS, HostPage
@@ -55,9 +56,10 @@ class TestSessions:
         return panel.root.get_by_role("searchbox", name="Find a session, or name a new one")
 
     @staticmethod
-    def items(panel: PanelPage) -> list[str]:
-        """The names in the list, in order."""
-        return panel.root.locator(".halo-names :is(.halo-session-label, .halo-icon + span)").all_inner_texts()
+    def listed(panel: PanelPage, *names: str) -> None:
+        """Wait until these names are in the list, in order."""
+        items = panel.root.locator(".halo-names :is(.halo-session-label, .halo-icon + span)")
+        expect(items).to_have_text(names)
 
     def find(self, panel: PanelPage, host_page: HostPage, text: str, *found: str) -> None:
         """Type a text, and answer that these sessions have it in a message."""
@@ -69,18 +71,18 @@ class TestSessions:
         self, panel: PanelPage, host_page: HostPage
     ) -> None:
         """Names first, then places in messages; nothing found is said; the text can name a new session."""
-        assert self.box(panel).evaluate("box => box === document.activeElement")
-        assert panel.root.get_by_text("Where is my <b>invoice</b>?").is_visible()
-        assert panel.root.get_by_text("104 more").is_visible()
+        expect(self.box(panel)).to_be_focused()
+        panel.root.get_by_text("Where is my <b>invoice</b>?").wait_for()
+        panel.root.get_by_text("104 more").wait_for()
         self.find(panel, host_page, "DOCS", "Billing", "docs")
-        assert self.items(panel) == ["docs", "docs (2)", "Billing", "New session “DOCS”"]
+        self.listed(panel, "docs", "docs (2)", "Billing", "New session “DOCS”")
         self.find(panel, host_page, "nowhere \u202e<b>")
-        assert self.items(panel) == ["New session “nowhere \\u202e<b>”"]
+        self.listed(panel, "New session “nowhere \\u202e<b>”")
         status = panel.root.locator(".halo-menu [role=status]")
-        assert status.inner_text() == "No session has “nowhere \\u202e<b>”."
+        expect(status).to_have_text("No session has “nowhere \\u202e<b>”.")
         self.find(panel, host_page, "docs")
-        assert self.items(panel) == ["docs", "docs (2)"]
-        assert not status.is_visible()
+        self.listed(panel, "docs", "docs (2)")
+        expect(status).to_be_hidden()
 
     def test_the_menu_is_used_by_keyboard(self, panel: PanelPage, host_page: HostPage) -> None:
         """Enter takes the first, the arrows move, Esc closes; the focus comes back to the panel."""
@@ -88,7 +90,7 @@ class TestSessions:
         self.find(panel, host_page, "bill")
         keyboard.press("Enter")
         assert host_page.sent("switch")[-1]["name"] == "Billing"
-        assert panel.box.evaluate("box => box === document.activeElement")
+        expect(panel.box).to_be_focused()
         panel.button(re.compile("^Session")).press("Enter")
         self.find(panel, host_page, "docs")
         keyboard.press("ArrowDown")
@@ -97,13 +99,13 @@ class TestSessions:
         assert host_page.sent("switch")[-1]["name"] == "docs (2)"
         panel.button(re.compile("^Session")).press("Enter")
         keyboard.press("ArrowUp")
-        focused = "document.activeElement.innerText.trim()"
-        assert panel.page.evaluate(focused) == "Open a conversation…"
+        expect(panel.button("Open a conversation…")).to_be_focused()
         keyboard.press("ArrowDown")
-        assert self.box(panel).evaluate("box => box === document.activeElement")
+        expect(self.box(panel)).to_be_focused()
         keyboard.press("Escape")
-        assert not panel.button("New conversation").is_visible()
-        assert panel.button(re.compile("^Session")).evaluate("one => one === document.activeElement")
+        expect(panel.button("New conversation")).to_be_hidden()
+        expect(panel.button(re.compile("^Session"))).to_be_focused()
+        host_page.painted()
         assert host_page.pressed() == []
 
     def test_what_is_about_to_be_chosen_stays_when_the_kernel_answers(
@@ -126,14 +128,14 @@ class TestSessions:
         panel.root.locator(".halo-named", has_text="Billing").focus()
         host_page.page.evaluate("document.querySelector('.halo-menu [type=search]').value = 'docs'")
         panel.root.locator(".halo-menu [type=search]").dispatch_event("input")
-        assert self.box(panel).evaluate("box => box === document.activeElement")
+        expect(self.box(panel)).to_be_focused()
 
     def test_enter_waits_for_what_the_kernel_finds(self, panel: PanelPage, host_page: HostPage) -> None:
         """A text that is typed fast names a new session only if no message has it."""
         for found, name in ((["Billing"], "Billing"), ([], "refund")):
             self.box(panel).fill("refund")
             self.box(panel).press("Enter")
-            assert panel.root.get_by_text("Searching…").is_visible()
+            panel.root.get_by_text("Searching…").wait_for()
             before = len(host_page.sent("switch"))
             self.answer(host_page, [{"name": each, "place": "a refund"} for each in found])
             assert [each["name"] for each in host_page.sent("switch")[before:]] == [name]
@@ -153,7 +155,7 @@ class TestSessions:
         host_page.tell("answer", cid=asked["cid"], error=error)
         panel.root.locator(".halo-notice", has_text=error).wait_for()
         assert panel.root.locator("img").count() == 0
-        assert panel.box.evaluate("box => box === document.activeElement")
+        expect(panel.box).to_be_focused()
 
     @pytest.mark.parametrize("host", ["Colab dark", "VS Code Light High Contrast"])
     def test_the_menu_is_legible(self, host_page: HostPage, host: str) -> None:
@@ -161,6 +163,7 @@ class TestSessions:
         panel = self.opened(host_page, host)
         panel.root.evaluate("root => { root.style.width = '320px'; }")
         self.find(panel, host_page, "o", "Billing", HOSTILE_NAME)
+        host_page.painted()
         contrasts = host_page.page.evaluate(CONTRASTS, ".halo-panel")
         assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
         assert panel.root.locator("img").count() == 0
