@@ -118,7 +118,7 @@ class TestReplies:
         cell = AT["stream"]
         replies.start_cell(cell)
         replies.wait_for_text(cell, "A square is")
-        assert replies.cell(cell).locator(".jp-InputPrompt").inner_text() == "[*]:"
+        expect(replies.cell(cell).locator(".jp-InputPrompt")).to_have_text("[*]:")
         assert "second half" not in replies.cell_text(cell)
         output = replies.cell_output(cell)
         output.locator(".halo-reply p").first.select_text()
@@ -140,9 +140,9 @@ class TestReplies:
     def test_actions_are_trees_and_the_status_line_names_the_demo_agent(self, replies: LabPage) -> None:
         """JupyterLab's own tree opens on a click; a demo agent's reply cannot be taken for one of Halo's."""
         output = replies.cell_output(AT["tracking"])
-        first, second = output.locator(TREES).all()
-        assert "action 1: highlight" in first.inner_text()
-        assert "action 2: navigate" in second.inner_text()
+        first, second = (output.locator(TREES).nth(number) for number in (0, 1))
+        expect(first).to_contain_text("action 1: highlight")
+        expect(second).to_contain_text("action 2: navigate")
         assert output.inner_text().count('"highlight"') == 1
 
         assert "2px solid" not in first.inner_text()
@@ -156,8 +156,8 @@ class TestReplies:
     def test_a_reply_that_breaks_off_fails_its_cell(self, replies: LabPage) -> None:
         """The text stays, with 'failed' beside it and one line that says why; Run All went no further."""
         output = replies.cell_output(AT["fail"])
-        assert output.locator(".halo-reply").inner_text() == "This reply will be cut in the middle of a sen"
-        assert output.locator(".halo-status").get_by_text("failed", exact=True).is_visible()
+        expect(output.locator(".halo-reply")).to_have_text("This reply will be cut in the middle of a sen")
+        output.locator(".halo-status").get_by_text("failed", exact=True).wait_for()
         error = output.locator('[data-mime-type="application/vnd.jupyter.stderr"]').inner_text().strip()
         assert error.startswith("ReplyInterrupted: ") and "\n" not in error
         assert replies.cell_text(AT["after fail"]) == ""
@@ -170,8 +170,8 @@ class TestReplies:
         replies.wait_for_text(AT["stop"], "ReplyStopped: ")
         replies.kernel_idle()
         output = replies.cell_output(AT["stop"])
-        assert output.locator(".halo-reply").inner_text() == "The text before the stop."
-        assert output.locator(".halo-status").get_by_text("stopped", exact=True).is_visible()
+        expect(output.locator(".halo-reply")).to_have_text("The text before the stop.")
+        output.locator(".halo-status").get_by_text("stopped", exact=True).wait_for()
         replies.run_cell(AT["after stop"])
         replies.wait_for_text(AT["after stop"], "You said: hello again")
 
@@ -384,6 +384,6 @@ class TestNotebook7:
         notebook7.run_all()
         notebook7.wait_for_text(1, "2 actions")
         output = notebook7.cell_output(1)
-        assert "action 2: navigate" in output.locator(TREES).nth(1).inner_text()
-        assert output.locator(".halo-reply").count() == 2
+        expect(output.locator(TREES).nth(1)).to_contain_text("action 2: navigate")
+        expect(output.locator(".halo-reply")).to_have_count(2)
         assert notebook7.page_errors == []

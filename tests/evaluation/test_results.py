@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from playwright.sync_api import expect
 
 from halo_notebook import Action, HaloClient, Reply, TextDelta, errors
 from halo_notebook.checks import action, contains
@@ -265,7 +266,7 @@ def test_a_hostile_agent_does_nothing_in_the_file(run: Run, tmp_path: Path) -> N
         browser.page.route(address, lambda route: route.fulfill(path=path, content_type="text/html"))
         browser.page.goto(address)
         browser.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-        browser.page.wait_for_timeout(500)
+        browser.painted()
         assert browser.page.evaluate("[window.__halo_pwned, document.scripts.length]") == [None, 0]
         assert browser.browser_dialogs == []
         # A refused load would be here. Firefox reports that of an icon, which Chromium does not try.
@@ -322,7 +323,6 @@ def test_a_notebook_shows_it(lab: LabPage) -> None:
     lab.open_notebook([CELL, "result.plot()", "result.show(int(result.worst().index[1]))"])
     lab.run_all()
     lab.wait_for_text(0, "40 conversations: 39 complete, 1 interrupted")
-    shown = lab.cell_text(0).replace("\u2007", " ")
     for words in (
         "44/44",  # the bar, at its end
         " passed, ",
@@ -330,12 +330,12 @@ def test_a_notebook_shows_it(lab: LabPage) -> None:
         "agent_demo",
         "<img src=x onerror=alert(1)>",
     ):
-        assert words in shown
+        lab.wait_for_text(0, words)
     output = lab.cell_output(0).locator(".halo-evaluation")
     output.locator("summary", has_text="By tag").click()
-    assert output.locator("table").nth(1).is_visible()
-    picture = lab.cell_output(1).locator("img")
-    assert picture.evaluate("each => each.naturalWidth") > 400
+    output.locator("table").nth(1).wait_for()
+    expect(lab.cell_output(1).locator("img")).to_have_js_property("complete", True)
+    assert lab.cell_output(1).locator("img").evaluate("each => each.naturalWidth") > 400
     lab.wait_for_text(2, "Hello")
     try:
         for theme in ("JupyterLab Light", "JupyterLab Dark"):

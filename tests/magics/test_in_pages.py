@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from halo_notebook.display.bundles import reply_bundle
 from halo_notebook.reply import Reply
@@ -136,7 +137,8 @@ def side_by_side(page: LabPage) -> None:
     page.start_cell(1)
     page.wait_for_text(1, "and the end.")
     columns = page.cell_output(1).locator(".halo-column")
-    assert columns.count() == 2 and "and the end." not in columns.nth(1).inner_text()
+    expect(columns).to_have_count(2)
+    assert "and the end." not in columns.nth(1).inner_text()
     page.let_go()
     page.kernel_idle()
     page.wait_for_text(1, "session default/<img src=x onerror=window.hit=1>")

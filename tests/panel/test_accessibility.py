@@ -105,6 +105,7 @@ class TestAccessibility:
             lab.screenshot(f"panel-{theme.lower()}-{width}-keep", cell=0)
             panel.button(re.compile("^Session")).click()
             lab.screenshot(f"panel-{theme.lower()}-{width}-menu", cell=0)
+            lab.painted()
             assert lab.axe(".halo-panel") == []
             contrasts = lab.page.evaluate(CONTRASTS, ".halo-panel")
             assert len(contrasts) > 10
@@ -119,6 +120,7 @@ class TestAccessibility:
         """In a narrow column, as beside another widget."""
         panel.root.evaluate("root => { root.parentElement.style.width = '320px'; }")
         try:
+            lab.painted()
             box = panel.root.bounding_box()
             assert box and box["width"] <= 320
             panel.button("Keep case", panel.turn(2)).scroll_into_view_if_needed()
@@ -150,12 +152,13 @@ class TestAccessibility:
         assert [name for name in names if not name] == []
         assert [name for name, visible in seen if not visible] == []
 
-    def test_a_screen_reader_hears_the_reply_once(self, panel: PanelPage) -> None:
+    def test_a_screen_reader_hears_the_reply_once(self, panel: PanelPage, lab: LabPage) -> None:
         """The transcript is a log that is not read out automatically; a live region says what matters."""
         assert panel.log.get_attribute("aria-live") == "off"
         panel.page.evaluate(LISTEN)
         panel.ask("Where are my invoices?")
         panel.until(lambda: any("action" in words for words in panel.page.evaluate("heard")), "the reply")
+        lab.painted()
         heard: list[str] = panel.page.evaluate("heard")
         assert heard[0] == "Message sent" and len(heard) <= 4
         assert heard[-1].startswith("Invoices live under") and heard[-1].endswith("1 action")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from halo_notebook.evaluation import read_cases
 
@@ -26,7 +27,7 @@ CELLS = (
     "print(len(agent.requests), [turn.message for turn in panel.session.turns])",
     "print(repr(panel.session.turns[-1].rating))",
     # `PyDLL` keeps the interpreter's lock, as a long computation does.
-    "print('computing', flush=True)\ntime.sleep(0.5)\nimport ctypes\nctypes.PyDLL(None).usleep(3_000_000)",
+    "import ctypes\nlibrary = ctypes.PyDLL(None)\nopen('computing', 'w').close()\nlibrary.usleep(3_000_000)",
     """\
 %load_ext halo_notebook
 magics = get_ipython().magics_manager.registry["HaloMagics"]
@@ -66,7 +67,7 @@ class TestConversation:
         lab.screenshot("panel-empty", cell=1)
         panel.button("Hello there").click()
         panel.ended(panel.turn(1), "You said: Hello there")
-        assert panel.button("Hello there").count() == 0
+        expect(panel.button("Hello there")).to_have_count(0)
 
     def test_an_input_method_is_not_cut_short(self, panel: PanelPage) -> None:
         """Enter that ends a composition sends nothing."""
@@ -78,8 +79,8 @@ class TestConversation:
                 " { key: 'Enter', bubbles: true, cancelable: true, ...extra }))",
                 event,
             )
-        panel.page.wait_for_timeout(300)
-        assert panel.turns.count() == before
+        panel.browser.painted()
+        assert (panel.turns.count(), panel.waiting.count()) == (before, 0)
         assert panel.box.input_value() == "にほん"
         panel.box.fill("")
 
@@ -94,15 +95,15 @@ class TestConversation:
             ("Down", ""),
         ):
             panel.box.press(f"Arrow{key}")
-            assert panel.box.input_value() == text
+            expect(panel.box).to_have_value(text)
 
     def test_a_long_message_is_refused_before_it_is_sent(self, panel: PanelPage) -> None:
         """A counter says how long it is; what is too long cannot be sent."""
         panel.box.fill("x" * 9_500)
-        assert panel.root.get_by_text("9,500 of 10,000").is_visible()
+        panel.root.get_by_text("9,500 of 10,000").wait_for()
         panel.box.fill("x" * 10_001)
-        assert panel.root.get_by_text("too long").is_visible()
-        assert panel.button("Send").last.is_disabled()
+        panel.root.get_by_text("too long").wait_for()
+        expect(panel.button("Send").last).to_be_disabled()
         panel.box.fill("")
 
     def test_a_reply_grows_while_the_next_message_is_written(self, panel: PanelPage, lab: LabPage) -> None:
@@ -117,13 +118,16 @@ class TestConversation:
         height = panel.box.evaluate("box => box.offsetHeight")
         draft = "\n".join(f"draft {number}" for number in range(5))
         panel.box.fill(draft)
-        assert panel.box.evaluate("box => box.offsetHeight") > 2 * height
+        panel.until(
+            lambda: panel.box.evaluate("box => box.offsetHeight") > 2 * height, "the box to fit its text"
+        )
         lab.let_go()
         panel.ended(turn, "The first half, and the second.")
         panel.wait_for_state("ready")
-        assert panel.box.input_value() == draft
-        assert panel.box.evaluate("box => box === document.activeElement")
+        expect(panel.box).to_have_value(draft)
+        expect(panel.box).to_be_focused()
         panel.box.fill("\n".join(["long"] * 60))
+        lab.painted()
         assert panel.root.evaluate(
             "root => root.querySelector('textarea').offsetHeight < root.offsetHeight / 2"
         )
@@ -136,7 +140,7 @@ class TestConversation:
         panel.wait_for_state("streaming")
         panel.box.press("Escape") if how == "Escape" else panel.button("Stop").last.click()
         panel.ended(turn, "The first half,")
-        assert turn.get_by_text("stopped", exact=True).is_visible()
+        turn.get_by_text("stopped", exact=True).wait_for()
         panel.wait_for_state("stopped")
         lab.screenshot(f"panel-stopped-{how.lower()}", cell=1)
 
@@ -145,21 +149,21 @@ class TestConversation:
         at_the_gate(panel, lab)
         panel.say("second thoughts")
         turn = panel.say("goes next")
-        panel.until(lambda: panel.waiting.count() == 2, "two messages that wait")
+        expect(panel.waiting).to_have_count(2)
         lab.screenshot("panel-queued", cell=1)
         panel.button("Remove", panel.waiting.nth(0)).click()
-        panel.until(lambda: panel.box.input_value() == "second thoughts", "the text in the box")
+        expect(panel.box).to_have_value("second thoughts")
         panel.box.fill("")
         lab.let_go()
         panel.ended(turn, "You said: goes next")
-        assert panel.waiting.count() == 0
+        expect(panel.waiting).to_have_count(0)
         assert "'gate', 'goes next']" in printed(lab, REQUESTS)
 
     def test_code_is_highlighted_and_copied(self, panel: PanelPage) -> None:
         """Exactly as the agent wrote it; so are a message and a reply."""
         turn = panel.ask("code")
         block = turn.locator("pre")
-        assert block.locator("span[style*='keyword']", has_text="def").count() == 1
+        expect(block.locator("span[style*='keyword']", has_text="def")).to_have_count(1)
         block.hover()
         panel.button("Copy code", turn).click()
         assert panel.copied("def f") == "def f(x):\n    return x + 1\n"
@@ -177,7 +181,7 @@ class TestConversation:
         turn.get_by_role("textbox", name="Note on this reply").fill("Short & good")
         panel.button("Save", turn).click()
         panel.until(lambda: "Rating(value='up', note='Short & good')" in printed(lab, RATING), "the note")
-        assert panel.button("Good reply", turn).get_attribute("aria-pressed") == "true"
+        expect(panel.button("Good reply", turn)).to_have_attribute("aria-pressed", "true")
         foot = turn.locator("footer").inner_text()
         assert re.search(r"\d\d:\d\d · agent_demo · first text \d\.\d\d s · total \d\.\d\d s", foot), foot
         for form, name in (("Markdown", "docs.md"), ("JSON", "docs.json")):
@@ -199,15 +203,16 @@ class TestConversation:
         lab.screenshot("panel-keep", cell=1)
         panel.page.keyboard.press("Enter")
         turn.get_by_text("Kept in 'cases.jsonl' as 'keep-me-").wait_for()
-        assert not form.is_visible()
-        assert more.evaluate("one => one === document.activeElement")
+        expect(form).to_be_hidden()
+        expect(more).to_be_focused()
         case = read_cases(lab.lab.root / "cases.jsonl")[-1]
         assert (case.turns[-1].message, case.expect) == ("keep me", "keep & <b>me</b>")
         assert case.tags == ("from a panel", "short")
         more.click()
         panel.button("Keep as a test case", turn).click()
         panel.page.keyboard.press("Escape")
-        assert not form.is_visible() and more.evaluate("one => one === document.activeElement")
+        expect(form).to_be_hidden()
+        expect(more).to_be_focused()
 
     def test_actions_stand_where_they_arrived(self, panel: PanelPage, lab: LabPage) -> None:
         """Between the paragraphs before and after them."""
@@ -226,10 +231,10 @@ class TestConversation:
         ticket = tree.get_by_role("treeitem").filter(has_text="ticket").filter(has_text="keys").last
         assert tree.get_by_text("9223372036854775808").count() == 0
         ticket.click()
-        assert tree.get_by_text("9223372036854775808").is_visible()
-        assert ticket.get_attribute("aria-expanded") == "true"
+        tree.get_by_text("9223372036854775808").wait_for()
+        expect(ticket).to_have_attribute("aria-expanded", "true")
         panel.page.keyboard.press("ArrowLeft")
-        assert ticket.get_attribute("aria-expanded") == "false"
+        expect(ticket).to_have_attribute("aria-expanded", "false")
         panel.page.keyboard.press("ArrowRight")
         tree.get_by_role("treeitem").filter(has_text="tags").click()
         tree.get_by_role("treeitem").filter(has_text="a b").click()
@@ -240,7 +245,7 @@ class TestConversation:
         note = tree.get_by_role("treeitem").filter(has_text="note")
         assert "n" * 300 not in note.inner_text()
         panel.button(re.compile("show all 500"), note).click()
-        assert "n" * 500 in note.inner_text()
+        expect(note).to_contain_text("n" * 500)
 
     def test_twenty_thousand_rows_stay_usable(self, panel: PanelPage, lab: LabPage) -> None:
         """Few rows are made at a time; the filter finds one among all of them."""
@@ -248,12 +253,12 @@ class TestConversation:
         rows = card.get_by_role("treeitem")
         for label in ("20,000 items", "[0 … 999]", "[0 … 99]"):
             rows.filter(has_text=label).last.click()
-        assert 100 < rows.count() < 500
+        panel.until(lambda: 100 < rows.count() < 500, "the first rows")
         search = card.get_by_role("searchbox")
         search.fill("row 19999")
         card.get_by_text("1 of 60,").wait_for(timeout=5_000)
         rows.filter(has_text='"row 19999"').wait_for()
-        assert rows.count() < 20
+        panel.until(lambda: rows.count() < 20, "only the row that was found")
         lab.screenshot("panel-filter", cell=1)
         search.fill("row")
         card.get_by_text("more matches").wait_for(timeout=5_000)
@@ -261,12 +266,13 @@ class TestConversation:
         search.fill("")
         panel.until(lambda: 100 < rows.count() < 500, "the whole tree again, as it was")
         panel.button("Expand all", card).click()
+        lab.painted()
         assert rows.count() <= 700
 
     def test_the_reader_is_followed_or_left_alone(self, panel: PanelPage, lab: LabPage) -> None:
         """At the bottom the new is in view; further up nothing moves, and a button leads back."""
         turn = panel.start("words 500 6", "word150 ")
-        assert panel.hidden_from_bottom() < 60
+        panel.until(lambda: panel.hidden_from_bottom() < 60, "the new to be in view")
         panel.log.hover()
         panel.page.mouse.wheel(0, -600)
         panel.until(lambda: panel.hidden_from_bottom() > 300, "the reader to be further up")
@@ -274,24 +280,24 @@ class TestConversation:
         turn.locator(".halo-reply", has_text="word300 ").wait_for()
         assert abs(panel.log.evaluate("log => log.scrollTop") - top) < 5
         jump = panel.button(re.compile("Jump to latest|New below"))
-        assert jump.is_visible()
+        expect(jump).to_be_visible()
         lab.screenshot("panel-scrolled-up", cell=1)
         jump.press("Enter")
-        assert panel.box.evaluate("box => box === document.activeElement")
+        expect(panel.box).to_be_focused()
         panel.until(lambda: panel.hidden_from_bottom() < 60, "the bottom")
         panel.ended(turn, "word500")
         panel.until(lambda: panel.hidden_from_bottom() < 60, "the bottom after the end")
-        assert not jump.is_visible()
+        expect(jump).to_be_hidden()
 
     def test_a_failed_turn_can_be_sent_again(self, panel: PanelPage, lab: LabPage) -> None:
         """The error is one line; sending again says that it may act twice, and asks."""
         lab.run_cell(CUT)
         turn = panel.ask("break off", "This reply will be cut")
-        assert "The connection broke off" in turn.locator(".halo-error").inner_text()
+        expect(turn.locator(".halo-error")).to_contain_text("The connection broke off")
         panel.wait_for_state("failed")
         requests = int(printed(lab, REQUESTS).split()[0])
         panel.button("Send again", turn).first.click()
-        assert turn.get_by_text("can make the agent act twice").is_visible()
+        turn.get_by_text("can make the agent act twice").wait_for()
         lab.screenshot("panel-send-again", cell=1)
         panel.button("Cancel", turn).click()
         assert int(printed(lab, REQUESTS).split()[0]) == requests
@@ -310,33 +316,32 @@ class TestConversation:
         panel.root.get_by_role("searchbox", name="Find a session, or name a new one").fill("other")
         panel.page.keyboard.press("Enter")
         panel.root.locator(".halo-empty-title").wait_for()
-        assert panel.box.input_value() == ""
+        expect(panel.box).to_have_value("")
         panel.ask("hello", "You said: hello")
         panel.button(re.compile("^Session: other")).click()
         panel.button(re.compile("^docs")).click()
         panel.root.get_by_text("You said: first in docs").wait_for()
-        assert panel.box.input_value() == "a draft for docs"
+        expect(panel.box).to_have_value("a draft for docs")
         panel.box.fill("")
         panel.button(re.compile("^Session: docs")).click()
         panel.button("New conversation").click()
         panel.root.locator(".halo-empty-title").wait_for()
         panel.button(re.compile("^Session: docs")).click()
-        assert panel.button(re.compile("^docs-1 ")).is_visible()
+        panel.button(re.compile("^docs-1 ")).wait_for()
         panel.page.keyboard.press("Escape")
-        assert not panel.button("New conversation").is_visible()
-        assert panel.button(re.compile("^Session: docs")).evaluate("one => one === document.activeElement")
+        expect(panel.button("New conversation")).to_be_hidden()
+        expect(panel.button(re.compile("^Session: docs"))).to_be_focused()
 
     def test_a_session_from_a_file_says_that_it_starts_anew(self, panel: PanelPage, lab: LabPage) -> None:
         """Below its turns until the next message, and then below that message."""
         lab.run_cell(FROM_FILE)
         panel.log.get_by_text("Of another day").first.wait_for()
         told = "a new conversation for the agent, which"
-        assert panel.root.get_by_text(f"The next message starts {told} gets 2 earlier messages").is_visible()
+        panel.root.get_by_text(f"The next message starts {told} gets 2 earlier messages").wait_for()
         lab.screenshot("panel-from-file", cell=1)
         turn = panel.ask("And now?", "You said: And now?")
-        assert turn.get_by_text(f"{told} got 2 earlier messages as its history").is_visible()
-        assert panel.root.get_by_text("The next message starts").count() == 1
-        assert not panel.root.get_by_text("The next message starts").is_visible()
+        turn.get_by_text(f"{told} got 2 earlier messages as its history").wait_for()
+        expect(panel.root.get_by_text("The next message starts")).to_be_hidden()
         panel.button(re.compile("^Session: talk")).click()
         panel.button(re.compile("^docs ")).click()
         panel.log.get_by_text("Of another day").first.wait_for(state="detached")
@@ -352,23 +357,20 @@ class TestConversation:
         panel.turn(2).hover()
         panel.button("Edit message", panel.turn(2)).click()
         box = panel.turn(2).get_by_role("textbox", name="Edit message")
-        assert box.input_value() == "two"
+        expect(box).to_have_value("two")
         lab.screenshot("panel-edit", cell=1)
         panel.page.keyboard.type(" b")
         panel.page.keyboard.press("Enter")
         panel.ended(panel.turn(2), "You said: two b")
-        assert panel.turns.count() == 2
+        expect(panel.turns).to_have_count(2)
         told = "a new conversation for the agent, which got 2 earlier messages as its history"
-        assert panel.turn(2).get_by_text(told).is_visible()
-        assert panel.turn(2).get_by_text("2/2").is_visible()
-        assert not panel.root.get_by_text("The next message starts").is_visible()
+        panel.turn(2).get_by_text(told).wait_for()
+        panel.turn(2).get_by_text("2/2").wait_for()
+        expect(panel.root.get_by_text("The next message starts")).to_be_hidden()
         lab.screenshot("panel-versions", cell=1)
         panel.button("Previous version: edited").press("Enter")
         panel.turn(3).wait_for()
-        focused = "document.activeElement.getAttribute('aria-label')"
-        panel.until(
-            lambda: panel.page.evaluate(focused) == "Next version: edited (2)", "the focus on the way back"
-        )
+        expect(panel.button("Next version: edited (2)", panel.turn(2))).to_be_focused()
         panel.page.keyboard.press("Enter")
         panel.turn(2).get_by_text("two b").first.wait_for()
         panel.button(re.compile("^Session: edited")).click()
@@ -390,13 +392,14 @@ class TestConversation:
         On ipykernel 7 a click is served on another thread, unless the cell holds the interpreter
         for itself, as this one does.
         """
+        computing = lab.lab.root / "computing"
+        computing.unlink(missing_ok=True)
         lab.start_cell(COMPUTE)
-        lab.wait_for_text(COMPUTE, "computing")
-        panel.page.wait_for_timeout(600)
+        panel.until(computing.exists, "the computation to begin")
         turn = panel.say("while busy")
         panel.wait_for_state("kernel busy")
-        assert panel.waiting.get_by_text("queued: the kernel is busy").is_visible()
+        panel.waiting.get_by_text("queued: the kernel is busy").wait_for()
         lab.screenshot("panel-busy", cell=1)
         panel.ended(turn, "You said: while busy")
         panel.wait_for_state("ready")
-        assert panel.waiting.count() == 0
+        expect(panel.waiting).to_have_count(0)

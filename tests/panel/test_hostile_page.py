@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from ..harness import hostile
 from ..harness.panel_page import PanelPage
@@ -73,19 +74,19 @@ def test_no_sample_does_anything(lab: LabPage) -> None:
     lab.run_cell(0)
     panel = PanelPage(lab, lab.cell_output(0))
     lab.run_cell(1, timeout=200)
-    assert lab.cell_text(1).strip().isdigit(), "nothing but the number of turns is printed"
-    count = int(lab.cell_text(1))
+    assert lab.printed(1).strip().isdigit(), "nothing but the number of turns is printed"
+    count = int(lab.printed(1))
     assert count > 100
     panel.ended(panel.turn(count))
     while (earlier := panel.button(re.compile("Show earlier"))).is_visible():
         before = panel.turns.count()
         earlier.click()
         panel.until(lambda: panel.turns.count() > before, "earlier turns")  # noqa: B023
-    assert panel.turns.count() == count
+    expect(panel.turns).to_have_count(count)
     for card in panel.root.get_by_role("button", name="Expand all").all():
         card.evaluate("button => button.click()")
     panel.button(re.compile("^Session")).click()
-    panel.page.wait_for_timeout(500)
+    lab.painted()
     assert lab.page.evaluate("() => [window.__halo_pwned, ({}).polluted]") == [None, None]
     assert strangers == []
     assert (lab.page_errors, lab.dialogs, lab.browser_dialogs) == ([], [], [])
