@@ -17,7 +17,7 @@ from ..errors import InvalidRequest
 from .by_case import figures_of
 from .comparisons import Comparisons, Side, compared, side_of
 from .rows import cell
-from .simulated_cases import with_same_words
+from .simulated_cases import users_words, with_same_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,10 +100,11 @@ def compare_results(other: RunState, this: RunState, config: str | None) -> Resu
     other, this = with_same_words(other, this)
     pairing = Pairing(other, this, config)
     figures_other, figures_this = figures_of(other), figures_of(this)
+    said_other, said_this = users_words(other), users_words(this)
     groups = {
         name: [
-            _renamed_side(side_of(figures_other, old), OTHER, pairing.before),
-            _renamed_side(side_of(figures_this, name), THIS, pairing.now),
+            _renamed_side(side_of(figures_other, old, said_other), OTHER, pairing.before),
+            _renamed_side(side_of(figures_this, name, said_this), THIS, pairing.now),
         ]
         for old, name in pairing.configs
     }
@@ -123,7 +124,7 @@ def _renamed_side(side: Side, name: str, names: Mapping[str, str]) -> Side:
     return Side(name, **made, **{part: renamed(getattr(side, part), names) for part in _BY_CASE})
 
 
-_BY_NAME, _BY_CASE = ("passed", "scores", "times"), ("rows", "messages")
+_BY_NAME, _BY_CASE = ("passed", "scores", "times"), ("rows", "messages", "said")
 
 
 def _together(sides: Sequence[tuple[str, Side]]) -> Side:

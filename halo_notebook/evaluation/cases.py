@@ -205,7 +205,7 @@ def _case(item: Any, number: int) -> Case:
             "a dict or a function."
         )
     # What is missing in a table is NaN in its rows.
-    given: dict[str, Any] = {key: value for key, value in item.items() if not _is_missing(value)}
+    given: dict[str, Any] = {key: value for key, value in item.items() if not is_missing(value)}
     case_id = plain_json(given.pop("id", number), f"Case {number}: id")
     if not isinstance(case_id, str | int | float):
         raise InvalidRequest(f"Case {number}: its id is not a string. Nothing was sent; fix that case.")
@@ -330,7 +330,7 @@ def _number_text(tag: Any) -> str:
     return str(int(tag)) if isinstance(tag, float) and tag.is_integer() else str(tag)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return value != value  # noqa: PLR0124  # NaN
     return value is None or type(value).__name__ in ("NAType", "NaTType")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..display.wording import counted
 from ..errors import InvalidRequest
 from .paired import Comparison, TimeComparison, compare_passes, compare_scores, compare_times, holm
 from .rows import TIMES, cell
@@ -35,10 +36,14 @@ class Side:
     times: Mapping[str, Runs]
     rows: Mapping[str, Sequence[int]]
     messages: Mapping[str, str]  # the first of each case
+    said: Mapping[str, str]  # a digest of what the users of each case said, if it has users
 
 
-def side_of(figures: Figures, config: str) -> Side:
-    """A configuration as one side of a comparison. Raises `InvalidRequest` if there is none of that name."""
+def side_of(figures: Figures, config: str, said: Mapping[str, Mapping[str, str]]) -> Side:
+    """A configuration as one side of a comparison, with what `users_words` found.
+
+    Raises `InvalidRequest` if there is none of that name.
+    """
     chosen = figures.of(config)
     return Side(
         config,
@@ -47,6 +52,7 @@ def side_of(figures: Figures, config: str) -> Side:
         {name: chosen.times(name) for name in TIMES},
         chosen.rows(),
         {run.conversation.case.id: run.conversation.case.opening for run in chosen.runs},
+        said.get(config, {}),
     )
 
 
@@ -113,13 +119,23 @@ class Comparisons(dict[Key, Found]):
                 yield [*labels, f"{shown}, p95"], found.p95
 
     def captions(self) -> list[str]:
-        """What the differences are, and how the p-values were adjusted."""
+        """What the differences are, how the p-values were adjusted, and whether the messages differ."""
         others = " or ".join(side.name for side in self._sides[1:])
         words = [
             f"Differences are {others} minus {self._sides[0].name}, paired by case, with 95 % intervals."
         ]
         if self.family > 1:
             words.append(f"The {self.family} p-values are adjusted together, by Holm's method.")
+        first, *more = self._sides
+        users = [case for case in first.said if any(case in side.said for side in more)]
+        different = sum(
+            any(side.said.get(case, first.said[case]) != first.said[case] for side in more) for case in users
+        )
+        if different:
+            words.append(
+                f"In {different:,} of {counted(len(users), 'case')} with a user, it said other words to "
+                "each side, so a difference may come from the user. as_cases() gives both the same words."
+            )
         return words
 
     def __repr__(self) -> str:
@@ -143,15 +159,19 @@ class Comparisons(dict[Key, Found]):
         return Comparisons, (found, self.labels, self._sides)
 
 
-def compared_by(figures: Figures, names: Sequence[str], by: str | None) -> Comparisons:
+def compared_by(
+    figures: Figures, names: Sequence[str], by: str | None, said: Mapping[str, Mapping[str, str]]
+) -> Comparisons:
     """Compare configurations, see `Evaluation.compare`; with `by` each group of cases on its own."""
     if len(names) < 2:
         raise InvalidRequest(f"To compare, two configurations are needed, not only {', '.join(names)}.")
-    sides = [side_of(figures, name) for name in names]
+    sides = [side_of(figures, name, said) for name in names]
     if by is None:
         return compared(sides)
     groups = figures.grouped(by).items()
-    return compared(sides, {name: [side_of(group, each) for each in names] for name, group in groups}, by)
+    return compared(
+        sides, {name: [side_of(group, each, said) for each in names] for name, group in groups}, by
+    )
 
 
 def compared(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import index
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..checks import NoVerdict
@@ -15,9 +15,11 @@ from ..checks.verdicts import plain
 from ..display.text import one_line, whole_text
 from ..errors import InvalidRequest, UsageError
 from .browsing import tell_changed
+from .cases import is_missing
 from .journal import Journal
 from .label_lines import FAIL, LABELS, PASS, UNSURE, Label, reply_digest
 from .lines import line_at
+from .rows import row_number
 from .sender import COMPLETE
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from .state import RunState, TurnState
 
 MAX_NOTE_CHARACTERS = 10_000
-_MAX_AUTHOR_CHARACTERS = 100
+MAX_AUTHOR_CHARACTERS = 100
 _LOCK_WAIT_S = 2.0  # another person's label takes milliseconds; an evaluation does not end so soon
 _MEANINGS = {True: PASS, False: FAIL, None: UNSURE}
 
@@ -81,24 +83,29 @@ def label_rows(
 
 
 def _by_row(given: Any, name: str) -> dict[int, Any]:
-    """A dict, or what `dict` takes, such as a column of a table."""
+    """A dict, a column of a table, or pairs; without the rows that have no value, such as an empty cell."""
+    is_column = getattr(given, "ndim", None) == 1 and hasattr(given, "items")
+    pairs = given.items() if isinstance(given, Mapping) or is_column else given
     try:
-        pairs = dict(given).items()
+        pairs = [(row, value) for row, value in pairs]
     except (TypeError, ValueError):
         what = type(given).__name__
-        raise InvalidRequest(f"{name} must be a dict by row, not {what}. Nothing was labelled.") from None
+        raise InvalidRequest(
+            f"{name} must be a dict by row, not {what}. Nothing was labelled; a column of a table works, too."
+        ) from None
     found: dict[int, Any] = {}
     for row, value in pairs:
-        try:
-            number = -1 if isinstance(row, bool) else index(row)
-        except TypeError:
-            number = -1
-        if number < 0:
+        number = row_number(row)
+        if number is None or number in found:
             shown = one_line(repr(row), 40)
             raise InvalidRequest(
                 f"{name}: {shown} is not a row. Nothing was labelled; rows are numbered from 0, as in df."
+                if number is None
+                else f"{name}: row {shown} is there twice. Nothing was labelled; give each row once."
             )
-        found[number] = value
+        # A column has None where it has no value; in a dict, None is a label.
+        if (value is None and not is_column) or not is_missing(value):
+            found[number] = value
     return found
 
 
@@ -149,12 +156,13 @@ def author_name(author: Any = None) -> str:
             author = getpass.getuser()
         except (OSError, KeyError, ImportError):  # a container may have no user of that number
             author = "unknown"
-    name = one_line(whole_text(author), _MAX_AUTHOR_CHARACTERS) if isinstance(author, str) else ""
-    if not name:
+    name = whole_text(author).strip() if isinstance(author, str) else ""
+    if not 0 < len(name) <= MAX_AUTHOR_CHARACTERS or any(unicodedata.category(each) == "Cc" for each in name):
         raise InvalidRequest(
-            f"author must be a name, not {one_line(repr(author), 40)}. Nothing was labelled."
+            f"author must be a name, not {one_line(repr(author), 40)}. Nothing was labelled; give one line "
+            f"of at most {MAX_AUTHOR_CHARACTERS} characters."
         )
-    return name
+    return one_line(name)
 
 
 def add_labels(state: RunState, chosen: Iterable[tuple[Row, str, str]], author: str) -> list[Label]:
@@ -162,7 +170,7 @@ def add_labels(state: RunState, chosen: Iterable[tuple[Row, str, str]], author: 
     at = datetime.now(UTC)
     made: list[Label] = []
     lines: list[dict[str, JSON]] = []
-    with state.opened() as file:
+    with _opened(state) as file:
         for row, label, note in chosen:
             made.append(Label(author, label, note, at, reply_digest(_reply(row, file))))
             lines.append(made[-1].line(row.conversation.key, row.turn))
@@ -170,11 +178,22 @@ def add_labels(state: RunState, chosen: Iterable[tuple[Row, str, str]], author: 
     return made
 
 
+@contextlib.contextmanager
+def _opened(state: RunState) -> Iterator[BinaryIO]:
+    """The file, to read its lines. Raises `UsageError`, which says that nothing was labelled."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(state.opened())
+        except UsageError as error:
+            raise UsageError(str(error).replace("Nothing was changed", "Nothing was labelled")) from None
+        yield file
+
+
 def write(state: RunState, lines: Sequence[dict[str, JSON]]) -> None:
     """Add these lines to the file, and then to what is known. Raises `UsageError`."""
     if not lines:
         return
-    with state.opened():  # a journal would create a file that is not there
+    with _opened(state):  # a journal would create a file that is not there
         pass
     try:
         journal = Journal(state.path, _LOCK_WAIT_S)

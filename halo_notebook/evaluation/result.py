@@ -20,7 +20,7 @@ from .judging import Checks, checks_to_apply
 from .opening import read_file
 from .places import absolute
 from .plan import count
-from .simulated_cases import fixed_cases, with_same_words
+from .simulated_cases import fixed_cases, users_words, with_same_words
 from .stored_turns import read_turns, unjudged
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ class Evaluation:
     ) -> None:
         """Say of rows of `df` whether their replies are good, as a person: True, False, or None for unsure.
 
+        `labels` and `notes` are dicts, or columns of a table, whose rows without a value are left out.
         Labels are lines in the file, with `author` (by default the name of the user) and the time. A label
         belongs to this reply: if its message is sent again, it does not count any more. A later label of the
         same author replaces it. Raises before anything is written.
@@ -264,7 +265,7 @@ class Evaluation:
         """
         figures = figures_of(self._state)
         names = list(dict.fromkeys(map(self._known_config, configs or figures.configs)))
-        return compared_by(figures, names, TAG if by_tag else by)
+        return compared_by(figures, names, TAG if by_tag else by, users_words(self._state))
 
     def compare_with(self, other: Evaluation | str | Path, *, config: str | None = None) -> ResultComparison:
         """Compare this result with another one, or its file: what got better, what got worse, how certainly.

@@ -134,12 +134,22 @@ def rows_frame(
 def conversation_of(state: RunState, row: int) -> Conversation:
     """The conversation of that row. Raises `InvalidRequest`."""
     of_rows = [each for each in state.conversations.values() for _ in state.turns(each)]
-    try:
-        return of_rows[index(row)]
-    except (IndexError, TypeError):
+    number = row_number(row)
+    if number is None or number >= len(of_rows):
         raise InvalidRequest(
-            f"Row {row!r} does not exist. The result has {len(of_rows):,} rows, numbered from 0."
-        ) from None
+            f"Row {one_line(repr(row), 40)} does not exist. The result has {len(of_rows):,} rows, numbered "
+            "from 0."
+        )
+    return of_rows[number]
+
+
+def row_number(row: Any) -> int | None:
+    """The number of a row that a user gave; None for what is not one."""
+    try:
+        number = -1 if isinstance(row, bool) else index(row)
+    except TypeError:
+        return None
+    return number if number >= 0 else None
 
 
 def conversation_rows(

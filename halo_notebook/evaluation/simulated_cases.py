@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .cases import digest
 from .sender import COMPLETE, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -20,6 +21,22 @@ ORIGIN = "simulated_case"  # the metadata that names the case
 def fixed_cases(state: RunState) -> list[Case]:
     """See `Evaluation.as_cases`."""
     return list({case.id: case for case in _as_sent(state).values() if case.turns}.values())
+
+
+def users_words(state: RunState) -> dict[str, dict[str, str]]:
+    """Configuration → case with a user → a digest of what its users said, in whichever repeats.
+
+    Raises `UsageError` when the file cannot be read.
+    """
+    said: dict[str, dict[str, set[tuple[str, ...]]]] = {config: {} for config in state.sources}
+    for each in _of(state):
+        if each.case.user is not None and any(turn.at is not None for turn in state.turns(each)):
+            words = tuple(turn.message for turn in state.case_turns(each))
+            said[each.config].setdefault(each.case.id, set()).add(words)
+    return {
+        config: {case: digest([list(each) for each in sorted(words)]) for case, words in by_case.items()}
+        for config, by_case in said.items()
+    }
 
 
 def with_same_words(one: RunState, other: RunState) -> tuple[RunState, RunState]:

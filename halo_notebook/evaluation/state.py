@@ -468,7 +468,7 @@ class RunState:
         except OSError as error:
             raise UsageError(
                 f"The evaluation's file {str(self.path)!r} could not be read ({error.strerror}). Nothing was "
-                "sent; put it back, or run again."
+                "changed; put it back, or run again."
             ) from None
         with file:
             yield file

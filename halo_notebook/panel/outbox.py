@@ -123,9 +123,10 @@ def stop(state: PanelState, session: Session) -> None:
 
 def close(state: PanelState) -> str:
     """Hold what waits in a panel that has been closed, on any thread; a line that says what is not sent."""
-    messages = [each for outbox in state.outboxes.values() for each in outbox.messages]
+    outboxes = list(state.outboxes.items())  # the loop may add one meanwhile
+    messages = [each for _, outbox in outboxes for each in [*outbox.messages]]
     texts = [one_line(each.text, 60) for each in messages if each.state != "sending"]
-    for session in state.outboxes:
+    for session, _ in outboxes:
         post(_hold_all, state, session)
     names = ", ".join(map(repr, texts))
     return f"Not sent, since the panel was closed: {names}. The session is kept." if texts else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 import signal
 import subprocess
@@ -90,8 +91,12 @@ def test_the_author_is_the_user_by_default(result: Evaluation, monkeypatch: pyte
         pd.Series([True, False], index=[0, 3]),
         pd.Series([True, False], index=[0, 3], dtype="boolean"),
         [(0, True), (3, False)],
+        {0: True, 1: float("nan"), 2: pd.NA, 3: False},
+        pd.Series([True, None, float("nan"), False]),
+        pd.Series([True, pd.NA, pd.NA, False], dtype="boolean"),
+        pd.read_csv(io.StringIO("label\nTrue\n\nNA\nFalse\n"), skip_blank_lines=False)["label"],
     ],
-    ids=["dict", "numpy", "words", "series", "nullable series", "pairs"],
+    ids=["dict", "numpy", "words", "series", "nullable series", "pairs", *(f"gaps {n}" for n in range(4))],
 )
 def test_labels_of_any_usual_type(labels: Any, result: Evaluation) -> None:
     """A dict, a column of a table, or pairs; bools and the words of the file."""
@@ -110,8 +115,11 @@ def test_labels_of_any_usual_type(labels: Any, result: Evaluation) -> None:
         (({"0": True},), "'0' is not a row"),
         (({0.0: True},), "0.0 is not a row"),
         (({0: 1},), "Row 0: 1 is not a label. Nothing was labelled; allowed are True, False, None"),
-        (({0: float("nan")},), "nan is not a label"),
-        (({0: pd.NA},), "<NA> is not a label"),
+        (({0: float("nan")}, {0: "why"}), "Row 0 has a note and no label"),
+        ((pd.Series([True, False], index=[0, 0]),), "labels: row 0 is there twice"),
+        (([(1, True), (1, True)],), "labels: row 1 is there twice"),
+        (({0: True}, pd.Series(["a", "b"], index=[0, 0])), "notes: row 0 is there twice"),
+        ((pd.DataFrame({"label": [True]}),), "labels must be a dict by row, not DataFrame"),
         (({0: "good"},), "'good' is not a label"),
         (({0: np.array([True, False])},), "is not a label"),
         ((0,), "labels must be a dict by row, not int"),
@@ -122,6 +130,9 @@ def test_labels_of_any_usual_type(labels: Any, result: Evaluation) -> None:
         (({0: True}, None, ""), "author must be a name, not ''"),
         (({0: True}, None, " \n\x1b"), "author must be a name"),
         (({0: True}, None, 7), "author must be a name, not 7"),
+        (({0: True}, None, "a\nb"), "author must be a name, not 'a\\nb'"),
+        (({0: True}, None, "a\tb"), "give one line of at most 100 characters"),
+        (({0: True}, None, "x" * 101), "give one line of at most 100 characters"),
     ],
 )
 def test_a_wrong_label_is_named_before_anything_is_written(
@@ -285,7 +296,7 @@ def test_a_file_that_is_gone_or_full_is_one_line(
             result.label_rows({0: True})
     assert kept.read_bytes() == before and result.labels.empty
     kept.unlink()
-    with pytest.raises(errors.UsageError, match="could not be read"):
+    with pytest.raises(errors.UsageError, match=r"could not be read .*\. Nothing was labelled; put it back"):
         result.label_rows({0: True})
     assert not kept.exists()
 

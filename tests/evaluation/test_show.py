@@ -78,7 +78,7 @@ def test_a_conversation_has_a_heading_and_its_turns(result: Evaluation, shown: l
         ((np.array([0, 1]),), ["chat", "voice"]),
         ((range(2),), ["chat", "voice"]),
         ((1, "one"), ["voice", "chat"]),
-        (([np.int64(0)], -5), ["chat", "voice"]),
+        (([np.int64(0)], 1), ["chat", "voice"]),
     ],
 )
 def test_several_are_shown_in_columns(
@@ -104,6 +104,8 @@ def test_an_index_of_df_is_a_collection_of_rows(result: Evaluation, shown: list[
     ("chosen", "error"),
     [
         ((6,), "Row 6 does not exist. The result has 6 rows, numbered from 0."),
+        ((-1,), "Row -1 does not exist"),
+        ((True,), "Row True does not exist"),
         ((1.5,), "Row 1.5 does not exist"),
         ((None,), "Row None does not exist"),
         ((b"one",), "Row b'one' does not exist"),

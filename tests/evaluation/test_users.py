@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import pickle
 import random
 import threading
 from typing import TYPE_CHECKING, Any
@@ -320,6 +321,52 @@ def test_another_agents_replies_to_the_same_words_are_compared_in_pairs(
     assert not [note for note in compared.notes if "expect" in note]
     with pytest.raises(RequirementFailed, match="4 cases"):
         now.require_no_worse(kept, "remembers", config="a")
+
+
+@pytest.mark.parametrize(
+    ("user", "differ"),
+    [
+        (two, 0),
+        (ScriptedUser(["one", "two"]), 0),
+        (
+            lambda turns: (
+                None if len(turns) == 2 else f"{turns[-1].reply.text if turns else 'Hello'} {turns}"
+            ),
+            2,
+        ),
+        (lambda turns: None if len(turns) == 2 else str(random.random()), 2),
+    ],
+    ids=["function", "script", "reacts", "random"],
+)
+def test_a_comparison_says_where_users_said_other_words(user: Any, differ: int, run: Run, kept: Path) -> None:
+    """Between configurations and between results, with repeats in any order; fixed cases are not counted."""
+
+    def reply(request: Any) -> Any:
+        yield TextDelta(f"I am {request.get('mode')}: {random.random()}")
+
+    with DemoAgent(first_byte_s=0, reply=reply) as agent:
+        client = HaloClient(DEMO_KEY, base_url=agent.url)
+        configs: Any = {"a": client, "b": {"client": client, "mode": "voice"}, "c": client}
+        cases: Any = [{"id": "x", "message": user}, {"id": "y", "message": user}, "fixed"]
+        result = run(cases, [ok], configs=configs, repeats=2, path=kept)
+        other = run(cases, [ok], configs=configs)
+        fixed = run(result.as_cases(), [ok], configs=configs)
+    words = f"In {differ} of 2 cases with a user, it said other words to each side"
+    shown = [
+        repr(result.compare()),
+        repr(Evaluation.open(kept).compare("a", "c")),
+        repr(result.compare_with(other)),
+    ]
+    shown += [
+        result.compare("a", "b")._repr_html_(),
+        str(pickle.loads(pickle.dumps(result.compare())).captions()),  # noqa: S301  # its own
+    ]
+    if not differ:
+        assert not [text for text in shown if "with a user" in text]
+        return
+    assert [words in text for text in shown] == [True, True, False, True, True]
+    assert "In 6 of 6 cases with a user" in shown[2], "the cases of all configurations"
+    assert "with a user" not in repr(fixed.compare()) + repr(fixed.compare_with(result, config="a"))
 
 
 def test_as_cases_work_without_the_function(run: Run, kept: Path) -> None:

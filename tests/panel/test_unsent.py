@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from halo_notebook import ChatPanel, HaloClient, Reply, errors
-from halo_notebook.panel.state import rendered
+from halo_notebook.panel import outbox
+from halo_notebook.panel.state import PanelState, rendered
 from halo_notebook.stream import TextDelta
 
 from .conftest import asked
 
 if TYPE_CHECKING:
     from halo_notebook.demo import DemoAgent
+    from halo_notebook.session import Session, SessionRegister
 
     from .conftest import Wire
 
@@ -206,6 +208,24 @@ def test_a_closed_panel_sends_nothing_that_waits(
     assert [turn["asked"] for turn in again.turns(2)] == ["one", "again"]
     again.panel.close()
     assert capsys.readouterr().out == ""
+
+
+def test_a_panel_can_be_closed_while_it_changes_its_session(
+    panel: ChatPanel, page: Wire, monkeypatch: pytest.MonkeyPatch, register: SessionRegister
+) -> None:
+    """The loop may notice the change of a session while another thread closes the panel."""
+    page.send("one")
+    page.turns(1)
+    posted: list[Session] = []
+
+    def post(function: Any, state: PanelState, session: Session) -> None:
+        posted.append(session)
+        state.outbox(register.get(f"other {len(posted)}"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "post", post)
+        panel.close()
+    assert posted == [panel.session]
 
 
 PERIODS = ("concurrency.interrupts.LOOK_S", "concurrency.usercode.LOOK_S", "panel.follower.MIN_INTERVAL_S")

@@ -114,7 +114,8 @@ def test_a_panel_records_and_replays(kernel: Kernel) -> None:
     live, replayed = (message["turn"] for message in told("turn"))
     assert (live["source"], replayed["source"]) == ("demo agent", "replay of demo.jsonl (demo agent)")
     assert _shown_items(replayed) == _shown_items(live)
-    assert replayed["first_text_s"] == pytest.approx(live["first_text_s"], abs=0.05)
+    then, now = live["first_text_s"], replayed["first_text_s"]
+    assert then - 0.005 < now < then + 1, "a busy machine is late"
     assert "No turn waits for a step just now." in kernel.run("%halo step").stdout
 
 

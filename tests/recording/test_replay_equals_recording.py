@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halo_notebook import AsyncHaloClient, HaloClient, Reply, errors, evaluate
+from halo_notebook import AsyncHaloClient, HaloClient, errors, evaluate
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.kernel import Connection
@@ -37,12 +37,13 @@ def test_a_reply_is_replayed_exactly(path: Path) -> None:
     for name in ("text", "actions", "summary", "session_id", "agent_id"):
         assert getattr(now, name) == getattr(then, name), name
     assert [each.offset for each in now.action_events] == [each.offset for each in then.action_events]
-
-    def times(reply: Reply) -> list[float | None]:
-        return [reply.first_text_s, reply.elapsed_s, *(each.at_s for each in reply.action_events)]
-
-    assert times(now) == pytest.approx(times(then), abs=0.02)
     (exchange,) = read_recording(path)
+    # Never early; a busy machine is late.
+    first_at_s, last_at_s = exchange.chunks[0][0], exchange.ended_at_s
+    assert now.first_text_s is not None and first_at_s <= now.first_text_s < first_at_s + 5
+    assert now.elapsed_s is not None and last_at_s <= now.elapsed_s < last_at_s + 5
+    for each, before in zip(now.action_events, then.action_events, strict=True):
+        assert first_at_s < each.at_s < before.at_s + 5
     assert exchange.body["context"] == {"plan": {"label": "plan", "value": "team"}}
     assert len(exchange.chunks) > 50, "the agent's chunks, not one"
 
