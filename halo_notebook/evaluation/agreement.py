@@ -17,6 +17,7 @@ from .label_lines import passes
 from .labelling import Row, labelled_rows, rows_of, verdict_of
 
 if TYPE_CHECKING:
+    from .judging import Judge
     from .label_lines import Stratum
     from .state import RunState
 
@@ -119,14 +120,17 @@ def agreement(state: RunState, check: str, config: str | None, author: str | Non
         names = one_line(", ".join(authors), 300) or "none"
         raise InvalidRequest(f"No label is by {author!r}. Authors: {names}.")
     labels: dict[int, bool] = {}
-    unsure = 0
+    unsure = unjudged = 0
     for row, found in known:
         chosen = [label for label in found if author in (None, label.author)]
         label = passes(chosen)
         if label is not None:
             labels[row.number] = label
-        elif chosen and (config is None or row.conversation.config == config):
-            unsure += verdict_of(row, check) is not None
+        if chosen and config in (None, row.conversation.config):
+            if verdict_of(row, check) is None:
+                unjudged += 1
+            elif label is None:
+                unsure += 1
     judged = [
         _Judged(row, passed, labels.get(row.number))
         for row in rows_of(state)
@@ -139,7 +143,8 @@ def agreement(state: RunState, check: str, config: str | None, author: str | Non
         if config is None or item.row.conversation.config == config
     ]
     rows = [row for row in rows_of(state) if state.labels.has(row.conversation.key, row.turn)]
-    return _agreement(check, items, [*_left_out(unsure), *_sent_again(len(rows) - len(known))])
+    left_out = [*_left_out(unsure), *_unjudged(state.checks[check], unjudged)]
+    return _agreement(check, items, [*left_out, *_sent_again(len(rows) - len(known))])
 
 
 def _weights(samples: Iterable[Sequence[Stratum]], judged: Sequence[_Judged]) -> dict[int, float]:
@@ -285,6 +290,15 @@ def _left_out(unsure: int) -> Iterator[str]:
         )
 
 
+def _unjudged(check: Judge, count: int) -> Iterator[str]:
+    if count:
+        replies, are, them = ("reply", "is", "it") if count == 1 else ("replies", "are", "them")
+        words = f"{count:,} labelled {replies} {are} left out: {check.name!r} has no verdict on {them}"
+        if check.of_conversation:
+            words += f", since it judges at the end. result.label(by={check.name!r}) shows the last replies"
+        yield f"{words}."
+
+
 def _sent_again(count: int) -> Iterator[str]:
     if count:
         earlier = "an earlier reply" if count == 1 else f"{count:,} earlier replies"
@@ -296,8 +310,14 @@ def _uncorrected(check: str, found: Figures, low: Figures, high: Figures) -> lis
     for name, kind in (("sensitivity", "good"), ("specificity", "bad")):
         if isnan(getattr(found, name)):
             return [f"No labelled reply is {kind}: too few labels for the {name} and for a corrected rate."]
+    limits = _range(*(float(each.informedness) for each in (found, low, high)))
+    if high.informedness < 0:
+        words = f"{check!r} cannot be corrected: sensitivity + specificity - 1 is {limits}, so it says the "
+        words += (
+            "opposite of the labels more often than chance would. Perhaps a pass means something else to it."
+        )
+        return [words]
     if low.informedness <= 0:
-        limits = _range(*(float(each.informedness) for each in (found, low, high)))
         words = f"{check!r} cannot be corrected: sensitivity + specificity - 1 is {limits}, and at 0 a check "
         words += "says no more about a reply than chance. Label more replies, or improve the check."
         return [words]

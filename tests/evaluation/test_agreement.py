@@ -147,7 +147,7 @@ def test_configurations_share_the_errors(client: HaloClient, run: Run) -> None:
 
 
 def test_a_check_of_conversations_is_compared_by_its_last_turn(run: Run) -> None:
-    """The label of that row is beside its verdict; labels of other turns are not used."""
+    """The label of that row is beside its verdict; labels of other turns are not used, and counted."""
 
     def polite(conversation: Any) -> bool:
         return len(conversation[0].message) % 2 == 0
@@ -157,6 +157,9 @@ def test_a_check_of_conversations_is_compared_by_its_last_turn(run: Run) -> None
     found = result.agreement("polite")
     assert sum(found.counts.values()) == 20
     assert found.sensitivity.estimate == 1 and found.specificity.estimate == 1
+    words = "20 labelled replies are left out: 'polite' has no verdict on them, since it judges at the end."
+    assert found.notes[0].startswith(words) and "result.label(by='polite')" in found.notes[0]
+    assert result.agreement("polite", config="demo").notes == found.notes
 
 
 def test_repeats_count_for_less_than_cases(run: Run) -> None:
@@ -228,6 +231,17 @@ def test_a_judge_that_guesses_cannot_be_corrected(run: Run) -> None:
     assert found.corrected["demo"].estimate is None and found.sensitivity.estimate == pytest.approx(0.5)
     words = "'judge' cannot be corrected: sensitivity + specificity - 1 is 0.00 [-0.2"
     assert found.notes[0].startswith(words)
+
+
+@pytest.mark.parametrize("opposite", [80, 72])
+def test_a_judge_that_says_the_opposite_is_named(opposite: int, run: Run) -> None:
+    """More labels would not help: it is wrong more often than chance."""
+    result = run(cases((True, 40), (False, 40)), [judge])
+    result.label_rows({row: (row < 40) == (row % 40 >= opposite // 2) for row in range(80)})
+    found = result.agreement("judge")
+    assert found.kappa.high is not None and found.kappa.high < 0 and found.corrected["demo"].estimate is None
+    assert "so it says the opposite of the labels more often than chance would" in found.notes[0]
+    assert "Label more" not in repr(found)
 
 
 def test_what_people_are_unsure_of_is_left_out_and_counted(run: Run) -> None:
