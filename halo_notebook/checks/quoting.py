@@ -34,10 +34,13 @@ def fence_of(data: str) -> str:
 
 
 def read_answer(answer: str) -> Any:
-    """The JSON that an answer consists of, also in a code block. Raises `ValueError` or `RecursionError`."""
+    """The JSON that an answer consists of, also in a code block. Raises `ValueError` or `RecursionError`.
+
+    A line break in a string is accepted, since models write some.
+    """
     text = answer.strip()
     fenced = _FENCED.match(text)
-    return json.loads(fenced[1] if fenced else text, object_pairs_hook=_unique)
+    return json.loads(fenced[1] if fenced else text, object_pairs_hook=_unique, strict=False)
 
 
 def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:

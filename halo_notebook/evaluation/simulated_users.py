@@ -206,6 +206,8 @@ def _read(answer: Any) -> Said:
         said = read_answer(answer)
     except (ValueError, RecursionError):
         said = None
+    if isinstance(said, dict):
+        said = {key: value for key, value in said.items() if value is not None}  # such as "end": null
     match said:
         case {"message": str(message)} if len(said) == 1 and message.strip():
             return message

@@ -87,6 +87,9 @@ def test_the_model_sees_goal_persona_and_conversation() -> None:
         (message("中文 – {} \n"), "中文 – {} \n"),
         ('{"end": "goal reached"}', ConversationEnd.GOAL_REACHED),
         ('{"end": "gave up"}', ConversationEnd.GAVE_UP),
+        ('{"message": "Hello", "end": null}', "Hello"),
+        ('{"message": null, "end": "gave up"}', ConversationEnd.GAVE_UP),
+        ('{"message": "Hello\nAda\tx"}', "Hello\nAda\tx"),
     ],
 )
 def test_an_answer_is_a_message_or_the_end(answer: str, said: Any) -> None:
@@ -105,7 +108,12 @@ UNREADABLE: list[Any] = [
     *("", "  ", "Hello", "null", "[]", "{}", "{", '"Hello"', '["message", "Hello"]', "[" * 100_000),
     *('{"message": ""}', '{"message": " "}', '{"message": 3}', '{"message": null}', '{"Message": "Hello"}'),
     *('{"end": "ended"}', '{"end": "too many turns"}', '{"end": true}', '{"end": "GOAL REACHED"}'),
-    *('{"message": "Hello", "end": "gave up"}', '{"message": "a", "message": "b"}', '{"message": "a"} {}'),
+    *(
+        '{"message": "Hello", "end": "gave up"}',
+        '{"message": null, "end": null}',
+        '{"message": "a", "message": "b"}',
+        '{"message": "a"} {}',
+    ),
     *('{"message": "a", "user_id": "root"}', 'I say {"message": "a"}', '{"message": "a"}\n{"message": "b"}'),
     *(None, 3, b'{"message": "a"}', {"message": "a"}, SimpleNamespace(content='{"message": "a"}')),
 ]
