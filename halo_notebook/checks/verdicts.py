@@ -50,17 +50,19 @@ class Score:
     note: str = ""
 
     def __post_init__(self) -> None:
-        passed, value = plain(self.passed), plain(self.value)
+        passed, value, share = plain(self.passed), plain(self.value), None
         if not isinstance(passed, bool | None):
-            passed = number(passed, "passed", "a bool or None")
-            value = passed if value is None else value
-            passed = passed >= PASSING
-        if value is None:
-            value = None if passed is None else 1.0 if passed else 0.0
+            share = number(passed, "passed", "a bool or None")
+            passed = share >= PASSING
+        if value is not None:
+            value = number(value, "value")
+        elif passed is not None:
+            value = (1.0 if passed else 0.0) if share is None else share
         object.__setattr__(self, "passed", passed)
-        object.__setattr__(self, "value", None if value is None else number(value, "value"))
+        object.__setattr__(self, "value", value)
         note: Any = self.note
-        object.__setattr__(self, "note", "" if note is None else whole_text(str(note)))
+        if not isinstance(note, str) or not note.isascii():
+            object.__setattr__(self, "note", "" if note is None else whole_text(str(note)))
 
 
 class NoVerdict(Score):
@@ -83,6 +85,8 @@ def number(given: Any, name: str, otherwise: str = "") -> float:
 
 def plain(value: Any) -> Any:
     """Numpy's bool, and what else numpy and torch wrap around a single value, as Python's own."""
+    if value is None or type(value) is bool:
+        return value
     # By duck typing, since none of these packages may be loaded.
     if hasattr(value, "item") and getattr(value, "shape", None) is not None:
         return value.item()

@@ -247,7 +247,7 @@ def checked_request(message: Any, fields: Mapping[str, Any], defaults: Mapping[s
     for name in fields:
         if name not in known:
             raise _unknown("field", name, known, "the fields are")
-    if not isinstance(message, str | None):
+    if not (message is None or isinstance(message, str)):
         raise _invalid(f"The message must be a string, not {type(message).__name__}")
     if message is None or not message.strip():
         raise _invalid("The message is empty", "write one")

@@ -23,16 +23,16 @@ from ..errors import InvalidRequest
 from .case_files import read_items, table_items
 from .case_users import MAX_TURNS, MOST_TURNS, CaseUser, user_of
 from .columns import COLUMNS, columns_of
+from .json_text import writer
 
 if TYPE_CHECKING:
     from ..stream import JSON
 
 CaseSource: TypeAlias = "str | Path | Sequence[Any] | Mapping[str, Any] | Any"
 
-_canonical = json.JSONEncoder(
-    sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False
-).encode
+_canonical = writer(sort_keys=True)
 _FIELDS = tuple(name for name in RequestFields.__annotations__ if name != "session_id")
+_TURN_KEYS = ("message", *RequestFields.__annotations__)
 _KEYS = ("id", "message", "turns", "max_turns", "expect", "tags", "metadata", *RequestFields.__annotations__)
 # How similar a key and a known one are if it is misspelt: 'tag' and 'tags' are, 'user' and 'user_id' are not.
 _NEAR = 0.85
@@ -210,7 +210,7 @@ def _case(item: Any, number: int) -> Case:
     if not isinstance(case_id, str | int | float):
         raise InvalidRequest(f"Case {number}: its id is not a string. Nothing was sent; fix that case.")
     name = f"Case {short_repr(str(case_id))}"
-    of_a_turn = {key: given.pop(key) for key in ("message", *RequestFields.__annotations__) if key in given}
+    of_a_turn = {key: given.pop(key) for key in _TURN_KEYS if key in given}
     if "turns" in given and of_a_turn:
         both = f"turns and {', '.join(of_a_turn)}"
         raise InvalidRequest(
@@ -292,6 +292,8 @@ def _metadata(given: Any, others: Mapping[Any, Any], name: str) -> dict[str, JSO
                 "is metadata, rename it, or put it into a dict 'metadata'."
             )
     made: dict[str, JSON] = {}
+    if not given and not others:
+        return made
     for part in (given or {}, others):
         plain = cast("dict[str, JSON]", _whole_json(plain_json(dict(part), f"{name}: metadata")))
         for key, value in plain.items():
@@ -310,7 +312,9 @@ def _metadata(given: Any, others: Mapping[Any, Any], name: str) -> dict[str, JSO
 
 def _tags(given: Any, name: str) -> tuple[str, ...]:
     """A list of strings or numbers, or one number."""
-    tags = plain_json(given, f"{name}: tags") if given is not None else []
+    if given is None:
+        return ()
+    tags = plain_json(given, f"{name}: tags")
     tags = [tags] if isinstance(tags, int | float) else tags
     if not isinstance(tags, list) or any(
         isinstance(tag, bool) or not isinstance(tag, str | int | float) for tag in tags

@@ -12,7 +12,6 @@ import asyncio
 import codecs
 import contextlib
 import io
-import json
 import os
 import queue
 import threading
@@ -21,13 +20,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import UsageError
 from ..recording.kinds import EVALUATION, kind_of
+from .json_text import writer
 from .places import file_lock, why_not_written
 
 if TYPE_CHECKING:
     from ..stream import JSON
 
 
-_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_as_json = writer()
 # With it, writing waits for the disk. A second call to sync would have to wait once more for the interpreter,
 # behind what computes: milliseconds, where a disk takes a fifth of one.
 _SYNCED = getattr(os, "O_DSYNC", 0)

@@ -69,6 +69,22 @@ class Pace:
         """Wait until a message may leave; None when no more may."""
         asked_at = _now()
         self._counted_from = self._counted_from or asked_at
+        if self._in_order.locked() or self._wait_s() > 0:
+            await self._wait()
+        if self._closed:
+            return None
+        # From when it was due, or the time by which a busy loop is late would add up.
+        due = max(asked_at, self._next, self._paused_until)
+        self._next = due + max(self._space_s, self._least_space_s)
+        departure = Departure(_now(), self._pauses)
+        if self._room < math.inf:
+            self._in_doubt += 1
+            loop = asyncio.get_running_loop()
+            departure.doubt = loop.call_later(_UNREFUSED_S, self._end_doubt, departure)
+        return departure
+
+    async def _wait(self) -> None:
+        """Wait, after those who wait already, until a message may leave, or no more may."""
         async with self._in_order:
             while not self._closed and (wait_s := self._wait_s()) > 0:
                 self._changed.clear()
@@ -77,17 +93,6 @@ class Pace:
                         await self._changed.wait()
                 if wait_s == math.inf:
                     self._next = max(self._next, _now())
-            if self._closed:
-                return None
-            # From when it was due, or the time by which a busy loop is late would add up.
-            due = max(asked_at, self._next, self._paused_until)
-            self._next = due + max(self._space_s, self._least_space_s)
-            departure = Departure(_now(), self._pauses)
-            if self._room < math.inf:
-                self._in_doubt += 1
-                loop = asyncio.get_running_loop()
-                departure.doubt = loop.call_later(_UNREFUSED_S, self._end_doubt, departure)
-            return departure
 
     def close(self) -> None:
         """No more messages leave."""

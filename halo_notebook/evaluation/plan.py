@@ -53,9 +53,11 @@ class Plan:
             client = current_client() if given is None else given
             self.clients[name] = client = client.aio if isinstance(client, HaloClient) else client
             self.fields[name] = fields
+            client.prepare("Hello", **fields)
             for case in self.cases:
                 for turn in case.turns:
-                    client.prepare(turn.message, **{**fields, **turn.fields})
+                    if turn.fields:  # the messages themselves were checked when the cases were read
+                        client.prepare(turn.message, **{**fields, **turn.fields})
                 if case.user:
                     client.prepare("Hello", **{**fields, **case.user.fields})
         self.checks = named_checks(checks)

@@ -213,7 +213,7 @@ class RunState:
             turn = self._turns.get(key, {}).get(number)
             if turn is None:
                 return
-            self._tally.subtract(turn.passes(name) for name in scores if name in turn.scores)
+            self._tally.subtract(map(turn.passes, turn.scores.keys() & scores.keys()))
             turn.scores = {**turn.scores, **scores}  # another thread may read those before
             self.changes += 1
             self._tally.update(map(turn.passes, scores))
@@ -223,8 +223,8 @@ class RunState:
             given = given_key(check, self.conversations[key], number, is_last=ended.seen.is_last)
             about: dict[str, JSON] = {"check": name, "version": check.version, "given": given}
             found: dict[str, JSON] = {"passed": score.passed, "value": score.value, "note": score.note}
-            judged_it = not isinstance(score, NoVerdict)
-            self._write({"kind": "verdict", **place, **about, **found, "judged": judged_it})
+            found["judged"] = not isinstance(score, NoVerdict)
+            self._write({"kind": "verdict", **place, **about, **found})
 
     def _write(self, line: dict[str, JSON]) -> None:
         if self._journal is not None:
@@ -408,6 +408,8 @@ class RunState:
 
     def first_incomplete(self, conversation: Conversation) -> tuple[str, int]:
         """The status of the first turn that is not complete, and its number; else ``complete``."""
+        if not self._turns.get(conversation.key):
+            return NOT_RUN, 0
         turns = self.turns(conversation)
         incomplete = ((turn.status, number) for number, turn in enumerate(turns) if turn.status != COMPLETE)
         return next(incomplete, (COMPLETE, len(turns)))
@@ -475,8 +477,7 @@ class RunState:
 
     def lines(self, conversation: Conversation, file: BinaryIO) -> list[dict[str, Any] | None]:
         """The line of each turn of a conversation, None for one without, from the open file."""
-        places = (turn.at for turn in self.turns(conversation))
-        return [None if at is None else line_at(file, at) for at in places]
+        return [None if turn.at is None else line_at(file, turn.at) for turn in self.turns(conversation)]
 
     def last_turn(self, conversation: Conversation) -> int | None:
         """The number of the turn that has ended the conversation; None while it may go on."""
