@@ -335,7 +335,8 @@ class TestHostile:
         ends = page.page.locator(".halo-status", has_text="total")
         # What a cell has shown last may be painted after its end.
         expect(ends).to_have_count(len(hostile.TEXTS) + 2 + payloads)
-        assert page.page.locator(TREES).count() == page.page.locator(".halo-json").count() == payloads
+        for trees in (TREES, ".halo-json"):
+            expect(page.page.locator(trees)).to_have_count(payloads)
         page.cell_output(len(HOSTILE_CELLS) - 1).locator("mjx-container").wait_for()
         page.page.wait_for_function(
             "() => !document.querySelector('.mathjax_process:not(:has(mjx-container))')"
@@ -365,13 +366,14 @@ class TestHostile:
         self.check(attacked)
         assert attacked.page.locator(".jp-mod-trusted .halo-reply").count() == 0
 
+        shown = attacked.page.locator(".halo-reply").count()
+        assert shown > len(hostile.TEXTS)
         attacked.page.evaluate(TRUST)
-        shown = attacked.page.locator(".halo-reply")
         trusted = attacked.page.locator(".jp-mod-trusted .halo-reply")
         attacked.page.wait_for_function(
             "() => !document.querySelector('.jp-OutputArea-output:not(.jp-mod-trusted) .halo-reply')"
         )
-        assert shown.count() == trusted.count() > len(hostile.TEXTS)
+        expect(trusted).to_have_count(shown)
         self.check(attacked)
 
 

@@ -117,6 +117,7 @@ class TestNotebook:
     def test_enter_sends_and_shift_enter_makes_a_line(self, panel: PanelPage, lab: LabPage) -> None:
         """And neither runs the notebook's cell, which would wipe the panel."""
         turn = panel.next_turn()
+        expect(lab.page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0)
         prompts = lab.page.locator(".jp-InputPrompt").all_inner_texts()
         panel.box.press_sequentially("line one")
         panel.box.press("Shift+Enter")
