@@ -58,6 +58,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Keep the names of tests readable, some of which get texts of 100,000 characters."""
+    return f"{val[:40]!r}… {len(val)}" if isinstance(val, str | bytes) and len(val) > 100 else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the browser's tests into two groups, and each file's others into one, in the order of their cost.
