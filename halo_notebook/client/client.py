@@ -143,7 +143,11 @@ class Client:
         """Check a request without sending it. Raises as `stream` does at once."""
         hide_token(fields)
         settings = self.settings
-        defaults = {name: getattr(settings, name) for name in ("user_id", "agent_id", "user_token")}
+        defaults = {
+            "user_id": settings.user_id,
+            "agent_id": settings.agent_id,
+            "user_token": settings.user_token,
+        }
         return checked_request(message, fields, defaults)
 
     def dry_run(self, request: Request, path: str = "/chat/stream") -> dict[str, JSON]:

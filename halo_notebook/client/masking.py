@@ -133,7 +133,11 @@ def _start(secret: str) -> str:
 
 def _may_contain(text: str, start: str) -> bool:
     """Whether each character of a secret's start stands in `text`, which has no escapes."""
-    return all(char in text for char in start[::-1])  # the last ones are in fewer texts
+    # The last ones are in fewer texts. `all` takes three times as long.
+    for char in reversed(start):  # noqa: SIM110
+        if char not in text:
+            return False
+    return True
 
 
 class _Text:

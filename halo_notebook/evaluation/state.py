@@ -193,8 +193,8 @@ class RunState:
                     figures: dict[str, Any] = {name: line["reply"][name] for name in names}
                     figures["agent_id"] = figures["agent_id"] and sys.intern(figures["agent_id"])
                     begun = datetime.fromisoformat(line["reply"]["started_at"])
-                    begun = begun if begun.tzinfo else begun.replace(tzinfo=UTC)
-                    figures |= {"cause": _cause(line), "started_at": begun.astimezone(UTC)}
+                    begun = begun.astimezone(UTC) if begun.tzinfo else begun.replace(tzinfo=UTC)
+                    figures |= {"cause": _cause(line), "started_at": begun}
                     turns[number] = TurnState(line["status"], at, order, **figures)
 
     def _count_other(self, line: Mapping[str, Any]) -> None:

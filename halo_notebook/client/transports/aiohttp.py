@@ -65,8 +65,7 @@ class AiohttpTransport:
         message = _Message(outgoing, silence)
         session = self._opened()
         try:
-            async with asyncio.timeout(None) as waiting:
-                silence.too_long = partial(waiting.reschedule, 0)
+            with silence:
                 answer = await session.post(
                     outgoing.url,
                     headers=outgoing.headers,
@@ -169,6 +168,16 @@ class _Content(aiohttp.StreamReader):
 
     __slots__ = ()
 
+    def feed_data(self, data: bytes, size: int = 0) -> bool:
+        self._buffer.append(data)
+        self._size += len(data)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        if self._size > self._high_water:
+            self._protocol.pause_reading()
+        return False
+
     def begin_http_chunk_receiving(self) -> None:
         """Nothing asks for them."""
 
@@ -234,12 +243,25 @@ class _Silence:
     too_long: Callable[[], object]  # ends the wait
 
     def __init__(self, limit_s: float) -> None:
+        self._task = asyncio.current_task()
+        self._cancelling = self._task.cancelling() if self._task else 0  # before
         self.was_too_long = False  # and was ended
         self._limit_s = limit_s
         self._loop = asyncio.get_running_loop()
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._doubted = False
+
+    def __enter__(self) -> None:
+        """Wait for an answer: a silence cancels the task, and raises TimeoutError, as `asyncio.timeout`."""
+        assert self._task is not None, "aiohttp needs one"
+        self.too_long = self._task.cancel
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self.was_too_long and self._task is not None:
+            ended_by_it = self._task.uncancel() <= self._cancelling
+            if ended_by_it and isinstance(error, asyncio.CancelledError):
+                raise TimeoutError from error
 
     def broken(self) -> None:
         self._since = self._loop.time()
