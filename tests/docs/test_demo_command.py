@@ -17,6 +17,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.browser
+@pytest.mark.ci
 def test_the_printed_address_opens_the_first_notebook(tmp_path: Path) -> None:
     """In JupyterLab, on a machine without a screen."""
     folders = (

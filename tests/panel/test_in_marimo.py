@@ -91,7 +91,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("command", ["marimo export html", "python"])
+@pytest.mark.parametrize("command", [pytest.param("marimo export html", marks=pytest.mark.ci), "python"])
 def test_a_client_and_a_panel_answer(command: str, tmp_path: Path) -> None:
     """In marimo's own kernel, which makes a page of the outputs, and where the app runs as a script."""
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
