@@ -140,8 +140,6 @@ class _Answer(ResponseHandler):
         message, content = data
         if message.code >= 200:
             self._content = content
-            if type(content) is aiohttp.StreamReader:
-                content.__class__ = _Content
         super().feed_data(data, *args)
 
     def resume_reading(self, *args: Any, **settings: Any) -> None:
@@ -161,36 +159,6 @@ class _Answer(ResponseHandler):
         if self._content is not None and self.exception() is not None and not self._content.is_eof():
             # Else the reader would wait until it is silent for too long.
             self._content.set_exception(aiohttp.ClientPayloadError())
-
-
-class _Content(aiohttp.StreamReader):
-    """A body that is read as it comes: all at once, wherever the chunks of its coding end."""
-
-    __slots__ = ()
-
-    def feed_data(self, data: bytes, size: int = 0) -> bool:
-        self._buffer.append(data)
-        self._size += len(data)
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        if self._size > self._high_water:
-            self._protocol.pause_reading()
-        return False
-
-    def begin_http_chunk_receiving(self) -> None:
-        """Nothing asks for them."""
-
-    def end_http_chunk_receiving(self) -> None:
-        """Nothing asks for them."""
-
-    def _read_nowait(self, n: int) -> bytes:
-        data = b"".join(self._buffer)
-        self._buffer.clear()
-        self._size = 0
-        self._cursor += len(data)
-        self._protocol.resume_reading()
-        return data
 
 
 def _end_of_head(data: bytes, begins: int) -> int:
