@@ -54,6 +54,7 @@ def shown_once(text: str) -> None:
     assert "create_ticket" in text and "connecting" not in text
 
 
+@pytest.mark.ci
 def test_in_jupyterlab(lab: LabPage) -> None:
     """An output widget shows a reply once, also from a button; in a cell, a selection stays meanwhile.
 

@@ -307,6 +307,7 @@ def test_in_voila(voila: VoilaPage) -> None:
     assert voila.page_errors == []
 
 
+@pytest.mark.ci
 class TestOnOnePage:
     """Many panels, lost messages and a refused panel: the tests share a page, in this order."""
 
