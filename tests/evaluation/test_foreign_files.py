@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle, permutations
 from pathlib import Path
@@ -347,7 +348,8 @@ def test_every_value_of_every_line_may_be_anything(
     of_kind = [numbered for numbered in enumerate(lines) if numbered[1]["kind"] == kind]
     at, line = max(of_kind, key=lambda numbered: len(places(numbered[1])))
     choice = random.Random(7)
-    readers = cycle([partial(opened, client=client), Evaluation.open])
+    both: list[Callable[[Path], Evaluation]] = [partial(opened, client=client), Evaluation.open]
+    readers = cycle(both)
     taken = 0
     for place in [place for place in places(line) if place]:
         for other in [places, *choice.sample(OTHERS, 2)]:
