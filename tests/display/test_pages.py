@@ -344,6 +344,10 @@ class TestHostile:
         assert page.page.evaluate(UNSAFE_PARTS) == []
         for html in page.page.evaluate(REPLIES):
             safe_text(html)
+        self.check_nothing_ran(page)
+
+    def check_nothing_ran(self, page: LabPage) -> None:
+        """Assert that no script, request or dialog of a sample is to be seen."""
         assert page.page.evaluate("() => window.__halo_pwned ?? ({}).polluted") is None
         assert page.dialogs == page.browser_dialogs == page.page_errors == self.strangers == []
         assert len(page.page.context.pages) == 1
@@ -359,8 +363,9 @@ class TestHostile:
             page.locator(".halo-reply").get_by_text(text).first.click()
         for tree in (TREES, ".halo-json"):
             page.locator(tree).get_by_text("data-commandlinker-command").first.click()
+        attacked.painted()
         assert page.evaluate("commandsRun") == []
-        self.check(attacked)
+        self.check_nothing_ran(attacked)
 
         attacked.reopen(trusted=False)
         self.check(attacked)

@@ -150,7 +150,7 @@ def test_hostile_replies_notes_and_names_do_nothing(
     page: LabelPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Texts of the agent, tags, metadata and notes of others are text."""
-    names = list(hostile.TEXTS)
+    names = list(hostile.TEXTS)[::4]  # the explorer, which shows a reply in the same way, is shown all
     cases: list[Any] = [
         {"message": f"text {name}", "tags": [BAD], "metadata": {BAD: BAD}, "expect": BAD} for name in names
     ]
