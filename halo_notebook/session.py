@@ -397,7 +397,7 @@ class Session:
 
     @property
     def root(self) -> Session:
-        """The session from which this one descends by branches; itself if it is no branch."""
+        """The first session of the branches to which this one belongs; itself if it was not branched off."""
         session = self
         while session.edited and session.edited.session:
             session = session.edited.session
