@@ -17,7 +17,17 @@ from .formulas import NO_FORMULAS
 from .growing import shown_length
 from .highlight import Highlighter
 from .links import DataCut
-from .markdown import Block, Links, Parsed, References, as_source, block_html, read_blocks, verbatim
+from .markdown import (
+    BLANK_LINES,
+    Block,
+    Links,
+    Parsed,
+    References,
+    as_source,
+    block_html,
+    read_blocks,
+    verbatim,
+)
 from .text import PlainPieces, hidden_note, wire_size
 from .work_limit import MAX_BLOCK_STEPS, MAX_REPLY_STEPS, MAX_RESOLVED_STEPS, Work
 
@@ -29,7 +39,6 @@ MAX_END_CHARS = 2_000
 MAX_OPEN_CHARS = 16_384
 """A block beyond this is cut, at a line where there is one, and continues as a new block."""
 _FORMULA_START = re.compile(r"^[ \t>*+\-0-9.)]*(?:\$\$|\\\[|\\begin)", re.MULTILINE)
-_BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _ENDED_BY_A_BLANK_LINE = {"paragraph_open", "table_open", "blockquote_open", "math_block", "definitions"}
 _ENDED_BY_THEIR_LINE = {"heading_open", "hr"}
 _BEGUN_BY_THEIR_LINE = {
@@ -166,7 +175,7 @@ class BlockRenderer:
         self._read()
         if self._full_at is not None:
             return self._full_at
-        return self.length - len(_BLANK_LINES.sub("", self._tail, count=1))
+        return self.length - len(BLANK_LINES.sub("", self._tail, count=1))
 
     @property
     def open_html(self) -> str:

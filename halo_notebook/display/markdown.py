@@ -372,13 +372,16 @@ class Block:
         return self.kind == "fence" and lines + 1 >= len(self.source.removesuffix("\n").split("\n"))
 
 
+BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
+"""At the beginning of a text they belong to no block."""
 SOURCE: Final = "source"
 """The kind of a block that is shown as its source."""
 
 
 def as_source(text: str) -> Block:
-    """A block that shows `text` as it is."""
-    return Block([Token(SOURCE, "", 0)], 0, 0, text)
+    """A block that shows `text` as it is, after its first blank lines."""
+    source = BLANK_LINES.sub("", text, count=1)
+    return Block([Token(SOURCE, "", 0)], 0, len(text) - len(source), source)
 
 
 class Parsed(NamedTuple):

@@ -8,7 +8,7 @@ from itertools import cycle, repeat
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it.parser_inline import ParserInline
 from markdown_it.token import Token
@@ -91,6 +91,9 @@ def test_the_rest_of_a_long_dense_text_is_shown_as_its_source() -> None:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example("# Title\n# Title\n\n# Title", [1], 129)
+@example("a\n\n\nb", [2, 1], 40)
+@example("- a\n \n\t\n# b\n\n\nc", [1], 70)
 @given(
     st.lists(st.sampled_from(LINES), max_size=14).map("\n".join),
     st.lists(st.integers(1, 9), min_size=1),
