@@ -41,16 +41,22 @@ def file_lock(file: Path) -> BaseFileLock:
     from filelock import FileLock
 
     place = Path(f"{file}.lock")
-    if not place.exists():
-        os.close(os.open(place, os.O_RDWR | os.O_CREAT, 0o666))
-    own = place.stat()
-    like = file.stat() if file.exists() else own
-    mode = stat.S_IMODE(like.st_mode) & 0o666 | 0o600  # its owner can open it, also if the file is read-only
-    with contextlib.suppress(OSError):  # it may be another user's
-        if like.st_gid != own.st_gid:
-            os.chown(place, -1, like.st_gid)
-        if mode != stat.S_IMODE(own.st_mode):
-            place.chmod(mode)
+    # A link that somebody put there would give the mode to another file.
+    create = os.O_CREAT if not place.exists() else 0
+    lock = os.open(place, os.O_RDWR | create | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        own = os.fstat(lock)
+        like = file.stat() if file.exists() else own
+        mode = (
+            stat.S_IMODE(like.st_mode) & 0o666 | 0o600
+        )  # its owner can open it, also if the file is read-only
+        with contextlib.suppress(OSError):  # it may be another user's
+            if like.st_gid != own.st_gid:
+                os.fchown(lock, -1, like.st_gid)
+            if mode != stat.S_IMODE(own.st_mode):
+                os.fchmod(lock, mode)
+    finally:
+        os.close(lock)
     return FileLock(place, mode=mode, thread_local=False)  # some versions set the mode, too
 
 

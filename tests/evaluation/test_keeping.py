@@ -227,6 +227,22 @@ def test_a_lock_that_another_user_may_not_take_is_named(shared_folder: Path, nam
     assert "could not be written" in line and "Nothing was " in line and path.read_bytes() == b""
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_place_of_a_lock_is_not_followed(path: Path, there: bool) -> None:
+    """Else the file that it names would become as open as the file of cases, or be created."""
+    secret = path.with_name("secret")
+    if there:
+        secret.write_text("kept")
+        secret.chmod(0o600)
+    path.touch()
+    path.chmod(0o666)
+    Path(f"{path}.lock").symlink_to(secret)
+    with pytest.raises(errors.UsageError, match="could not be written"):
+        keep_case(ONE, path)
+    assert path.read_bytes() == b"" and secret.exists() is there
+    assert not there or secret.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_place_that_cannot_be_written_is_named(path: Path) -> None:
     """Another ending, a missing folder, a folder, no home, a pipe, which nobody may ever write."""
     path.mkdir()
