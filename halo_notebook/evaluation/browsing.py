@@ -1,6 +1,7 @@
 """The conversations of a result as a reader browses them: filtered, searched and sorted.
 
-- A text search reads the replies from the file, and keeps none; everything else is answered from memory.
+- A text search reads the replies from the file; so does the first request after a change, those with labels.
+  None is kept; everything else is answered from memory.
 - A conversation fits a filter if it has one of the chosen values. It has to fit all filters.
 """
 
@@ -12,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
 from .by_case import Figures, Run, figures_of
+from .label_lines import FAIL, PASS, UNSURE, passes
 from .rows import group_name
 
 if TYPE_CHECKING:
@@ -26,8 +29,10 @@ MAX_CHARS = 200
 """Longer names and values are not offered."""
 PASSED, FAILED, NO_RESULT, NOT_JUDGED = "passed", "failed", "no result", "not judged"
 VERDICTS = {True: PASSED, False: FAILED, None: NO_RESULT}
+NOT_LABELLED = "not labelled"
+_LABELS = {False: FAIL, None: UNSURE, True: PASS}
 CASE, CONFIG, REPEAT, STATUS, TAG, ENDED = "case", "config", "repeat", "status", "tag", "ended"
-MESSAGE, TIME = "message", "time"
+MESSAGE, TIME, LABEL = "message", "time", "label"
 CHECK, METADATA = "check:", "metadata:"
 """A filter or a column of a check, or of metadata, is this and its name."""
 
@@ -66,13 +71,14 @@ class Filter:
 class ConversationList:
     """The conversations of a result, numbered from 0 in its order.
 
-    For one thread at a time. Verdicts are those of the moment: after `rescore` they are the new ones.
+    For one thread at a time. Verdicts and labels are those of the moment, also after `rescore`.
     """
 
     def __init__(self, state: RunState) -> None:
         self._state = state
         self._changes = -1
         self._figures: Figures
+        self._labels: dict[str, list[str]] = {}  # of each conversation with labels, by its key
         self._filters: tuple[Filter, ...] = ()
         self._searched: tuple[int, list[str], frozenset[int]] | None = None  # the last search
 
@@ -82,17 +88,18 @@ class ConversationList:
         changes = self._state.changes
         if self._changes != changes:
             figures = figures_of(self._state)
-            self._figures, self._filters = figures, tuple(_filters(self._state, figures.runs))
+            self._figures, self._labels = figures, _labels(self._state, figures.runs)
+            self._filters = tuple(self._filters_of(figures.runs))
             self._changes = changes  # the last: another thread may read it
         return self._figures.runs
 
     def filters(self) -> tuple[Filter, ...]:
-        """Status, configuration, tag, each check and each name of metadata, where they tell cases apart."""
+        """Status, configuration, tag, each check, label, and metadata, where they tell cases apart."""
         return self._filters if self.runs else ()
 
     def values(self, number: int, filter_id: str) -> list[str]:
         """The values that a conversation has of a filter."""
-        return _values(self._state, self.runs[number], filter_id)
+        return self._values(self.runs[number], filter_id)
 
     def found(self, query: Query, is_stopped: Callable[[], bool] = lambda: False) -> list[int]:
         """The numbers of the conversations that fit, in order. A search that `is_stopped` finds fewer."""
@@ -101,7 +108,7 @@ class ConversationList:
         numbers = [
             number
             for number, run in enumerate(runs)
-            if all(not values.isdisjoint(_values(self._state, run, name)) for name, values in chosen.items())
+            if all(not values.isdisjoint(self._values(run, name)) for name, values in chosen.items())
         ]
         if query.words:
             numbers = self._search(query.words, numbers, is_stopped)
@@ -124,11 +131,49 @@ class ConversationList:
             case "time":
                 total = total_s(run)
                 return () if total is None else (total,)
+        if column == LABEL:  # the worst first
+            return tuple(map([*_LABELS.values()].index, self._labels.get(run.conversation.key, ())))
         if column.startswith(CHECK):
             # The worst first.
             verdict = run.passed.get(column.removeprefix(CHECK), True)
             return ((False, None, True).index(verdict), column.removeprefix(CHECK) not in run.passed)
-        return tuple(map(_natural, _values(self._state, run, column)))
+        return tuple(map(_natural, self._values(run, column)))
+
+    def _filters_of(self, runs: Sequence[Run]) -> Iterator[Filter]:
+        names = dict.fromkeys(name for run in runs for name in run.conversation.case.metadata)
+        metadata = [name for name in names if len(name) <= MAX_CHARS]
+        named = {STATUS: "Status", CONFIG: "Configuration", TAG: "Tag"}
+        named |= {ENDED: "Ended"} if any(run.ended for run in runs) else {}
+        named |= {CHECK + name: name for name in self._state.checks}
+        named |= {LABEL: "Label"} if self._labels else {}
+        named |= {METADATA + name: name for name in metadata[: max(MAX_FILTERS - len(named), 0)]}
+        for filter_id, name in named.items():
+            counts = Counter(value for run in runs for value in self._values(run, filter_id))
+            if filter_id in (STATUS, LABEL) or filter_id.startswith(CHECK) or len(counts) > 1:
+                offered = [each for each in counts.most_common() if len(each[0]) <= MAX_CHARS][:MAX_VALUES]
+                offered.sort(key=lambda each: _natural(each[0]))
+                yield Filter(filter_id, name, tuple(offered), len(counts) - len(offered))
+
+    def _values(self, run: Run, filter_id: str) -> list[str]:
+        case = run.conversation.case
+        if filter_id.startswith(CHECK):
+            name = filter_id.removeprefix(CHECK)
+            return [verdict_word(run, name)]
+        if filter_id.startswith(METADATA):
+            value = case.metadata.get(filter_id.removeprefix(METADATA))
+            return [] if value is None else [group_name(value)]
+        match filter_id:
+            case "status":
+                return [self._state.outcome(run.conversation)]
+            case "config":
+                return [run.conversation.config]
+            case "tag":
+                return list(case.tags)
+            case "ended":
+                return [run.ended or "–"]
+            case "label":
+                return self._labels.get(run.conversation.key, [NOT_LABELLED])
+        return []
 
     def _search(self, words: list[str], numbers: list[int], is_stopped: Callable[[], bool]) -> list[int]:
         """Those of `numbers` in which each word is."""
@@ -163,39 +208,24 @@ def tell_changed(state: RunState) -> None:
         call()
 
 
-def _filters(state: RunState, runs: Sequence[Run]) -> Iterator[Filter]:
-    names = dict.fromkeys(name for run in runs for name in run.conversation.case.metadata)
-    metadata = [name for name in names if len(name) <= MAX_CHARS]
-    named = {STATUS: "Status", CONFIG: "Configuration", TAG: "Tag"}
-    named |= {ENDED: "Ended"} if any(run.ended for run in runs) else {}
-    named |= {CHECK + name: name for name in state.checks}
-    named |= {METADATA + name: name for name in metadata[: max(MAX_FILTERS - len(named), 0)]}
-    for filter_id, name in named.items():
-        counts = Counter(value for run in runs for value in _values(state, run, filter_id))
-        if filter_id == STATUS or filter_id.startswith(CHECK) or len(counts) > 1:
-            offered = [each for each in counts.most_common() if len(each[0]) <= MAX_CHARS][:MAX_VALUES]
-            offered.sort(key=lambda each: _natural(each[0]))
-            yield Filter(filter_id, name, tuple(offered), len(counts) - len(offered))
+def _labels(state: RunState, runs: Sequence[Run]) -> dict[str, list[str]]:
+    """The labels of each conversation that has some, each word once, the worst first.
 
-
-def _values(state: RunState, run: Run, filter_id: str) -> list[str]:
-    case = run.conversation.case
-    if filter_id.startswith(CHECK):
-        name = filter_id.removeprefix(CHECK)
-        return [verdict_word(run, name)]
-    if filter_id.startswith(METADATA):
-        value = case.metadata.get(filter_id.removeprefix(METADATA))
-        return [] if value is None else [group_name(value)]
-    match filter_id:
-        case "status":
-            return [state.outcome(run.conversation)]
-        case "config":
-            return [run.conversation.config]
-        case "tag":
-            return list(case.tags)
-        case "ended":
-            return [run.ended or "–"]
-    return []
+    Empty if the file cannot be read: only its replies tell which labels count.
+    """
+    found: dict[str, list[str]] = {}
+    try:
+        with state.opened() as file:
+            for run in runs:
+                key = run.conversation.key
+                if any(state.labels.has(key, turn) for turn in range(len(run.turns))):
+                    lines = enumerate(state.lines(run.conversation, file))
+                    labels = [state.labels.of(key, turn, line and line["reply"]) for turn, line in lines]
+                    words = {_LABELS[passes(of_turn)] for of_turn in labels if of_turn}
+                    found |= {key: [word for word in _LABELS.values() if word in words]} if words else {}
+    except UsageError:
+        return {}
+    return found
 
 
 def verdict_word(run: Run, check: str) -> str:

@@ -31,6 +31,7 @@ from ..evaluation.browsing import (
     CASE,
     CHECK,
     CONFIG,
+    LABEL,
     MESSAGE,
     METADATA,
     REPEAT,
@@ -208,6 +209,7 @@ def _columns(explorer: ResultExplorer) -> list[tuple[str, str, str]]:
     columns += [
         (name, one_line(name.removeprefix(CHECK), 100), "verdict") for name in names if name.startswith(CHECK)
     ]
+    columns += [(LABEL, "label", "short")] if LABEL in names else []
     columns += [(MESSAGE, "message", "long"), (TIME, "total", "seconds")]
     columns += [(TAG, "tags", "short")] if TAG in names else []
     columns += [

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from halo_notebook import Action, DemoAgent, HaloClient, TextDelta
+from halo_notebook import Action, DemoAgent, Evaluation, HaloClient, TextDelta
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.evaluation import browsing, evaluate
 from halo_notebook.evaluation.browsing import MAX_FILTERS, ConversationList, Query
 
 if TYPE_CHECKING:
-    from halo_notebook import Evaluation, Reply
+    from pathlib import Path
+
+    from halo_notebook import Reply
     from halo_notebook.demo import Step
     from halo_notebook.stream import JSON
 
@@ -169,6 +171,45 @@ def test_verdicts_are_those_of_the_moment(conversations: ConversationList, resul
         assert {conversations.runs[number].conversation.case.id for number in found} == {"<b>"}
     finally:
         result.rescore([asked_by_ada])
+
+
+def found_by_label(conversations: ConversationList, *labels: str) -> list[int]:
+    return conversations.found(Query(filters={"label": frozenset(labels)}))
+
+
+def test_conversations_are_found_by_what_people_say(run: Run) -> None:
+    """One with several labels fits each; of several authors the majority counts; the worst come first."""
+    result = run(["one", ["two", "two again"], "three", "four", "five"])
+    conversations = ConversationList(result._state)
+    assert "label" not in {each.id for each in conversations.filters()}
+    assert found_by_label(conversations, "not labelled") == [0, 1, 2, 3, 4]
+    result.label_rows({0: True, 1: True, 2: False, 3: None, 4: True}, author="ada")
+    result.label_rows({4: False}, author="grace")  # without a majority
+    [labels] = [each for each in conversations.filters() if each.id == "label"]
+    assert labels.values == (("fail", 1), ("not labelled", 1), ("pass", 2), ("unsure", 2))
+    assert found_by_label(conversations, "fail") == [1]
+    assert found_by_label(conversations, "pass") == [0, 1]
+    assert found_by_label(conversations, "unsure") == [2, 3]
+    assert found_by_label(conversations, "not labelled", "fail") == [1, 4]
+    assert conversations.found(Query("two", {"label": frozenset({"pass"})})) == [1]
+    assert conversations.found(Query(sort="label")) == [1, 2, 3, 0, 4]
+    assert conversations.found(Query(sort="label", descending=True)) == [0, 2, 3, 1, 4]
+    result.label_rows({4: False, 0: False}, author="ada")
+    assert found_by_label(conversations, "fail") == [0, 1, 3]
+
+
+def test_labels_that_do_not_count_are_not_found(run: Run, kept: Path) -> None:
+    """Those of another reply, as in a file that was edited; without the file none can be told."""
+    run(["one", "two"], path=kept).label_rows({0: True, 1: False})
+    text = kept.read_text()
+    at = text.index('"reply":"', text.index('"kind":"label"')) + len('"reply":"')
+    kept.write_text(text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :])
+    result = Evaluation.open(kept)
+    assert found_by_label(ConversationList(result._state), "not labelled") == [0]
+    kept.unlink()
+    conversations = ConversationList(result._state)
+    assert [each.id for each in conversations.filters()] == ["status"]
+    assert conversations.found(Query(sort="label")) == [0, 1]
 
 
 def test_a_file_with_many_names_and_values_has_few_filters(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

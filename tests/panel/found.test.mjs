@@ -63,6 +63,23 @@ test("the table is asked for again when labelling ends, and not with each label"
   assert.deepEqual([asked("find").length, found.labelling], [1, false]);
 });
 
+test("the filter by label comes with the first label, and its values are sent", () => {
+  found.startLabelling(null);
+  answer("label_start", { total: 30 });
+  answer("item", { at: 0, total: 30, done: 0, turns: [], next: null });
+  found.endLabelling();
+  const label = { id: "label", name: "Label", values: [["fail", 1], ["not labelled", 249]], left_out: 0 };
+  answer("find", result({ filters: [label] }));
+  const { filters } = found;
+  assert.deepEqual(filters, [label]);
+  found.choose("label", ["fail", "not labelled"]);
+  assert.deepEqual(asked("find").at(-1).query.filters, { label: ["fail", "not labelled"] });
+  answer("find", result({ query: found.query, filters: [label] }));
+  assert.deepEqual([found.isFiltered, found.filters === filters], [true, true]);
+  found.clear();
+  assert.deepEqual([asked("find").at(-1).query.filters, found.isFiltered], [{}, false]);
+});
+
 test("rows are asked for once, in parts, and shown when they come", () => {
   assert.equal(found.row(PART + 1), undefined);
   assert.equal(found.row(PART + 50), undefined);

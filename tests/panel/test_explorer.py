@@ -205,6 +205,13 @@ def test_a_label_stands_beside_the_verdicts(ask: Ask, explorer: ResultExplorer, 
     assert turn["verdicts"][-1] == {"check": "label", "verdict": "failed", "score": None, "note": "<b>no</b>"}
     assert changes == ["told"]
     assert "label" not in str(ask("open", number=3, **{"from": 0})["turns"][0]["verdicts"])
+    answer = ask("find", query={**QUERY, "filters": {"label": ["fail"]}})
+    assert [row["number"] for row in answer["rows"]] == [2]
+    at = [column["id"] for column in answer["columns"]].index("label")
+    assert (answer["columns"][at]["kind"], answer["rows"][0]["cells"][at]) == ("short", "fail")
+    assert explorer.filtered.index.tolist() == [2, 3]
+    [shown] = [each for each in answer["filters"] if each["id"] == "label"]
+    assert (shown["name"], shown["values"]) == ("Label", [["fail", 1], ["not labelled", 3]])
 
 
 def test_a_search_gives_way_to_a_later_one(

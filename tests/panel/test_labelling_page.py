@@ -190,6 +190,11 @@ def test_the_explorer_shows_the_queue_in_place_of_its_table(
         assert Evaluation.open(result.path).labels["label"].tolist() == ["fail"]
         page.button("All conversations").first.click()
         page.grid.wait_for()
+        page.button("Label").click()
+        page.root.get_by_role("checkbox", name="fail").check()
+        page.found(f"1 of {len(result)} conversations")
+        page.page.keyboard.press("Escape")
+        page.grid.focus()
         page.page.keyboard.press("f")  # the table does not use this key
         page.button("Label replies").click()
         page.button("By chance").click()
