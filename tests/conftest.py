@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,17 @@ def pytest_sessionfinish() -> None:
     """Undo it if hypothesis will be imported now, by its plugin: it asks the collector for referrers."""
     if "hypothesis" not in sys.modules:
         gc.unfreeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report a failed test with what is on its pages, and save pictures of them in artefacts/."""
+    report = yield
+    pages = sys.modules.get("tests.harness.pages")
+    if report.failed and pages:
+        for number, page in enumerate(pages.OPEN_PAGES):
+            report.sections.append((f"page {number}", page.as_failed(f"failed-{item.name}-{number}")))
+    return report
 
 
 @pytest.hookimpl(trylast=True)

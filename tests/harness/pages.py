@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -186,6 +187,8 @@ def _started(playwright: Playwright, downloads: Path) -> Browser:
 
 
 BROWSER = RunningBrowser()
+OPEN_PAGES: list[BrowserPage] = []
+"""What a failing test is reported with."""
 atexit.register(BROWSER.close)
 
 
@@ -231,6 +234,7 @@ class BrowserPage:
         self.page.on("pageerror", self._note_page_error)
         self.page.on("console", self._note_console)
         self.page.on("dialog", self._note_dialog)
+        OPEN_PAGES.append(self)
 
     def __enter__(self) -> Self:
         return self
@@ -240,6 +244,7 @@ class BrowserPage:
 
     def close(self) -> None:
         """Close the page, with its profile."""
+        OPEN_PAGES.remove(self)
         self._context.close()
 
     def axe(self, selector: str) -> list[Violation]:
@@ -297,6 +302,17 @@ class BrowserPage:
         """What a failure should say about the page."""
         harness = self.page.evaluate("() => window.harness && harness.state()")
         return f"  page: {harness}\n  page errors: {self.page_errors}\n  console: {self.console_errors}"
+
+    def as_failed(self, name: str) -> str:
+        """The page's state, and the text of its panels; saves a picture of it as `artefacts/NAME.png`."""
+        name = re.sub(r"[^\w-]+", "-", name)[:100]
+        try:
+            ARTEFACTS.mkdir(exist_ok=True)
+            self.page.screenshot(path=ARTEFACTS / f"{name}.png", timeout=5_000)
+            panels = self.page.locator(".halo-panel").all_inner_texts()
+            return f"{self.state()}\n  panels: {[panel[:500] for panel in panels]}"
+        except Error as error:  # the page may be what has failed
+            return f"  {error.message}"
 
     def _refuse(self, route: Route) -> None:
         self.strangers.append(route.request.url)

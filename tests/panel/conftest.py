@@ -45,7 +45,7 @@ class Wire:
     def of(self, kind: str) -> list[Message]:
         return [message for message in self.messages if message["kind"] == kind]
 
-    def wait(self, condition: Callable[[], Any], timeout_s: float = 10) -> Any:
+    def wait(self, condition: Callable[[], Any], timeout_s: float = 30) -> Any:
         """What the condition gives once that is true; it is looked at when a message has come."""
         deadline = time.monotonic() + timeout_s
         with self._changed:

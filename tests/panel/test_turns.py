@@ -59,7 +59,7 @@ def test_messages_are_numbered_without_a_gap(panel: ChatPanel, page: Wire) -> No
 
 def test_a_page_that_missed_messages_is_brought_up_to_date(page: Wire, agent: DemoAgent) -> None:
     """A snapshot in mid-reply and the frames after it add up to the same as all frames do."""
-    go_on = threading.Event()
+    go_on, end = threading.Event(), threading.Event()
 
     def reply(request: dict[str, JSON]) -> Iterator[Step]:
         yield TextDelta("# A head\n\nA paragraph.\n\nFirst *half*, ")
@@ -69,6 +69,8 @@ def test_a_page_that_missed_messages_is_brought_up_to_date(page: Wire, agent: De
         for word in ("second ", "half.", "\n\n", "And ", "a ", "last ", "block"):
             yield TextDelta(word)
             yield 0.07
+        while not end.is_set():  # what arrives with the end comes in no frame
+            yield 0.01
 
     agent._reply = reply
     known = len(page.of("snapshot"))
@@ -85,12 +87,18 @@ def test_a_page_that_missed_messages_is_brought_up_to_date(page: Wire, agent: De
     page.wait(lambda: "half" in running.text and running.action_events and lost)
     page.ask("sync")
     snapshot = page.of("snapshot")[-1]
+
+    def with_frames() -> Page:
+        shown = Page(snapshot["live"])
+        for frame in page.of("frame"):
+            if frame["seq"] > snapshot["seq"]:
+                shown.take(frame)
+        return shown
+
     go_on.set()
-    shown = Page(snapshot["live"])
-    turn = page.turns(1)[0]
-    for frame in page.of("frame"):
-        if frame["seq"] > snapshot["seq"]:
-            shown.take(frame)
+    page.wait(lambda: "last block" in with_frames().html)
+    end.set()
+    shown, turn = with_frames(), page.turns(1)[0]
     assert snapshot["live"]["items"] and [action["id"] for action in shown.actions] == ["a1"]
     assert "".join(item.get("html", "") for item in turn["items"]) == shown.html
 
@@ -117,12 +125,19 @@ def test_ten_panels_on_a_session_cost_what_one_does(
     rendered: list[View] = []
     frame = Frames.frame
 
+    def reply(request: dict[str, JSON]) -> Iterator[Step]:
+        for word in ("Some text.", " And more."):
+            shown = len(rendered)
+            yield TextDelta(word)
+            while len(rendered) == shown:
+                yield 0.01
+
     def counted(frames: Frames) -> View:
         rendered.append(frame(frames))
         return rendered[-1]
 
     monkeypatch.setattr(Frames, "frame", counted)
-    agent._reply = lambda request: [TextDelta("Some text."), 0.1, TextDelta(" And more."), 0.1]
+    agent._reply = reply
     first, *others, last = [open_panel(client=client) for _ in range(10)]
     for wire in (first, *others):
         wire.ask("views", count=0)
