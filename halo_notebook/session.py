@@ -189,10 +189,10 @@ class Session:
     copied: int = field(default=0, repr=False)
     secrets: set[Secret] = field(default_factory=set, repr=False)
     watchers: Watchers[Turn] = field(default_factory=Watchers, repr=False)
+    stop_turn: Callable[[], object] = field(default=lambda: None, repr=False)
     _branches: int = field(default=0, repr=False)
     _place: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _owner: object = field(default=None, repr=False)
-    _stop_turn: Callable[[], object] | None = field(default=None, repr=False)
 
     @contextlib.contextmanager
     def turn(
@@ -288,12 +288,12 @@ class Session:
             turn = Turn(stream.request.body, stream.reply, client.base_url, client.source, session=self)
             self.secrets.update(stream.secrets)
             self.turns.append(turn)
-            self._owner, self._stop_turn = owner, lambda: stop(stream)
+            self._owner, self.stop_turn = owner, lambda: stop(stream)
             try:
                 self.watchers.tell(turn)
                 yield stream
             finally:
-                self._owner = self._stop_turn = None
+                self._owner, self.stop_turn = None, lambda: None
                 stream.end(None)
                 self.secrets.update(stream.secrets)  # with the user token, which was asked for
                 self._continue_from(turn, fields.get("session_id"))
@@ -310,8 +310,8 @@ class Session:
             pass
 
     def stop(self) -> None:
-        """Stop the turn that runs, from any thread; the text received so far is kept."""
-        post(lambda: self._stop_turn and self._stop_turn())
+        """Stop the turn that runs, from any thread; its text is kept. On the loop, `stop_turn` does so."""
+        post(lambda: self.stop_turn())  # noqa: PLW0108  # that of the turn which runs then
 
     def rate(self, turn: Turn, value: Verdict, note: str = "") -> None:
         """Keep what a person thought of `turn`; an export of the session contains it.

@@ -223,11 +223,10 @@ class Arena:
             column, session = self.columns[name], self.sessions[name]
             post(outbox.drop_held, column, session)  # of an earlier round
             sent[name] = outbox.put(column, session, text, {}, cid=given[name])
-            post(outbox.start, column, session)
         return {name: sent[name] for name in self.columns}
 
     def stop(self) -> None:
-        """Stop all columns."""
+        """Stop all columns; on any thread."""
         for column in self._in_order():
             outbox.stop(column, column.session)
 

@@ -12,7 +12,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Int, TraitError, Unicode
 
 from ..client.secrets import hide_token
-from ..concurrency.loop import post, spawn
+from ..concurrency.loop import spawn
 from ..display.text import one_line, writable
 from ..display.wording import counted
 from ..errors import UsageError
@@ -149,7 +149,7 @@ class ArenaPanel(anywidget.AnyWidget):
 
     def stop(self) -> None:
         """Stop all replies; the texts received so far are kept."""
-        post(self._arena.stop)
+        self._arena.stop()
 
     def vote(self, choice: str) -> None:
         """Vote on the replies to the last message, which shows the names.

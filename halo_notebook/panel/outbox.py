@@ -10,7 +10,7 @@ What it promises:
 - A panel that is closed sends nothing that waits.
 - The result of a message is set after the page has been updated and the callbacks are on their way.
 
-It runs on the loop; `Sent` and `put` may be used on any thread.
+It runs on the loop; `Sent`, `put`, `stop` and `close` may be used on any thread, and keep their order.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def put(
     exact: bool = False,
     pictures: Sequence[str] = (),
 ) -> Sent:
-    """Add a message behind those that wait, on any thread; `start` sends it. See `Message`.
+    """Send a message behind those that wait, on any thread. See `Message`.
 
     Raises:
         UsageError: when `text` is not a message.
@@ -103,12 +103,14 @@ def put(
     state.outbox(session).messages.append(message)
     sent.add_done_callback(lambda _: post(_remove, state, session, message) if sent.cancelled() else None)
     state.note_status()
+    post(_start, state, session, message)
     return sent
 
 
-def start(state: PanelState, session: Session) -> None:
-    """Send what waits."""
+def _start(state: PanelState, session: Session, message: Message) -> None:
+    """Let a message wait, and send what waits."""
     outbox = state.outbox(session)
+    message.state = "waiting"
     if outbox.running is not None or session.busy:
         state.note_queue()
     if outbox.running is None:
@@ -116,9 +118,13 @@ def start(state: PanelState, session: Session) -> None:
 
 
 def stop(state: PanelState, session: Session) -> None:
-    """Stop the turn of `session` that runs, and hold what waits."""
+    """Stop the turn of `session` that runs, and hold what waits; on any thread."""
+    post(_stop, state, session)
+
+
+def _stop(state: PanelState, session: Session) -> None:
     _hold_all(state, session)
-    session.stop()
+    session.stop_turn()
 
 
 def close(state: PanelState) -> str:
@@ -160,9 +166,9 @@ def release(state: PanelState, cid: str) -> None:
     message = _unsent(state, cid)
     if message.sent.done():  # this is another try
         message.sent = Sent(message.text)
-    message.state, message.error = "waiting", None
+    message.error = None
+    _start(state, state.session, message)
     state.note_queue()
-    start(state, state.session)
 
 
 def _unsent(state: PanelState, cid: str) -> Message:
@@ -181,7 +187,7 @@ def _remove(state: PanelState, session: Session, message: Message) -> None:
 
 def _hold(state: PanelState, session: Session) -> None:
     """Hold what waits. Callers that wait for a reply get the error after the panel shows it."""
-    messages = [message for message in state.outbox(session).messages if message.state != "held"]
+    messages = [message for message in state.outbox(session).messages if message.state not in ("new", "held")]
     for message in messages:
         message.state = "held"
     state.note_queue()

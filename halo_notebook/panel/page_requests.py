@@ -124,7 +124,6 @@ async def _edit(state: PanelState, request: Request) -> None:
     checked_request(text, fields, {})
     branch = add_version(state.register, state.session.branch(turn))
     outbox.put(state, branch, text, fields, cid=request["cid"], exact=True)
-    outbox.start(state, branch)
     state.publish("session_name", branch.name)
     await follower.show(state, branch)
 
@@ -146,7 +145,6 @@ def _put(
 ) -> None:
     cid = request["cid"]
     outbox.put(state, state.session, text, fields, cid=cid, exact=exact, pictures=pictures)
-    outbox.start(state, state.session)
 
 
 def _rate(state: PanelState, request: Request) -> None:

@@ -79,7 +79,8 @@ class Message:
         exact: whether it is sent with its own `fields` only, without the panel's.
         sent: gets its reply, or its error.
         pictures: the page's ids of its images; `images`: what the page shows of them.
-        state: ``waiting``; ``held``: not sent until it is released; ``sending``: too late to take it back.
+        state: ``new``: the loop has not seen it; ``waiting``; ``held``: not sent until it is released;
+            ``sending``: too late to take it back.
         error: why it was refused.
     """
 
@@ -90,7 +91,7 @@ class Message:
     sent: Future[Reply]
     pictures: Sequence[str] = ()
     images: list[JSON] = field(default_factory=list)
-    state: Literal["waiting", "held", "sending"] = "waiting"
+    state: Literal["new", "waiting", "held", "sending"] = "new"
     error: HaloError | None = None
 
 

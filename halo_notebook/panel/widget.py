@@ -185,13 +185,11 @@ class ChatPanel(anywidget.AnyWidget):
         state, session = self._state, self.session
         if fields.get("images") is not None:  # drawn here: a figure may change before it is sent
             fields["images"] = image_urls(fields["images"])
-        sent = outbox.put(state, session, text, fields)
-        post(outbox.start, state, session)
-        return sent
+        return outbox.put(state, session, text, fields)
 
     def stop(self) -> None:
         """Stop the turn that runs; the text received so far is kept. Messages that wait are held back."""
-        post(outbox.stop, self._state, self.session)
+        outbox.stop(self._state, self.session)
 
     def on_reply(self, callback: Callable[[Reply], Any]) -> Callable[[], None]:
         """Call `callback(reply)` whenever a turn of the shown session has ended, in whatever way.

@@ -274,6 +274,15 @@ def test_stop_stops_all_columns(page: ArenaWire, release: threading.Event) -> No
     assert page.arena.busy is False
 
 
+def test_a_message_right_after_a_stop_is_sent(page: ArenaWire) -> None:
+    """To all columns: nothing ran that a stop could have held it for."""
+    for _ in range(5):
+        page.arena.stop()
+        sent = page.arena.ask("Hello")
+        assert [each.result(10).status for each in sent.values()] == ["complete", "complete"]
+        page.until(busy=False)
+
+
 def test_a_message_that_was_held_back_makes_way_for_the_next(
     page: ArenaWire, register: SessionRegister, client: HaloClient, agent: DemoAgent, release: threading.Event
 ) -> None:

@@ -258,6 +258,26 @@ def test_stop_right_after_sending(panel: ChatPanel, release: threading.Event) ->
         assert not panel.busy or panel.session.busy
 
 
+def test_a_message_right_after_a_stop_is_sent(
+    panel: ChatPanel, page: Wire, agent: DemoAgent, release: threading.Event
+) -> None:
+    """Stop holds what was there before it, whether a turn runs or not."""
+    first = panel.ask("one")
+    page.running()
+    waits = panel.ask("two")
+    panel.stop()
+    third = panel.ask("three")
+    assert first.result(10).status == "stopped"
+    with pytest.raises(errors.ReplyStopped, match="Held back"):
+        waits.result(10)
+    release.set()
+    assert third.result(10).status == "complete"
+    for _ in range(10):
+        panel.stop()
+        assert panel.ask("four").result(10).status == "complete"
+    assert asked(agent) == ["one", "three", *["four"] * 10]
+
+
 @pytest.mark.parametrize("interrupts", [1, 2, 6])
 def test_interrupts_end_only_the_waiting(
     interrupts: int, panel: ChatPanel, page: Wire, release: threading.Event
