@@ -61,7 +61,14 @@ def _stop(state: RunState) -> Iterator[str]:
     unjudged = any(score is None for name in state.checks for _, score in _judged(state, name))
     if state.interrupted and (unsent or unjudged):
         what = "all messages were sent" if unsent else "all replies were judged"
-        yield f"It was stopped before {what}; the same call resumes it."
+        yield f"It was stopped before {what}; the same call{_with_path(state)} resumes it."
+
+
+def _with_path(state: RunState, then: str = "") -> str:
+    """What to add to the same call, so that it sends nothing again: the path, if it had none."""
+    if state.removal is None:
+        return f" with {then}" if then else ""
+    return f" with path={str(state.kept_path())!r}{f' and {then}' if then else ''}"
 
 
 def _file(state: RunState) -> Iterator[str]:
@@ -99,11 +106,11 @@ def _incomplete(state: RunState) -> Iterator[str]:
             counts += "" if cause == AGENT else f", and the figures leave {'it' if one else 'them'} out"
             again = sum(map(state.resumes, conversations))
             todos = [todo] if todo else []
-            todos += ["Run the same call again"] if again else []
+            todos += [f"Run the same call again{_with_path(state)}"] if again else []
             if arrived := len(conversations) - again:
                 todos.append(
-                    f"{arrived:,} may have reached the agent: if sending twice is safe, rerun with "
-                    "resume='interrupted'"
+                    f"{arrived:,} may have reached the agent: if sending twice is safe, rerun"
+                    + _with_path(state, "resume='interrupted'")
                 )
             happened = f"{counted(len(conversations), 'conversation')} {what}{first}"
             yield f"{happened}. {counts}. {'. '.join(todos)}."

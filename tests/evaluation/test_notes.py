@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import time
@@ -16,7 +17,7 @@ from halo_notebook import HaloClient, Reply
 from halo_notebook.checks import contains
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 
-from .agents import in_two_parts, messages, ok, states, stopping_once
+from .agents import in_two_parts, messages, ok, sent, states, stopping_once
 
 if TYPE_CHECKING:
     from .conftest import Run
@@ -49,17 +50,17 @@ REFUSED = (
     ],
     ids=["broken off", "errors", "refused", "limit"],
 )
-def test_each_cause_has_a_note(faults: list[str], note: str, agent: DemoAgent, run: Run) -> None:
+def test_each_cause_has_a_note(faults: list[str], note: str, agent: DemoAgent, run: Run, kept: Path) -> None:
     """With the number of conversations, the first error, whether they count, and what to do."""
     agent.faults += faults
-    result = run(messages(5), [ok], concurrency=1)
+    result = run(messages(5), [ok], concurrency=1, path=kept)
     [found] = result.notes()
     assert found.startswith(note)
     assert "as missing, and the figures leave" in found or len(result.failures()) == int(found[0]) <= 2
     assert result.df["cause"].nunique() == 2
 
 
-def test_several_causes_have_a_note_each(agent: DemoAgent, run: Run) -> None:
+def test_several_causes_have_a_note_each(agent: DemoAgent, run: Run, kept: Path) -> None:
     """Also a user token that could not be had; what the next call sends is told from what it does not."""
 
     def no_token() -> str:
@@ -67,7 +68,7 @@ def test_several_causes_have_a_note_each(agent: DemoAgent, run: Run) -> None:
 
     agent.faults += ["401", "cut text", "500"]
     cases: list[Any] = [*messages(3), {"message": "Hi", "user_id": "u", "user_token": no_token}]
-    result = run([*cases, {"turns": ["one", "/fault 401"]}], concurrency=1)
+    result = run([*cases, {"turns": ["one", "/fault 401"]}], concurrency=1, path=kept)
     broken, refused, no_way = result.notes()
     assert broken.startswith(f"2 conversations {NOT_WHOLE}")
     assert "2 may have reached the agent" in broken
@@ -79,11 +80,11 @@ def test_several_causes_have_a_note_each(agent: DemoAgent, run: Run) -> None:
     assert no_way.startswith("1 conversation did not get through (The user_token callable raised OSError)")
 
 
-def test_a_stop_leaves_what_broke_off_and_what_did_not_start(run: Run) -> None:
+def test_a_stop_leaves_what_broke_off_and_what_did_not_start(run: Run, kept: Path) -> None:
     """They are missing: none is a failure, and none lowers a rate."""
     with DemoAgent(first_byte_s=0, reply=in_two_parts(0.05)) as slow:
         configs = {"demo": HaloClient(DEMO_KEY, base_url=slow.url)}
-        result = run(messages(9), [stopping_once()], configs=configs, concurrency=2)
+        result = run(messages(9), [stopping_once()], configs=configs, concurrency=2, path=kept)
     result.rescore([ok])
     cut, waiting = states(result).count("interrupted"), states(result).count("not run")
     first, *others = result.notes()
@@ -94,6 +95,28 @@ def test_a_stop_leaves_what_broke_off_and_what_did_not_start(run: Run) -> None:
         assert re.match(r"\d conversations? broke off when the run ended\. .* as missing, ", others[0])
     assert {cause for cause in result.df["cause"] if cause} <= {"stopped"}
     assert result.df["ok"].count() == states(result).count("complete") and result.df["ok"].all()
+
+
+@pytest.mark.parametrize(
+    ("faults", "checks"),
+    [([], [stopping_once()]), (["401"], []), (["cut text", "401"], []), (["500"], [])],
+    ids=["stopped", "refused", "cut and refused", "an error"],
+)
+def test_the_notes_name_the_file_of_a_result_without_a_path(
+    faults: list[str], checks: list[Any], agent: DemoAgent, run: Run
+) -> None:
+    """The same call without it would send every message again. The file outlasts the result."""
+    agent.faults += faults
+    result = run(messages(9), checks, concurrency=1)
+    rows, before = list(result.rows()), len(agent.requests)
+    told = [note for note in result.notes() if "call" in note or "rerun" in note]
+    assert told and all(f"with path={str(result.path)!r}" in note for note in told)
+    path = str(result.path)
+    del result
+    gc.collect()
+    assert len(run(messages(9), path=path)) == 9
+    waited = [row["message"] for row in rows if row["status"] in ("not run", "failed")]
+    assert sorted(sent(agent)[before:]) == waited
 
 
 @pytest.mark.parametrize("checks", [[], [ok], [ok, lambda conversation: True]], ids=len)
