@@ -38,6 +38,12 @@ UNUSED = [
     *("mermaid", "metadataform", "pdf", "pluginmanager", "running", "settingeditor", "terminal", "tooltip"),
     *("vega5", "video"),
 ]
+UNUSED_PLUGINS = [
+    *(f"{name}-extension" for name in UNUSED),
+    # These need one of those, and would write errors to the console.
+    *("notebook-extension:language-server", "notebook-extension:update-raw-mimetype"),
+    "workspaces-extension:sidebar",
+]
 
 
 class Lab(Server):
@@ -58,7 +64,7 @@ class Lab(Server):
             {
                 "disabledExtensions": {
                     "@voila-dashboards/jupyterlab-preview": True,
-                    **{f"@jupyterlab/{name}-extension": True for name in UNUSED},
+                    **{f"@jupyterlab/{name}": True for name in UNUSED_PLUGINS},
                 }
             },
         )
