@@ -33,9 +33,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 # They have nothing to do with a cell or a widget, and take a third of the time that a page needs to load.
 UNUSED = [
-    *("audio", "celltags", "console", "csvviewer", "debugger", "extensionmanager", "fileeditor", "help"),
-    *("htmlviewer", "hub", "imageviewer", "inspector", "launcher", "logconsole", "lsp", "markdownviewer"),
-    *("mermaid", "metadataform", "pdf", "pluginmanager", "running", "settingeditor", "terminal", "tooltip"),
+    *("audio", "celltags", "csvviewer", "debugger", "extensionmanager", "fileeditor", "help"),
+    *("htmlviewer", "hub", "imageviewer", "inspector", "launcher", "logconsole", "markdownviewer"),
+    *("mermaid", "pdf", "pluginmanager", "settingeditor", "tooltip"),
     *("vega5", "video"),
 ]
 UNUSED_PLUGINS = [
