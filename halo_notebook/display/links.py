@@ -143,15 +143,16 @@ def _link(url: str, text: Token) -> list[Token]:
 
 def text_with_links(text: str, markdown: MarkdownIt, *, is_growing: bool = False) -> Iterator[Token]:
     """Yield `text` with its bare URLs as links."""
-    at = 0
-    for found in _BARE_URL.finditer(text):
+    at = end = 0
+    while found := _BARE_URL.search(text, end):
         url = _without_sentence(found.group())
         address = markdown.normalizeLink(url)
+        end = found.start() + len(url)  # another may come after the punctuation, without a blank
         if not is_safe(address) or (is_growing and found.end() == len(text)):
             continue
         yield _text(text[at : found.start()])
         yield from _link(address, _text(url))
-        at = found.start() + len(url)
+        at = end
     yield _text(text[at:])
 
 

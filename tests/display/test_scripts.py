@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from halo_notebook.display import markdown_to_html
+from halo_notebook.display.blocks import BlockRenderer, markdown_to_html
 
 from ..harness.looks import safe_text
 
@@ -33,6 +33,17 @@ def test_a_bare_address_ends_before_the_punctuation_of_any_script(text: str) -> 
     """And it may stand beside a letter."""
     within = quote(text.removeprefix(A), safe="/()") if text not in SENTENCES else ""
     assert safe_text(markdown_to_html(text)).links == [f"{A}{within}"]
+
+
+@pytest.mark.parametrize("between", ["、", "。", "」「", "）和（", "؛", "|", " "])
+def test_a_bare_address_may_follow_another_after_punctuation(between: str) -> None:
+    """Without a blank, as in scripts that have none; also while they arrive."""
+    addresses = [f"{A}/{number}" for number in range(3)]
+    text = between.join(addresses)
+    assert safe_text(markdown_to_html(f"见{text}。")).links == addresses
+    blocks = BlockRenderer()
+    blocks.append(f"{text} と")
+    assert safe_text(blocks.open_html).links == addresses
 
 
 @pytest.mark.parametrize(
