@@ -15,6 +15,7 @@ from halo_notebook.client.transports.body import MAX_PIECE_BYTES, Body
 from halo_notebook.client.transports.protocol import BrokeOff, Unreadable
 
 from .clients import KEY, answering
+from .servers import answers, asked, server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +34,7 @@ def pieces(coding: str, data: bytes, size: int = 100, received: list[bytes] | No
     return [*made, body.close()]
 
 
-@pytest.mark.parametrize("size", [2, 7, 10_000])
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
 @pytest.mark.parametrize(
     ("coding", "data"),
     [
@@ -66,6 +67,24 @@ def pieces(coding: str, data: bytes, size: int = 100, received: list[bytes] | No
 def test_a_body_is_decoded_however_it_is_divided(coding: str, data: bytes, size: int) -> None:
     """Each encoding that can be undone, in chunks of any size."""
     assert b"".join(pieces(coding, data, size)) == TEXT
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "x-gzip", "chunked", "identity"])
+def test_a_coding_of_the_transfer_is_undone_too(coding: str) -> None:
+    """As aiohttp passes it on; the chunks have been joined by then."""
+    body = gzip.compress(b"Hello") if "gzip" in coding else b"Hello"
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if "chunked" in coding else body
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: %b\r\n\r\n"
+    with server(answers(head % coding.encode() + chunked)) as url:
+        reply, error = asked(url, "aiohttp")
+    assert (reply.text, error) == ("Hello", None)
+
+
+@pytest.mark.parametrize("coding", ["br, chunked", "gzip, gzip, chunked", "compress"])
+def test_a_coding_of_the_transfer_that_is_not_known_is_an_error(coding: str) -> None:
+    """Its bytes are not shown as a reply."""
+    with pytest.raises(Unreadable, match="was not requested"):
+        Body({"transfer-encoding": coding}, 100)
 
 
 @pytest.mark.parametrize(

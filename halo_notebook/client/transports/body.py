@@ -19,6 +19,7 @@ MAX_PIECE_BYTES = 64 * 1024
 _MAX_INPUT_BYTES = 4 * 1024
 """zlib copies what it has not read yet, for each piece that it returns."""
 _GZIP_WINDOW = zlib.MAX_WBITS | 16
+_PLAIN = ("", "identity", "chunked")
 _MARK = b"\xef\xbb\xbf"
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -30,8 +31,8 @@ class Body:
     """
 
     def __init__(self, headers: Mapping[str, str], max_bytes: int) -> None:
-        given = headers.get("content-encoding", "").lower().split(",")
-        codings = [coding for each in given if (coding := each.strip()) not in ("", "identity")]
+        given = ",".join(headers.get(name, "") for name in ("content-encoding", "transfer-encoding"))
+        codings = [coding for each in given.lower().split(",") if (coding := each.strip()) not in _PLAIN]
         if len(codings) > 1 or not {*codings} <= {"gzip", "x-gzip", "deflate"}:
             raise Unreadable(
                 f"its encoding {', '.join(codings)[:40]!r} was not requested and is not supported"
@@ -94,6 +95,7 @@ class _Stream:
     def __init__(self, *, gzip: bool) -> None:
         self._gzip = gzip
         self._inflate = zlib.decompressobj(_GZIP_WINDOW if gzip else zlib.MAX_WBITS)
+        self._first = b""  # the first byte, which alone does not show whether there is a zlib head
         self.unfinished = False
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
@@ -103,14 +105,17 @@ class _Stream:
                 if not data:
                     return
                 self._inflate = zlib.decompressobj(_GZIP_WINDOW)
+            first, self._first = self._first, b""
             try:
                 piece = self._inflate.decompress(data, MAX_PIECE_BYTES)
             except zlib.error:
-                if self._gzip or self.unfinished:
+                if self._gzip or (self.unfinished and not first):
                     raise
-                # Some servers call deflate what has no zlib head; only the first bytes can tell.
+                # Some servers call deflate what has no zlib head; only the first two bytes can tell.
                 self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-                piece = self._inflate.decompress(data, MAX_PIECE_BYTES)
+                piece = self._inflate.decompress(first + data, MAX_PIECE_BYTES)
+            if len(data) == 1 and not self.unfinished:
+                self._first = data
             self.unfinished = not self._inflate.eof
             if piece:
                 yield piece
