@@ -75,7 +75,10 @@ async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUse
         raise _not_taken(f"returned {type(value).__name__} instead of a token")
     token = checked_token(value)
     if _has_expired(token, by_s=_CLOCK_OFF_S):
-        raise _not_taken("returned a token that has expired", "let it return a fresh one")
+        raise _not_taken(
+            "returned a token that has expired by this computer's clock",
+            "check the clock, or let it return a fresh one",
+        )
     return token
 
 
