@@ -20,6 +20,7 @@ import traceback
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ..concurrency.loop import on_io_thread
 from ..errors import ConnectionFailed, HaloError, IdentityError, ReplyUnreadable, UsageError
 from ..reply import Reply
 from ..stream import JSON, Event, StreamParser, TextDelta, decode_json
@@ -348,7 +349,8 @@ class AsyncReplyStream:
 
     async def _close(self, incoming: Incoming) -> None:
         try:
-            await incoming.aclose()
+            with contextlib.suppress(Exception):  # of a caller's transport; the reply is what it is by now
+                await incoming.aclose()
         finally:
             if self._passing is not None:
                 self._passing.end(GeneratorExit())  # it was not read to its end
@@ -362,12 +364,13 @@ class AsyncReplyStream:
         raised = self._raised(error)
         if self._passing is not None:
             self._passing.end(raised)
+        if isinstance(raised, (SystemExit, KeyboardInterrupt)):
+            return not on_io_thread()  # there no interrupt comes, so the caller's transport raised it
         return isinstance(raised, HaloError) or not isinstance(raised, Exception)
 
     def _mapped(self, error: BaseException) -> HaloError:
         """What the transport raised, as one of this package's errors."""
         raised = self._raised(error)
-        assert isinstance(raised, Exception), "others stay as they are"
         _clear_frames(error)
         host = urlsplit(self._settings.base_url).netloc
         answered = self._incoming is not None

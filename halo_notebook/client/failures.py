@@ -40,7 +40,7 @@ MAY_HAVE_ARRIVED = (
     "twice is safe"
 )
 
-TRANSPORT_ERRORS: dict[type[Exception], tuple[type[HaloError], str]] = {
+TRANSPORT_ERRORS: dict[type[BaseException], tuple[type[HaloError], str]] = {
     NotConnected: (ConnectionFailed, "No connection to {host} ({why})"),
     NotTrusted: (ConnectionFailed, "No connection to {host}: its certificate is not trusted ({why})"),
     Silent: (ReplyTimeout, "The agent was {why}"),
@@ -77,7 +77,7 @@ def retry_wait_s(error: HaloError, retries: int, *, first_s: float, longest_s: f
 
 
 def transport_error(
-    error: Exception, reply: Reply, host: str, secrets: Sequence[Secret], *, answered: bool
+    error: BaseException, reply: Reply, host: str, secrets: Sequence[Secret], *, answered: bool
 ) -> HaloError:
     """What a transport raised, as an error of this package; a caller's own transport may raise anything.
 
@@ -144,6 +144,8 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     answer's own `Date`, since this computer's clock may be wrong.
     """
     value = headers.get("retry-after", "").strip()
+    if len(values := {each.strip() for each in value.split(",")}) == 1:  # the same header twice
+        value = values.pop()
     at = _timestamp(value)
     if _NUMBER.fullmatch(value):
         at = float(value)

@@ -71,6 +71,19 @@ def wait_in_page(awaitable: Awaitable[T]) -> T:
     return value
 
 
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped. A task that exits, as a caller's code may, ends only itself."""
+    while True:
+        try:
+            loop.run_forever()
+        except (
+            SystemExit,
+            KeyboardInterrupt,
+        ):  # asyncio raises them here, too; no signal comes to this thread
+            continue
+        return
+
+
 class _Threads:
     """The I/O thread and the worker thread, started when they are first needed."""
 
@@ -86,7 +99,7 @@ class _Threads:
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                io = threading.Thread(target=loop.run_forever, name="halo-io", daemon=True)
+                io = threading.Thread(target=_run, args=(loop,), name="halo-io", daemon=True)
                 io.start()
                 self._loop, self.io = loop, io  # only now: else the next call tries again
             return self._loop

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
+import httpcore
 import httpx
 import pytest
 import trustme
@@ -19,6 +24,7 @@ from halo_notebook.client.transports.protocol import (
     NotTrusted,
     Outgoing,
 )
+from halo_notebook.concurrency.loop import spawn
 from halo_notebook.demo import DemoAgent
 from halo_notebook.evaluation import pace
 
@@ -69,6 +75,8 @@ CLOCK = "Thu, 26 Nov 2026 10:00:00 GMT"
         ("1795687206.5", CLOCK, "6.5"),
         ("1795687207000", CLOCK, "7"),
         ("0", None, "0.5"),
+        ("2, 2", None, "2"),
+        ("1.5,1.5", None, "1.5"),
         ("1771404540", CLOCK, "0.5"),
         ("Thu, 26 Nov 2026 09:59:00 GMT", CLOCK, "0.5"),
     ],
@@ -226,10 +234,24 @@ def test_a_message_that_left_before_a_connection_failed_may_have_arrived() -> No
     assert len(heads) == 1
 
 
+_PLACE: Any = type("Key", (), {"host": "halo.invalid", "port": 443, "ssl": True})()
+UNCONNECTED = [
+    aiohttp.ClientConnectorError(_PLACE, OSError(113, "no route")),
+    aiohttp.ClientConnectorDNSError(_PLACE, OSError(-2, "no such name")),
+    aiohttp.ConnectionTimeoutError("connect"),
+    httpcore.ConnectError("refused"),
+    httpcore.ConnectTimeout("connect"),
+    httpx.ConnectError("refused"),
+    httpx.ProxyError("no tunnel"),
+    socket.herror(1, "unknown host"),
+]
+"""What HTTP libraries raise before there is a connection."""
+
+
 class Raising:
     """A caller's own `Transport`, which does not know when bytes leave."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error, self.tries = error, 0
 
     async def send(self, outgoing: Outgoing) -> Incoming:
@@ -248,6 +270,10 @@ class Raising:
         (ConnectionRefusedError(111, "refused"), errors.ConnectionFailed, 3),
         (socket.gaierror(-2, "no such name"), errors.ConnectionFailed, 3),
         (NotTrusted("self-signed certificate"), errors.ConnectionFailed, 1),
+        *((error, errors.ConnectionFailed, 3) for error in UNCONNECTED),
+        (aiohttp.ServerDisconnectedError(), errors.ReplyInterrupted, 1),
+        (httpx.ReadError("r"), errors.ReplyInterrupted, 1),
+        (httpcore.WriteError("w"), errors.ReplyInterrupted, 1),
         (BrokeOff(), errors.ReplyInterrupted, 1),
         (ConnectionResetError(104, "reset"), errors.ReplyInterrupted, 1),
         (OSError("of any kind"), errors.ReplyInterrupted, 1),
@@ -266,6 +292,61 @@ def test_a_transport_of_another_kind_is_believed(
     maybe = expected is not errors.ConnectionFailed
     assert caught.value.reply is not None and caught.value.reply.may_have_arrived is maybe
     assert ('"may_have_arrived":true' in recording.read_text()) is maybe
+
+
+@pytest.mark.parametrize("error", UNCONNECTED, ids=lambda error: type(error).__name__)
+def test_an_httpx_transport_of_the_callers_may_wrap_another_library(error: Exception) -> None:
+    """Its errors before a connection mean that the message was not sent."""
+    client, sent = in_turn(error)
+    with pytest.raises(errors.ConnectionFailed):
+        client.ask("Hello")
+    assert len(sent) == 3
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()])
+def test_a_transport_that_ends_python_ends_its_turn_only(end: BaseException, tmp_path: Path) -> None:
+    """The I/O thread lives on: an evaluation ends, and the next turn works."""
+    client = HaloClient(KEY, transport=Raising(end))
+    with pytest.raises(errors.ReplyInterrupted, match=f"The transport raised {type(end).__name__}"):
+        client.ask("Hello")
+    result = evaluate(["Hi"], configs={"a": client}, progress=False)
+    assert list(result.df.status) == ["interrupted"]
+    assert in_turn(httpx.Response(200, text="Hi"))[0].ask("Hello").status == "complete"
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()])
+def test_a_task_that_ends_python_ends_only_itself(end: BaseException) -> None:
+    """The I/O thread continues with what else waits on its loop."""
+
+    async def ending() -> None:
+        raise end
+
+    async def waiting() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    tasks = spawn(ending()), spawn(waiting())
+    with pytest.raises(type(end)):
+        tasks[0].result(10)
+    assert tasks[1].result(10) == "done"
+
+
+@pytest.mark.parametrize("read", [b"all of it", b""])
+def test_a_transport_that_cannot_close_loses_nothing(read: bytes) -> None:
+    """The reply has ended by then."""
+
+    class Closing(Raising):
+        async def send(self, outgoing: Outgoing) -> Incoming:
+            async def chunks() -> AsyncIterator[bytes]:
+                yield read
+
+            async def aclose() -> None:
+                raise self.error
+
+            return Incoming(200, {}, chunks, aclose)
+
+    reply = HaloClient(KEY, transport=Closing(RuntimeError("no"))).ask("Hello")
+    assert (reply.status, reply.text) == ("complete", read.decode())
 
 
 def test_a_certificate_is_tried_once_through_a_callers_transport() -> None:

@@ -9,16 +9,20 @@ import httpcore
 import httpx
 
 from .environment import SOCKS, certificates, not_set_up, proxy_for
-from .protocol import BrokeOff, Incoming, Outgoing, TransportError, Unreadable, no_connection
+from .protocol import (
+    BrokeOff,
+    Incoming,
+    NotConnected,
+    Outgoing,
+    TransportError,
+    Unreadable,
+    no_connection,
+    unsent,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-# What httpx raises before it sends anything, whichever transport raises it.
-_NOT_SENT = (
-    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
-    *(httpx.InvalidURL, httpx.UnsupportedProtocol),
-)
 _DEFAULTS = {"Accept": "*/*", "User-Agent": f"python-httpx/{httpx.__version__}"}
 
 
@@ -117,7 +121,7 @@ def mapped(error: Exception, outgoing: Outgoing, *, left: bool | None) -> Except
     match error:
         case TransportError():
             return error
-        case _ if left is False or (left is None and isinstance(error, _NOT_SENT)):
+        case _ if left is False or (left is None and isinstance(unsent(error), NotConnected)):
             if isinstance(error, httpx.ProxyError):
                 why = f"by the proxy: {why}"
             elif isinstance(error, (httpx.TimeoutException, TimeoutError)):

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 _MAX_CAUSES = 20
+_REFUSED = (ConnectionRefusedError, socket.gaierror, socket.herror)
+_BEFORE_A_CONNECTION = {
+    *(("httpx", name) for name in ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")),
+    *(("httpx", name) for name in ("InvalidURL", "UnsupportedProtocol")),
+    *(("httpcore", name) for name in ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")),
+    *(("httpcore", "UnsupportedProtocol"), ("aiohttp", "ClientConnectorError"), ("aiohttp", "InvalidURL")),
+    *(("aiohttp", "ConnectionTimeoutError"), ("urllib3", "NewConnectionError")),
+    *(("urllib3", "ConnectTimeoutError"), ("requests", "ConnectTimeout")),
+}
+"""What HTTP libraries raise before they send anything, by their package and name: none is imported for it."""
 
 
 class TransportError(Exception):
@@ -75,9 +85,10 @@ def no_connection(error: BaseException, why: str = "") -> NotConnected:
 
 
 def unsent(error: BaseException) -> BaseException:
-    """What a transport raised instead of an answer; `NotConnected` where Python itself says so, as in a
-    caller's own transport."""
-    if isinstance(error, (ConnectionRefusedError, socket.gaierror)) or _certificates_fault(error):
+    """What a transport raised instead of an answer; `NotConnected` where Python or a library says so, as in
+    a caller's own transport."""
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
+    if isinstance(error, _REFUSED) or kinds & _BEFORE_A_CONNECTION or _certificates_fault(error):
         return no_connection(error)
     return error
 
