@@ -49,7 +49,7 @@ SHELL = {
     'python -m pip install ".[eval]"': "make test, as a part of '.[test]'",
     'python -m pip install ".[dask]"': "make test, as a part of '.[test]'",
     'python -m pip install ".[inspect]"': "make test, as a part of '.[test]'",
-    "inspect eval task.py --model halo/default -M mode=voice": "below",
+    "inspect eval task.py --model halo/default -M mode=voice": "tests/evaluation/test_inspect_setup.py",
     "papermill evaluation.ipynb evaluated.ipynb": "below, as a step of the workflow",
     "python -m halo_notebook.demo --port 8765": "tests/demo/test_command.py",
 }
@@ -97,20 +97,6 @@ def test_its_cells_run_one_after_the_other(page: str) -> None:
             tags = ["raises-exception"] if info.endswith(" raises") else []
             notebook.cells.append(nbformat.v4.new_code_cell(text, metadata={"tags": tags}))
     check_ran_well(executed(notebook, pauses=False))
-
-
-@pytest.mark.ci
-def test_its_eval_runs(agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The file and the command of the section on inspect_ai."""
-    monkeypatch.setenv("HALO_API_KEY", DEMO_KEY)
-    monkeypatch.setenv("HALO_BASE_URL", agent.url)
-    (source,) = (text for info, text in blocks("docs/inspect-and-dask.md") if info == "python file=task.py")
-    (tmp_path / "task.py").write_text(source)
-    (line,) = (line for line in SHELL if line.startswith("inspect eval"))
-    command = [str(Path(sys.executable).with_name("inspect")), *shlex.split(line)[1:], "--display", "plain"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [request.body["mode"] for request in agent.requests] == ["voice"]
 
 
 @pytest.mark.kernel

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from .conftest import RunEval
 
+PAGE = Path(__file__).parents[2] / "docs/inspect-and-dask.md"
 # They are inspect_ai's own, between its tasks, with any model.
 pytestmark = [
     pytest.mark.usefixtures("inspect_settings"),
@@ -173,35 +176,26 @@ def test_a_hostile_payload_does_not_break_the_log(run_eval: RunEval) -> None:
 
 # --- The command ------------------------------------------------------------------------
 
-TASK = """
-from inspect_ai import Task, task
-from inspect_ai.dataset import Sample
-from inspect_ai.scorer import includes
-
-@task
-def hello():
-    return Task(dataset=[Sample(input="My name is Ada", target="Ada")], scorer=includes())
-"""
-
 
 def test_the_command_finds_the_provider(
     tmp_path: Path, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the installed entry point, with model args as typed; the key is in none of its files."""
+    """As in docs/: by the installed entry point, with model args as typed; no file has the key."""
     from inspect_ai.log import list_eval_logs, read_eval_log
 
     monkeypatch.setenv("HALO_API_KEY", "ab_live_not_to_be_seen")
-    (tmp_path / "hello.py").write_text(TASK, encoding="utf-8")
-    command = [sys.executable, "-m", "inspect_ai", "eval", "hello.py", "--log-dir", "logs"]
-    options = ["--model", "halo/agent_support", "-M", "mode=voice", "--display", "plain"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=100, check=False)
+    page = PAGE.read_text(encoding="utf-8")
+    [task] = re.findall(r"^```python file=task\.py\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "task.py").write_text(task, encoding="utf-8")
+    [line] = re.findall(r"^inspect eval .+", page, re.MULTILINE)
+    command = [str(Path(sys.executable).with_name("inspect")), *shlex.split(line)[1:], "--display", "plain"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     [found] = list_eval_logs(str(tmp_path / "logs"))
     log = read_eval_log(found)
     assert log.results and log.results.scores[0].metrics["accuracy"].value == 1
-    assert (log.eval.model, log.eval.model_args) == ("halo/agent_support", {"mode": "voice"})
-    [request] = agent.requests
-    assert (request.body["agent_id"], request.body["mode"]) == ("agent_support", "voice")
+    assert (log.eval.model, log.eval.model_args) == ("halo/default", {"mode": "voice"})
+    assert [request.body["mode"] for request in agent.requests] == ["voice"]
     files = written(tmp_path)
     assert any(path.name.startswith("trace-") for path in files)
     assert not [path for path, data in files.items() if b"not_to_be_seen" in data]
