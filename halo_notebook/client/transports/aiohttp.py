@@ -13,21 +13,24 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError, StreamWriter
+from yarl import URL
 
 from .environment import certificates, proxy_for
 from .protocol import BrokeOff, Incoming, Outgoing, no_connection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 REUSED_WITHIN_S = 2.0
 _TO_READ_S = 0.05
 _MAX_LINE_BYTES = 100 * 1024  # as httpx
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 
 class AiohttpTransport:
@@ -39,57 +42,70 @@ class AiohttpTransport:
 
     def __init__(self, base_url: str) -> None:
         proxy = proxy_for(base_url, ("http", "https"))
-        self._proxy = str(proxy.url) if proxy else None
+        self._proxy = URL(str(proxy.url)) if proxy else None
         user = b64encode(b":".join(proxy.raw_auth)).decode() if proxy and proxy.raw_auth else None
         self._proxy_headers = {"Proxy-Authorization": f"Basic {user}"} if user else None
         self._trusted = certificates(base_url)
-        self._session: aiohttp.ClientSession | None = None
+        self._connector: _Connector | None = None
+        self._common: _Common | None = None
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _opened(self) -> _Connector:
+        if self._connector is None:
             # asyncio reads into 256 KiB at a time. glibc maps that from the system for each read, at about
             # 100 us of CPU time per message, until it has freed a larger block once.
             bytearray(1024 * 1024)
-            self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=0, ssl=self._trusted, keepalive_timeout=REUSED_WITHIN_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
+            self._connector = _Connector(limit=0, ssl=self._trusted, keepalive_timeout=REUSED_WITHIN_S)
+        return self._connector
+
+    def _common_to(self, outgoing: Outgoing) -> _Common:
+        common = self._common
+        if common is None or (common.url, common.headers) != (outgoing.url, outgoing.headers):
+            common = self._common = _Common(outgoing.url, outgoing.headers, self._proxy, self._proxy_headers)
+        return common
+
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        common = self._common_to(outgoing)
+        try:
+            async with asyncio.timeout(outgoing.connect_s):  # older versions do not apply theirs here
+                connection = await self._opened().connect(common.request, [], _NO_LIMIT)
+        except Exception as error:
+            raise _mapped(error, outgoing, left=False) from error
+        protocol, transport = connection.protocol, connection.transport
+        assert protocol is not None, "it has just been opened"
+        assert transport is not None, "it has just been opened"
+        silence = _Silence(outgoing.silence_s, transport.abort)
+        try:
+            protocol.set_response_params(
+                read_until_eof=True,
                 auto_decompress=False,
                 max_line_size=_MAX_LINE_BYTES,
                 max_field_size=_MAX_LINE_BYTES,
-                trust_env=False,
             )
-        return self._session
-
-    async def send(self, outgoing: Outgoing) -> Incoming:
-        silence = _Silence(outgoing.silence_s)
-        message = _Message(outgoing, silence)
-        session = self._opened()
-        try:
-            with silence:
-                answer = await session.post(
-                    outgoing.url,
-                    headers=outgoing.headers,
-                    data=message,
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                    proxy_headers=self._proxy_headers,
-                    # Its own limit on a silence is set again by each packet, which costs too much.
-                    timeout=_limits(outgoing.connect_s),
-                )
+            outgoing.leaves()
+            silence.broken()
+            await StreamWriter(protocol, asyncio.get_running_loop()).write(common.written(outgoing.body))
+            silence.broken()
+            outgoing.has_left()
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, content = await protocol.read()
         except BaseException as error:
             silence.end()
+            transport.abort()  # else it would continue to send what it still holds
+            connection.close()
             if isinstance(error, Exception):
-                raise _mapped(error, outgoing, left=message.left) from error
+                cause = TimeoutError("silence") if silence.was_too_long else error
+                raise _mapped(cause, outgoing, left=True) from error
             raise
-        silence.too_long = answer.close
 
         async def chunks() -> AsyncIterator[bytes]:
             silence.broken()
-            content = answer.content
             try:
                 while chunk := await content.readany():
                     silence.broken()
                     yield chunk
+                if silence.was_too_long:  # a body without a length ends with its connection
+                    raise aiohttp.ClientPayloadError
             except Exception as error:
                 content.set_exception(None)  # type: ignore[arg-type]  # what came before it can be read then
                 if rest := content.read_nowait():
@@ -101,24 +117,47 @@ class AiohttpTransport:
 
         async def close() -> None:
             silence.end()
-            answer.close()  # one that was read to its end has given its connection back by then
+            if content.is_eof():
+                connection.release()
+            else:
+                connection.close()
 
         headers: dict[str, str] = {}
-        for given, value in answer.headers.items():
+        for given, value in message.headers.items():
             name = given.lower()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return Incoming(answer.status, headers, chunks, close)
+        return Incoming(message.code, headers, chunks, close)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connector, self._connector = self._connector, None
+        if connector is not None:
+            await connector.close()
 
 
-@lru_cache(maxsize=8)
-def _limits(connect_s: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=connect_s)
+class _Common:
+    """What all messages to a URL with the same headers have in common. aiohttp's session would make a request
+    and a response for each of them, which takes a quarter of what a message takes."""
+
+    def __init__(
+        self, url: str, headers: Mapping[str, str], proxy: URL | None, proxy_headers: dict[str, str] | None
+    ) -> None:
+        self.url, self.headers = url, headers
+        self.request = aiohttp.ClientRequest(
+            "POST",
+            URL(url),
+            headers=headers,
+            proxy=proxy,
+            proxy_headers=proxy_headers,
+            loop=asyncio.get_running_loop(),
+        )
+        given = ((name, value) for name, value in self.request.headers.items() if name != "Content-Length")
+        lines = [f"POST {self.request.url.raw_path_qs} HTTP/1.1", *map(": ".join, given), "Content-Length: "]
+        self._head = "\r\n".join(lines).encode()
+
+    def written(self, body: bytes) -> bytes:
+        """The message with that body."""
+        return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -168,68 +207,20 @@ def _end_of_head(data: bytes, begins: int) -> int:
     return end + 4 if is_plain else 0
 
 
-class _Message(aiohttp.Payload):
-    """A body that reports when it leaves.
-
-    aiohttp's own class for bytes warns of a large body, which would hold up the loop only for a moment.
-    """
-
-    _value: bytes
-
-    def __init__(self, outgoing: Outgoing, silence: _Silence) -> None:
-        super().__init__(outgoing.body)
-        self._size = len(outgoing.body)
-        self._outgoing = outgoing
-        self._silence = silence
-        self.left = False
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return self._value.decode(encoding, errors)
-
-    async def write(self, writer: Any) -> None:
-        self.left = True
-        self._outgoing.leaves()
-        self._silence.broken()
-        connection = writer.transport
-        try:
-            await writer.write(self._value)
-        except BaseException:
-            # Closed in the usual way, it would continue to send what it still holds.
-            if connection is not None:
-                connection.abort()
-            raise
-        self._silence.broken()
-        self._outgoing.has_left()
-
-
 class _Silence:
-    """Ends the wait for a chunk when nothing has arrived for `limit_s`.
+    """Calls `too_long` when nothing has arrived for `limit_s`.
 
     Its timer is checked when it expires instead of being set again by each chunk.
     """
 
-    too_long: Callable[[], object]  # ends the wait
-
-    def __init__(self, limit_s: float) -> None:
-        self._task = asyncio.current_task()
-        self._cancelling = self._task.cancelling() if self._task else 0  # before
-        self.was_too_long = False  # and was ended
+    def __init__(self, limit_s: float, too_long: Callable[[], object]) -> None:
+        self.was_too_long = False
         self._limit_s = limit_s
+        self._too_long = too_long
         self._loop = asyncio.get_running_loop()
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._doubted = False
-
-    def __enter__(self) -> None:
-        """Wait for an answer: a silence cancels the task, and raises TimeoutError, as `asyncio.timeout`."""
-        assert self._task is not None, "aiohttp needs one"
-        self.too_long = self._task.cancel
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self.was_too_long and self._task is not None:
-            ended_by_it = self._task.uncancel() <= self._cancelling
-            if ended_by_it and isinstance(error, asyncio.CancelledError):
-                raise TimeoutError from error
 
     def broken(self) -> None:
         self._since = self._loop.time()
@@ -247,7 +238,7 @@ class _Silence:
             self._timer = self._loop.call_later(_TO_READ_S, self._look)
         else:
             self.was_too_long = True
-            self.too_long()
+            self._too_long()
 
     def end(self) -> None:
         if self._timer is not None:
@@ -271,6 +262,6 @@ def _mapped(error: Exception, outgoing: Outgoing, *, left: bool) -> Exception:
         case TimeoutError():
             return outgoing.silent()
         # The server closed, a reset, a body cut short: the message may have left.
-        case aiohttp.ClientError() | OSError():
+        case aiohttp.ClientError() | HttpProcessingError() | OSError():
             return BrokeOff()
     return error
