@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from .harness.kernels import Kernel
     from .harness.lab import Lab, LabPage
-    from .harness.voila import VoilaPage
 
 SHARED_SERVERS = {"lite", "notebook7_server"}
 """Of these the run starts one each; tests of JupyterLab may start several."""
@@ -189,22 +188,4 @@ def lab(lab_server: Lab) -> Iterator[LabPage]:
     from .harness.lab import LabPage
 
     with LabPage(lab_server) as page:
-        yield page
-
-
-@pytest.fixture
-def notebook7(notebook7_server: Lab) -> Iterator[LabPage]:
-    """A page on Notebook 7, with a browser profile of its own."""
-    from .harness.lab import LabPage
-
-    with LabPage(notebook7_server) as page:
-        yield page
-
-
-@pytest.fixture
-def voila() -> Iterator[VoilaPage]:
-    """A page on a Voila server of its own."""
-    from .harness.voila import Voila, VoilaPage
-
-    with Voila() as server, VoilaPage(server) as page:
         yield page

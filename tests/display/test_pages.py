@@ -16,9 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from halo_notebook.display.bundles import reply_bundle
+
 from ..harness import hostile
 from ..harness.contrast import CONTRASTS
 from ..harness.looks import safe_text
+from ..harness.pages import BrowserPage
+from ..harness.replies import reply_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Request
@@ -382,15 +386,11 @@ class TestHostile:
         self.check(attacked)
 
 
-class TestNotebook7:
-    """The same in Notebook 7."""
-
-    def test_a_reply_with_an_action(self, notebook7: LabPage) -> None:
-        """Text, trees and the status line."""
-        notebook7.open_notebook([CELLS["load"], CELLS["tracking"]])
-        notebook7.run_all()
-        notebook7.wait_for_text(1, "2 actions")
-        output = notebook7.cell_output(1)
-        expect(output.locator(TREES).nth(1)).to_contain_text("action 2: navigate")
-        expect(output.locator(".halo-reply")).to_have_count(2)
-        assert notebook7.page_errors == []
+def test_code_fits_a_narrow_column() -> None:
+    """Also in a page that has no styles of its own for code, as in VS Code."""
+    with BrowserPage() as browser:
+        for code in ("```sh\n{}\n```", "- item\n\n  ```\n  {}\n  ```", "`{}`", "{}"):
+            reply = reply_of("Run this:\n\n" + code.format("a-long-command" * 40))
+            html = reply_bundle(reply, ["total"])["text/html"]
+            browser.page.set_content(f'<div style="width:300px">{html}</div>')
+            assert browser.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), code

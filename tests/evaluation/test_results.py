@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from playwright.sync_api import expect
 
 from halo_notebook import Action, HaloClient, Reply, TextDelta, errors
 from halo_notebook.checks import action, contains
@@ -16,14 +15,12 @@ from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.evaluation import Evaluation
 from halo_notebook.evaluation.state import RunState
 
-from ..harness.contrast import CONTRASTS
 from ..harness.hostile import PAYLOADS, TEXTS
 from ..harness.pages import ARTEFACTS, BrowserPage
 
 if TYPE_CHECKING:
     from halo_notebook.stream import JSON
 
-    from ..harness.lab import LabPage
     from .conftest import Run
 
 CASES: list[Any] = [
@@ -294,58 +291,3 @@ def test_the_file_reads_well(result: Evaluation, tmp_path: Path, width: int) -> 
             browser.page.screenshot(path=ARTEFACTS / f"evaluation-file-{scheme}-{width}.png", full_page=True)
         assert browser.page.evaluate("document.documentElement.scrollWidth") <= width
         assert browser.page.locator("img").evaluate("each => each.naturalWidth") > 100
-
-
-CELL = """\
-from halo_notebook import DemoAgent, HaloClient, evaluate
-from halo_notebook.checks import action, contains
-from halo_notebook.demo import DEMO_KEY
-agent = DemoAgent(first_byte_s=0.05, chunk_s=0.005).start()
-agent.faults.append("cut text")
-client = HaloClient(DEMO_KEY, base_url=agent.url)
-result = evaluate(
-    [
-        {"id": "memory", "turns": ["I am Ada", "What is my name?"], "expect": "Ada", "tags": ["memory"]},
-        {"id": "<img src=x onerror=alert(1)>", "turns": ["Hello"], "expect": "nothing of it"},
-        *[{"id": f"help {number}", "turns": ["How do I set up event tracking?"]} for number in range(8)],
-    ],
-    {"contains": contains(), "links": action("link")},
-    configs={"chat": client, "voice": {"client": client, "mode": "voice"}},
-    repeats=2,
-)
-result"""
-
-
-@pytest.mark.browser
-@pytest.mark.ci
-def test_a_notebook_shows_it(lab: LabPage) -> None:
-    """The progress bar, the table, the plot and a conversation: visible, in light and dark, and safe."""
-    lab.open_notebook([CELL, "result.plot()", "result.show(int(result.worst().index[1]))"])
-    lab.run_all()
-    lab.wait_for_text(0, "40 conversations: 39 complete, 1 interrupted")
-    for words in (
-        "44/44",  # the bar, at its end
-        " passed, ",
-        "1 conversation got an error or no whole reply from the agent",
-        "agent_demo",
-        "<img src=x onerror=alert(1)>",
-    ):
-        lab.wait_for_text(0, words)
-    output = lab.cell_output(0).locator(".halo-evaluation")
-    output.locator("summary", has_text="By tag").click()
-    output.locator("table").nth(1).wait_for()
-    expect(lab.cell_output(1).locator("img")).to_have_js_property("complete", True)
-    assert lab.cell_output(1).locator("img").evaluate("each => each.naturalWidth") > 400
-    lab.wait_for_text(2, "Hello")
-    try:
-        for theme in ("JupyterLab Light", "JupyterLab Dark"):
-            lab.set_theme(theme)
-            scheme = theme.rpartition(" ")[2].lower()
-            lab.screenshot(f"evaluation-{scheme}", cell=0)
-            contrasts = lab.page.evaluate(CONTRASTS, ".halo-evaluation")
-            assert len(contrasts) >= 3
-            assert {name: round(ratio, 2) for name, ratio in contrasts.items() if ratio < 4.5} == {}
-            lab.screenshot(f"evaluation-plot-{scheme}", cell=1)
-    finally:
-        lab.set_theme("JupyterLab Light")
-    assert lab.browser_dialogs == [] and lab.page_errors == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,6 @@ from halo_notebook.stream import Action
 from ..harness import hostile
 from ..harness.contrast import CONTRASTS
 from ..harness.host_page import Host, HostPage
-from ..harness.panel_page import AGENT, page_of, printed
 from .test_accessibility import TOO_WIDE
 from .test_hostile_page import UNSAFE
 from .test_other_pages import PAYLOAD, TEXT
@@ -28,7 +25,6 @@ from .test_other_pages import PAYLOAD, TEXT
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
-    from ..harness.lab import Lab, LabPage
 
 pytestmark = pytest.mark.browser
 ATTACK = '<img src=x onerror="window.__halo_pwned=1">'
@@ -199,61 +195,3 @@ def test_hostile_names_and_replies_do_nothing(page: ArenaPage) -> None:
     assert page.page.evaluate("() => [window.__halo_pwned, ({}).polluted]") == [None, None]
     assert page.root.evaluate(UNSAFE) == []
     assert page.browser_dialogs == []
-
-
-ARENA = """\
-from halo_notebook import ArenaPanel
-other = HaloClient(DEMO_KEY, base_url=DemoAgent(reply=reply, first_byte_s=0).start().url)
-arena = ArenaPanel({"plum": client, "quince": other})
-arena
-"""
-
-
-@pytest.mark.ci
-def test_in_jupyterlab(lab_server: Lab) -> None:
-    """A reload in the middle of a round keeps the arena, with hidden names."""
-    with page_of(lab_server) as page:
-        in_a_notebook(page, reload=True)
-
-
-@pytest.mark.ci
-def test_in_notebook7(notebook7_server: Lab) -> None:
-    """As in JupyterLab."""
-    with page_of(notebook7_server) as page:
-        in_a_notebook(page)
-
-
-def in_a_notebook(page: LabPage, *, reload: bool = False) -> None:
-    """Replies arrive side by side, without names until the vote."""
-    page.open_notebook([AGENT, ARENA, "print(arena.votes()['winner'].tolist())"])
-    page.run_cell(0)
-    page.run_cell(1)
-    root = page.cell_output(1).locator(".halo-arena")
-    box = root.get_by_role("textbox", name="Message", exact=True)
-    page.hold()
-    box.fill("gate")
-    box.press("Enter")
-    root.get_by_text("half,").nth(1).wait_for()
-    expect(root.get_by_role("button", name="A is best")).to_be_hidden()
-    if reload:
-        page.save()
-        page.reopen()
-    root.get_by_text("half,").nth(1).wait_for()
-    page.let_go()
-    root.get_by_role("button", name="A is best").wait_for()
-    html = root.evaluate("root => root.outerHTML")
-    assert "plum" not in html and "quince" not in html and "agent_demo" not in html
-    assert root.get_by_role("button", name="Edit message").count() == 0
-    root.get_by_role("button", name="B is best").click()
-    root.get_by_text("You preferred B").wait_for()
-    titles = root.locator(".halo-arena-head .halo-title")
-    expect(titles.filter(has_text=re.compile("^(plum|quince)$"))).to_have_count(2)
-    names = titles.all_inner_texts()
-    assert sorted(names) == ["plum", "quince"]
-    assert printed(page, 2) == str([names[1]])
-    root.get_by_role("button", name="Export", exact=True).click()
-    name, text = page.downloaded(root.get_by_role("button", name=f"{names[1]}: JSON", exact=True).click)
-    assert name.endswith(f"{names[1]}.json")
-    assert json.loads(text)["turns"][0]["vote"]["outcome"] == "won"
-    root.get_by_role("button", name="New conversation").last.click()
-    root.get_by_text("names hidden until the vote").wait_for()

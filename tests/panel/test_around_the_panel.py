@@ -23,7 +23,6 @@ from ..harness.replies import reply_of
 
 if TYPE_CHECKING:
     from ..harness.lab import Lab, LabPage
-    from ..harness.voila import VoilaPage
 
 pytestmark = pytest.mark.browser
 
@@ -290,23 +289,6 @@ class TestNotebook7(TestNotebook):
             yield page
 
 
-def test_in_voila(voila: VoilaPage) -> None:
-    """A page without code: the panel talks to its kernel all the same, and keeps a draft over a reload."""
-    from ..harness.pages import ARTEFACTS
-
-    voila.open_notebook([AGENT, SHOW])
-    panel = PanelPage(voila)
-    panel.ask("actions", "After.")
-    panel.ask("hello from Voila", "You said: hello from Voila")
-    assert voila.axe(".halo-panel") == []
-    voila.page.screenshot(path=ARTEFACTS / "panel-voila.png")
-    panel.box.fill("a draft")
-    voila.page.reload()  # with a new kernel
-    panel = PanelPage(voila)
-    expect(panel.box).to_have_value("a draft")
-    assert voila.page_errors == []
-
-
 @pytest.mark.ci
 class TestOnOnePage:
     """Many panels, lost messages and a refused panel: the tests share a page, in this order."""
@@ -381,44 +363,3 @@ class TestOnOnePage:
         lab.painted()
         assert not lab.page.locator(".halo-panel").count()
         assert lab.cell_text(8).startswith("Halo session strict")
-
-
-@pytest.mark.timeout(240)
-@pytest.mark.ci
-def test_a_saved_notebook_shows_the_conversation(lab: LabPage) -> None:
-    """Hidden beside the live panel; shown by nbconvert, and in a notebook reopened without its kernel."""
-    from nbconvert import HTMLExporter
-
-    panel = opened(lab)
-    panel.ask("code")
-    panel.ask("said last", "You said: said last")
-    static = lab.cell_output(1).locator(".halo-static")
-    panel.until(lambda: "said last" in str(static.text_content()), "the static copy's update")
-    expect(static).to_be_hidden()
-    lab.save()
-    exported = lab.path.with_suffix(".html")
-    exported.write_text(HTMLExporter().from_filename(str(lab.path))[0], encoding="utf-8")
-    browser = lab.page.context.browser
-    assert browser is not None
-    context = browser.new_context(java_script_enabled=False)
-    try:
-        context.set_offline(True)
-        page = context.new_page()
-        page.goto(exported.as_uri(), wait_until="domcontentloaded")
-        page.get_by_text("You said: said last").wait_for()
-        page.get_by_text("Halo session docs").wait_for()
-        page.screenshot(path=lab.screenshot("panel-nbconvert").as_posix())
-    finally:
-        context.close()
-        exported.unlink()
-
-    lab.reopen(new_kernel=True)
-    static.get_by_text("You said: said last").wait_for()
-    lab.page.wait_for_timeout(1_500)
-    assert "model not found" not in lab.cell_output(1).inner_text()
-    assert "Loading widget" not in lab.cell_output(1).inner_text()
-    lab.screenshot("panel-reopened", cell=1)
-
-    lab.reopen(new_kernel=True, trusted=False)
-    static.get_by_text("You said: said last").wait_for()
-    lab.screenshot("panel-reopened-untrusted", cell=1)
