@@ -7,7 +7,7 @@ User tokens are not written: a case is the same whoever sends it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,23 @@ def given_key(check: Judge, conversation: Conversation, turn: int, *, is_last: b
     if "config" in check.arguments:
         given["config"] = conversation.config
     return digest(given) if given else ""
+
+
+def counts(
+    line: Mapping[str, Any],
+    check: Judge,
+    conversation: Conversation,
+    last_turn: Callable[[Conversation], int | None],
+) -> bool:
+    """Whether a stored verdict is about what the check sees now.
+
+    One on a conversation with a user does not count any more when the conversation has gone on.
+    """
+    has_user = conversation.case.user is not None
+    is_last = has_user and last_turn(conversation) == line["turn"]
+    if has_user and check.of_conversation and not is_last:
+        return False
+    return bool(line["given"] == given_key(check, conversation, line["turn"], is_last=is_last))
 
 
 def case_of(line: Mapping[str, Any]) -> Case:

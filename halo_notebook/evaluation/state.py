@@ -29,7 +29,7 @@ from ..errors import UsageError
 from .journal import Journal
 from .label_lines import Labels
 from .lines import line_at, located_lines
-from .manifest import Recorded, given_key
+from .manifest import Recorded, counts, given_key
 from .sender import AGENT, COMPLETE, FAILED, INTERRUPTED, NETWORK, STOPPED
 from .users_messages import UsersMessages
 
@@ -164,6 +164,8 @@ class RunState:
         if kind in ("message", "end"):
             with self._lock:
                 self._said.take(line, at or 0, conversation)
+                if kind == "message":
+                    _go_on(self._turns.get(key, {}).get(number - 1), self.checks)
                 self.changes += 1
             return
         if not 0 <= number < self._said.count(conversation):
@@ -289,8 +291,7 @@ class RunState:
         if turn is None or turn.at is None or line.get("round", 0) != self._rounds.get(key, 0):
             return False
         conversation = self.conversations[key]
-        is_last = conversation.case.user is not None and self.last_turn(conversation) == line["turn"]
-        if line["given"] != given_key(check, conversation, line["turn"], is_last=is_last):
+        if not counts(line, check, conversation, self.last_turn):
             return True
         if later or name not in turn.scores:
             kind = Score if line["judged"] else NoVerdict
@@ -338,8 +339,7 @@ class RunState:
 
     def kept_path(self) -> Path:
         """The file; a temporary one now stays until this process ends."""
-        detached = self.removal and self.removal.detach()
-        if detached:
+        if self.removal and (detached := self.removal.detach()):
             atexit.register(detached[1])
         return self.path
 
@@ -485,6 +485,12 @@ class RunState:
         if status == COMPLETE:
             return number - 1
         return None if status == NOT_RUN else number
+
+
+def _go_on(turn: TurnState | None, checks: Mapping[str, Judge]) -> None:
+    """Forget what was found about the conversation at this turn: it was the last, of a lower limit."""
+    if turn is not None:
+        turn.scores = {name: each for name, each in turn.scores.items() if not checks[name].of_conversation}
 
 
 def _cause(line: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .case_users import USER_FAILED
+from .case_users import TOO_MANY_TURNS, USER_FAILED
 from .cases import CaseTurn
 from .lines import line_at
 
@@ -61,9 +61,11 @@ class UsersMessages:
         return fixed + len(self._places.get(conversation.key, ())) if conversation.case.user else fixed
 
     def end(self, conversation: Conversation) -> End | None:
-        """How it ended, after all of its messages."""
+        """How it ended, after all of its messages; it goes on where its case allows more turns than then."""
         end = self._ends.get(conversation.key)
-        return end if end and end.turns == self.count(conversation) else None
+        if end is None or end.turns != self.count(conversation):
+            return None
+        return None if end.reason == TOO_MANY_TURNS and end.turns < conversation.case.most_turns else end
 
     def read(self, conversation: Conversation, file: BinaryIO) -> list[CaseTurn]:
         """The messages that the user has said, from the open file."""

@@ -18,11 +18,13 @@ from halo_notebook.demo import DEMO_KEY
 from halo_notebook.evaluation.lines import located_lines
 
 from .agents import in_two_parts, ok, sent, states, wait_until
+from .users import Turns, endless, ends, two
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from halo_notebook import Reply
     from halo_notebook.checks import JudgedTurn
 
     from .conftest import Run
@@ -103,6 +105,34 @@ def test_after_a_kill_conversations_continue_with_the_same_messages(
         assert len(cut) <= 8 and all(row["end_reason"] == "no complete reply" for row in cut)
         ended = [row["end_reason"] for row in result.rows() if row["end_reason"]]
         assert ended.count("ended") == 12 - len(cut)
+        assert Evaluation.open(kept).df.equals(result.df)
+
+
+def test_a_higher_limit_continues_conversations_that_had_too_many_turns(
+    agent: DemoAgent, run: Run, kept: Path
+) -> None:
+    """In their sessions, with what was said. They are judged at the new end, whatever the limit is later."""
+
+    def long(conversation: Turns) -> bool:
+        return len(conversation) > 2
+
+    def expected(reply: Reply, expect: object) -> bool | None:
+        return None if expect is None else expect == "last"
+
+    def limited(most: int) -> Evaluation:
+        cases = [{"turns": ["Hi", endless], "max_turns": most, "expect": "last"}, {"turns": ["Hello", two]}]
+        return run(cases, [ok, long, expected], path=kept, concurrency=1)
+
+    assert ends(limited(2)) == ["too many turns", "ended"]
+    assert sent(agent) == ["Hi", "message 1", "Hello", "two"]
+    for most in (4, 4, 3, 2):
+        result = limited(most)
+        assert sent(agent)[4:] == ["message 2", "message 3"]
+        assert ends(result) == ["too many turns", "ended"] and states(result) == ["complete"] * 6
+        df = result.df[:4]
+        assert df["session_id"].nunique() == 1 and df["ok"].tolist() == [True] * 4
+        assert df["long"].isna().tolist() == df["expected"].isna().tolist() == [True, True, True, False]
+        assert result.passed("long")["demo"] == {"1": [True], "2": [False]}
         assert Evaluation.open(kept).df.equals(result.df)
 
 
