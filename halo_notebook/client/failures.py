@@ -119,6 +119,9 @@ def status_error(incoming: Incoming, body: bytes, secrets: Sequence[Secret]) -> 
             f"The server redirected the request{status}. Redirects are not followed, so that the key goes "
             "nowhere else. The session is kept; check HALO_BASE_URL."
         )
+    elif 400 <= code < 500:
+        kind = StatusError
+        message = f"Halo refused the request{status}. The session is kept; fix what it names and run again."
     else:
         kind = ServerError if code >= 500 else StatusError
         what = "The service failed" if code >= 500 else "The server gave no reply"

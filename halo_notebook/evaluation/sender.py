@@ -29,7 +29,6 @@ STOPPED = "stopped"  # our Stop, a kill, or a worker that died
 CAUSES = ("", AGENT, LIMIT, NETWORK, STOPPED, REFUSED)
 MAX_WAIT_S = 120.0
 """For so long messages are sent again that were refused or could not connect; a longer wait ends the run."""
-_REFUSALS = {400, 401, 403, 404, 407, 413, 422}
 _OUR_NETWORK = {
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH),
     *(errno.ETIMEDOUT, errno.ECONNABORTED, errno.ENOBUFS),
@@ -174,7 +173,7 @@ def cause_of(error: HaloError, *, whole: bool) -> str:
     match error:
         case StatusError() if error.again_s is not None:
             return LIMIT
-        case StatusError() if error.status_code < 400 or error.status_code in _REFUSALS:
+        case StatusError() if 300 <= error.status_code < 500:
             return REFUSED
         case StatusError():
             return AGENT

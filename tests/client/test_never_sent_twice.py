@@ -118,6 +118,23 @@ def test_a_long_wait_is_said_and_not_waited_for(status: int, asked_for: str, say
     assert len(sent) == 1 and caught.value.arrived == "refused" and caught.value.again_s is not None
 
 
+@pytest.mark.parametrize(
+    ("status", "arrived"),
+    [
+        *((status, "refused") for status in (402, 405, 408, 409, 451)),
+        *((status, "maybe") for status in (204, 501, 520)),
+    ],
+)
+def test_the_line_of_any_status_agrees_with_what_the_error_knows(status: int, arrived: str) -> None:
+    """A 4xx is a refusal, and the line does not say that the message may have arrived."""
+    client, sent = in_turn(httpx.Response(status))
+    with pytest.raises(errors.StatusError, match=rf"\({status}\)") as caught:
+        client.ask("Hello")
+    assert len(sent) == 1 and caught.value.arrived == arrived
+    assert ("Halo refused the request" in str(caught.value)) == (arrived == "refused")
+    assert ("may have arrived" in str(caught.value)) == (arrived == "maybe")
+
+
 UNREADABLE = [
     "soon",
     "-1",

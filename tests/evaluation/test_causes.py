@@ -15,7 +15,7 @@ from halo_notebook.client.transports.protocol import BrokeOff, Incoming
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 
 from ..client.servers import answers, is_left, resets, server
-from .agents import causes, in_two_parts, messages, states, wait_until
+from .agents import causes, in_two_parts, messages, ok, states, wait_until
 
 if TYPE_CHECKING:
     import socket
@@ -51,6 +51,22 @@ def test_the_cause_of_each_answer(fault: str, cause: str, agent: DemoAgent, run:
     agent.faults.extend([fault] * 2)
     run(["one"], path=kept)
     assert causes(kept) == [cause]
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [*((status, "refused") for status in (402, 405, 408, 409, 451)), (204, "agent"), (501, "agent")],
+)
+def test_any_refusal_says_nothing_about_the_agent(status: int, cause: str, run: Run, kept: Path) -> None:
+    """It is missing, whatever its number is, and the same call sends the message again."""
+    head = f"HTTP/1.1 {status} Odd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    tries: list[int] = []
+    with server(answers(head), tries=tries) as url:
+        configs = {"a": HaloClient(DEMO_KEY, base_url=url)}
+        for count in (1, 2 if cause == "refused" else 1):
+            result = run(["one"], [ok], path=kept, configs=configs)
+            assert result.passed("ok") == {"a": {"1": [None if cause == "refused" else False]}}
+            assert len(tries) == count and causes(kept) == [cause] * count
 
 
 @pytest.mark.parametrize(
