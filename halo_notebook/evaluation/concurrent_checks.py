@@ -20,7 +20,7 @@ from ..checks import Score
 from ..concurrency.loop import LOOK_S
 from ..concurrency.pulled import Pulled
 from ..concurrency.usercode import UserCodeError, call_here, called, in_thread
-from .judging import as_score, failed
+from .judging import failed
 
 if TYPE_CHECKING:
     from ..concurrency.interrupts import InterruptInbox
@@ -190,7 +190,7 @@ class Jury:
                     if inspect.isawaitable(value):
                         begun.awaitables[name] = value
                     else:
-                        begun.scores[name] = as_score(value)
+                        begun.scores[name] = check.score(value)
                 except (UserCodeError, TypeError, ValueError) as error:
                     begun.scores[name] = failed(error)
             if self._is_stopped:
@@ -210,7 +210,8 @@ class Jury:
             call = check.with_arguments(seen)
             calls[name] = partial(in_thread, call) if self._in_threads and not check.is_async else call
         # In tasks of their own: a check may cancel the task in which it runs.
-        found = await asyncio.gather(*map(self._scored, calls.values()), return_exceptions=True)
+        scored = (self._scored(begun.turn.checks[name], call) for name, call in calls.items())
+        found = await asyncio.gather(*scored, return_exceptions=True)
         by_name = dict(begun.scores)
         for name, score in zip(calls, found, strict=True):
             if isinstance(score, asyncio.CancelledError):
@@ -222,12 +223,12 @@ class Jury:
         if not self._is_stopped:
             self._keep(begun.turn, {name: by_name[name] for name in begun.turn.checks})
 
-    async def _scored(self, call: Callable[[], Any]) -> Score:
+    async def _scored(self, check: Judge, call: Callable[[], Any]) -> Score:
         nothing = Score(None)  # not kept
         if self._is_stopped:
             return nothing
         try:
-            return as_score(await call_here(call))
+            return check.score(await call_here(call))
         except (UserCodeError, TypeError, ValueError) as error:
             try:
                 return failed(error)

@@ -6,9 +6,11 @@ judge: never a pass, and never a failure of the agent. An interrupt, SystemExit 
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -75,6 +77,7 @@ class Judge:
         of_conversation: whether it is called once for each conversation, at its end, and not for each reply.
         version: what its verdicts belong to, see `version_of`.
         of_user: whether it judges the simulated user, and not the agent, see `checks.of_user`.
+        only_asserts: whether it returns nothing, as a test does, so that it passes when it comes to its end.
     """
 
     name: str
@@ -84,11 +87,16 @@ class Judge:
     version: str
     _by_position: tuple[str, ...]  # those of the arguments that are given by their position
     of_user: bool = False
+    only_asserts: bool = False
 
     def with_arguments(self, seen: Seen) -> Callable[[], Any]:
         """The check as a function without arguments; its verdict may be awaitable."""
         by_name = {name: getattr(seen, name) for name in self.arguments.difference(self._by_position)}
         return partial(self.function, *(getattr(seen, name) for name in self._by_position), **by_name)
+
+    def score(self, verdict: Any) -> Score:
+        """What it returned, as a `Score`. Raises as `as_score` does."""
+        return Score(True) if verdict is None and self.only_asserts else as_score(verdict)
 
     def judges(self, case: Case) -> bool:
         """Whether it is about conversations of that case: a check of users is not, where there is none."""
@@ -170,13 +178,63 @@ def judge_of(check: Check, name: str = "check") -> Judge:
     arguments = frozenset(by_position + by_name)
     of_conversation = "conversation" in arguments and "reply" not in arguments
     of_user = getattr(check, "of_user", False) is True
-    return Judge(name, check, arguments, of_conversation, version_of(check), by_position, of_user)
+    version = version_of(check)
+    only_asserts = _only_asserts(check, name)
+    return Judge(name, check, arguments, of_conversation, version, by_position, of_user, only_asserts)
+
+
+def _only_asserts(check: Check, name: str) -> bool:
+    """Whether its code asserts, and has no return. Raises `InvalidRequest` where every return is of nothing.
+
+    Of such a one, nobody could know whether the end of its code is a pass.
+    """
+    function: Any = check
+    while isinstance(function, partial):
+        function = function.func
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    try:
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except Exception:  # noqa: BLE001  # its source is not there, or not a whole one
+        return False
+    if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    nodes = list(_own_nodes(definition))
+    returns = [node for node in nodes if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom)]
+    asserts = any(map(_is_assertion, nodes))
+    if asserts and returns and all(_is_of_nothing(each) for each in returns):
+        raise InvalidRequest(
+            f"The check {name!r} asserts, and returns only None, which says nothing: it could never pass. "
+            "Nothing was sent; let it return True at its end."
+        )
+    return asserts and not returns
+
+
+def _own_nodes(definition: ast.AST) -> Iterator[ast.AST]:
+    """Its body, without that of functions and classes in it."""
+    for node in ast.iter_child_nodes(definition):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield node
+            yield from _own_nodes(node)
+
+
+def _is_assertion(node: ast.AST) -> bool:
+    """An assert statement, or a name such as `AssertionError`, `assertEqual` and `pytest.fail`."""
+    word = getattr(node, "attr", getattr(node, "id", ""))
+    return isinstance(node, ast.Assert) or word == "fail" or word.lower().startswith("assert")
+
+
+def _is_of_nothing(node: ast.AST) -> bool:
+    value = getattr(node, "value", None) if isinstance(node, ast.Return) else node
+    return value is None or (isinstance(value, ast.Constant) and value.value is None)
 
 
 def _makes_checks(check: Check) -> bool:
     """Whether parentheses were left out: a ready-made `contains`, or a class whose instances are checks."""
     if isinstance(check, type):
         return any("__call__" in vars(kind) for kind in check.__mro__)
+    while isinstance(check, partial):  # such as partial(contains)
+        check = check.func
     return any(check is getattr(ready_made, name) for name in ready_made.__all__)
 
 

@@ -166,6 +166,90 @@ def test_an_assertion_without_words_is_noted_by_its_line(run: Run) -> None:
     assert result.summary()["right"]["demo"] == 0.5 and result.notes() == []
 
 
+def asserts(reply: Reply) -> None:
+    assert reply.text, "no text"
+
+
+async def asserts_later(reply: Reply) -> None:
+    await asyncio.sleep(0)
+    np.testing.assert_equal(bool(reply.text), True, "no text")
+
+
+def fails_in_a_branch(reply: Reply, expect: JSON = None) -> None:
+    def unused() -> bool:
+        return False
+
+    if not reply.text:
+        pytest.fail("no text")
+
+
+def raises(reply: Reply) -> None:
+    for text in ["", None]:
+        if reply.text == text:
+            raise AssertionError("no text")
+
+
+class Asserts:
+    """A check with a method that asserts."""
+
+    def __call__(self, conversation: Any) -> None:
+        """
+        Its text stands further to the left than its code.
+        """
+        InTest().assertTrue(conversation[-1].reply.text, "no text")  # noqa: PT009  # what users write
+
+
+@pytest.mark.parametrize("in_threads", [False, True])
+def test_a_check_that_only_asserts_passes_at_its_end(run: Run, in_threads: bool) -> None:
+    """It returns nothing, as a test does; what says nothing by returning None still says nothing."""
+
+    def sees(reply: Reply) -> None:
+        """It asserts nothing, and collects what it sees."""
+
+    def silent(reply: Reply) -> None:
+        return None
+
+    checks: dict[str, Any] = {
+        each.__name__: each for each in (asserts, asserts_later, fails_in_a_branch, raises)
+    }
+    checks |= {"object": Asserts(), "part": partial(asserts)}
+    texts = iter(["text", "", "text", ""])
+    with DemoAgent(first_byte_s=0, reply=lambda request: iter([TextDelta(next(texts))])) as agent:
+        configs = {"demo": HaloClient(DEMO_KEY, base_url=agent.url)}
+        result = run(
+            messages(4),
+            checks | {"sees": sees, "silent": silent},
+            configs=configs,
+            check_threads=in_threads,
+            concurrency=1,
+        )
+    for name in checks:
+        assert result.passed(name) == {"demo": {"1": [True], "2": [False], "3": [True], "4": [False]}}, name
+        assert result.summary()[name]["demo"] == 0.5
+    assert result.passed("sees") == result.passed("silent") == {"demo": {case: [] for case in "1234"}}
+
+
+def test_a_check_that_could_never_pass_is_refused(run: Run, agent: DemoAgent) -> None:
+    """It asserts, and returns only None, which says nothing: nobody could know what its end means."""
+
+    def plain(reply: Reply, expect: JSON) -> None:
+        if expect is None:
+            return
+        assert str(expect) in reply.text
+
+    async def later(reply: Reply, expect: JSON) -> Score | None:
+        assert reply.text
+        if expect is None:
+            return None
+        assert str(expect) in reply.text
+        return None
+
+    for check in (plain, later):
+        with pytest.raises(InvalidRequest, match=r"could never pass\. Nothing was sent; let it return True"):
+            run(["one"], [check])
+    assert sent(agent) == []
+
+
 def skips(error: Exception) -> Check:
     def check(reply: Reply) -> bool:
         raise error
@@ -286,6 +370,7 @@ def test_a_check_of_the_conversation_is_called_at_its_end(run: Run) -> None:
     [
         (contains, "'contains' makes a check. Nothing was sent; call it"),
         (no_action, "'no_action' makes a check"),
+        (partial(partial(contains)), "'partial' makes a check"),
         (type("Short", (), {"__call__": ok}), "'Short' makes a check"),
         (lambda reply, wanted: True, "has an argument 'wanted'. Nothing was sent; a check may name reply"),
         (lambda reply, *, limit: True, "has an argument 'limit'"),
