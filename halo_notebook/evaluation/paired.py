@@ -7,6 +7,7 @@ the note. What is random has a seed. `docs/evaluation.md` gives the reasons for 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, harmonic_mean
@@ -181,10 +182,10 @@ def no_worse(a: Runs, b: Runs, margin: float) -> NoWorse:
 
     `a` and `b` have each case's passes, or scores from 0 to 1; None for a run without a result. `margin` is
     a fraction: 0.05 allows 5 points. It is shown if the lower 95 % limit of the difference (one-sided) is
-    above the negative margin; the limits are those of `compare_passes` or `compare_scores`, at this level.
-    Raises `ValueError` for a negative margin.
+    above the negative margin. That of passes is calculated with one more case, which passed and does not any
+    more; that of scores is the one of `compare_scores`. Raises `ValueError` for a negative margin.
 
-    >>> no_worse({at: [True] for at in range(80)}, {at: [at > 0] for at in range(80)}, 0.05).certain
+    >>> no_worse({at: [True] for at in range(90)}, {at: [at > 0] for at in range(90)}, 0.05).certain
     True
     """
     if not margin >= 0:
@@ -194,7 +195,11 @@ def no_worse(a: Runs, b: Runs, margin: float) -> NoWorse:
     pairs = _Pairs(a, b, scores=scores)
     if not pairs.n:
         return NoWorse(None, None, margin, None, 0, "none", pairs.note(None))
-    centre, error = _padded(pairs.differences, pairs.padding)
+    # With one in either direction, as in a comparison, a second that is worse by the margin would be called
+    # no worse in 10 % of evaluations where a few of many constant cases turn, and with repeats in 17 %.
+    added = [pairs.padding, -pairs.padding] if scores else [-1.0]
+    centre, error = _padded(pairs.differences, added)
+    error = max(error, sys.float_info.min)  # 0 where every case turns
     low = max(-1.0, centre - pairs.quantile(CONFIDENCE) * error)
     p_value, method = pairs.above((centre + margin) / error), "paired non-inferiority"
     return NoWorse(fmean(pairs.differences), low, margin, p_value, pairs.n, method, pairs.note(None))
@@ -271,15 +276,15 @@ def holm(comparisons: Mapping[Any, Comparison]) -> dict[Any, Comparison]:
 
 def padded_limits(differences: Sequence[float], size: float, quantile: float) -> tuple[float, float]:
     """The limits of the mean difference, after one more case of this size in either direction."""
-    centre, error = _padded(differences, size)
+    centre, error = _padded(differences, [size, -size])
     return max(-1.0, centre - quantile * error), min(1.0, centre + quantile * error)
 
 
-def _padded(differences: Sequence[float], size: float) -> tuple[float, float]:
-    """The mean difference and its standard error, after one more case of this size in either direction."""
-    n = len(differences) + 2
-    centre = math.fsum(differences) / n
-    squares = math.fsum(value * value for value in differences) + 2 * size * size
+def _padded(differences: Sequence[float], added: Sequence[float]) -> tuple[float, float]:
+    """The mean difference and its standard error, with those of the cases that are added."""
+    n = len(differences) + len(added)
+    centre = math.fsum([*differences, *added]) / n
+    squares = math.fsum(value * value for value in [*differences, *added])
     return centre, math.sqrt((squares / n - centre * centre) / n)
 
 

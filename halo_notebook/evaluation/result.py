@@ -354,7 +354,7 @@ class Evaluation:
         """Raise `RequirementFailed`, in one line, if a check may pass less often than in a baseline.
 
         It passes only if the rate is certainly not lower by more than `margin`: a paired non-inferiority test
-        over the cases that send the same messages, see `no_worse`. To exclude 5 points takes 45 cases even if
+        over the cases that send the same messages, see `no_worse`. To exclude 5 points takes 53 cases even if
         all of them pass.
 
         Args:

@@ -267,12 +267,17 @@ def test_coverage_of_a_difference_of_scores() -> None:
     ("gained", "lost", "same", "margin", "certain"),
     [
         (0, 0, 100, 0.05, True),
-        (0, 1, 80, 0.05, True),
+        (0, 0, 52, 0.05, True),
+        (0, 0, 51, 0.05, False),
+        (0, 1, 90, 0.05, True),
+        (0, 1, 80, 0.05, False),
         (3, 3, 200, 0.05, True),
         (10, 0, 20, 0.0, True),
         (0, 0, 20, 0.05, False),
         (3, 3, 60, 0.05, False),
         (0, 12, 100, 0.05, False),
+        (0, 30, 0, 0.05, False),
+        (0, 1, 0, 0.0, False),
         (0, 0, 100, 0.0, False),
     ],
 )
@@ -298,6 +303,25 @@ def test_a_worse_one_is_seldom_called_no_worse(cases: int, rate: float, repeats:
         for before, after in zip(first.tolist(), second.tolist(), strict=True)
     ]
     assert np.mean(found) <= 0.065
+
+
+@pytest.mark.parametrize("repeats", [1, 3, 10])
+@pytest.mark.parametrize("margin", [0.02, 0.05, 0.1])
+def test_a_few_cases_that_turn_among_constant_ones_are_seldom_called_no_worse(
+    margin: float, repeats: int
+) -> None:
+    """By the exact chances: all cases passed each time, and of those that turn, each repeat fails."""
+    tried = []
+    for cases in (34, 45, 52, 60, 85, 100, 150, 300):
+        before, turned = [repeats] * cases, 0
+        while no_worse(
+            several(*before, of=repeats),
+            several(*[0] * turned, *before[turned:], of=repeats),
+            margin,
+        ).certain:
+            turned += 1
+        tried.append(float(stats.binom.cdf(turned - 1, cases, margin)))
+    assert 0.04 < max(tried) <= 0.072
 
 
 def test_no_worse_in_scores_and_without_pairs() -> None:
