@@ -12,9 +12,9 @@ import pytest
 from halo_notebook.evaluation.intervals import clustered_wilson, effective_number, wilson
 from halo_notebook.evaluation.judge_errors import Share, measured
 
-# The standard error of a coverage of 95 % is 0.6 points with so many.
-EVALUATIONS = 1_500
-DRAWS = 700
+# The standard error of a coverage of 95 % is 0.7 points with so many.
+EVALUATIONS = 1_000
+DRAWS = 500
 
 
 @dataclass(frozen=True)
