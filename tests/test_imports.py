@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -35,14 +36,18 @@ def module_of(file: Path) -> str:
 
 
 FILES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
-TREES = {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in FILES.items()}
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    return {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in FILES.items()}
 
 
 def imports(module: str) -> set[tuple[str, str]]:
     """The package's modules that `module` imports from, each with the imported name."""
     folder = FILES[module].relative_to(PACKAGE).parts[:-1]
     found = set()
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(trees()[module]):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*folder[: len(folder) - node.level + 1], *(node.module or "").split(".")]
             parent = ".".join(filter(None, base))
@@ -96,11 +101,11 @@ def test_no_two_files_import_each_other() -> None:
 
 def test_no_private_name_is_used_in_another_file() -> None:
     """A name that another file needs is public, or the seam is in the wrong place."""
-    own = {module: names_of(tree) for module, tree in TREES.items()}
+    own = {module: names_of(tree) for module, tree in trees().items()}
     known = set[str]().union(*own.values())
     used = [
         f"{FILES[module]}:{node.lineno} {node.attr}"
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr in known - own[module]
     ]
@@ -136,7 +141,7 @@ def test_files_and_classes_stay_small() -> None:
         if file.suffix in (".py", ".js", ".mjs", ".css") and "node_modules" not in file.parts
         if (lines := len(file.read_text(encoding="utf-8").splitlines())) > MAX_FILE_LINES
     ]
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
