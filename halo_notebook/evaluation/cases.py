@@ -130,12 +130,12 @@ def read_cases(source: CaseSource) -> list[Case]:
 
     Args:
         source: a list whose items are a message, a list of messages (turns of one conversation), a
-            dict, a `Case`, a `Session` or one of its turns; a session; a DataFrame (pandas, polars) or
-            pyarrow table with a row per case; or the path of a file: ``.jsonl`` with one such item per line,
-            ``.csv`` with a row per case, ``.json`` with an exported session, or a recording, each
+            dict, a `Case`, a `Session` or one of its turns; one dict, case or session; a DataFrame (pandas,
+            polars) or pyarrow table with a row per case; or the path of a file: ``.jsonl`` with one such item
+            per line, ``.csv`` with a row per case, ``.json`` with an exported session, or a recording, each
             conversation of which is a case.
 
-            A dict is ``{message, expect, id, tags}`` with request fields beside them, or ``{turns, expect,
+        A dict is ``{message, expect, id, tags}`` with request fields beside them, or ``{turns, expect,
             id, tags}``, in which a turn is a message or ``{message, expect}`` with request fields. The last
             message may be a function, the user, which says the messages that follow, see `CaseUser`;
             ``max_turns`` limits the turns, 10 if it is not given. Any other key is metadata, and so is what
@@ -155,7 +155,7 @@ def read_cases(source: CaseSource) -> list[Case]:
         items = [source]
     elif hasattr(type(source), "columns"):
         items = table_items(cast("list[dict[str, Any]]", plain_json(source, "The cases")))
-    elif isinstance(source, Mapping):
+    elif isinstance(source, Mapping | Case) or callable(source):
         items = [source]
     elif isinstance(source, Iterable):
         items = source

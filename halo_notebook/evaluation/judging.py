@@ -109,12 +109,18 @@ class Judge:
 
 
 def named_checks(checks: Checks) -> dict[str, Judge]:
-    """The checks by their names. Raises `InvalidRequest` for one that cannot be called, and a name twice."""
+    """The checks by their names. Raises `InvalidRequest` for what is not a check, and a name twice."""
     if isinstance(checks, Mapping):
         items = [(whole_text(str(name)), check) for name, check in checks.items()]
         remedy = "give one another name"
     else:
-        items = [(check_name(check), check) for check in ([checks] if callable(checks) else checks)]
+        given: Any = [checks] if callable(checks) else checks
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise InvalidRequest(
+                f"The checks are {type(given).__name__}. Nothing was sent; give a function, or a list or "
+                "dict of functions."
+            )
+        items = [(check_name(check), check) for check in given]
         remedy = "give them as a dict, name to check"
     functions: dict[str, Check] = {}
     for name, check in items:

@@ -18,12 +18,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from halo_notebook import ScriptedUser
 from halo_notebook.checks import contains
 from halo_notebook.client.secrets import Secret
 from halo_notebook.errors import InvalidRequest
 from halo_notebook.evaluation.cases import Case, CaseTurn, read_cases
 
-from .agents import ok, states
+from .agents import ok, sent, states
 
 if TYPE_CHECKING:
     from halo_notebook import DemoAgent, HaloClient
@@ -50,6 +51,20 @@ if TYPE_CHECKING:
 def test_each_form_becomes_a_case(given: Any, case: Case) -> None:
     """A message, a list of turns, and a dict of one turn or of several, with request fields."""
     assert read_cases([given]) == [case]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"message": "one"},
+        Case("1", (CaseTurn("one"),)),
+        lambda conversation: None if conversation else "one",
+        ScriptedUser(["one"]),
+    ],
+)
+def test_a_single_case_needs_no_list(given: Any, agent: DemoAgent, run: Run) -> None:
+    """A dict, a case, such as that of a conversation, or a user."""
+    assert states(run(given)) == ["complete"] and sent(agent) == ["one"]
 
 
 def test_what_the_case_expects_is_for_its_last_turn() -> None:
