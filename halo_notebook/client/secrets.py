@@ -19,6 +19,7 @@ BLANK = (
 _AROUND = rf"[{BLANK}\\'\"`´‘’‚‛“”„‟«»‹›′″]+"  # an env file keeps its quotes
 _WRAPPING = re.compile(rf"\A{_AROUND}|{_AROUND}\Z")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, 2.1
+_SECRETS_NAME = re.compile("tok|key|jwt|secret|auth|bearer", re.IGNORECASE)
 _IDENTITY = "ha_secret_"
 
 
@@ -56,13 +57,16 @@ def not_sent(what: str, todo: str = "") -> ConfigError:
 
 def hidden(value: Any) -> Any:
     """A key or token as a `Secret`, not checked yet, so that no frame of a traceback shows it."""
+    if isinstance(value, bytes):  # as some libraries return a JWT
+        value = value.decode("ascii", "replace")
     return Secret(value) if isinstance(value, str) and value.strip() else value
 
 
 def hide_token(fields: Any) -> None:
-    """Replace the user token of a request's fields by a `Secret`, not checked yet."""
-    if isinstance(fields, dict) and "user_token" in fields:
-        fields["user_token"] = hidden(fields["user_token"])
+    """Replace the user token among a request's fields, also under a wrong name, by a `Secret`."""
+    if isinstance(fields, dict):
+        for name in [name for name in fields if isinstance(name, str) and _SECRETS_NAME.search(name)]:
+            fields[name] = hidden(fields[name])
 
 
 def checked_key(key: object) -> Secret:

@@ -65,12 +65,13 @@ class UserTokens:
 
 
 async def _fresh_token(source: Callable[[], str | Awaitable[str]], call: CallUser) -> Secret:
+    failed = ""
     try:
-        value = await call(source)
+        value = hidden(await call(source))
     except UserCodeError as raised:
-        # Its text is left out, here and in tracebacks: code that signs tokens may put a secret in it.
-        raise _not_taken(f"raised {type(raised.error).__name__}") from None
-    value = hidden(value)
+        failed = type(raised.error).__name__
+    if failed:  # out here, without what was raised: code that signs tokens may put a secret in its text
+        raise _not_taken(f"raised {failed}")
     if not isinstance(value, Secret):
         raise _not_taken(f"returned {type(value).__name__} instead of a token")
     token = checked_token(value)

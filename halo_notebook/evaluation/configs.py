@@ -32,8 +32,18 @@ class Target(NamedTuple):
     fields: dict[str, Any]
 
 
+def hidden_tokens(configs: Any) -> Any:
+    """The configurations that a user gave, their user tokens as `Secret`, so that no frame shows them."""
+    if not isinstance(configs, Mapping):
+        return configs
+    hidden = {name: dict(each) if isinstance(each, Mapping) else each for name, each in configs.items()}
+    for fields in hidden.values():
+        hide_token(fields)
+    return hidden
+
+
 def read_configs(configs: Any) -> dict[str, Target]:
-    """The target of each configuration of a dict that a user gave.
+    """The target of each configuration of a dict that a user gave, its user token as a `Secret`.
 
     Raises:
         InvalidRequest: naming the configuration that makes no sense.
@@ -43,6 +53,7 @@ def read_configs(configs: Any) -> dict[str, Target]:
             f"configs is {type(configs).__name__}. Nothing was sent; give a dict, from names to request "
             "fields or clients."
         )
+    configs = hidden_tokens(configs)
     targets: dict[str, Target] = {}
     for number, (given, config) in enumerate(configs.items(), 1):
         name = whole_text(str(given))
@@ -90,9 +101,7 @@ def _target(name: str, config: Config) -> Target:
     try:
         if fields.get("images") is not None:  # drawn once: a figure may change later
             fields["images"] = image_urls(fields["images"])
-        checked = {**fields}
-        hide_token(checked)
-        checked_request("Hello", checked, {})
+        checked_request("Hello", fields, {})
     except InvalidRequest as error:
         raise _WrongFields(error) from None
     return Target(client, fields)

@@ -12,6 +12,7 @@ from ..concurrency.interrupts import InterruptInbox, wait
 from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
 from .concurrent_checks import one_by_one
+from .configs import hidden_tokens
 from .conversations import Run
 from .dask import check_workers
 from .plan import Plan
@@ -87,6 +88,7 @@ def evaluate(
     >>> [row["status"] for row in result.rows()], result.passed("contains")
     (['complete', 'complete'], {'demo': {'1': [True]}})
     """
+    configs = hidden_tokens(configs)
     # The inbox first: an interrupt must not come between the opening of the file and its `with`.
     with contextlib.ExitStack() as stack:
         inbox = stack.enter_context(InterruptInbox())
@@ -127,6 +129,7 @@ async def aevaluate(
     check_threads: bool = False,
 ) -> Evaluation:
     """As `evaluate`, on the caller's own loop: async checks may hold objects that belong to it."""
+    configs = hidden_tokens(configs)
     run = Run(Plan(cases, checks, configs, repeats, concurrency, rate_limit, check_concurrency), on)
     if on is not None:
         await check_workers(on)

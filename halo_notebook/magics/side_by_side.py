@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..client.secrets import hide_token
 from ..display.text import one_line
 from ..display.wording import counted, status_words
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError
@@ -109,7 +108,6 @@ def _read(
     base = magics.sessions.current.name if options.session is None else options.session
     asked: dict[str, _Asked] = {}
     for name, target in targets.items():
-        hide_token(target.fields)
         if doubled := given.keys() & target.fields.keys():
             raise UsageError(
                 f"Configuration {name!r} and the options both give {min(doubled)}. Nothing was sent; leave "

@@ -11,7 +11,6 @@ from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Int, TraitError, Unicode
 
-from ..client.secrets import hide_token
 from ..concurrency.loop import spawn
 from ..display.text import one_line, writable
 from ..display.wording import counted
@@ -95,8 +94,6 @@ class ArenaPanel(anywidget.AnyWidget):
         if not isinstance(blind, bool):
             raise UsageError(f"blind must be True or False, not {blind!r}. Nothing was shown.")
         targets = read_configs(configs)
-        for target in targets.values():
-            hide_token(target.fields)
         connection, register = kernel_state(get_ipython())
         arena.check_targets(targets, connection)
         copy = static_class()

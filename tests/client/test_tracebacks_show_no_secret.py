@@ -6,13 +6,14 @@ import asyncio
 import io
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
 
-from halo_notebook import AsyncHaloClient, HaloClient, Session, errors
+from halo_notebook import AsyncHaloClient, HaloClient, Session, errors, evaluate
 from halo_notebook.client.transports.aiohttp import AiohttpTransport
+from halo_notebook.evaluation.configs import read_configs
 
 from .clients import KEY, SECRET, answering, token
 
@@ -45,6 +46,10 @@ def shown(error: BaseException) -> str:
 
 async def _fresh() -> str:
     return EXPIRED
+
+
+async def _raises() -> str:
+    raise ValueError(f"not signed: {TOKEN}")
 
 
 def _evaluated(agent: DemoAgent) -> None:
@@ -86,6 +91,15 @@ CASES: dict[str, Callable[[DemoAgent], object]] = {
     "identity secret as key": lambda agent: HaloClient(f'"{SECRET}"'),
     "identity secret as token": lambda agent: HaloClient(KEY).ask("Hi", user_token=SECRET),
     "expired": lambda agent: HaloClient(KEY, base_url=agent.url, user_token=EXPIRED).ask("Hi"),
+    "a field's wrong name": lambda agent: HaloClient(KEY).ask("Hi", user_tokn=TOKEN),  # type: ignore[call-arg]
+    "another wrong name": lambda agent: HaloClient(KEY).stream("Hi", jwt=TOKEN),  # type: ignore[call-arg]
+    "a key as a field": lambda agent: HaloClient(KEY).ask("Hi", api_key=KEY),  # type: ignore[call-arg]
+    "bytes": lambda agent: cast("Any", HaloClient)(KEY.encode()).ask("Hi", user_token=f"{TOKEN} x".encode()),
+    "a configuration": lambda agent: evaluate(
+        ["Hi"], configs={"a": {"user_token": TOKEN, "user_id": 3}}, progress=False
+    ),
+    "configurations of an arena": lambda agent: read_configs({"a": {"user_token": TOKEN, "mode": "x"}}),
+    "a callable that raises": lambda agent: HaloClient(KEY, base_url=agent.url, user_token=_raises).ask("Hi"),
     "callable": lambda agent: HaloClient(KEY, base_url=agent.url, user_token=_fresh).ask("Hi"),
 }
 
