@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Threads that take turns for each message would cost more than what they do.
 _JUDGED_EVERY_S = 0.02
 _LONG_RUN = 100  # conversations
+_MOST_NEW = 20_000  # objects, before they are searched for garbage
 _STOP_WAIT_S = 5.0  # how long an interrupt waits for the lines of the turns that it stops
 
 
@@ -102,6 +103,11 @@ def evaluate(
         if len(state.conversations) > _LONG_RUN and not gc.get_freeze_count():
             stack.callback(gc.unfreeze)
             gc.freeze()
+            # By default, replies that wait for the checks already make so many objects that it searches them.
+            most_new, *others = gc.get_threshold()
+            if 0 < most_new < _MOST_NEW:
+                stack.callback(gc.set_threshold, most_new, *others)
+                gc.set_threshold(_MOST_NEW, *others)
         turns = Pulled(run.ended(), inbox, wake_every_s=_JUDGED_EVERY_S)
         try:
             run.jury(state.keep, in_threads=check_threads).judge(unjudged(state), inbox)

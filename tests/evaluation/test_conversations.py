@@ -228,3 +228,25 @@ def test_what_exists_before_a_run_is_not_searched_for_garbage(run: Run) -> None:
     gc.freeze()
     run(messages(101), [counts])
     assert gc.get_freeze_count() > 0
+
+
+@pytest.mark.usefixtures("unfrozen")
+@pytest.mark.parametrize("most_new", [0, 700, 50_000], ids=["off", "the default", "more"])
+def test_replies_that_wait_are_seldom_searched_for_garbage(run: Run, most_new: int) -> None:
+    """In a long run. What a program has chosen is as before at its end, and stays if it is less work."""
+    _, *others = before = gc.get_threshold()
+    seen: list[int] = []
+
+    def looks(reply: Reply) -> bool:
+        seen.append(gc.get_threshold()[0])
+        return True
+
+    gc.set_threshold(most_new, *others)
+    try:
+        run(messages(100), [looks])
+        run(messages(101), [looks])
+        assert gc.get_threshold() == (most_new, *others)
+    finally:
+        gc.set_threshold(*before)
+    assert set(seen[:100]) == {most_new}
+    assert set(seen[100:]) == {20_000 if most_new == 700 else most_new}
