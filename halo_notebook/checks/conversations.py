@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..display.lookalikes import canonical
+from ..display.wording import counted
 from ..errors import InvalidRequest
 from .payloads import fits, labels
 from .verdicts import Check, JudgedTurn, Score, named, shown_values
@@ -50,7 +51,7 @@ def action_count_in_conversation(count: int, type: str | None = None, /, **where
 
     def check(conversation: _Turns) -> Score:
         taken = sum(fits(payload, type, where) for payload in _payloads(conversation))
-        return Score(taken == count, note="" if taken == count else f"{taken} such actions")
+        return Score(taken == count, note="" if taken == count else counted(taken, "such action"))
 
     return named(
         check, "action_count_in_conversation", str(count), *([type] if type else []), *shown_values(where)
@@ -62,7 +63,7 @@ def no_action_in_conversation(type: str | None = None, /) -> Check:  # noqa: A00
 
     def check(conversation: _Turns) -> Score:
         taken = sum(fits(payload, type, {}) for payload in _payloads(conversation))
-        return Score(not taken, note=f"{taken} such actions" if taken else "")
+        return Score(not taken, note=counted(taken, "such action") if taken else "")
 
     return named(check, "no_action_in_conversation", *([type] if type else []))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..display.lookalikes import canonical, difference
+from ..display.wording import counted
 from ..errors import InvalidRequest
 from .payloads import fits
 from .verdicts import Check, Score, named, shown_values
@@ -69,7 +70,7 @@ def action(type: str | None = None, /, **where: Any) -> Check:  # noqa: A002  # 
 
     def check(reply: Reply) -> Score:
         found = any(fits(payload, type, where) for payload in reply.actions)
-        return _score(found, "" if found else f"{len(reply.actions)} other actions")
+        return _score(found, "" if found else counted(len(reply.actions), "other action"))
 
     return named(check, "action", *([type] if type else []), *shown_values(where))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from ..client.sync import HaloClient
@@ -42,8 +42,10 @@ class Plan:
         self.check_concurrency = count(
             "check_concurrency", concurrency if check_concurrency is None else check_concurrency
         )
-        if rate_limit is not None and not rate_limit > 0:
-            raise InvalidRequest(f"rate_limit must be above 0, not {rate_limit!r}. Nothing was sent.")
+        if rate_limit is not None and not _is_above_0(rate_limit):
+            raise InvalidRequest(
+                f"rate_limit must be a number above 0, not {rate_limit!r}. Nothing was sent."
+            )
         self.rate_limit = rate_limit
         self.cases = read_cases(cases)
         self.clients: dict[str, AsyncHaloClient] = {}
@@ -90,6 +92,10 @@ def count(name: str, value: Any) -> int:
     if not isinstance(value, Integral) or int(value) < 1:
         raise InvalidRequest(f"{name} must be a whole number from 1, not {value!r}. Nothing was sent.")
     return int(value)
+
+
+def _is_above_0(value: Any) -> bool:
+    return isinstance(value, Real) and float(value) > 0
 
 
 def now() -> str:

@@ -212,7 +212,7 @@ class Evaluation:
         """
         from .report.notebook import summary_frame
 
-        return summary_frame(self._state, TAG if by_tag else by)
+        return summary_frame(self._state, _grouping(by, by_tag=by_tag))
 
     def passed(self, check: str, tag: str | None = None) -> dict[str, dict[str, list[bool | None]]]:
         """Configuration → case → passes, one per repeat, of the turns that the check judged.
@@ -265,7 +265,7 @@ class Evaluation:
         """
         figures = figures_of(self._state)
         names = list(dict.fromkeys(map(self._known_config, configs or figures.configs)))
-        return compared_by(figures, names, TAG if by_tag else by, users_words(self._state))
+        return compared_by(figures, names, _grouping(by, by_tag=by_tag), users_words(self._state))
 
     def compare_with(self, other: Evaluation | str | Path, *, config: str | None = None) -> ResultComparison:
         """Compare this result with another one, or its file: what got better, what got worse, how certainly.
@@ -437,6 +437,12 @@ class Evaluation:
         from .report.notebook import overview
 
         return overview(self._state)
+
+
+def _grouping(by: str | None, *, by_tag: bool) -> str | None:
+    if by_tag and by is not None:
+        raise InvalidRequest(f"by_tag and by={by!r} are two groupings; give one of them.")
+    return TAG if by_tag else by
 
 
 def _opened(result: Evaluation | str | Path) -> Evaluation:

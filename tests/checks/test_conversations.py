@@ -44,7 +44,7 @@ TEXT, GOES, OPENS = reply("Hello"), reply("", GO), reply("Done.", TICKET)
         (action_count_in_conversation(1, ticket__priority="high"), [GOES, OPENS], True, ""),
         (action_count_in_conversation(1), [reply("", summary=[GO])], True, ""),
         (no_action_in_conversation(), [TEXT, TEXT], True, ""),
-        (no_action_in_conversation(), [GOES, TEXT], False, "1 such actions"),
+        (no_action_in_conversation(), [GOES, TEXT], False, "1 such action"),
         (no_action_in_conversation("create_ticket"), [GOES, TEXT], True, ""),
         (at_most_turns(2), [TEXT, TEXT], True, ""),
         (at_most_turns(2), [TEXT, TEXT, TEXT], False, "3 turns"),

@@ -89,6 +89,14 @@ def test_an_argument_of_another_type_is_refused(wrong: Any, result: Evaluation) 
             use(wrong)
 
 
+@pytest.mark.parametrize("by", ["topic", "tag", ["tag"]])
+def test_two_groupings_at_once_are_refused(by: Any, result: Evaluation) -> None:
+    """One of them would be left out without a word."""
+    for use in (result.summary, result.compare):
+        with pytest.raises(errors.InvalidRequest, match="two groupings"):
+            use(by_tag=True, by=by)
+
+
 def test_a_comparison_has_a_line_for_each_check_and_time(result: Evaluation) -> None:
     """With its note; in a cell, median and p95 have rows of their own."""
     compared = result.compare("chat", "voice")
