@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from .client.aio import AsyncHaloClient
     from .client.sync import HaloClient
     from .demo.server import DemoAgent
-    from .evaluation.case_users import ConversationEnd
-    from .evaluation.cases import Case, CaseTurn
+    from .evaluation.cases.case import Case, CaseTurn
+    from .evaluation.cases.simulated_users import ScriptedUser, SimulatedUser
+    from .evaluation.cases.users import ConversationEnd
     from .evaluation.result import Evaluation
     from .evaluation.run import aevaluate, evaluate
-    from .evaluation.simulated_users import ScriptedUser, SimulatedUser
     from .kernel import current_client, current_session
     from .panel.arena_widget import ArenaPanel
     from .panel.widget import ChatPanel
@@ -58,11 +58,11 @@ _NAMES = {
     "client.aio": "AsyncHaloClient",
     "client.sync": "HaloClient",
     "demo.server": "DemoAgent",
-    "evaluation.case_users": "ConversationEnd",
-    "evaluation.cases": "Case CaseTurn",
+    "evaluation.cases.users": "ConversationEnd",
+    "evaluation.cases.case": "Case CaseTurn",
     "evaluation.result": "Evaluation",
     "evaluation.run": "aevaluate evaluate",
-    "evaluation.simulated_users": "ScriptedUser SimulatedUser",
+    "evaluation.cases.simulated_users": "ScriptedUser SimulatedUser",
     "kernel": "current_client current_session",
     "panel.arena_widget": "ArenaPanel",
     "panel.widget": "ChatPanel",

@@ -28,6 +28,7 @@ traceback, and the cell fails, so that Run All stops there.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -154,3 +155,13 @@ class ReplyUnreadable(ReplyError):
 
 class ReplyStopped(ReplyError):
     """The user stopped the reply."""
+
+
+def check_installed(what: str, extra: str, *names: str, outcome: str = "Nothing was sent") -> None:
+    """Name a missing package now, and not after everything has been sent."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(
+                f"{what} needs the package {name}. {outcome}; run "
+                f"python -m pip install 'halo-notebook[{extra}]' where the kernel runs."
+            )

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .client.secrets import Secret
     from .client.user_tokens import CallUser
     from .concurrency.interrupts import Inbox
-    from .evaluation.cases import Case
+    from .evaluation.cases.case import Case
     from .recording.ratings import Verdict
     from .reply import Reply
     from .stream import JSON
@@ -122,8 +122,8 @@ class Turn:
             before are not known here.
         """
         # It needs what evaluates, which a conversation does not.
-        from .evaluation.cases import read_cases
-        from .evaluation.sent_cases import rated_item
+        from .evaluation.cases.case import read_cases
+        from .evaluation.cases.sent import rated_item
 
         turns = self.session.conversation(self) if self.session else [self]
         item = rated_item([turn.written() for turn in turns]) | {"expect": expect, "tags": tags}

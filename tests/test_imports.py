@@ -17,7 +17,10 @@ PACKAGE = Path(halo_notebook.__file__).parent
 # A file may import from its own folder, and from the layers before its own, wherever in the file
 # the import stands and also when it is for the type checker only.
 LAYERS = ["stream", "reply", "errors", "concurrency", "display", "client", "recording", "session", "demo"]
-LAYERS += ["kernel", "checks", "evaluation", "panel", "magics", "__init__"]
+EVALUATION = ["outcomes", "json_text", "places", "statistics", "cases", "judging", "file", "tables", "report"]
+EVALUATION += ["comparisons", "sending", "labels", "result", "run", "inspect_ai"]
+LAYERS += ["kernel", "checks", *(f"evaluation.{name}" for name in EVALUATION), "evaluation"]
+LAYERS += ["panel", "magics", "__init__"]
 # A reply can show itself, a conversation can become a case, and a result can be explored in a widget: each
 # imports what does so when it is asked to.
 UPWARDS = {("reply", "display"), ("session", "evaluation"), ("evaluation.result", "panel")}
@@ -58,7 +61,8 @@ def imports(module: str) -> set[tuple[str, str]]:
 
 
 def layer(module: str) -> int:
-    return LAYERS.index(module.split(".", maxsplit=1)[0])
+    parts = module.split(".")
+    return LAYERS.index(".".join(parts[:2]) if ".".join(parts[:2]) in LAYERS else parts[0])
 
 
 def test_imports_point_down() -> None:
@@ -184,7 +188,7 @@ HEAVY = "httpx ipywidgets anywidget pandas markdown_it nh3 nest_asyncio2"
         ),
         # Dask is loaded with a cluster, NumPy, SciPy and pandas with the first figure.
         (
-            "import halo_notebook.evaluation.run, halo_notebook.evaluation.dask",
+            "import halo_notebook.evaluation.run, halo_notebook.evaluation.sending.dask",
             "distributed dask numpy scipy pandas",
         ),
     ],

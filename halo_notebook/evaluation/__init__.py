@@ -6,12 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agreement import Agreement
-    from .baseline import ResultComparison
-    from .case_users import CaseUser, ConversationEnd
-    from .cases import Case, CaseTurn, read_cases
-    from .intervals import Interval, mean_score, pass_rate, passes_every_time
-    from .paired import (
+    from .cases.case import Case, CaseTurn, read_cases
+    from .cases.simulated_users import ScriptedUser, SimulatedUser
+    from .cases.users import CaseUser, ConversationEnd
+    from .comparisons.baseline import ResultComparison
+    from .labels.agreement import Agreement
+    from .result import Evaluation
+    from .run import aevaluate, evaluate
+    from .statistics.intervals import Interval, mean_score, pass_rate, passes_every_time
+    from .statistics.paired import (
         Comparison,
         NoWorse,
         TimeComparison,
@@ -21,27 +24,24 @@ if TYPE_CHECKING:
         holm,
         no_worse,
     )
-    from .result import Evaluation
-    from .run import aevaluate, evaluate
-    from .sample_size import cases_needed
-    from .simulated_users import ScriptedUser, SimulatedUser
-    from .times import AtLeast, TimeQuantile, TimeQuantiles, time_quantiles
+    from .statistics.sample_size import cases_needed
+    from .statistics.times import AtLeast, TimeQuantile, TimeQuantiles, time_quantiles
 
 _FILES = {
-    "agreement": ("Agreement",),
-    "baseline": ("ResultComparison",),
-    "case_users": ("CaseUser", "ConversationEnd"),
-    "cases": ("Case", "CaseTurn", "read_cases"),
-    "paired": (
+    "labels.agreement": ("Agreement",),
+    "comparisons.baseline": ("ResultComparison",),
+    "cases.users": ("CaseUser", "ConversationEnd"),
+    "cases.case": ("Case", "CaseTurn", "read_cases"),
+    "statistics.paired": (
         *("Comparison", "NoWorse", "TimeComparison"),
         *("compare_passes", "compare_scores", "compare_times", "holm", "no_worse"),
     ),
-    "intervals": ("Interval", "mean_score", "pass_rate", "passes_every_time"),
-    "sample_size": ("cases_needed",),
+    "statistics.intervals": ("Interval", "mean_score", "pass_rate", "passes_every_time"),
+    "statistics.sample_size": ("cases_needed",),
     "result": ("Evaluation",),
     "run": ("aevaluate", "evaluate"),
-    "simulated_users": ("ScriptedUser", "SimulatedUser"),
-    "times": ("AtLeast", "TimeQuantile", "TimeQuantiles", "time_quantiles"),
+    "cases.simulated_users": ("ScriptedUser", "SimulatedUser"),
+    "statistics.times": ("AtLeast", "TimeQuantile", "TimeQuantiles", "time_quantiles"),
 }
 __all__ = [
     "Agreement",

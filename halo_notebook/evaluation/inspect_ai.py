@@ -48,7 +48,7 @@ from ..client.request import RequestFields
 from ..client.settings import no_key, setting
 from ..display.wording import what_is_kept
 from ..errors import ConfigError, HaloError, ReplyInterrupted, UsageError
-from .sender import MAX_WAIT_S
+from .sending.sender import MAX_WAIT_S
 
 if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..concurrency.interrupts import InterruptInbox
 from ..errors import InvalidRequest, UsageError
-from . import notes, rows
-from .browsing import tell_changed
-from .by_case import TAG, figures_of, flaky_cases
-from .cases import check_apart
-from .comparisons import compared_by
-from .concurrent_checks import Jury
-from .judging import Checks, checks_to_apply
-from .opening import read_file
+from .cases.case import check_apart
+from .comparisons.configurations import compared_by
+from .file.simulated_cases import fixed_cases, users_words, with_same_words
+from .file.stored_turns import read_turns, unjudged
+from .judging.checks import Checks, checks_to_apply
+from .judging.jury import Jury
 from .places import absolute
-from .plan import count
-from .simulated_cases import fixed_cases, users_words, with_same_words
-from .stored_turns import read_turns, unjudged
+from .sending.opening import read_file
+from .sending.plan import count
+from .tables import notes, rows
+from .tables.browsing import tell_changed
+from .tables.by_case import TAG, figures_of, flaky_cases
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from ..panel.explorer import ResultExplorer
     from ..panel.label_panel import LabelPanel
     from ..reply import Reply
-    from .agreement import Agreement
-    from .baseline import ResultComparison
-    from .by_case import Figures
-    from .cases import Case
-    from .comparisons import Comparisons
+    from .cases.case import Case
+    from .comparisons.baseline import ResultComparison
+    from .comparisons.configurations import Comparisons
+    from .file.state import RunState
+    from .labels.agreement import Agreement
     from .report.plot import Plot
-    from .state import RunState
+    from .tables.by_case import Figures
 
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ class Evaluation:
         same sample, and continues where `author` was. Where there are no widgets, use `label_rows`.
         """
         from ..panel.label_panel import LabelPanel
-        from .label_queue import open_queue
+        from .labels.queue import open_queue
 
         return LabelPanel(open_queue(self._state, n, by, seed=seed, author=author))
 
@@ -172,14 +172,14 @@ class Evaluation:
         belongs to this reply: if its message is sent again, it does not count any more. A later label of the
         same author replaces it. Raises before anything is written.
         """
-        from .labelling import label_rows
+        from .labels.labelling import label_rows
 
         label_rows(self._state, labels, notes, author)
 
     @property
     def labels(self) -> pd.DataFrame:
         """The labels that count: a row per reply and author, with the number of the row in `df`."""
-        from .labelling import labels_frame
+        from .labels.labelling import labels_frame
 
         return labels_frame(self._state)
 
@@ -189,7 +189,7 @@ class Evaluation:
         With `config` only the replies of that configuration count, and with `author` only the labels of one
         person. Where there are too few labels, it says so in place of figures.
         """
-        from .agreement import agreement
+        from .labels.agreement import agreement
 
         self._check_name(check)
         return agreement(self._state, check, config and self._known_config(config), author)
@@ -275,7 +275,7 @@ class Evaluation:
         that one. Differences are this result minus the other. Raises `UsageError` for a file that is not an
         evaluation, and `InvalidRequest` if no configuration is in both.
         """
-        from .baseline import compare_results
+        from .comparisons.baseline import compare_results
 
         return compare_results(_opened(other)._state, self._state, config)
 
@@ -336,7 +336,7 @@ class Evaluation:
             sure: whether a doubt fails it, too.
             config: the configuration; None requires it of each.
         """
-        from .gates import require_rate
+        from .comparisons.gates import require_rate
 
         passed = self.passed(check)
         if config is not None:
@@ -363,8 +363,8 @@ class Evaluation:
             margin: how much lower the rate may be: 0.05 allows 5 points.
             config: the configuration; None requires it of each, so it fails for one that only one side has.
         """
-        from .baseline import Pairing
-        from .gates import require_no_worse
+        from .comparisons.baseline import Pairing
+        from .comparisons.gates import require_no_worse
 
         before, now = map(Evaluation, with_same_words(_opened(baseline)._state, self._state))
         pairing = Pairing(before._state, now._state, config)

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Literal
 from ..concurrency.interrupts import InterruptInbox, wait
 from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
-from .concurrent_checks import one_by_one
-from .configs import hidden_tokens
-from .conversations import Run
-from .dask import check_workers
-from .plan import Plan
+from .file.stored_turns import unjudged
+from .judging.jury import one_by_one
 from .result import Evaluation
-from .stored_turns import unjudged
+from .sending.configs import hidden_tokens
+from .sending.conversations import Run
+from .sending.dask import check_workers
+from .sending.plan import Plan
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient
 
-    from .cases import CaseSource
-    from .configs import Config
-    from .judging import Checks
+    from .cases.case import CaseSource
+    from .judging.checks import Checks
+    from .sending.configs import Config
 
 # Threads that take turns for each message would cost more than what they do.
 _JUDGED_EVERY_S = 0.02

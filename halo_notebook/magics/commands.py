@@ -212,7 +212,7 @@ def _open(magics: CommandContext, file: str, name: str | None = None) -> None:
 
 
 def _keep(magics: CommandContext, file: str, name: str | None = None) -> None:
-    from ..evaluation.keeping import keep_case
+    from ..evaluation.cases.keeping import keep_case
 
     session = magics.sessions.current if name is None else magics.sessions[name]
     case = session.as_case()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ..display.text import one_line
 from ..display.wording import counted, status_words
 from ..errors import HaloError, InvalidRequest, ReplyStopped, UsageError
-from ..evaluation.configs import check_names, read_configs
+from ..evaluation.sending.configs import check_names, read_configs
 from .cell import stopped, watch
 from .front_end import in_notebook, takes_updates
 from .output import show_json

@@ -31,7 +31,7 @@ from ..display.columns import column_html, columns_html
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import ConfigError, InvalidRequest, UsageError
-from ..evaluation.configs import check_names
+from ..evaluation.sending.configs import check_names
 from ..recording.ratings import Vote
 from . import follower, outbox, page_requests
 from .blind import blinded, named
@@ -39,7 +39,7 @@ from .state import Fields, PanelState
 from .views import COPY_NOTE, MAX_STATIC_BYTES, static_turn, static_words
 
 if TYPE_CHECKING:
-    from ..evaluation.configs import Target
+    from ..evaluation.sending.configs import Target
     from ..kernel import Connection
     from ..recording.ratings import Outcome
     from ..session import Session, SessionRegister, Turn

@@ -15,7 +15,7 @@ from ..concurrency.loop import spawn
 from ..display.text import one_line, writable
 from ..display.wording import counted
 from ..errors import UsageError
-from ..evaluation.configs import read_configs
+from ..evaluation.sending.configs import read_configs
 from ..kernel import kernel_state
 from . import arena
 from .assets import bundle, styles
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ..evaluation.configs import Config
+    from ..evaluation.sending.configs import Config
     from ..session import Session
     from .outbox import Sent
 
@@ -176,7 +176,7 @@ class ArenaPanel(anywidget.AnyWidget):
             (whether the names were hidden) and `counted` (whether it is the first vote of its conversation).
             Its `attrs["preferences"]` holds the rows of `preferences`.
         """
-        from ..evaluation.votes import votes_frame
+        from ..evaluation.labels.votes import votes_frame
 
         return votes_frame(self._ballots(), list(self._arena.columns))
 
@@ -189,7 +189,7 @@ class ArenaPanel(anywidget.AnyWidget):
             the two-sided exact binomial test of an even chance. With more than two configurations, a vote
             for one says that it is better than each of the others.
         """
-        from ..evaluation.votes import preferences_frame
+        from ..evaluation.labels.votes import preferences_frame
 
         return preferences_frame(self._ballots(), list(self._arena.columns))
 
@@ -208,7 +208,7 @@ class ArenaPanel(anywidget.AnyWidget):
         return f"ArenaPanel({counted(len(self._arena.columns), 'configuration')})"
 
     def _ballots(self) -> Any:
-        from ..evaluation.votes import ballots
+        from ..evaluation.labels.votes import ballots
 
         register, names = self._arena.register, {*self._arena.columns}
         return [

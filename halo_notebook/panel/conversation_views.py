@@ -18,9 +18,9 @@ from ..display.differences import Part, differences
 from ..display.json_tree import json_text
 from ..display.text import bounded, one_line, terminal_text
 from ..display.wording import counted
-from ..evaluation.browsing import VERDICTS, total_s, verdict_word
-from ..evaluation.columns import columns_of
-from ..evaluation.rows import conversation_rows, group_name
+from ..evaluation.cases.columns import columns_of
+from ..evaluation.tables.browsing import VERDICTS, total_s, verdict_word
+from ..evaluation.tables.rows import conversation_rows, group_name
 from ..reply import reply_from
 from ..session import Turn
 from ..stream import JSON
@@ -28,8 +28,8 @@ from .state import frames_of
 from .views import turn_view
 
 if TYPE_CHECKING:
-    from ..evaluation.by_case import Run
-    from ..evaluation.state import RunState
+    from ..evaluation.file.state import RunState
+    from ..evaluation.tables.by_case import Run
     from .views import View
 
 MAX_BYTES = 600_000

@@ -27,7 +27,10 @@ from IPython.core.getipython import get_ipython
 from ..display.text import one_line
 from ..display.wording import counted
 from ..errors import UsageError
-from ..evaluation.browsing import (
+from ..evaluation.labels.queue import open_queue
+from ..evaluation.report.notebook import overview
+from ..evaluation.report.terminal import overview_text
+from ..evaluation.tables.browsing import (
     CASE,
     CHECK,
     CONFIG,
@@ -43,11 +46,8 @@ from ..evaluation.browsing import (
     total_s,
     verdict_word,
 )
-from ..evaluation.label_queue import open_queue
-from ..evaluation.notes import headline
-from ..evaluation.report.notebook import overview
-from ..evaluation.report.terminal import overview_text
-from ..evaluation.rows import rows_frame
+from ..evaluation.tables.notes import headline
+from ..evaluation.tables.rows import rows_frame
 from ..stream import JSON
 from .assets import bundle
 from .conversation_views import comparison_view, conversation_view
@@ -58,8 +58,8 @@ from .sending import send_to_page
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..evaluation.by_case import Run
-    from ..evaluation.state import RunState
+    from ..evaluation.file.state import RunState
+    from ..evaluation.tables.by_case import Run
     from .views import View
 
 PART = 100

@@ -16,7 +16,7 @@ from .label_requests import LabelRequests
 from .result_widget import ResultWidget
 
 if TYPE_CHECKING:
-    from ..evaluation.label_queue import LabelQueue
+    from ..evaluation.labels.queue import LabelQueue
     from .views import View
 
 _SHOWN_ROWS = 50

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..evaluation.by_case import figures_of
-from ..evaluation.label_lines import LABELS
+from ..evaluation.file.label_lines import LABELS
+from ..evaluation.tables.by_case import figures_of
 from .conversation_views import conversation_view
 
 if TYPE_CHECKING:
-    from ..evaluation.label_queue import LabelQueue
+    from ..evaluation.labels.queue import LabelQueue
     from .views import View
 
 _OUT_OF_DATE = "The page is out of date. Reload the page."

@@ -159,7 +159,7 @@ async def _keep(state: PanelState, request: Request) -> View:
         raise UsageError("The page's request has no list of tags. Reload the page.")
 
     def keep() -> str:
-        from ..evaluation.keeping import keep_case  # heavy: needed here only
+        from ..evaluation.cases.keeping import keep_case  # heavy: needed here only
 
         return str(keep_case(turn.as_case(expect=expect or None, tags=tags), state.cases))
 

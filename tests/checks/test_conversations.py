@@ -17,7 +17,7 @@ from halo_notebook.checks import (
     no_action_in_conversation,
 )
 from halo_notebook.errors import InvalidRequest
-from halo_notebook.evaluation.judging import judge_of
+from halo_notebook.evaluation.judging.checks import judge_of
 
 from ..evaluation.agents import judged
 from .test_replies import GO, TICKET, reply

@@ -13,7 +13,7 @@ import pytest
 from halo_notebook.checks import NoVerdict, Score, autoevals_scorer, check_name, judge
 from halo_notebook.checks.quoting import MAX_CHARACTERS
 from halo_notebook.errors import InvalidRequest
-from halo_notebook.evaluation.judging import judge_of
+from halo_notebook.evaluation.judging.checks import judge_of
 
 from ..evaluation.agents import judged
 from ..harness.hostile import INSTRUCTIONS

@@ -26,7 +26,7 @@ from halo_notebook.client.transports.protocol import (
 )
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.demo import DemoAgent
-from halo_notebook.evaluation import pace
+from halo_notebook.evaluation.sending import pace
 
 from .clients import KEY, in_turn
 from .servers import is_left, received, server

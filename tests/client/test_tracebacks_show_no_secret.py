@@ -13,7 +13,7 @@ import pytest
 
 from halo_notebook import AsyncHaloClient, HaloClient, Session, errors, evaluate
 from halo_notebook.client.transports.aiohttp import AiohttpTransport
-from halo_notebook.evaluation.configs import read_configs
+from halo_notebook.evaluation.sending.configs import read_configs
 
 from .clients import KEY, SECRET, answering, token
 

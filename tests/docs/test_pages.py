@@ -21,8 +21,8 @@ from markdown_it import MarkdownIt
 from halo_notebook import HaloClient, Replay, Session, errors, evaluate
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.evaluation import read_cases
-from halo_notebook.evaluation.journal import Journal
-from halo_notebook.evaluation.keeping import keep_case
+from halo_notebook.evaluation.cases.keeping import keep_case
+from halo_notebook.evaluation.file.journal import Journal
 
 from ..client.servers import server
 from .tutorials import check_ran_well, executed

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from halo_notebook.checks import JudgedTurn, Score
 from halo_notebook.concurrency.interrupts import InterruptInbox
-from halo_notebook.evaluation.cases import Case, CaseTurn, Conversation
-from halo_notebook.evaluation.concurrent_checks import Ended, Jury
-from halo_notebook.evaluation.judging import named_checks, seen_of
-from halo_notebook.evaluation.lines import located_lines
+from halo_notebook.evaluation.cases.case import Case, CaseTurn, Conversation
+from halo_notebook.evaluation.file.lines import located_lines
+from halo_notebook.evaluation.judging.checks import named_checks, seen_of
+from halo_notebook.evaluation.judging.jury import Ended, Jury
 from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, TextDelta
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from halo_notebook import DemoAgent, Evaluation
     from halo_notebook.demo import Step
-    from halo_notebook.evaluation.judging import Seen
+    from halo_notebook.evaluation.judging.checks import Seen
 
 Scripted = Callable[[dict[str, JSON]], "Iterator[Step]"]
 

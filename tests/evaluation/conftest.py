@@ -46,13 +46,13 @@ def run(client: HaloClient) -> Run:
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """No note says that this machine was too busy, as it may be while the tests run."""
-    monkeypatch.setattr("halo_notebook.evaluation.notes.BUSY_S", math.inf)
+    monkeypatch.setattr("halo_notebook.evaluation.tables.notes.BUSY_S", math.inf)
 
 
 @pytest.fixture
 def given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that is refused twice, or has no connection, is given up."""
-    from halo_notebook.evaluation import conversations, pace
+    from halo_notebook.evaluation.sending import conversations, pace
 
     monkeypatch.setattr(conversations, "MAX_REFUSALS", 2)
     monkeypatch.setattr(pace, "NEVER_REACHED_S", 0.2)

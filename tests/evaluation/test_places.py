@@ -19,9 +19,9 @@ import pytest
 from halo_notebook import errors
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.evaluation import aevaluate, evaluate
-from halo_notebook.evaluation.journal import Journal
-from halo_notebook.evaluation.opening import open_run
-from halo_notebook.evaluation.state import RunState
+from halo_notebook.evaluation.file.journal import Journal
+from halo_notebook.evaluation.file.state import RunState
+from halo_notebook.evaluation.sending.opening import open_run
 
 from .agents import ok, states
 
@@ -163,7 +163,7 @@ def test_a_stop_after_the_file_is_opened_leaves_it_free(
             pass
         return state
 
-    monkeypatch.setattr("halo_notebook.evaluation.conversations.open_run", opened)
+    monkeypatch.setattr("halo_notebook.evaluation.sending.conversations.open_run", opened)
     settings: Any = {"configs": {"demo": client}, "path": kept, "progress": False}
     held = []  # as IPython keeps the last traceback, with its frames
     try:
@@ -188,7 +188,7 @@ def test_an_error_while_the_file_is_opened_leaves_it_free(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"halo_notebook.evaluation.opening.{where}", fails)
+        patch.setattr(f"halo_notebook.evaluation.sending.opening.{where}", fails)
         with pytest.raises(MemoryError) as held:
             run(["one"], path=kept)
     assert states(run(["one"], path=kept)) == ["complete"] and held.value.__traceback__
@@ -212,7 +212,7 @@ def test_a_thread_that_cannot_be_started_leaves_the_file_free(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr("halo_notebook.evaluation.journal.threading.Thread.start", fails)
+        patch.setattr("halo_notebook.evaluation.file.journal.threading.Thread.start", fails)
         with pytest.raises(RuntimeError) as held:
             Journal(kept)
     assert states(run(["one"], path=kept)) == ["complete"] and held.value.__traceback__

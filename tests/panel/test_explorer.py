@@ -16,7 +16,7 @@ from halo_notebook import Action, ConversationEnd, DemoAgent, HaloClient, TextDe
 from halo_notebook.concurrency.loop import spawn
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.evaluation import Evaluation, evaluate
-from halo_notebook.evaluation.browsing import ConversationList, Query
+from halo_notebook.evaluation.tables.browsing import ConversationList, Query
 from halo_notebook.panel import conversation_views
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from ...display.text import one_line, writable
 from ...display.wording import counted, status_words
 from ...errors import InvalidRequest
 from ...reply import reply_from
-from ..columns import END
-from ..rows import conversation_of, conversation_rows
+from ..cases.columns import END
+from ..tables.rows import conversation_of, conversation_rows
 from .notebook import QUIET
 
 if TYPE_CHECKING:
-    from ..cases import Conversation
-    from ..state import RunState
+    from ..cases.case import Conversation
+    from ..file.state import RunState
 
     Bundle = Mapping[str, Any]
 

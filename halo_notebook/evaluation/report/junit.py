@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from ...display.text import one_line
+from ..outcomes import COMPLETE
 from ..places import written_whole
-from ..rows import conversation_rows, is_failure, why
-from ..sender import COMPLETE
+from ..tables.rows import conversation_rows, is_failure, why
 
 if TYPE_CHECKING:
-    from ..cases import Conversation
-    from ..state import RunState
+    from ..cases.case import Conversation
+    from ..file.state import RunState
 
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MAX_TEXT = 10_000  # of a message and of a reply

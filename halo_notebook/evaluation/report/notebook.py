@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 from ...display.formulas import NO_FORMULAS
 from ...display.text import one_line
-from ..by_case import TAG
-from ..columns import OFF_GOAL
-from ..notes import headline, notes
-from ..rows import worst_rows
-from ..summary import summary_of
+from ..cases.columns import OFF_GOAL
+from ..tables.by_case import TAG
+from ..tables.notes import headline, notes
+from ..tables.rows import worst_rows
+from ..tables.summary import summary_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..state import RunState
-    from ..summary import Summary
+    from ..file.state import RunState
+    from ..tables.summary import Summary
 
 QUIET = "opacity:0.75"
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;white-space:normal"
@@ -49,7 +49,7 @@ def summary_frame(state: RunState, by: str | None) -> pd.DataFrame:
     """See `Evaluation.summary`. Raises `InvalidRequest`."""
     import pandas as pd
 
-    from .frames import Readable
+    from ..tables.frames import Readable
 
     summary = summary_of(state, by)
     index = pd.MultiIndex.from_tuples([(row.config, row.group) for row in summary.rows], names=["config", by])

@@ -12,18 +12,18 @@ from ...display.bundles import message_html, reply_bundle
 from ...display.text import one_line
 from ...display.wording import counted, status_words
 from ...reply import reply_from
-from ..by_case import figures_of
-from ..columns import END
+from ..cases.columns import END
+from ..outcomes import COMPLETE
 from ..places import written_whole
-from ..rows import conversation_rows, is_failure, why
-from ..sender import COMPLETE
+from ..tables.by_case import figures_of
+from ..tables.rows import conversation_rows, is_failure, why
 from .conversations import verdict_line
 from .notebook import QUIET, overview
 from .plot import plot
 
 if TYPE_CHECKING:
-    from ..cases import Conversation
-    from ..state import RunState
+    from ..cases.case import Conversation
+    from ..file.state import RunState
 
 _PAGE_CSS = """
 :root { color-scheme: light dark; }

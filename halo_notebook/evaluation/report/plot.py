@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from ..by_case import figures_of
-from ..rows import TIMES
-from ..summary import summary_of
+from ..tables.by_case import figures_of
+from ..tables.rows import TIMES
+from ..tables.summary import summary_of
 
 if TYPE_CHECKING:
-    from ..intervals import Interval
-    from ..state import RunState
-    from ..summary import Row
+    from ..file.state import RunState
+    from ..statistics.intervals import Interval
+    from ..tables.summary import Row
 
 MAX_POINTS = 4_000  # a plot draws at most this many times, evenly chosen; Altair refuses more than 5,000 rows
 # Colour-blind readers can tell them apart (Okabe and Ito's).

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from unicodedata import category, east_asian_width
 
 from ...display.text import one_line, writable
-from ..notes import headline, notes
-from ..summary import summary_of
+from ..tables.notes import headline, notes
+from ..tables.summary import summary_of
 
 if TYPE_CHECKING:
-    from ..state import RunState
+    from ..file.state import RunState
 
 _GAP = 2
 _NARROWEST = 8  # columns of a text, however narrow the terminal is

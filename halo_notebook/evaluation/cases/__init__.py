@@ -1,0 +1,1 @@
+"""What is sent: cases and their files, and users who answer back."""

@@ -1,0 +1,1 @@
+"""The file of an evaluation, and what is known from it."""

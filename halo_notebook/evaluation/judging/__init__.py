@@ -1,0 +1,1 @@
+"""Checks, applied to replies."""

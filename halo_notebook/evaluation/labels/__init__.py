@@ -1,0 +1,1 @@
+"""What people say about replies, and how well a check agrees with them."""

@@ -1,0 +1,1 @@
+"""Messages sent at a pace, each once."""

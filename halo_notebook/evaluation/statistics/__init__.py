@@ -1,0 +1,1 @@
+"""Rates, times and differences, with intervals that claim no more than the cases support."""
