@@ -42,8 +42,8 @@ class Query:
     """What a reader wants to see, and in which order.
 
     Attributes:
-        text: words, each of which is in the case's id, a message, a reply, an action, an error or a note of a
-            check; in any case of letters.
+        text: words, each of which is in the case's id, a message, a reply, an action, an error or the note of
+            a check or a label; in any case of letters.
         filters: the chosen values by filter, see `ConversationList.filters`; an empty set chooses all.
         sort: the column to sort by; empty for the order of the result.
     """
@@ -194,12 +194,26 @@ class ConversationList:
                 if missing:
                     lines = self._state.lines(run.conversation, file)
                     messages = [turn.message for turn in self._state.case_turns(run.conversation)]
-                    text = "\n".join(_texts(run, messages, lines)).casefold()
+                    text = "\n".join(self._texts(run, messages, lines)).casefold()
                     missing = [word for word in missing if word not in text]
                 if not missing:
                     hits.add(number)
         self._searched = self._changes, words, frozenset(hits)
         return [number for number in numbers if number in hits]
+
+    def _texts(self, run: Run, messages: list[str], lines: list[dict[str, Any] | None]) -> Iterator[str]:
+        """What a search looks at, beside the case's id."""
+        yield from messages
+        for number, (turn, line) in enumerate(zip(run.turns, lines, strict=True)):
+            if line is not None:
+                reply = line["reply"]
+                yield reply["text"]
+                yield reply.get("error") or ""
+                if reply["actions"]:
+                    yield json.dumps(reply["actions"], ensure_ascii=False)
+                labels = self._state.labels.of(run.conversation.key, number, reply)
+                yield from (label.note for label in labels)
+            yield from (score.note for score in turn.scores.values())
 
 
 def tell_changed(state: RunState) -> None:
@@ -237,19 +251,6 @@ def total_s(run: Run) -> float | None:
     """How long the replies of a conversation took together, in seconds; None where none has ended."""
     times = [turn.elapsed_s for turn in run.turns if turn.elapsed_s is not None]
     return sum(times) if times else None
-
-
-def _texts(run: Run, messages: list[str], lines: list[dict[str, Any] | None]) -> Iterator[str]:
-    """What a search looks at, beside the case's id."""
-    yield from messages
-    for turn, line in zip(run.turns, lines, strict=True):
-        if line is not None:
-            reply = line["reply"]
-            yield reply["text"]
-            yield reply.get("error") or ""
-            if reply["actions"]:
-                yield json.dumps(reply["actions"], ensure_ascii=False)
-        yield from (score.note for score in turn.scores.values())
 
 
 def _natural(text: str) -> tuple[bool, float, str]:

@@ -185,7 +185,7 @@ def test_conversations_are_found_by_what_people_say(run: Run) -> None:
     assert "label" not in {each.id for each in conversations.filters()}
     assert found_by_label(conversations, "not labelled") == [0, 1, 2, 3, 4]
     result.label_rows({0: True, 1: True, 2: False, 3: None, 4: True}, author="ada")
-    result.label_rows({4: False}, author="grace")  # without a majority
+    result.label_rows({4: False}, notes={4: "Too LONG"}, author="grace")  # without a majority
     [labels] = [each for each in conversations.filters() if each.id == "label"]
     assert labels.values == (("fail", 1), ("not labelled", 1), ("pass", 2), ("unsure", 2))
     assert found_by_label(conversations, "fail") == [1]
@@ -195,7 +195,10 @@ def test_conversations_are_found_by_what_people_say(run: Run) -> None:
     assert conversations.found(Query("two", {"label": frozenset({"pass"})})) == [1]
     assert conversations.found(Query(sort="label")) == [1, 2, 3, 0, 4]
     assert conversations.found(Query(sort="label", descending=True)) == [0, 2, 3, 1, 4]
+    assert conversations.found(Query("long four")) == [3] and conversations.found(Query("unsure")) == []
     result.label_rows({4: False, 0: False}, author="ada")
+    result.label_rows({4: False}, author="grace")
+    assert conversations.found(Query("long")) == []
     assert found_by_label(conversations, "fail") == [0, 1, 3]
 
 
