@@ -37,6 +37,7 @@ from ..evaluation.tables.browsing import (
     LABEL,
     MESSAGE,
     METADATA,
+    NOT_LABELLED,
     REPEAT,
     STATUS,
     TAG,
@@ -175,7 +176,7 @@ def _answer(explorer: ResultExplorer) -> View:
                 "values": [[value, count] for value, count in each.values],
                 "left_out": each.left_out,
             }
-            for each in conversations.filters()
+            for each in conversations.filters(query.filters)
         ],
         "total": len(conversations.runs),
         "count": len(explorer._found),
@@ -239,6 +240,8 @@ def _cell(explorer: ResultExplorer, number: int, run: Run, column: str) -> JSON:
         return run.conversation.repeat
     if column == TIME:
         return total_s(run)
+    if column == LABEL:
+        return ", ".join(value for value in explorer._list.values(number, column) if value != NOT_LABELLED)
     if column == CASE:
         return one_line(run.conversation.case.id, MAX_CELL)
     if column == MESSAGE:

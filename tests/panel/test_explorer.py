@@ -212,6 +212,10 @@ def test_a_label_stands_beside_the_verdicts(ask: Ask, explorer: ResultExplorer, 
     assert explorer.filtered.index.tolist() == [2, 3]
     [shown] = [each for each in answer["filters"] if each["id"] == "label"]
     assert (shown["name"], shown["values"]) == ("Label", [["fail", 1], ["not labelled", 3]])
+    answer = ask("find", query={**QUERY, "filters": {"label": ["not labelled", "unsure"]}})
+    assert [row["cells"][at] for row in answer["rows"]] == [""] * 3
+    [shown] = [each for each in answer["filters"] if each["id"] == "label"]
+    assert shown["values"][-1] == ["unsure", 0]
 
 
 def test_a_search_gives_way_to_a_later_one(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
@@ -93,9 +93,18 @@ class ConversationList:
             self._changes = changes  # the last: another thread may read it
         return self._figures.runs
 
-    def filters(self) -> tuple[Filter, ...]:
-        """Status, configuration, tag, each check, label, and metadata, where they tell cases apart."""
-        return self._filters if self.runs else ()
+    def filters(self, chosen: Mapping[str, frozenset[str]] | None = None) -> tuple[Filter, ...]:
+        """Status, configuration, tag, each check, label, and metadata, where they tell cases apart.
+
+        Values that are `chosen` are among them, so that they can be taken back when no conversation has them
+        any more, such as after `rescore`.
+        """
+        found = {each.id: each for each in (self._filters if self.runs else ())}
+        for filter_id, values in (chosen or {}).items():
+            known = found.get(filter_id) or Filter(filter_id, _filter_name(filter_id), ())
+            if gone := sorted(values - dict(known.values).keys()):
+                found[filter_id] = replace(known, values=(*known.values, *((value, 0) for value in gone)))
+        return tuple(found.values())
 
     def values(self, number: int, filter_id: str) -> list[str]:
         """The values that a conversation has of a filter."""
@@ -142,16 +151,17 @@ class ConversationList:
     def _filters_of(self, runs: Sequence[Run]) -> Iterator[Filter]:
         names = dict.fromkeys(name for run in runs for name in run.conversation.case.metadata)
         metadata = [name for name in names if len(name) <= MAX_CHARS]
-        named = {STATUS: "Status", CONFIG: "Configuration", TAG: "Tag"}
-        named |= {ENDED: "Ended"} if any(run.ended for run in runs) else {}
-        named |= {CHECK + name: name for name in self._state.checks}
-        named |= {LABEL: "Label"} if self._labels else {}
-        named |= {METADATA + name: name for name in metadata[: max(MAX_FILTERS - len(named), 0)]}
-        for filter_id, name in named.items():
+        ids = [STATUS, CONFIG, TAG]
+        ids += [ENDED] if any(run.ended for run in runs) else []
+        ids += [CHECK + name for name in self._state.checks]
+        ids += [LABEL] if self._labels else []
+        ids += [METADATA + name for name in metadata[: max(MAX_FILTERS - len(ids), 0)]]
+        for filter_id in ids:
             counts = Counter(value for run in runs for value in self._values(run, filter_id))
             if filter_id in (STATUS, LABEL) or filter_id.startswith(CHECK) or len(counts) > 1:
                 offered = [each for each in counts.most_common() if len(each[0]) <= MAX_CHARS][:MAX_VALUES]
                 offered.sort(key=lambda each: _natural(each[0]))
+                name = _filter_name(filter_id)
                 yield Filter(filter_id, name, tuple(offered), len(counts) - len(offered))
 
     def _values(self, run: Run, filter_id: str) -> list[str]:
@@ -220,6 +230,11 @@ def tell_changed(state: RunState) -> None:
     """Tell those who show the conversations that verdicts or labels have changed."""
     for call in [*state.when_changed]:
         call()
+
+
+def _filter_name(filter_id: str) -> str:
+    names = {STATUS: "Status", CONFIG: "Configuration", TAG: "Tag", ENDED: "Ended", LABEL: "Label"}
+    return names.get(filter_id) or filter_id.removeprefix(CHECK).removeprefix(METADATA)
 
 
 def _labels(state: RunState, runs: Sequence[Run]) -> dict[str, list[str]]:

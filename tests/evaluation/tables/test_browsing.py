@@ -11,7 +11,7 @@ from halo_notebook import Action, DemoAgent, Evaluation, HaloClient, TextDelta
 from halo_notebook.demo import DEMO_KEY
 from halo_notebook.evaluation import evaluate
 from halo_notebook.evaluation.tables import browsing
-from halo_notebook.evaluation.tables.browsing import MAX_FILTERS, ConversationList, Query
+from halo_notebook.evaluation.tables.browsing import MAX_FILTERS, ConversationList, Filter, Query
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -214,6 +214,23 @@ def test_labels_that_do_not_count_are_not_found(run: Run, kept: Path) -> None:
     conversations = ConversationList(result._state)
     assert [each.id for each in conversations.filters()] == ["status"]
     assert conversations.found(Query(sort="label")) == [0, 1]
+
+
+def test_a_chosen_value_can_be_taken_back_when_it_is_gone(run: Run) -> None:
+    """It is among the filters, with 0 conversations: after other labels, and after other checks."""
+    result = run(["one", "two"], [asked_by_ada])
+    conversations = ConversationList(result._state)
+    result.label_rows({0: False})
+    failed = frozenset({"failed"})
+    chosen = {"label": frozenset({"fail"}), "check:asked_by_ada": failed, "status": frozenset[str]()}
+    assert conversations.filters(chosen) == conversations.filters()
+    result.label_rows({0: True})
+    result.rescore({"other": asked_by_ada})
+    filters = {each.id: each for each in conversations.filters(chosen)}
+    assert filters["label"].values == (("not labelled", 1), ("pass", 1), ("fail", 0))
+    assert filters["check:asked_by_ada"] == Filter("check:asked_by_ada", "asked_by_ada", (("failed", 0),))
+    assert filters["status"].values == (("complete", 2),)
+    assert [each.id for each in conversations.filters()] == ["status", "check:other", "label"]
 
 
 def test_a_file_with_many_names_and_values_has_few_filters(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
