@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 REUSED_WITHIN_S = 2.0
 _TO_READ_S = 0.05
 _MAX_LINE_BYTES = 100 * 1024  # as httpx
-_NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 
 class AiohttpTransport:
@@ -66,8 +65,7 @@ class AiohttpTransport:
     async def send(self, outgoing: Outgoing) -> Incoming:
         common = self._common_to(outgoing)
         try:
-            async with asyncio.timeout(outgoing.connect_s):  # older versions do not apply theirs here
-                connection = await self._opened().connect(common.request, [], _NO_LIMIT)
+            connection = await self._opened().connect(common.request, [], _limits(outgoing.connect_s))
         except Exception as error:
             raise _mapped(error, outgoing, left=False) from error
         protocol, transport = connection.protocol, connection.transport
@@ -158,6 +156,11 @@ class _Common:
     def written(self, body: bytes) -> bytes:
         """The message with that body."""
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+
+
+@lru_cache(maxsize=8)
+def _limits(connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect_s)
 
 
 class _Connector(aiohttp.TCPConnector):
