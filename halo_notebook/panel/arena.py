@@ -227,8 +227,8 @@ class Arena:
 
     def stop(self) -> None:
         """Stop all columns; on any thread."""
-        for column in self._in_order():
-            outbox.stop(column, column.session)
+        for name, session in self.sessions.items():  # which a new conversation has before its column shows it
+            outbox.stop(self.columns[name], session)
 
     def vote(self, choice: Any, names: Sequence[str] = ()) -> None:
         """Keep a vote on the last round; on any thread. `reveal` shows it.

@@ -283,6 +283,18 @@ def test_a_message_right_after_a_stop_is_sent(page: ArenaWire) -> None:
         page.until(busy=False)
 
 
+def test_a_new_conversation_can_be_stopped_at_once(page: ArenaWire, release: threading.Event) -> None:
+    """Before its columns show it."""
+    for _ in range(5):
+        page.arena.new()
+        sent = page.arena.ask("Hello")
+        page.arena.stop()
+        for each in sent.values():
+            error = each.exception(10)  # stopped in its turn, or before it began
+            assert isinstance(error, errors.ReplyStopped) or each.result().status == "stopped"
+        page.until(busy=False)
+
+
 def test_a_message_that_was_held_back_makes_way_for_the_next(
     page: ArenaWire, register: SessionRegister, client: HaloClient, agent: DemoAgent, release: threading.Event
 ) -> None:
