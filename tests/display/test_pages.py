@@ -282,6 +282,13 @@ jupyterapp.commands.commandExecuted.connect((_, command) => commandsRun.push(com
 """
 TRUST = "for (const cell of harness.panel().content.widgets) cell.model.trusted = true;"
 
+# Each formula would lay out the whole page anew.
+LEAVE_OUT = """
+const sheet = new CSSStyleSheet();
+sheet.replaceSync('.jp-OutputArea-output { content-visibility: auto }');
+document.adoptedStyleSheets.push(sheet);
+"""
+
 UNSAFE_PARTS = """
 () => {
   const found = [];
@@ -327,6 +334,9 @@ class TestHostile:
                 self.strangers.append(request.url)
 
         lab.page.on("request", note)
+        # A flood of headings would fill the table of contents anew with each output.
+        lab.lab.change_settings("@jupyterlab/toc-extension/registry", includeOutput=False)
+        lab.page.add_init_script(LEAVE_OUT)
         lab.open_notebook(HOSTILE_CELLS)
         for cell in range(len(HOSTILE_CELLS)):
             lab.run_cell(cell, timeout=90)

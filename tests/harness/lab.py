@@ -94,7 +94,11 @@ class Lab(Server):
         # They contain the list of recent files, each of which a page asks for.
         shutil.rmtree(self._workspaces, ignore_errors=True)
         for name, settings in SETTINGS.items():
-            write_json(self._settings / f"{name}.jupyterlab-settings", settings)
+            self.change_settings(name, **settings)
+
+    def change_settings(self, name: str, **settings: Any) -> None:
+        """Give the pages that are loaded from now on these settings of an extension."""
+        write_json(self._settings / f"{name}.jupyterlab-settings", settings)
 
     def end_kernels(self) -> None:
         """End every session and its kernel."""
