@@ -13,6 +13,10 @@ from ..harness import hostile
 from ..harness.panel_page import PanelPage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from halo_notebook.stream import JSON
+
     from ..harness.lab import LabPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.ci]
@@ -25,11 +29,15 @@ from halo_notebook import Action, ChatPanel, DemoAgent, HaloClient, TextDelta, c
 from halo_notebook.demo import DEMO_KEY
 
 def reply(request):
-    kind, name = request["message"].split(" ", 1)
+    kind, rest = request["message"].split(" ", 1)
     if kind == "text":
-        yield TextDelta(hostile.TEXTS[name])
+        for at, name in enumerate(rest.split()):
+            if at:
+                yield Action({{"type": "between"}})  # a text after it is one of its own
+            yield TextDelta(hostile.TEXTS[name])
     elif kind == "payload":
-        yield Action(hostile.PAYLOADS[name])
+        for name in rest.split():
+            yield Action(hostile.PAYLOADS[name])
     else:
         yield TextDelta("You said so.")
 
@@ -37,19 +45,30 @@ agent = DemoAgent(reply=reply, first_byte_s=0).start()
 panel = ChatPanel(client=HaloClient(DEMO_KEY, base_url=agent.url), height="600px")
 panel
 """
-HOSTILE_TURNS = """\
+
+
+def grouped(samples: Mapping[str, JSON]) -> list[str]:
+    """The names of samples to show in one reply: a large one alone, small ones eight at a time."""
+    small = [name for name, sample in samples.items() if len(str(sample)) < 1_000]
+    groups = [" ".join(small[at : at + 8]) for at in range(0, len(small), 8)]
+    return [*groups, *(name for name in samples if name not in small)]
+
+
+TEXTS, PAYLOADS = grouped(hostile.TEXTS), grouped(hostile.PAYLOADS)
+CARDS = len(hostile.PAYLOADS) + sum(names.count(" ") for names in TEXTS)
+HOSTILE_TURNS = f"""\
 def go(kind, names):
     for name in names:
-        reply = panel.ask(f"{kind} {name}").result()
+        reply = panel.ask(kind + " " + name).result()
         # The server drops more than a megabyte a second. A payload goes out twice, a large one in part.
         time.sleep(min(len(json.dumps(reply.to_dict())), 700_000) / 350_000)
 
-go("text", hostile.TEXTS)
-go("payload", hostile.PAYLOADS)
+go("text", {TEXTS!r})
+go("payload", {PAYLOADS!r})
 together = "\\n\\n".join(text[:2_000] for text in hostile.TEXTS.values() if text.strip())
 go("message", [together[start:start + 9_000] for start in range(0, len(together), 9_000)])
 current_session('<img src=x onerror="window.__halo_pwned=1">')
-panel.send({"kind": "notice", "text": '<img src=x onerror="window.__halo_pwned=1">'})
+panel.send(dict(kind="notice", text='<img src=x onerror="window.__halo_pwned=1">'))
 print(len(panel.session.turns))
 """
 UNSAFE = """
@@ -76,13 +95,14 @@ def test_no_sample_does_anything(lab: LabPage) -> None:
     lab.run_cell(1, timeout=200)
     assert lab.printed(1).strip().isdigit(), "nothing but the number of turns is printed"
     count = int(lab.printed(1))
-    assert count > 100
+    assert count > len(TEXTS) + len(PAYLOADS)
     panel.ended(panel.turn(count))
     while (earlier := panel.button(re.compile("Show earlier"))).is_visible():
         before = panel.turns.count()
         earlier.click()
         panel.until(lambda: panel.turns.count() > before, "earlier turns")  # noqa: B023
     expect(panel.turns).to_have_count(count)
+    expect(panel.root.locator(".halo-action")).to_have_count(CARDS)
     for card in panel.root.get_by_role("button", name="Expand all").all():
         card.evaluate("button => button.click()")
     panel.button(re.compile("^Session")).click()
