@@ -209,6 +209,8 @@ def _only_asserts(check: Check, name: str) -> bool:
         return False
     if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
         return False
+    if definition.name != function.__name__:  # its file has changed meanwhile
+        return False
     nodes = list(_own_nodes(definition))
     returns = [node for node in nodes if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom)]
     asserts = any(map(_is_assertion, nodes))

@@ -229,6 +229,16 @@ def test_a_check_that_only_asserts_passes_at_its_end(run: Run, in_threads: bool)
     assert result.passed("sees") == result.passed("silent") == {"demo": {case: [] for case in "1234"}}
 
 
+def test_a_check_whose_file_has_changed_is_not_taken_for_another(tmp_path: Path) -> None:
+    """What stands now where it stood may only assert; the check as it was loaded says nothing."""
+    file = tmp_path / "checks_of_a_user.py"
+    file.write_text("def silent(reply):\n    if reply:\n        pass\n")
+    names: dict[str, Any] = {}
+    exec(compile(file.read_text(), str(file), "exec"), names)  # noqa: S102  # as an import does
+    file.write_text("def asserts(reply):\n    assert reply\n    assert reply.text\n")
+    assert judged(names["silent"], Reply()) == {"silent": Score(None)}
+
+
 def test_a_check_that_could_never_pass_is_refused(run: Run, agent: DemoAgent) -> None:
     """It asserts, and returns only None, which says nothing: nobody could know what its end means."""
 
