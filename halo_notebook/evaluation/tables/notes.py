@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What this process may add to the agent's times before a note says so: a share of them, and a time.
 BUSY, BUSY_S = 0.2, 0.01
+_NO_END = "no end"  # what is known of a conversation that another process had begun
 # Why conversations are incomplete: what happened to them, and what to do first.
 _CAUSES = {
     AGENT: ("got an error or no whole reply from the agent", ""),
@@ -29,6 +30,7 @@ _CAUSES = {
     NETWORK: ("did not get through", "Fix what the error names"),
     USER: ("ended because the simulated user failed", "Fix the user"),
     STOPPED: ("broke off when the run ended", ""),
+    _NO_END: ("began and did not end in the file: the run was stopped or killed, or is still going on", ""),
     "": ("did not start", ""),
 }
 
@@ -57,7 +59,7 @@ def notes(state: RunState) -> list[str]:
 
 def _stop(state: RunState) -> Iterator[str]:
     """What a stop has prevented; nothing if it came when everything was done."""
-    unsent = {STOPPED, ""} & _by_cause(state).keys()
+    unsent = {STOPPED, _NO_END, ""} & _by_cause(state).keys()
     unjudged = any(score is None for name in state.checks for _, score in _judged(state, name))
     if state.interrupted and (unsent or unjudged):
         what = "all messages were sent" if unsent else "all replies were judged"
@@ -100,7 +102,7 @@ def _incomplete(state: RunState) -> Iterator[str]:
     by_cause = _by_cause(state)
     for cause, (what, todo) in _CAUSES.items():
         if conversations := by_cause.get(cause):
-            first = "" if cause in (STOPPED, "") else _first_error(state, conversations)
+            first = "" if cause in (STOPPED, _NO_END, "") else _first_error(state, conversations)
             one = len(conversations) == 1
             counts = f"{'It counts' if one else 'They count'} as {'failed' if cause == AGENT else 'missing'}"
             counts += "" if cause == AGENT else f", and the figures leave {'it' if one else 'them'} out"
@@ -123,8 +125,10 @@ def _by_cause(state: RunState) -> dict[str, list[Conversation]]:
         status, number = state.first_incomplete(conversation)
         if status != COMPLETE:
             turn = state.turns(conversation)[number]
-            # A process that ended between two turns left no cause.
-            by_cause[turn.cause or (STOPPED if number else "")].append(conversation)
+            cause = turn.cause
+            if turn.at is None and cause != USER and (cause or number):  # it had begun, and has no end
+                cause = STOPPED if state.interrupted else _NO_END
+            by_cause[cause].append(conversation)
     return by_cause
 
 

@@ -322,6 +322,27 @@ def test_the_file_of_another_process_that_writes_it(run: Run, kept: Path) -> Non
             run(CASES, path=kept)
 
 
+@pytest.mark.parametrize(
+    ("cases", "turns"),
+    [(["one"], 0), ([["one", "two"]], 1), ([["one", "two"]], 0)],
+    ids=["sent", "between", "two"],
+)
+def test_what_has_no_end_in_the_file_may_still_be_running(
+    cases: list[Any], turns: int, run: Run, kept: Path
+) -> None:
+    """So no note says that it broke off, as one does after a Stop in this process."""
+    run(cases, path=kept)
+    lines = kept.read_bytes().splitlines(keepends=True)
+    ends = [at for at, line in enumerate(lines) if line.startswith(b'{"kind":"turn"')]
+    kept.write_bytes(b"".join(lines[: ends[0] + turns]))
+    opened = Evaluation.open(kept)
+    [note] = opened.notes()
+    assert note.startswith(
+        "1 conversation began and did not end in the file: the run was stopped or killed, or "
+    )
+    assert "It counts as missing, and the figures leave it out. 1 may have reached the agent" in note
+
+
 def test_a_running_evaluation_can_be_opened(run: Run, kept: Path) -> None:
     """Also many times; each time it has what had been written."""
     with DemoAgent(first_byte_s=0, reply=in_two_parts(0.05)) as agent:
