@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 ESLINT := tests/node_modules/.bin/eslint --config tests/eslint.config.js --max-warnings 0
-PACKAGE := $(filter-out %.pyc %__pycache__,$(wildcard halo_notebook/*.py halo_notebook/*/*.py halo_notebook/*/*/*))
+PACKAGE := $(filter-out %.pyc %__pycache__,$(wildcard halo_notebook/*.py halo_notebook/*/*.py halo_notebook/*/*/* halo_notebook/*/*/*/*))
 ARGS ?=
 # `make test BROWSER=firefox`. A BROWSER in the environment is meant for other programs.
 BROWSER = chromium

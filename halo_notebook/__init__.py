@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .demo.server import DemoAgent
     from .evaluation.cases.case import Case, CaseTurn
     from .evaluation.cases.simulated_users import ScriptedUser, SimulatedUser
-    from .evaluation.cases.users import ConversationEnd
+    from .evaluation.cases.user_functions import ConversationEnd
     from .evaluation.result import Evaluation
     from .evaluation.run import aevaluate, evaluate
     from .kernel import current_client, current_session
@@ -58,7 +58,7 @@ _NAMES = {
     "client.aio": "AsyncHaloClient",
     "client.sync": "HaloClient",
     "demo.server": "DemoAgent",
-    "evaluation.cases.users": "ConversationEnd",
+    "evaluation.cases.user_functions": "ConversationEnd",
     "evaluation.cases.case": "Case CaseTurn",
     "evaluation.result": "Evaluation",
     "evaluation.run": "aevaluate evaluate",

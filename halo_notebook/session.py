@@ -123,7 +123,7 @@ class Turn:
         """
         # It needs what evaluates, which a conversation does not.
         from .evaluation.cases.case import read_cases
-        from .evaluation.cases.sent import rated_item
+        from .evaluation.cases.sent_cases import rated_item
 
         turns = self.session.conversation(self) if self.session else [self]
         item = rated_item([turn.written() for turn in turns]) | {"expect": expect, "tags": tags}

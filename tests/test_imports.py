@@ -17,7 +17,17 @@ PACKAGE = Path(halo_notebook.__file__).parent
 # A file may import from its own folder, and from the layers before its own, wherever in the file
 # the import stands and also when it is for the type checker only.
 LAYERS = ["stream", "reply", "errors", "concurrency", "display", "client", "recording", "session", "demo"]
-EVALUATION = ["outcomes", "json_text", "places", "statistics", "cases", "judging", "file", "tables", "report"]
+EVALUATION = [
+    "outcomes",
+    "json_text",
+    "file_paths",
+    "statistics",
+    "cases",
+    "judging",
+    "file",
+    "tables",
+    "report",
+]
 EVALUATION += ["comparisons", "sending", "labels", "result", "run", "inspect_ai"]
 LAYERS += ["kernel", "checks", *(f"evaluation.{name}" for name in EVALUATION), "evaluation"]
 LAYERS += ["panel", "magics", "__init__"]

@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from .formulas import NO_FORMULAS
-from .growing import shown_length
+from .growing_markdown import shown_length
 from .highlight import Highlighter
 from .links import DataCut
 from .markdown import (

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from .scripts import joins_words
+from .writing_systems import joins_words
 
 if TYPE_CHECKING:
     from markdown_it.rules_block import StateBlock

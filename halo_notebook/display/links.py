@@ -9,7 +9,7 @@ from unicodedata import category
 
 from markdown_it.token import Token
 
-from .scripts import is_punctuation
+from .writing_systems import is_punctuation
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -39,11 +39,11 @@ from markdown_it.token import Token
 
 from . import work_limit
 from .formulas import MAX_FORMULAS, is_ordinary_tex, line_of, math_block, math_inline
-from .growing import last_with_text, open_code, open_emphasis, open_link
+from .growing_markdown import last_with_text, open_code, open_emphasis, open_link
 from .links import is_data, is_safe, linked, short_data, text_with_links, without_svg
-from .scripts import joins_words
 from .text import bounded, terminal_text, wire_size
 from .work_limit import TooMuchWorkError, Work
+from .writing_systems import joins_words
 
 if TYPE_CHECKING:
     from markdown_it.utils import EnvType, OptionsDict

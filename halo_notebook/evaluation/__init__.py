@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cases.case import Case, CaseTurn, read_cases
     from .cases.simulated_users import ScriptedUser, SimulatedUser
-    from .cases.users import CaseUser, ConversationEnd
-    from .comparisons.baseline import ResultComparison
+    from .cases.user_functions import CaseUser, ConversationEnd
+    from .comparisons.between_results import ResultComparison
     from .labels.agreement import Agreement
     from .result import Evaluation
     from .run import aevaluate, evaluate
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _FILES = {
     "labels.agreement": ("Agreement",),
-    "comparisons.baseline": ("ResultComparison",),
-    "cases.users": ("CaseUser", "ConversationEnd"),
+    "comparisons.between_results": ("ResultComparison",),
+    "cases.user_functions": ("CaseUser", "ConversationEnd"),
     "cases.case": ("Case", "CaseTurn", "read_cases"),
     "statistics.paired": (
         *("Comparison", "NoWorse", "TimeComparison"),

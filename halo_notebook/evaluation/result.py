@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..concurrency.interrupts import InterruptInbox
 from ..errors import InvalidRequest, UsageError
 from .cases.case import check_apart
-from .comparisons.configurations import compared_by
-from .file.simulated_cases import fixed_cases, users_words, with_same_words
+from .comparisons.between_configs import compared_by
+from .file.as_cases import fixed_cases, users_words, with_same_words
 from .file.stored_turns import read_turns, unjudged
+from .file_paths import absolute
 from .judging.checks import Checks, checks_to_apply
-from .judging.jury import Jury
-from .places import absolute
-from .sending.opening import read_file
+from .judging.concurrent_checks import Jury
 from .sending.plan import count
+from .sending.resuming import read_file
 from .tables import notes, rows
 from .tables.browsing import tell_changed
 from .tables.by_case import TAG, figures_of, flaky_cases
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ..panel.label_panel import LabelPanel
     from ..reply import Reply
     from .cases.case import Case
-    from .comparisons.baseline import ResultComparison
-    from .comparisons.configurations import Comparisons
+    from .comparisons.between_configs import Comparisons
+    from .comparisons.between_results import ResultComparison
     from .file.state import RunState
     from .labels.agreement import Agreement
     from .report.plot import Plot
@@ -275,7 +275,7 @@ class Evaluation:
         that one. Differences are this result minus the other. Raises `UsageError` for a file that is not an
         evaluation, and `InvalidRequest` if no configuration is in both.
         """
-        from .comparisons.baseline import compare_results
+        from .comparisons.between_results import compare_results
 
         return compare_results(_opened(other)._state, self._state, config)
 
@@ -363,7 +363,7 @@ class Evaluation:
             margin: how much lower the rate may be: 0.05 allows 5 points.
             config: the configuration; None requires it of each, so it fails for one that only one side has.
         """
-        from .comparisons.baseline import Pairing
+        from .comparisons.between_results import Pairing
         from .comparisons.gates import require_no_worse
 
         before, now = map(Evaluation, with_same_words(_opened(baseline)._state, self._state))
@@ -404,7 +404,7 @@ class Evaluation:
         Raises `UsageError` when it cannot be written, and at the path of an evaluation, a recording or an
         exported session.
         """
-        from .report.page import write_page
+        from .report.html_page import write_page
 
         return write_page(self._state, absolute(path))
 

@@ -12,7 +12,7 @@ from ..concurrency.interrupts import InterruptInbox, wait
 from ..concurrency.loop import spawn
 from ..concurrency.pulled import Pulled
 from .file.stored_turns import unjudged
-from .judging.jury import one_by_one
+from .judging.concurrent_checks import one_by_one
 from .result import Evaluation
 from .sending.configs import hidden_tokens
 from .sending.conversations import Run

@@ -64,8 +64,8 @@ class ArenaPanel(anywidget.AnyWidget):
     >>> panel.close()
     """
 
-    _esm = bundle("arena.js")
-    _css = styles("arena.css")
+    _esm = bundle("arena/arena.js")
+    _css = styles("arena/arena.css")
 
     title = Unicode(None, allow_none=True).tag(sync=True)
     height = Unicode("600px").tag(sync=True)
@@ -176,7 +176,7 @@ class ArenaPanel(anywidget.AnyWidget):
             (whether the names were hidden) and `counted` (whether it is the first vote of its conversation).
             Its `attrs["preferences"]` holds the rows of `preferences`.
         """
-        from ..evaluation.labels.votes import votes_frame
+        from ..evaluation.labels.arena_votes import votes_frame
 
         return votes_frame(self._ballots(), list(self._arena.columns))
 
@@ -189,7 +189,7 @@ class ArenaPanel(anywidget.AnyWidget):
             the two-sided exact binomial test of an even chance. With more than two configurations, a vote
             for one says that it is better than each of the others.
         """
-        from ..evaluation.labels.votes import preferences_frame
+        from ..evaluation.labels.arena_votes import preferences_frame
 
         return preferences_frame(self._ballots(), list(self._arena.columns))
 
@@ -208,7 +208,7 @@ class ArenaPanel(anywidget.AnyWidget):
         return f"ArenaPanel({counted(len(self._arena.columns), 'configuration')})"
 
     def _ballots(self) -> Any:
-        from ..evaluation.labels.votes import ballots
+        from ..evaluation.labels.arena_votes import ballots
 
         register, names = self._arena.register, {*self._arena.columns}
         return [

@@ -11,26 +11,26 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[\w/.]+\.js)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?!default )", re.MULTILINE)
 
 
-def bundle(entry: str = "panel.js") -> str:
+def bundle(entry: str) -> str:
     """Return a module of `static` joined with the modules that it imports, each after its own imports."""
-    parts: dict[str, str] = {}
+    parts: dict[Path, str] = {}
 
-    def add(name: str) -> None:
-        text = (STATIC / name).read_text("utf-8")
+    def add(file: Path) -> None:
+        text = file.read_text("utf-8")
         for imported in _IMPORT.findall(text):
-            if imported not in parts:
-                add(imported)
-        parts[name] = _EXPORT.sub("", _IMPORT.sub("", text))
+            if (other := (file.parent / imported).resolve()) not in parts:
+                add(other)
+        parts[file] = _EXPORT.sub("", _IMPORT.sub("", text))
 
-    add(entry)
+    add((STATIC / entry).resolve())
     return "\n".join(parts.values())
 
 
 def styles(*more: str) -> str:
-    """Return the panel's style sheets as one, with the general rules first, then `more` of `static`."""
-    names = ("panel.css", "turn.css", "tree.css", *more)
+    """Return the widgets' style sheets as one, with the general rules first, then `more` of `static`."""
+    names = ("shared/panel.css", "shared/turn.css", "shared/tree.css", *more)
     return "\n".join((STATIC / name).read_text("utf-8") for name in names)

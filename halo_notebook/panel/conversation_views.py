@@ -1,8 +1,8 @@
 """Conversations of an evaluation as JSON for a page: one to read, or the configurations of a case to compare.
 
-`conversation_view` is what `ConversationView` in static/conversation.js shows, in whichever widget. An answer
-holds as many turns as fit in a message; the page asks for the rest. An agent's text is safe HTML made by
-`display`, or text that the page shows as such.
+`conversation_view` is what `ConversationView` in static/shared/conversation.js shows, in whichever widget.
+An answer holds as many turns as fit in a message; the page asks for the rest. An agent's text is safe HTML
+made by `display`, or text that the page shows as such.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from .views import View
 
 PART = 100
-"""So many rows are sent at a time; static/found.js asks for as many."""
+"""So many rows are sent at a time; static/explorer/found.js asks for as many."""
 MAX_CELL = 160
 SAMPLE = 30
 """So many replies are drawn to be labelled."""
@@ -79,7 +79,7 @@ class ResultExplorer(ResultWidget):
         height: a CSS length. Can be set.
     """
 
-    _esm = bundle("explorer.js")
+    _esm = bundle("explorer/explorer.js")
 
     def __init__(self, state: RunState, *, height: str = "640px") -> None:
         if not isinstance(height, str):

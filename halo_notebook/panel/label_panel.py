@@ -31,7 +31,7 @@ class LabelPanel(ResultWidget):
         height: a CSS length. Can be set.
     """
 
-    _esm = bundle("label_panel.js")
+    _esm = bundle("labels/label_panel.js")
 
     def __init__(self, queue: LabelQueue) -> None:
         self._queue = queue

@@ -29,7 +29,7 @@ class ResultWidget(anywidget.AnyWidget):
         height: a CSS length. Can be set.
     """
 
-    _css = styles("explorer.css", "labels.css")
+    _css = styles("explorer/explorer.css", "labels/labels.css")
 
     height = Unicode("640px").tag(sync=True)
     _static_class = Unicode("").tag(sync=True)

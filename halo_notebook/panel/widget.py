@@ -93,7 +93,7 @@ class ChatPanel(anywidget.AnyWidget):
     >>> panel.close()
     """
 
-    _esm = bundle()
+    _esm = bundle("chat/panel.js")
     _css = styles()
 
     title = Unicode(None, allow_none=True).tag(sync=True)

@@ -13,7 +13,7 @@ from halo_notebook.concurrency.interrupts import InterruptInbox
 from halo_notebook.evaluation.cases.case import Case, CaseTurn, Conversation
 from halo_notebook.evaluation.file.lines import located_lines
 from halo_notebook.evaluation.judging.checks import named_checks, seen_of
-from halo_notebook.evaluation.judging.jury import Ended, Jury
+from halo_notebook.evaluation.judging.concurrent_checks import Ended, Jury
 from halo_notebook.reply import Reply
 from halo_notebook.stream import JSON, TextDelta
 

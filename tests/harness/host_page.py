@@ -182,7 +182,7 @@ class HostPage(BrowserPage):
     def start(self, host: Host, *turns: Any) -> None:
         """Start the panel on the page, as after a reload."""
         state: dict[str, Any] = {"title": "Support", "height": "900px", "suggestions": []}
-        self.show(bundle(), styles(), state, host)
+        self.show(bundle("chat/panel.js"), styles(), state, host)
         self.tell("snapshot", **self.snapshot(turns))
 
     def show(self, esm: str, css: str, state: dict[str, Any], host: Host) -> None:

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { ArenaStore } from "../../halo_notebook/panel/static/arena_store.js";
+import { ArenaStore } from "../../halo_notebook/panel/static/arena/arena_store.js";
 
 const turn = (number, more = {}) => ({
   key: `t${number}`, number, asked: "question", status: "complete", text: "answer", error: "", items: [], source: "", again: "", ...more,

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { Found, PART } from "../../halo_notebook/panel/static/found.js";
+import { Found, PART } from "../../halo_notebook/panel/static/explorer/found.js";
 
 const row = (number, more = {}) => ({ number, selected: false, cells: [`case ${number}`], ...more });
 const rows = (from, count) => Array.from({ length: count }, (_, at) => row(from + at));

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isShortcut, keepDraft, keptDraft } from "../../halo_notebook/panel/static/host.js";
+import { isShortcut, keepDraft, keptDraft } from "../../halo_notebook/panel/static/shared/host.js";
 
 /** A key as a browser reports it, from its name such as "Ctrl+Shift+P". */
 function pressed(name, more = {}) {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { kindOf, keysOf, pathStep, prettyJson, textOf, unmarked } from "../../halo_notebook/panel/static/json.js";
+import { kindOf, keysOf, pathStep, prettyJson, textOf, unmarked } from "../../halo_notebook/panel/static/shared/json.js";
 
 test("a marked number is a number, with its digits", () => {
   const value = JSON.parse('["\ue0009223372036854775808", "\ue000-1.0", 7, "7"]');

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { LabelQueue } from "../../halo_notebook/panel/static/label_queue.js";
+import { LabelQueue } from "../../halo_notebook/panel/static/labels/label_queue.js";
 
 /** A link that notes what is asked; `answer` answers the oldest request. */
 function link() {

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { NO_ANSWER, progressOf, stateOf } from "../../halo_notebook/panel/static/status.js";
-import { Store } from "../../halo_notebook/panel/static/store.js";
+import { NO_ANSWER, progressOf, stateOf } from "../../halo_notebook/panel/static/shared/status.js";
+import { Store } from "../../halo_notebook/panel/static/chat/store.js";
 
 const turn = (number, more = {}) => ({
   key: `t${number}`, number, asked: `question ${number}`, status: "complete", text: `answer ${number}`, error: "",

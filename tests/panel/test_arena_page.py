@@ -67,7 +67,7 @@ class ArenaPage(HostPage):
             "placeholder": "Ask",
             "_columns": len(columns),
         }
-        self.show(bundle("arena.js"), styles("arena.css"), state, host)
+        self.show(bundle("arena/arena.js"), styles("arena/arena.css"), state, host)
         for at, turns in enumerate(columns):
             content = self.snapshot(turns, session="AB"[at]) | {
                 "sessions": [],

@@ -90,10 +90,10 @@ def node(*args: str | Path, given: str = "") -> str:
 
 def test_the_package_styles_its_panel_only() -> None:
     """Every rule in the package's style sheets is scoped under the panel's class."""
-    found = {path.name: list(unscoped(path.read_text())) for path in STATIC.glob("*.css")}
+    found = {path.name: list(unscoped(path.read_text())) for path in STATIC.rglob("*.css")}
     assert set(found) == {"arena.css", "explorer.css", "labels.css", "panel.css", "tree.css", "turn.css"}
-    every = styles("explorer.css", "arena.css", "labels.css")
-    assert all(path.read_text() in every for path in STATIC.glob("*.css"))
+    every = styles("explorer/explorer.css", "arena/arena.css", "labels/labels.css")
+    assert all(path.read_text() in every for path in STATIC.rglob("*.css"))
     assert {name: rules for name, rules in found.items() if rules} == {}
 
 
@@ -115,19 +115,28 @@ SHARED = (
 CHAT = ("chat_frame", "composer", "export", "store", "transcript")
 LABELS = ("label_queue", "labels")
 WIDGETS = {
-    "panel.js": {"header", "panel", "sessions", *CHAT, *SHARED},
-    "arena.js": {"arena", "arena_store", *CHAT, *SHARED},
-    "label_panel.js": {"conversation", "label_panel", *LABELS, *SHARED},
-    "explorer.js": {"comparison", "conversation", "explorer", "filters", "found", "table", *LABELS, *SHARED},
+    "chat/panel.js": {"header", "panel", "sessions", *CHAT, *SHARED},
+    "arena/arena.js": {"arena", "arena_store", *CHAT, *SHARED},
+    "labels/label_panel.js": {"conversation", "label_panel", *LABELS, *SHARED},
+    "explorer/explorer.js": {
+        "comparison",
+        "conversation",
+        "explorer",
+        "filters",
+        "found",
+        "table",
+        *LABELS,
+        *SHARED,
+    },
 }
 
 
 @pytest.mark.parametrize("entry", WIDGETS)
 def test_the_modules_are_joined_into_one(tmp_path: Path, entry: str) -> None:
     """The result imports nothing, contains each module that it needs once, and is a valid module."""
-    assert {path.stem for path in STATIC.glob("*.js")} == set[str]().union(*WIDGETS.values())
+    assert {path.stem for path in STATIC.rglob("*.js")} == set[str]().union(*WIDGETS.values())
     text = bundle(entry)
-    for path in STATIC.glob("*.js"):
+    for path in STATIC.rglob("*.js"):
         assert text.count(path.read_text("utf-8").splitlines()[0]) == (path.stem in WIDGETS[entry]), path.name
     exports = re.findall("^(?:import|export) .*", text, re.MULTILINE)
     assert len(exports) == 1 and exports[0].startswith("export default frontEnd(")
@@ -190,7 +199,7 @@ def test_a_directive_disables_one_rule_on_one_line_with_a_reason() -> None:
     """Every ESLint directive in the package names its rules and its reason, and applies to one line."""
     found = {
         f"{path.name}:{number}": line.strip()
-        for path in STATIC.glob("*.js")
+        for path in STATIC.rglob("*.js")
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if re.search(r"/[/*]\s*(eslint|globals?|exported)\b", line) and not DIRECTIVE.search(line)
     }
@@ -222,7 +231,7 @@ def test_a_payload_is_the_same_in_the_kernel_and_in_the_page() -> None:
     ]
     shown = node(
         "--input-type=module",
-        *("--eval", PRETTY.format(module=(STATIC / "json.js").as_uri())),
+        *("--eval", PRETTY.format(module=(STATIC / "shared/json.js").as_uri())),
         given=json.dumps([page_json(payload) for payload in payloads]),
     )
     pretty = [json.dumps(payload, ensure_ascii=False, indent=2) for payload in payloads]

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Search, TreeNode } from "../../halo_notebook/panel/static/tree.js";
+import { Search, TreeNode } from "../../halo_notebook/panel/static/shared/tree.js";
 
 const rows = Array.from({ length: 20_000 }, (_, id) => ({ id, name: `row ${id}` }));
 

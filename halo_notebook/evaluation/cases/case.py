@@ -23,7 +23,7 @@ from ...errors import InvalidRequest
 from ..json_text import writer
 from .columns import COLUMNS, columns_of
 from .files import read_items, table_items
-from .users import MAX_TURNS, MOST_TURNS, CaseUser, user_of
+from .user_functions import MAX_TURNS, MOST_TURNS, CaseUser, user_of
 
 if TYPE_CHECKING:
     from ...stream import JSON

@@ -20,7 +20,7 @@ from ...display.text import short_repr
 from ...errors import InvalidRequest, UsageError
 from ...recording.format import is_recording
 from ...session import Session
-from .sent import recorded_items
+from .sent_cases import recorded_items
 
 _MARKS = {  # the longer ones first: UTF-32's mark begins like UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from ...client.request import checked_request
 from ...errors import InvalidRequest, UsageError, check_installed
 from ...recording.format import is_recording
-from ..places import absolute, file_lock, why_not_written
+from ..file_paths import absolute, file_lock, why_not_written
 from .case import digest, keyed, read_cases
 
 if TYPE_CHECKING:

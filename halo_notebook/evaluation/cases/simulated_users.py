@@ -17,12 +17,12 @@ from ...concurrency.usercode import is_async
 from ...display.lookalikes import canonical
 from ...display.text import one_line
 from ...errors import InvalidRequest
-from .users import ConversationEnd
+from .user_functions import ConversationEnd
 
 if TYPE_CHECKING:
     from ...checks import JudgedTurn
     from ...stream import JSON
-    from .users import Said
+    from .user_functions import Said
 
 Model: TypeAlias = "Callable[[list[dict[str, str]]], str | Awaitable[str]]"
 

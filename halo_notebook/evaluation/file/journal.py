@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ...errors import UsageError
 from ...recording.kinds import EVALUATION, kind_of
+from ..file_paths import file_lock, why_not_written
 from ..json_text import writer
-from ..places import file_lock, why_not_written
 
 if TYPE_CHECKING:
     from ...stream import JSON

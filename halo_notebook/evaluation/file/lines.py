@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from ...client.request import checked_request
 from ...errors import InvalidRequest, UsageError
 from ...reply import check_reply, is_moment
-from ..cases.users import END_REASONS, FIELDS
+from ..cases.user_functions import END_REASONS, FIELDS
 from ..outcomes import CAUSES
 from .label_lines import LABELS
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...client.settings import is_loopback
 from ..cases.case import Case, CaseTurn, Conversation, digest, keyed
-from ..cases.users import CaseUser
+from ..cases.user_functions import CaseUser
 from .lines import FORMAT
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ...stream import JSON
     from ..cases.case import CaseTurn, Conversation
     from ..judging.checks import Judge
-    from ..judging.jury import Ended
+    from ..judging.concurrent_checks import Ended
     from .manifest import Target
     from .users_messages import End
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ...checks import JudgedTurn, NoVerdict
 from ...reply import reply_from
 from ..judging.checks import seen_of
-from ..judging.jury import Ended
+from ..judging.concurrent_checks import Ended
 
 if TYPE_CHECKING:
     from ..cases.case import Conversation

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..cases.case import CaseTurn
-from ..cases.users import TOO_MANY_TURNS, USER_FAILED
+from ..cases.user_functions import TOO_MANY_TURNS, USER_FAILED
 from .lines import line_at
 
 if TYPE_CHECKING:

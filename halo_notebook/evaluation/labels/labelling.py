@@ -210,7 +210,7 @@ def write(state: RunState, lines: Sequence[dict[str, JSON]]) -> None:
 
 def labels_frame(state: RunState) -> pd.DataFrame:
     """See `Evaluation.labels`."""
-    from ..tables.frames import TEXT, table_of
+    from ..tables.dataframes import TEXT, table_of
 
     found = [
         {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from ...display.text import one_line
+from ..file_paths import written_whole
 from ..outcomes import COMPLETE
-from ..places import written_whole
 from ..tables.rows import conversation_rows, is_failure, why
 
 if TYPE_CHECKING:

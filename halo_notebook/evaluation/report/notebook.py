@@ -49,7 +49,7 @@ def summary_frame(state: RunState, by: str | None) -> pd.DataFrame:
     """See `Evaluation.summary`. Raises `InvalidRequest`."""
     import pandas as pd
 
-    from ..tables.frames import Readable
+    from ..tables.dataframes import Readable
 
     summary = summary_of(state, by)
     index = pd.MultiIndex.from_tuples([(row.config, row.group) for row in summary.rows], names=["config", by])

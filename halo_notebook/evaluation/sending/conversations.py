@@ -28,17 +28,17 @@ from ...display.text import one_line
 from ...errors import InvalidRequest, RateLimited
 from ..cases.case import CaseTurn
 from ..cases.user_calls import UserCalls
-from ..cases.users import TOO_MANY_TURNS, USER_FAILED, ConversationEnd, checked_answer
+from ..cases.user_functions import TOO_MANY_TURNS, USER_FAILED, ConversationEnd, checked_answer
 from ..file.journal import now
 from ..file.stored_turns import read_turns
 from ..file.users_messages import said_turn
 from ..judging.checks import seen_of, wanted
-from ..judging.jury import Ended, Jury, Keep
+from ..judging.concurrent_checks import Ended, Jury, Keep
 from ..outcomes import LIMIT, NETWORK, STOPPED
 from ..report.progress import progress_bar
 from .dask import ClusterSender, check_use
-from .opening import open_run
 from .pace import Connections, Departure, Pace
+from .resuming import open_run
 from .sender import MAX_WAIT_S, LocalSender, Outcome
 
 if TYPE_CHECKING:

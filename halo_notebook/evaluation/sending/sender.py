@@ -8,24 +8,19 @@ import asyncio
 import errno
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Set
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from ...errors import HaloError, IdentityError, ReplyError, StatusError
+from ...errors import HaloError, IdentityError
 from ...reply import Reply, reply_from
-from ..outcomes import AGENT, COMPLETE, FAILED, INTERRUPTED, LIMIT, NETWORK, REFUSED, STOPPED
+from ..outcomes import COMPLETE, FAILED, INTERRUPTED, STOPPED, cause_of, has_errno
 
 if TYPE_CHECKING:
     from ...client.aio import AsyncHaloClient
 
 MAX_WAIT_S = 120.0
 """For so long messages are sent again that were refused or could not connect; a longer wait ends the run."""
-_OUR_NETWORK = {
-    *(errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH),
-    *(errno.ETIMEDOUT, errno.ECONNABORTED, errno.ENOBUFS),
-}
-_MAX_CAUSES = 20
 _LAG_EVERY_S = 0.05
 _MEASURED_S = 2.0  # a shorter time says nothing about the lag
 _LAG_AT = 0.9  # a stall or two, as at the start, is not what most replies met
@@ -152,33 +147,5 @@ async def send_once(
             outcome.cause = STOPPED if error is None else cause_of(error, whole=not stream.partly_left)
         if error is not None:
             outcome.again_s = error.again_s
-            outcome.too_many_files = _has_errno(error, {errno.EMFILE, errno.ENFILE})
+            outcome.too_many_files = has_errno(error, {errno.EMFILE, errno.ENFILE})
         outcome.user_refused = isinstance(error, IdentityError)
-
-
-def cause_of(error: HaloError, *, whole: bool) -> str:
-    """Whose failure this error is; `whole`: whether the whole message had left.
-
-    Who ended a connection in the middle of a reply is not always known: a reset or an end counts as the
-    agent's, unless the system says that the network or the route is gone.
-    """
-    match error:
-        case StatusError() if error.again_s is not None:
-            return LIMIT
-        case StatusError() if 300 <= error.status_code < 500:
-            return REFUSED
-        case StatusError():
-            return AGENT
-        case ReplyError() if whole and not _has_errno(error, _OUR_NETWORK):
-            return AGENT
-    return NETWORK
-
-
-def _has_errno(error: BaseException, numbers: Set[int]) -> bool:
-    """Whether one of its causes is an error of the system with such a number."""
-    cause: BaseException | None = error
-    for _ in range(_MAX_CAUSES):
-        if isinstance(cause, OSError) and cause.errno in numbers:
-            return True
-        cause = cause and (cause.__cause__ or cause.__context__)
-    return False

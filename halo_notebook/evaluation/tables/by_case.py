@@ -223,7 +223,7 @@ def _verdicts(
 
 def flaky_cases(figures: Figures, checks: Iterable[str]) -> pd.DataFrame:
     """See `Evaluation.flaky`."""
-    from .frames import table_of
+    from .dataframes import table_of
 
     columns = ["check", "config", "case", "message", "passes", "runs", "rows"]
     found: list[tuple[float, dict[str, Any]]] = []

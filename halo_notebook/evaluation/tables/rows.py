@@ -102,7 +102,7 @@ def rows_frame(
 
     Or those of the `chosen` conversations: their keys, each with its rows' numbers in `Evaluation.df`.
     """
-    from .frames import TEXT, table_of
+    from .dataframes import TEXT, table_of
 
     types: dict[str, Any] = {
         **dict.fromkeys(("repeat", "turn"), "int64"),
@@ -216,7 +216,7 @@ def why(state: RunState, row: Mapping[str, Any]) -> str:
 
 def worst_rows(state: RunState, count: int) -> pd.DataFrame:
     """For each of the worst cases its worst row, see `Evaluation.worst`."""
-    from .frames import table_of
+    from .dataframes import table_of
 
     runs: Counter[str] = Counter()
     failed: Counter[str] = Counter()

@@ -154,7 +154,7 @@ def test_an_evaluation_that_begins_while_a_report_is_made_is_kept(
     run: Run, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The place is looked at again before it is replaced."""
-    from halo_notebook.evaluation.report import page
+    from halo_notebook.evaluation.report import html_page as page
 
     result, other = run(["one"], path=kept), kept.with_name("other.jsonl")
     write = page._write

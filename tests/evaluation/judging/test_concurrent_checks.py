@@ -20,7 +20,7 @@ from halo_notebook.demo import DEMO_KEY
 from halo_notebook.errors import InvalidRequest, UsageError
 from halo_notebook.evaluation import Evaluation, aevaluate, evaluate
 from halo_notebook.evaluation.judging.checks import named_checks
-from halo_notebook.evaluation.judging.jury import Ended, Jury, one_by_one
+from halo_notebook.evaluation.judging.concurrent_checks import Ended, Jury, one_by_one
 from halo_notebook.evaluation.sending.conversations import MAX_UNJUDGED
 from halo_notebook.stream import JSON, TextDelta
 

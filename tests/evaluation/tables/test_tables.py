@@ -21,7 +21,7 @@ from halo_notebook import Action, HaloClient, Reply, TextDelta, errors
 from halo_notebook.demo import DEMO_KEY, DemoAgent, Step
 from halo_notebook.display.formulas import NO_FORMULAS
 from halo_notebook.evaluation import Evaluation, evaluate
-from halo_notebook.evaluation.tables.frames import Table
+from halo_notebook.evaluation.tables.dataframes import Table
 
 if TYPE_CHECKING:
     from halo_notebook.stream import JSON

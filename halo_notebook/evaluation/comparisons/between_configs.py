@@ -93,7 +93,7 @@ class Comparisons(dict[Key, Found]):
         the rows of `df`. The case whose rate falls the most in any check comes first, and of equal ones the
         one whose score does. One without a result on either side has a missing difference and comes last.
         """
-        from ..tables.frames import Table
+        from ..tables.dataframes import Table
 
         rows = []
         for case in dict.fromkeys(case for side in self._sides for case in side.rows):

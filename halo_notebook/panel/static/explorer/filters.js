@@ -1,8 +1,8 @@
 /* The search box and the filters above the table. */
 
-import { button, element, icon, setText } from "./dom.js";
-import { focusedNear } from "./host.js";
-import { count, visible } from "./text.js";
+import { button, element, icon, setText } from "../shared/dom.js";
+import { focusedNear } from "../shared/host.js";
+import { count, visible } from "../shared/text.js";
 
 /** A button that opens the values of one filter, with boxes to choose some. */
 class FilterMenu {

@@ -1,9 +1,9 @@
 /* The menu of sessions: a box that finds one or names a new one, their list, and a file to open. */
 
-import { arrange, button, element, icon, setText } from "./dom.js";
-import { refused } from "./link.js";
-import { menu } from "./menu.js";
-import { count, counted, visible } from "./text.js";
+import { arrange, button, element, icon, setText } from "../shared/dom.js";
+import { refused } from "../shared/link.js";
+import { menu } from "../shared/menu.js";
+import { count, counted, visible } from "../shared/text.js";
 
 const SEARCH_AFTER_MS = 150;
 const MAX_SHOWN = 200;

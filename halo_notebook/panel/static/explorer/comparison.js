@@ -1,8 +1,8 @@
 /* The configurations of one case beside each other: what differs in figures, and in the words of the replies. */
 
-import { button, element, setText } from "./dom.js";
-import { turnNode, verdictItem, verdictSign } from "./conversation.js";
-import { seconds, visible } from "./text.js";
+import { button, element, setText } from "../shared/dom.js";
+import { turnNode, verdictItem, verdictSign } from "../shared/conversation.js";
+import { seconds, visible } from "../shared/text.js";
 
 const figures = {
   status: (value) => element("span", { text: value }),

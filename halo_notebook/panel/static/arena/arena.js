@@ -5,15 +5,15 @@ nothing that says which column is whose.
 */
 
 import { ArenaStore } from "./arena_store.js";
-import { ChatFrame } from "./chat_frame.js";
-import { button, element, icon, setText } from "./dom.js";
-import { frontEnd } from "./frame.js";
-import { exportConversation } from "./export.js";
-import { menu } from "./menu.js";
-import { stateOf } from "./status.js";
-import { visible } from "./text.js";
-import { Transcript } from "./transcript.js";
-import { Waiting } from "./turn.js";
+import { ChatFrame } from "../chat/chat_frame.js";
+import { button, element, icon, setText } from "../shared/dom.js";
+import { frontEnd } from "../shared/frame.js";
+import { exportConversation } from "../chat/export.js";
+import { menu } from "../shared/menu.js";
+import { stateOf } from "../shared/status.js";
+import { visible } from "../shared/text.js";
+import { Transcript } from "../chat/transcript.js";
+import { Waiting } from "../shared/turn.js";
 
 const TIE = "tie";
 const BOTH_BAD = "both bad";

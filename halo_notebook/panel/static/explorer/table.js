@@ -1,9 +1,9 @@
 /* The table of conversations. Only the rows in view are on the page: there may be many thousands. */
 
-import { element, setText } from "./dom.js";
-import { focusedNear } from "./host.js";
-import { count, seconds, visible } from "./text.js";
-import { verdictSign } from "./conversation.js";
+import { element, setText } from "../shared/dom.js";
+import { focusedNear } from "../shared/host.js";
+import { count, seconds, visible } from "../shared/text.js";
+import { verdictSign } from "../shared/conversation.js";
 
 const SPARE = 12; // rows above and below those in view
 const MAX_ROWS_SHOWN = 300_000; // no browser scrolls much further

@@ -1,10 +1,10 @@
 /* The transcript: its turns and waiting messages, and what the reader sees of them while they change. */
 
-import { arrange, button, element, setText } from "./dom.js";
-import { Versions } from "./edit.js";
-import { refused } from "./link.js";
-import { count } from "./text.js";
-import { TurnView, Waiting } from "./turn.js";
+import { arrange, button, element, setText } from "../shared/dom.js";
+import { Versions } from "../shared/edit.js";
+import { refused } from "../shared/link.js";
+import { count } from "../shared/text.js";
+import { TurnView, Waiting } from "../shared/turn.js";
 
 const NEAR_BOTTOM_PX = 40;
 const UPWARDS = new Set(["ArrowUp", "PageUp", "Home"]);

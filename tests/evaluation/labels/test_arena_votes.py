@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from halo_notebook import Session, Turn, Vote
-from halo_notebook.evaluation.labels.votes import Ballot, ballots, preferences_frame, votes_frame
+from halo_notebook.evaluation.labels.arena_votes import Ballot, ballots, preferences_frame, votes_frame
 from halo_notebook.reply import Reply
 
 

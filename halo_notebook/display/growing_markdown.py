@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .scripts import joins_words
+from .writing_systems import joins_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,9 +1,9 @@
 /* The state of an arena: a store for each column, and what is common to them. It does not use the DOM. */
 
-import { keepDraft, keptDraft } from "./host.js";
-import { Link, refused } from "./link.js";
-import { Store } from "./store.js";
-import { freshId } from "./text.js";
+import { keepDraft, keptDraft } from "../shared/host.js";
+import { Link, refused } from "../shared/link.js";
+import { Store } from "../chat/store.js";
+import { freshId } from "../shared/text.js";
 
 const DRAFT = "of an arena";
 

@@ -7,15 +7,15 @@
 */
 
 import { Comparison } from "./comparison.js";
-import { ConversationView, factsOf, verdictItem } from "./conversation.js";
-import { button, element, setText } from "./dom.js";
+import { ConversationView, factsOf, verdictItem } from "../shared/conversation.js";
+import { button, element, setText } from "../shared/dom.js";
 import { Filters } from "./filters.js";
 import { Found } from "./found.js";
-import { Frame, frontEnd } from "./frame.js";
-import { LabelPane } from "./labels.js";
-import { menu } from "./menu.js";
+import { Frame, frontEnd } from "../shared/frame.js";
+import { LabelPane } from "../labels/labels.js";
+import { menu } from "../shared/menu.js";
 import { Table } from "./table.js";
-import { count, counted, freshId, visible } from "./text.js";
+import { count, counted, freshId, visible } from "../shared/text.js";
 
 class Explorer extends Frame {
   constructor(found, model, el) {

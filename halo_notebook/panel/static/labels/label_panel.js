@@ -4,10 +4,10 @@
 - A label is in the file when the kernel has answered; only then is the next reply shown.
 */
 
-import { Frame, frontEnd } from "./frame.js";
+import { Frame, frontEnd } from "../shared/frame.js";
 import { LabelQueue } from "./label_queue.js";
 import { LabelPane } from "./labels.js";
-import { Link } from "./link.js";
+import { Link } from "../shared/link.js";
 
 class LabelLink extends Link {
   queue = new LabelQueue(this);

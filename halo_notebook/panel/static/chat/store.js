@@ -1,9 +1,9 @@
 /* The store: the conversation as the kernel reports it, and the requests to the kernel. It does not use the DOM. */
 
-import { keepDraft, keptDraft } from "./host.js";
-import { Link, refused } from "./link.js";
-import { spoken } from "./status.js";
-import { freshId } from "./text.js";
+import { keepDraft, keptDraft } from "../shared/host.js";
+import { Link, refused } from "../shared/link.js";
+import { spoken } from "../shared/status.js";
+import { freshId } from "../shared/text.js";
 
 const SILENCE_MS = 6_000; // during a turn the kernel sends at least a beat every 2 s
 const SYNC_AGAIN_MS = 5_000;

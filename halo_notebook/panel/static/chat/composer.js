@@ -1,10 +1,10 @@
 /* The text box below the transcript: the draft, its keys, Send and Stop, and a notice when the kernel is gone. */
 
-import { button, element, setLabel, setText } from "./dom.js";
-import { MAX_CHARS } from "./edit.js";
-import { Attachments } from "./images.js";
-import { GONE, NO_ANSWER } from "./status.js";
-import { count } from "./text.js";
+import { button, element, setLabel, setText } from "../shared/dom.js";
+import { MAX_CHARS } from "../shared/edit.js";
+import { Attachments } from "../shared/images.js";
+import { GONE, NO_ANSWER } from "../shared/status.js";
+import { count } from "../shared/text.js";
 
 const COUNT_FROM = 9_000;
 

@@ -13,8 +13,8 @@ from ..file.journal import Journal, now
 from ..file.lines import line_number, located_lines, unfit_line
 from ..file.manifest import Recorded, case_of, conversations, run_line
 from ..file.state import RunState
+from ..file_paths import absolute, temporary_file
 from ..judging.checks import check_names, stored_check
-from ..places import absolute, temporary_file
 
 if TYPE_CHECKING:
     from pathlib import Path

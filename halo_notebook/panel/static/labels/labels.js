@@ -1,9 +1,9 @@
 /* Replies that a person labels, one after the other, without what tells who answered or what checks found. */
 
-import { ConversationView } from "./conversation.js";
-import { button, element, setText } from "./dom.js";
+import { ConversationView } from "../shared/conversation.js";
+import { button, element, setText } from "../shared/dom.js";
 import { LABEL_WORDS } from "./label_queue.js";
-import { count, visible } from "./text.js";
+import { count, visible } from "../shared/text.js";
 
 const LABEL_KEYS = { p: "pass", f: "fail", u: "unsure" };
 

@@ -13,8 +13,8 @@ from ...display.text import one_line
 from ...display.wording import counted, status_words
 from ...reply import reply_from
 from ..cases.columns import END
+from ..file_paths import written_whole
 from ..outcomes import COMPLETE
-from ..places import written_whole
 from ..tables.by_case import figures_of
 from ..tables.rows import conversation_rows, is_failure, why
 from .conversations import verdict_line

@@ -1,8 +1,8 @@
 /* What the page knows about a result: the conversations that were found, and the one that is open. It does not use the DOM. */
 
-import { LabelQueue } from "./label_queue.js";
-import { Link, refused } from "./link.js";
-import { counted } from "./text.js";
+import { LabelQueue } from "../labels/label_queue.js";
+import { Link, refused } from "../shared/link.js";
+import { counted } from "../shared/text.js";
 
 export const PART = 100; // rows that are asked for at a time
 const MAX_PARTS = 40; // kept; others are asked for again

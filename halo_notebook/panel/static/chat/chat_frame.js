@@ -1,8 +1,8 @@
 /* The frame of a widget in which a person writes messages: the text box, its keys and the focus. */
 
 import { Composer } from "./composer.js";
-import { Frame } from "./frame.js";
-import { freshId } from "./text.js";
+import { Frame } from "../shared/frame.js";
+import { freshId } from "../shared/text.js";
 
 /** A subclass puts `notices` and the parts of `composer` into `root`, and defines `paint()` and `sendText(text)`. */
 export class ChatFrame extends Frame {

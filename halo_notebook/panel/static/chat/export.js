@@ -1,7 +1,7 @@
 /* Export a conversation to a file. */
 
-import { download } from "./dom.js";
-import { freshId } from "./text.js";
+import { download } from "../shared/dom.js";
+import { freshId } from "../shared/text.js";
 
 const EXPORT_PART_MS = 600;
 

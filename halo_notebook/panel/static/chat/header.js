@@ -1,10 +1,10 @@
 /* The panel's header: title, agent, state, and the menus for sessions and export. */
 
-import { button, element, icon, setText } from "./dom.js";
+import { button, element, icon, setText } from "../shared/dom.js";
 import { exportConversation } from "./export.js";
-import { menu } from "./menu.js";
+import { menu } from "../shared/menu.js";
 import { SessionMenu } from "./sessions.js";
-import { stateOf } from "./status.js";
+import { stateOf } from "../shared/status.js";
 
 export class Header {
   /** `panel` provides the store, the model, `root`, the composer and `say`. */

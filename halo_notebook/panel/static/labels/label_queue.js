@@ -1,6 +1,6 @@
 /* What the page knows about a queue of replies to label, which is in the kernel. It does not use the DOM. */
 
-import { count } from "./text.js";
+import { count } from "../shared/text.js";
 
 export const LABEL_WORDS = { pass: "Pass", fail: "Fail", unsure: "Unsure" };
 

@@ -21,7 +21,7 @@ from halo_notebook.demo import DEMO_KEY
 from halo_notebook.evaluation import aevaluate, evaluate
 from halo_notebook.evaluation.file.journal import Journal
 from halo_notebook.evaluation.file.state import RunState
-from halo_notebook.evaluation.sending.opening import open_run
+from halo_notebook.evaluation.sending.resuming import open_run
 
 from .agents import ok, states
 
@@ -188,7 +188,7 @@ def test_an_error_while_the_file_is_opened_leaves_it_free(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"halo_notebook.evaluation.sending.opening.{where}", fails)
+        patch.setattr(f"halo_notebook.evaluation.sending.resuming.{where}", fails)
         with pytest.raises(MemoryError) as held:
             run(["one"], path=kept)
     assert states(run(["one"], path=kept)) == ["complete"] and held.value.__traceback__

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...display.text import one_line
 from ...display.wording import counted
 from ...errors import InvalidRequest
-from ..file.simulated_cases import users_words, with_same_words
+from ..file.as_cases import users_words, with_same_words
 from ..tables.by_case import figures_of
 from ..tables.rows import cell
-from .configurations import Comparisons, Side, compared, side_of
+from .between_configs import Comparisons, Side, compared, side_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,7 @@ def _together(sides: Sequence[tuple[str, Side]]) -> Side:
 
 def _changed_cases(groups: Mapping[str, Sequence[Side]]) -> pd.DataFrame:
     """See `ResultComparison.cases`."""
-    from ..tables.frames import table_of
+    from ..tables.dataframes import table_of
 
     rows: list[dict[str, Any]] = []
     for config, (other, this) in groups.items():

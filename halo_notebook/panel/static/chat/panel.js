@@ -13,8 +13,8 @@ The front end guarantees:
 */
 
 import { ChatFrame } from "./chat_frame.js";
-import { element } from "./dom.js";
-import { frontEnd } from "./frame.js";
+import { element } from "../shared/dom.js";
+import { frontEnd } from "../shared/frame.js";
 import { Header } from "./header.js";
 import { Store } from "./store.js";
 import { Transcript } from "./transcript.js";
