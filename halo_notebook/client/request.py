@@ -331,7 +331,7 @@ _IMAGE_STARTS = {
     # The size of the second header is one of seven; two letters would be the start of a text, too.
     "image/bmp": rb"BM.{4}\0{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0{3}",
 }
-
+_LONGEST_START_BYTES = 32
 
 # The modes of PIL images that PNG does not have, and those in which they look the same.
 _PIL_MODES = {
@@ -370,7 +370,10 @@ def image_url(image: Any, place: str = "this value") -> str:
 def _image_bytes(image: Any, place: str) -> tuple[bytes, str]:
     if isinstance(image, Path):
         try:
-            return image.expanduser().read_bytes(), repr(str(image))
+            with image.expanduser().open("rb") as opened:
+                start = opened.read(_LONGEST_START_BYTES)
+                # What is no image may have no end, as /dev/zero, or be larger than the memory.
+                return start + opened.read() if image_kind(start) else start, repr(str(image))
         except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
             why = getattr(error, "strerror", None) or error
             raise _invalid(f"The image {str(image)!r} could not be read ({why})", "check the path") from None

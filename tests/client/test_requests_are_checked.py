@@ -167,12 +167,26 @@ def test_what_would_be_lost_is_refused(value: Any, words: str) -> None:
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 
 
+@pytest.mark.parametrize("start", [b"", b"a text", b"GIF8 is an old format"])
+def test_a_file_that_is_not_an_image_is_not_read(start: bytes, tmp_path: Path) -> None:
+    """It may be larger than the memory; only one that begins as an image is read to its end."""
+    large = tmp_path / "video.png"
+    with large.open("wb") as file:
+        file.write(start)
+        file.truncate(2**36)
+    with pytest.raises(errors.InvalidRequest, match="is not an image"):
+        image_url(large)
+
+
 def test_images_become_data_urls(tmp_path: Any) -> None:
     """Files, bytes and what a notebook shows as a PNG; no other file is sent by mistake."""
     picture, key = tmp_path / "a.png", tmp_path / "id_rsa"
     picture.write_bytes(PNG)
     key.write_text("private")
     url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    large = tmp_path / "large.png"
+    large.write_bytes(PNG * 1000)
+    assert image_url(large) == image_url(PNG * 1000)
     assert image_url(picture) == image_url(PNG) == image_url(Image(PNG)) == url
     assert image_url("https://example.com/a") == "https://example.com/a"
     assert image_url(b"\xff\xd8\xff\xe0").startswith("data:image/jpeg")

@@ -13,7 +13,7 @@ from halo_notebook import HaloClient, errors
 from halo_notebook.demo import DEMO_KEY, DemoAgent
 from halo_notebook.display.pacer import MAX_BYTES_PER_S, MAX_TIME_SHARE, MIN_INTERVAL_S, Pacer
 from halo_notebook.magics.cell import follow
-from halo_notebook.magics.screens.terminal import TerminalScreen
+from halo_notebook.magics.screens.terminal import TerminalScreen, write_line
 from halo_notebook.stream import Action, ActionSummary, TextDelta
 
 from .test_outputs import Clock
@@ -114,6 +114,28 @@ def test_a_retry_is_shown_while_it_is_waited_for() -> None:
     screen = shown(lambda _: [TextDelta("Hi")], "429 retry-after 1")
     assert "" in screen.painted, "repainted when the state changed, before any text"
     assert "try 2" in screen.words
+
+
+class OnlyWrites:
+    """What another program may put in place of stdout."""
+
+    def __init__(self) -> None:
+        self.written = ""
+
+    def write(self, text: str) -> None:
+        self.written += text
+
+
+@pytest.mark.parametrize("out", [None, OnlyWrites()], ids=["none", "without flush"])
+def test_a_program_without_a_console_gets_its_reply(out: Any) -> None:
+    """Where stdout is None, or another program's, nothing fails."""
+    with DemoAgent(reply=lambda _: [TextDelta("Hi")], first_byte_s=0) as agent:
+        stream = HaloClient(DEMO_KEY, base_url=agent.url).stream("Hello")
+        with redirect_stdout(out):
+            follow(stream, TerminalScreen(stream.reply), Pacer(), session="default")
+            write_line("a line")
+    assert stream.reply.status == "complete"
+    assert out is None or (out.written.startswith("Hi\n[") and out.written.endswith("]\na line\n"))
 
 
 def test_a_terminal_shows_text_as_it_comes_and_no_escapes() -> None:

@@ -223,6 +223,8 @@ def _case(item: Any, number: int) -> Case:
     metadata = _metadata(metadata, given, name)
     if isinstance(turns, (str, Mapping, CaseTurn)) or callable(turns):
         turns = [turns]
+    if hasattr(turns, "tolist"):  # a row of a Parquet file holds an array
+        turns = turns.tolist()
     if not isinstance(turns, Sequence) or not turns:
         only = f" (it has only {one_line(', '.join(map(repr, metadata)))})" if metadata else ""
         if metadata.get("kind") == "run":

@@ -42,14 +42,14 @@ class TerminalScreen:
             self._show([event.payload for event in together])
         self._write(text[self._chars - start :])
         self._chars = start + len(text)
-        sys.stdout.flush()
+        _flush()
 
     def finish(self, words: Sequence[str]) -> None:
         self.paint("")
         self._show(self._reply.summary_only)
         self._end_line()
         self._write(f"{status_text(words)}\n")
-        sys.stdout.flush()
+        _flush()
 
     def _show(self, payloads: list[JSON]) -> None:
         numbered = enumerate(payloads, self._actions + 1)
@@ -66,11 +66,21 @@ class TerminalScreen:
     def _write(self, text: str) -> None:
         text = writable(self._plain(text))
         if text:
-            sys.stdout.write(text)
+            _print(text)
             self._line_open = not text.endswith("\n")
 
 
 def write_line(text: str) -> None:
     """Print `text` as a line of its own."""
-    sys.stdout.write(f"{writable(terminal_text(text))}\n")
-    sys.stdout.flush()
+    _print(f"{writable(terminal_text(text))}\n")
+    _flush()
+
+
+def _print(text: str) -> None:
+    if sys.stdout is not None:  # it is None in a program without a console
+        sys.stdout.write(text)
+
+
+def _flush() -> None:
+    if hasattr(sys.stdout, "flush"):  # what another program puts there may only write
+        sys.stdout.flush()

@@ -222,6 +222,18 @@ def test_tags_in_a_column(column: list[Any], tags: list[tuple[str, ...]]) -> Non
         assert [case.tags for case in read_cases(frame.to_dict("records"))] == tags
 
 
+@pytest.mark.parametrize(
+    "turns",
+    [np.array(["one", "two"]), pd.Series(["one", "two"]), np.array([{"message": "one"}, "two"], object)],
+)
+def test_turns_may_be_an_array(turns: Any) -> None:
+    """As in a row of a Parquet file; an empty one is none."""
+    [case] = read_cases([{"id": "a", "turns": turns}])
+    assert [turn.message for turn in case.turns] == ["one", "two"]
+    with pytest.raises(InvalidRequest, match="has no turns"):
+        read_cases([{"turns": turns[:0]}])
+
+
 def test_half_of_a_character_is_a_question_mark(run: Run, agent: DemoAgent) -> None:
     """As JSON may escape it: in the id, the message, a tag; the tables can hold it."""
     case = json.loads('{"id": "a\\ud83d", "message": "Hi \\ud800", "tags": ["\\udfff"], "expect": "\\ud800"}')
