@@ -76,8 +76,11 @@ def written_whole(path: Path, source: Path) -> Iterator[TextIO]:
     Raises `UsageError` when it cannot be written, and where it would replace an evaluation, also one that is
     being written, a recording or an exported session.
     """
+    path = Path(os.path.realpath(path))  # a link stays one
     unfinished = path.with_name(f".{path.name}.part")
     try:
+        if path.exists() and not path.is_file():  # a device such as /dev/null would be replaced, too
+            raise OSError(None, "it is not a file")
         _check_free(path, source)
         with unfinished.open("w", encoding="utf-8", errors="replace") as file:
             yield file

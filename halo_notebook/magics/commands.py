@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import getpass  # by its module: a kernel replaces the function while a cell runs
+import os
 import re
 from collections.abc import Callable
 from inspect import signature
@@ -95,7 +96,9 @@ def run_command(magics: CommandContext, line: str) -> None:
 
 def _check_quotes(magics: CommandContext, command: str, given: list[str]) -> None:
     """Raise `UsageError` where the words of a path without quotes would be read as a path and a name."""
-    if "FILE" not in COMMANDS[command].form or not given or named_file(given[0]).is_file():
+    if "FILE" not in COMMANDS[command].form or not given:
+        return
+    if os.path.isfile(named_file(given[0])):  # noqa: PTH113  # Path's raises for a name that is too long
         return
     end = next((at for at, word in enumerate(given) if _FILE_END.search(word)), 0)  # 0 also for a whole name
     if end and given[end] not in magics.sessions:

@@ -288,6 +288,9 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(
         ("SSL_CERT_FILE", "folder", "Is a directory"),
         ("SSL_CERT_DIR", "/nonexistent/certificates", "SSL_CERT_DIR does not name a folder"),
         ("SSL_CERT_DIR", "junk", "SSL_CERT_DIR does not name a folder"),
+        ("SSL_CERT_DIR", "x" * 300, "SSL_CERT_DIR does not name a folder"),
+        ("SSL_CERT_FILE", "x" * 300, "File name too long"),
+        ("REQUESTS_CA_BUNDLE", "x" * 300, "File name too long"),
     ],
 )
 def test_a_network_that_cannot_be_set_up_is_one_line(

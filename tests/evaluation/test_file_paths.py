@@ -18,7 +18,7 @@ import pytest
 
 from halo_notebook import errors
 from halo_notebook.demo import DEMO_KEY
-from halo_notebook.evaluation import aevaluate, evaluate
+from halo_notebook.evaluation import Evaluation, aevaluate, evaluate
 from halo_notebook.evaluation.file.journal import Journal
 from halo_notebook.evaluation.file.state import RunState
 from halo_notebook.evaluation.sending.resuming import open_run
@@ -95,6 +95,8 @@ def test_a_path_that_cannot_be_used_is_one_line(
     with pytest.raises(errors.UsageError, match=r"^[^\n]*Nothing was sent[^\n]*$"):
         run(["one"], path=path)
     assert len(agent.requests) == 0
+    with pytest.raises(errors.UsageError, match=r"^[^\n]+$"):
+        Evaluation.open(path)
     if path and len(str(path)) != 252:  # that one has no room for a lock beside it
         with pytest.raises(errors.UsageError, match=r"^[^\n]*(cannot be used|could not be written)[^\n]*$"):
             run(["one"]).to_html(path)

@@ -67,6 +67,16 @@ def test_export_writes_the_conversation(shared: Kernel, tmp_path: Path) -> None:
     assert data["turns"][0]["request"]["message"] == "My name is Zelda"
 
 
+@pytest.mark.parametrize("line", ["replay {}.jsonl", "open {}.json", "record {}.jsonl", "export {}.md"])
+def test_a_name_that_is_too_long_is_one_line(line: str, shared: Kernel) -> None:
+    """For each command that takes a file."""
+    result = shared.run(f"%halo {line.format('x' * 300)}")
+    assert (result.ename, len(result.traceback)) == (
+        "UsageError",
+        1,
+    ) and "File name too long" in result.evalue
+
+
 def test_help_says_it_all(shared: Kernel) -> None:
     """Every option and every command, from `%halo help` and from `%%halo?`."""
     text = shared.run("%halo help").stdout

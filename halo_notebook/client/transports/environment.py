@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import ssl
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -93,9 +92,9 @@ def certificates(base_url: str) -> ssl.SSLContext:
     if not file and not folders:
         variable = "REQUESTS_CA_BUNDLE"
         file = os.environ.get(variable, "").strip()
-        if Path(file).is_dir():
+        if _is_folder(file):
             file, folders = "", file
-    elif folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
+    elif folders and not any(_is_folder(folder) for folder in folders.split(os.pathsep)):
         raise not_set_up("SSL_CERT_DIR does not name a folder")
     try:
         if file or folders:
@@ -107,6 +106,10 @@ def certificates(base_url: str) -> ssl.SSLContext:
         raise not_set_up(f"{variable} names a file that is not a list of certificates") from None
     except OSError as error:
         raise not_set_up(f"{variable}: {error.strerror or error}") from None
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  # Path's raises an OSError for a name that is too long
 
 
 def not_set_up(why: object) -> ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def read_file(path: str | Path) -> RunState:
     """
     check_installed("An evaluation", "eval", "pandas", "scipy")
     file = absolute(path)
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113  # Path's raises for a name that is too long
         raise UsageError(f"No evaluation file at {str(file)!r}. Nothing was sent; check the path.")
     recorded = Recorded()
     run_at = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,6 +236,22 @@ def test_the_file_is_self_contained(result: Evaluation, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]  # and no part of a page beside it
     with pytest.raises(errors.UsageError, match="could not be written"):
         result.to_html(tmp_path / "nowhere" / "x.html")
+
+
+def test_a_report_replaces_only_a_file(result: Evaluation, tmp_path: Path) -> None:
+    """A device such as /dev/null stays one, and so does a link, whose file is written."""
+    pipe, link, file = tmp_path / "pipe.html", tmp_path / "link.html", tmp_path / "there" / "file.html"
+    os.mkfifo(pipe)
+    file.parent.mkdir()
+    file.write_text("an old report")
+    link.symlink_to(file)
+    for write in (result.to_html, result.to_junit):
+        for place in (pipe, file.parent):
+            with pytest.raises(errors.UsageError, match=r"could not be written \(it is not a file\)"):
+                write(place)
+        write(link)
+        assert pipe.is_fifo() and link.is_symlink() and file.stat().st_size > 100
+    assert [*file.parent.iterdir()] == [file]
 
 
 def test_an_evaluation_without_replies_shows_too(agent: DemoAgent, run: Run, tmp_path: Path) -> None:
