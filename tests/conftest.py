@@ -88,9 +88,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             group = f"browser {place % groups}"
         item.add_marker(pytest.mark.xdist_group(group))
 
+    classes_in_ci = {
+        item.cls for item in items if isinstance(item, pytest.Function) and item.get_closest_marker("ci")
+    } - {None}
+
     def cost(item: pytest.Item) -> tuple[bool, bool, bool]:
         shared = SHARED_SERVERS.intersection(getattr(item, "fixturenames", ()))
-        is_long = shared or item.get_closest_marker("ci")
+        # All tests of a class follow one another, so that its page is loaded once.
+        is_long = shared or item.get_closest_marker("ci") or getattr(item, "cls", None) in classes_in_ci
         return not item.get_closest_marker("browser"), not is_long, item.path not in with_kernel
 
     items.sort(key=cost)

@@ -129,7 +129,7 @@ def test_the_notebooks_can_be_read_where_nothing_runs(tmp_path: Path) -> None:
         assert all(reply.is_visible() and reply.inner_text().strip() for reply in replies), path
         trees = page.locator(".halo-json > details > summary")
         assert all(tree.is_visible() for tree in trees.all()), path
-        page.screenshot(path=ARTEFACTS / f"notebook-{path.stem}.png", full_page=True)
+        page.screenshot(path=ARTEFACTS / f"notebook-{path.stem}.png")
         assert replies or page.locator(".halo-evaluation").count(), path
     page.goto((tmp_path / f"{PATHS[0].stem}.html").as_uri())
     outline = page.locator(".halo-json").get_by_text('"2px solid"').first
