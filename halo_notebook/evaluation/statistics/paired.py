@@ -43,6 +43,8 @@ class Comparison:
         method: how the figures were calculated.
         note: what a reader has to know before believing them; usually empty.
         adjusted_p: the p-value with Holm's correction, where it is one of several; see `holm`.
+        bound: ``>`` or ``<`` where the difference is more or less than `difference`, since a quantile lies
+            among turns without an answer; else empty.
 
     >>> str(Comparison(0.08, -0.02, 0.18, 0.124, 50, "exact McNemar"))
     '+8 points [-2 to +18], p = 0.12, 50 cases'
@@ -57,6 +59,7 @@ class Comparison:
     note: str = ""
     unit: Literal["%", "s"] = "%"
     adjusted_p: float | None = None
+    bound: Literal["", ">", "<"] = ""
 
     def __float__(self) -> float:
         return math.nan if self.difference is None else self.difference
@@ -70,9 +73,10 @@ class Comparison:
         if self.difference is None:
             words = ["no difference known"]
         else:
-            words = [f"{self.difference * scale:{form}}{unit}"]
+            words = [f"{self.bound}{self.difference * scale:{form}}{unit}"]
             if self.low is not None and self.high is not None:
-                words[0] += f" [{self.low * scale:{form}} to {self.high * scale:{form}}]"
+                limits = f" [{self.low * scale:{form}} to {self.high * scale:{form}}]"
+                words[0] += limits.replace("inf", "∞")
         if self.adjusted_p is not None:
             words.append(f"adjusted {_p(self.adjusted_p)}")
         elif self.p_value is not None:
@@ -210,8 +214,9 @@ def compare_times(a: Runs, b: Runs) -> TimeComparison:
 
     Each has a case's times in seconds: `AtLeast` for a turn without an answer, None for one that says
     nothing. The cases have equal weight. The limits are a percentile bootstrap that draws whole cases. There
-    are none for fewer than 6 cases, and no p95 for fewer than 40. A difference between quantiles that both
-    lie among turns without an answer is not known.
+    are none for fewer than 6 cases, and no p95 for fewer than 40. Where a quantile lies among turns without
+    an answer, the difference is only known to be larger, or smaller, than what is shown; where that would
+    make the turns without an answer look fast, it is not known.
     """
     import numpy as np
 
@@ -228,26 +233,42 @@ def compare_times(a: Runs, b: Runs) -> TimeComparison:
     differences = [after.at(level)[0] - before.at(level)[0] for level in LEVELS]
     limits = [(None, None)] * 2
     if n >= TOO_FEW:
-        rng, changes = np.random.default_rng(SEED), []
+        rng, lows, highs = np.random.default_rng(SEED), [], []
         resamples = max(LEAST_RESAMPLES, min(RESAMPLES, DRAWS // n))
         at_once = max(1, min(resamples, DRAWS_AT_ONCE // n))
         for _ in range(-(-resamples // at_once)):
             rows = np.arange(at_once)[:, None] * n
             drawn = np.bincount((rng.integers(0, n, (at_once, n)) + rows).ravel(), minlength=at_once * n)
             drawn = drawn.reshape(at_once, n)
-            changes.append(after.quantiles(drawn) - before.quantiles(drawn))
-        both = [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
-        limits = np.quantile(np.concatenate(changes), both, axis=0).T.tolist()
+            (first, first_unknown), (second, second_unknown) = before.quantiles(drawn), after.quantiles(drawn)
+            lows.append(np.where(first_unknown, -math.inf, second - first))
+            highs.append(np.where(second_unknown, math.inf, second - first))
+        both = zip((lows, highs), (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2), strict=True)
+        found = [
+            np.quantile(np.concatenate(side), at, axis=0, method="inverted_cdf").tolist() for side, at in both
+        ]
+        limits = list(zip(*found, strict=True))
     median, p95 = (
-        nothing
-        if before.at(level)[1] and after.at(level)[1]
-        else replace(nothing, difference=difference, low=low, high=high)
+        replace(nothing, difference=difference, low=low, high=high, bound=bound)
+        if (bound := _bound(before.at(level)[1], after.at(level)[1], difference)) is not None
+        else nothing
         for level, difference, (low, high) in zip(LEVELS, differences, limits, strict=True)
     )
     if n < P95_PAIRS:
         notes = [f"too few cases for a p95: {P95_PAIRS} are needed", pairs.left_out]
         p95 = replace(nothing, note="; ".join(filter(None, notes)))
     return TimeComparison(median, p95)
+
+
+def _bound(first_unknown: bool, second_unknown: bool, difference: float) -> Literal["", ">", "<"] | None:
+    """What the difference of two quantiles is, of which some may be longer; None where that says nothing."""
+    if first_unknown and second_unknown:
+        return None
+    if second_unknown:
+        return ">" if difference > 0 else None
+    if first_unknown:
+        return "<" if difference < 0 else None
+    return ""
 
 
 def holm(comparisons: Mapping[Any, Comparison]) -> dict[Any, Comparison]:

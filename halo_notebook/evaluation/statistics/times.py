@@ -156,13 +156,16 @@ class PooledTimes:
         [place] = _places(self._weight.cumsum(), [level])
         return float(self._values[place]), bool(self._at_least[place])
 
-    def quantiles(self, drawn: NDArray[np.intp]) -> Floats:
-        """The median and the p95, (samples, 2), of samples with each case `drawn` (samples, cases) times."""
+    def quantiles(self, drawn: NDArray[np.intp]) -> tuple[Floats, NDArray[np.bool_]]:
+        """The median and the p95, (samples, 2), of samples with each case `drawn` (samples, cases) times.
+
+        And whether each is longer than that, as in `at`.
+        """
         import numpy as np
 
         total = (self._weight * drawn[:, self._case]).cumsum(axis=1)
-        found: Floats = self._values[np.array([_places(of_sample, LEVELS) for of_sample in total])]
-        return found
+        places = np.array([_places(of_sample, LEVELS) for of_sample in total])
+        return self._values[places], self._at_least[places]
 
 
 def _places(total: Floats, levels: Sequence[float]) -> NDArray[np.intp]:

@@ -440,6 +440,29 @@ def test_turns_without_an_answer_count_as_long_ones() -> None:
     hung: dict[int, list[float]] = {at: [0.05 + at / 1000] if at % 4 else [AtLeast(60.0)] for at in range(40)}
     found = compare_times(fast, hung)
     assert found.p95.difference == pytest.approx(59.9, abs=0.05)
+    assert found.p95.words().startswith(">+59.91 s [+59.9") and found.p95.high == math.inf
+    assert compare_times(hung, fast).p95.words().startswith("<-59.91 s [-∞ to -59.9")
     assert found.median.note == "0 and 10 turns unanswered, which count as long ones"
     both = compare_times(hung, hung)
     assert both.p95.difference is None and both.median.difference == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
+def test_errors_that_come_at_once_do_not_make_an_agent_faster(share: float) -> None:
+    """Whatever the few answers took: nothing is known about a difference that is only known to be larger."""
+    answers = round(60 * share)
+    slow: dict[int, list[float]] = {at: [1.0 + at / 1000] for at in range(60)}
+    broken = {at: [0.1 if at < answers else AtLeast(0.1)] for at in range(60)}
+    for found in (compare_times(slow, broken), compare_times(broken, slow)):
+        for each in (found.median, found.p95):
+            assert (each.difference, each.low, each.high) == (None, None, None)
+            assert each.words() == "no difference known, 60 cases" and f"{60 - answers} " in each.note
+
+
+def test_a_limit_among_turns_without_an_answer_is_infinite() -> None:
+    """Where the median itself was measured, and more of them in another sample would move it there."""
+    slow: dict[int, list[float]] = {at: [1.0] for at in range(60)}
+    some = {at: [0.1 if at < 33 else AtLeast(0.1)] for at in range(60)}
+    found = compare_times(slow, some)
+    assert str(found.median).startswith("-0.90 s [-0.90 to +∞], 60 cases (0 and 27 turns unanswered")
+    assert found.p95.difference is None
