@@ -56,7 +56,7 @@ def _write(state: RunState, page: TextIO) -> None:
         f"<style>{_PAGE_CSS}</style></head><body><main>\n<h1>Evaluation</h1>\n{overview(state)}\n"
         f'<p style="{QUIET}">Written {escape(when)}</p>\n'
     )
-    if any(run.times["elapsed_s"] for run in figures_of(state).runs):
+    if any(run.times("elapsed_s") for run in figures_of(state).runs):
         picture = base64.b64encode(plot(state).svg().encode()).decode("ascii")
         alt = "Pass rates with intervals, and times, by configuration: the figures of the table above"
         page.write(f'<img alt="{alt}" src="data:image/svg+xml;base64,{picture}">\n')

@@ -67,7 +67,7 @@ def plot(state: RunState) -> Plot:
             {"config": config, "time": shown, "seconds": value}
             for name, shown in TIMES.items()
             for config in names
-            for value in _spread([each for run in figures.of(config).runs for each in run.times[name]], most)
+            for value in _spread([each for run in figures.of(config).runs for each in run.times(name)], most)
         ],
         columns=["config", "time", "seconds"],
     )

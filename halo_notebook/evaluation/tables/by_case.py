@@ -7,7 +7,7 @@ One that the agent did not complete fails, and its score is 0.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -41,8 +41,22 @@ class Run:
     turns: tuple[TurnState, ...]
     passed: dict[str, bool | None]
     scores: dict[str, float | None]
-    times: dict[str, list[float]]
+    longest: Mapping[str, float]  # times of complete turns of its configuration
     ended: str  # see `RunState.end_reason`
+
+    def times(self, name: str) -> list[float]:
+        """The times of its turns, see `Figures.times`, except those that say nothing about the agent."""
+        found = []
+        for turn in self.turns:
+            value = getattr(turn, name)
+            if turn.status == COMPLETE or (
+                turn.cause == AGENT and name == "first_text_s" and value is not None
+            ):
+                found += [] if value is None else [value]
+            elif turn.cause == AGENT:
+                # An error that comes at once must not make an agent look fast either.
+                found.append(AtLeast(max(turn.elapsed_s or 0.0, self.longest[name])))
+        return found
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,7 @@ class Figures:
 
     def times(self, name: str) -> ByCase[float]:
         """Case → seconds, one per turn; `AtLeast` for a turn that was not answered."""
-        return self._by_case((run, run.times[name]) for run in self.runs)
+        return self._by_case((run, run.times(name)) for run in self.runs)
 
     def rows(self) -> ByCase[int]:
         """Case → the numbers of its rows."""
@@ -154,9 +168,9 @@ def figures_of(state: RunState) -> Figures:
             if values:
                 known = [value for value in values if value is not None]
                 scores[name] = sum(known) / len(known) if len(known) == len(values) else None
-        times = {name: list(_times(turns, name, longest[conversation.config])) for name in TIMES}
         rows, row = range(row, row + len(turns)), row + len(turns)
-        runs.append(Run(conversation, rows, turns, passed, scores, times, state.end_reason(conversation)))
+        of_config = longest[conversation.config]
+        runs.append(Run(conversation, rows, turns, passed, scores, of_config, state.end_reason(conversation)))
     repeats = max((each.repeat for each in state.conversations.values()), default=1)
     return Figures(
         tuple(runs),
@@ -239,18 +253,6 @@ def flaky_cases(figures: Figures, checks: Iterable[str]) -> pd.DataFrame:
                     found.append((abs(passes / runs - 0.5), dict(zip(columns, values, strict=True))))
     found.sort(key=lambda ranked: ranked[0])
     return table_of([row for _, row in found], columns, dict.fromkeys(("passes", "runs"), "int64"))
-
-
-def _times(turns: Iterable[TurnState], name: str, longest: Mapping[str, float]) -> Iterator[float]:
-    """The times of turns, see `Figures.times`; those that say nothing about the agent are left out."""
-    for turn in turns:
-        value = getattr(turn, name)
-        if turn.status == COMPLETE or (turn.cause == AGENT and name == "first_text_s" and value is not None):
-            if value is not None:
-                yield value
-        elif turn.cause == AGENT:
-            # An error that comes at once must not make an agent look fast either.
-            yield AtLeast(max(turn.elapsed_s or 0.0, longest[name]))
 
 
 def groups_of(case: Case, by: str) -> list[str]:
