@@ -316,10 +316,12 @@ class Session:
     def rate(self, turn: Turn, value: Verdict, note: str = "") -> None:
         """Keep what a person thought of `turn`; an export of the session contains it.
 
-        Raises `UsageError` for another value, or a note that is not text.
+        Raises `UsageError` for another value, a note that is not text, or a turn of another session.
         """
         if value not in ("up", "down", "") or not isinstance(note, str):
             raise UsageError("A rating is 'up', 'down' or empty, with a note as text. Nothing was changed.")
+        if not any(each is turn for each in self.turns):
+            raise UsageError(f"Session {self.name!r} has no such turn. Nothing was changed.")
         turn.rating = Rating(value, note) if value or note else None
         self.watchers.tell(turn)
 
@@ -430,9 +432,7 @@ class Session:
         """
         turns = self.conversation()
         if not turns:
-            raise UsageError(
-                f"No message of session {self.name!r} has reached the agent. Nothing was kept; send one."
-            )
+            raise UsageError(f"No message of session {self.name!r} has arrived, so it is no case. Send one.")
         return turns[-1].as_case(id, expect, tags)
 
     def about(self, reply: Reply, *, source: str = "") -> dict[str, JSON]:

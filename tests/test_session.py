@@ -320,7 +320,7 @@ def test_the_history_has_as_many_messages_as_the_api_takes(client: HaloClient, t
     empty = Session.load(Session().export(tmp_path / "empty.json"))
     empty.ask(client, "Hello")
     assert empty.turns[0].request == {"message": "Hello"} and empty.start_note() == ""
-    with pytest.raises(errors.UsageError, match="No message of session 'default' has reached the agent"):
+    with pytest.raises(errors.UsageError, match="No message of session 'default' has arrived"):
         Session().as_case()
 
 
@@ -340,6 +340,18 @@ def test_a_rating_is_up_down_or_a_note(value: Any, note: Any, tmp_path: Path) ->
     with pytest.raises(errors.UsageError, match="A rating is 'up', 'down' or empty"):
         session.rate(session.turns[0], value, note)
     assert Session.load(session.export(tmp_path / "a.json")).turns[0].rating == Rating("up", "Good")
+
+
+def test_a_session_rates_its_own_turns() -> None:
+    """An equal turn of another session is refused."""
+    turns = [Turn({"message": "Hello"}, Reply()) for _ in range(3)]
+    session, other = Session(turns=turns[:2]), Session(turns=turns[2:])
+    for turn, of in ((turns[2], session), (turns[0], other), (turns[0], Session())):
+        with pytest.raises(errors.UsageError, match="has no such turn"):
+            of.rate(turn, "up")
+        assert turn.rating is None
+    session.rate(turns[1], "down")
+    assert turns[1].rating == Rating("down", "")
 
 
 def test_a_turn_that_its_session_has_lost_is_a_case_of_its_own(client: HaloClient) -> None:

@@ -45,7 +45,7 @@ def read_items(source: str | Path, columns: Collection[str]) -> Iterator[Any]:
     try:
         path = Path(source).expanduser()
         if path.suffix.lower() not in (".jsonl", ".csv", ".json"):
-            name = short_repr(path.name)
+            name = short_repr(path.name or str(source))
             what = f"A string is read as a file name, and {name} is not .jsonl, .csv or .json"
             raise InvalidRequest(f"{what}. Nothing was sent. For one message, pass [{name}].")
         if path.suffix.lower() == ".json":
