@@ -113,10 +113,6 @@ def named_checks(checks: Checks) -> dict[str, Judge]:
     if isinstance(checks, Mapping):
         items = [(whole_text(str(name)), check) for name, check in checks.items()]
         remedy = "give one another name"
-    elif not callable(checks) and not isinstance(checks, Iterable):
-        raise InvalidRequest(
-            f"checks is {type(checks).__name__}. Nothing was sent; give a list, or a dict by name."
-        )
     else:
         given: Any = [checks] if callable(checks) else checks
         if isinstance(given, str) or not isinstance(given, Iterable):

@@ -99,8 +99,6 @@ def test_a_hundred_conversations_run_at_the_same_time(run: Run) -> None:
         ({"rate_limit": 0}, "rate_limit must be"),
         ({"rate_limit": "60"}, "rate_limit must be a number above 0, not '60'"),
         ({"rate_limit": [60]}, "rate_limit must be a number above 0"),
-        ({"checks": None}, "checks is NoneType"),
-        ({"checks": 3}, "checks is int"),
         ({"resume": "all"}, "resume must be True, False or 'interrupted'"),
         ({"configs": {"x": 3}}, "Configuration 'x' is int"),
         ({"configs": {"x": {"session_id": "s"}}}, "has a session_id"),
