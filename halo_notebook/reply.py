@@ -198,9 +198,12 @@ class Reply:
         }
 
     def __repr__(self) -> str:
+        from .display.text import writable
+
         text = self.text
         shown = text if len(text) <= 60 else text[:59] + "…"
-        return f"Reply({self.status}, {shown!r}, {len(self.actions)} actions, session {self.session_id})"
+        about = f"{len(self.actions)} actions, session {self.session_id}"
+        return writable(f"Reply({self.status}, {shown!r}, {about})")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         # Heavy, and needed only where a reply is shown.

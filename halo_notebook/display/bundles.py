@@ -135,5 +135,5 @@ def turn_bundle(message: str, reply: Mapping[str, Any]) -> dict[str, Any]:
     """A turn as one output: the message as plain text, above the bundle of its reply."""
     return {
         "text/html": f"{message_html(message)}\n{reply['text/html']}",
-        "text/plain": f"> {shown_message(message)}\n\n{reply['text/plain']}",
+        "text/plain": writable(f"> {shown_message(message)}\n\n{reply['text/plain']}"),
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ...display.text import writable
 from ...display.wording import counted
 from ...errors import InvalidRequest
 from ..statistics.paired import (
@@ -149,7 +150,7 @@ class Comparisons(dict[Key, Found]):
         names = {key: " · ".join(key) if isinstance(key, tuple) else key for key in self}
         width = max(map(len, names.values()), default=0)
         lines = [f"{names[key]:{width}}  {comparison}" for key, comparison in self.items()]
-        return "\n".join([*lines, *self.captions()])
+        return writable("\n".join([*lines, *self.captions()]))
 
     def _repr_html_(self) -> str:
         from ..report.notebook import comparison_table

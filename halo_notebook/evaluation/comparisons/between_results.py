@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...display.text import one_line
+from ...display.text import one_line, writable
 from ...display.wording import counted
 from ...errors import InvalidRequest
 from ..file.as_cases import users_words, with_same_words
@@ -64,7 +64,7 @@ class ResultComparison:
             for row in [heads, *rows] if rows else []:
                 cells = (f"{text:{width}}" for text, width in zip(row, widths, strict=True))
                 parts.append(f"  {'  '.join(cells)}".rstrip())
-        return "\n".join([*parts, *(f"Note: {note}" for note in self.notes)])
+        return writable("\n".join([*parts, *(f"Note: {note}" for note in self.notes)]))
 
     def _repr_html_(self) -> str:
         from ..report.notebook import result_comparison

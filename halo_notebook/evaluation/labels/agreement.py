@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, TypeVar
 
-from ...display.text import one_line
+from ...display.text import one_line, writable
 from ...display.wording import counted
 from ...errors import InvalidRequest
 from ..file.label_lines import passes
@@ -72,7 +72,7 @@ class Agreement:
 
     def __repr__(self) -> str:
         lines = [self._title(), *(f"{name:{self._width()}}  {figure}" for name, figure, _ in self._rows())]
-        return "\n".join([*lines, *self.notes])
+        return writable("\n".join([*lines, *self.notes]))
 
     def _repr_html_(self) -> str:
         from ..report.notebook import comparison_table

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from ...display.formulas import NO_FORMULAS
-from ...display.text import terminal_text
+from ...display.text import terminal_text, writable
 
 TEXT = pd.Series(["a text"]).dtype  # `str`, or `object` with an older pandas
 # What a spreadsheet takes for the beginning of a formula, except in a number.
@@ -130,7 +130,7 @@ class Readable(Table):
         return self._html if html and self._is_as_made() else html
 
     def __repr__(self) -> str:
-        return str(self._text if self._is_as_made() else super().__repr__())
+        return writable(str(self._text if self._is_as_made() else super().__repr__()))
 
     def _is_as_made(self) -> bool:
         # Unpickled by another version of pandas, it may have lost its texts.

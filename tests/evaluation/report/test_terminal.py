@@ -99,6 +99,30 @@ def test_print_works_in_an_encoding_without_all_characters(run: Run, monkeypatch
     assert "100%" in shown and "? ?" in shown
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "iso-2022-jp"])
+def test_tables_turns_and_figures_print_in_any_encoding(
+    encoding: str, agent: DemoAgent, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a terminal cannot write is replaced in all that a result shows."""
+    client = HaloClient(DEMO_KEY, base_url=agent.url)
+    result = run(["Größe ✓ → 日"], {"größe ✓日": ok}, configs={"ä→": client, "b": client})
+    result.label_rows({0: True, 1: False})
+    out = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    for shown in (
+        result.compare(),
+        result.compare_with(result),
+        result.agreement("größe ✓日"),
+        result.summary(),
+    ):
+        print(shown)  # noqa: T201  # that is what is tested
+    print(repr(client.ask("→ ✓")))  # noqa: T201
+    result.show(0)
+    out.flush()
+    text = out.buffer.getvalue().decode(encoding)
+    assert "> Gr" in text and "Differences are" in text and "Reply(complete" in text
+
+
 def test_an_empty_result_prints(tmp_path: Path) -> None:
     """Without a conversation."""
     assert str(Evaluation(RunState(tmp_path / "none", [], {}, {"chat": ""}))).startswith(
