@@ -203,6 +203,8 @@ def read_recording(path: str | Path) -> list[RecordedExchange]:
     file = Path(path)
     exchanges: list[RecordedExchange] = []
     for number, raw in enumerate(_read_lines(file) or [b""], 1):
+        if number > 1 and not raw.strip():
+            continue
         try:
             # An editor may have put a byte order mark before the first line.
             line = decode_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"), MAX_DOCUMENT_NESTING)

@@ -38,7 +38,6 @@ INVALID = {
     "not an object": "[1, 2]",
     "NaN": '{"at": NaN}',
     "nested too deep": "[" * 100_000,
-    "blank": " ",
     "no request": changed(request=...),
     "no message": changed(request__body={}),
     "blank message": changed(request__body={"message": " "}),

@@ -27,6 +27,16 @@ def test_a_byte_order_mark_is_no_part_of_a_recording(path: Path) -> None:
     assert [each.message for each in read_recording(path)] == ["Hello", "Bye"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n\r\n", "\n \n\t"])
+def test_a_blank_line_is_no_part_of_a_recording(path: Path, end: str) -> None:
+    """At its end and between exchanges; it can be continued."""
+    for message in ("Hello", "Bye"):
+        Recorder(path).keep(exchange(message))
+        path.write_bytes(path.read_bytes() + end.encode())
+    assert replaying(path).ask("Bye").text == "Hi"
+    assert [each.message for each in read_recording(path)] == ["Hello", "Bye"]
+
+
 @pytest.mark.parametrize("message", ["Où est le café ?", "Ångström 1\u202f000", "한국어"])
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_canonically_equal_messages_are_equal(path: Path, message: str, form: str) -> None:
