@@ -59,11 +59,13 @@ def located_lines(
             try:
                 line = _checked(text)
             except ValueError as error:
-                if not isinstance(error, _Unfit) and _is_cut_short(text):
+                is_one = getattr(error, "msg", "") != "Extra data"  # else an editor has joined lines
+                if not isinstance(error, _Unfit) and is_one and _is_cut_short(text):
                     if skipped is not None and is_whole:
                         skipped.append(number)
                 else:
                     why = str(error) if isinstance(error, _Unfit) else "it is not JSON"
+                    why = why if is_one else "it is several lines in one, or needs line feeds as line ends"
                     raise unfit_line(path, number, why) from None
             else:
                 if kinds is None or line["kind"] in kinds:

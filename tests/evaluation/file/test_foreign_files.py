@@ -404,6 +404,23 @@ def test_a_line_that_was_cut_short_is_counted(end: str, lines: list[Any], run: R
     assert result.notes() == ([] if end.startswith("\0") else noted)
 
 
+@pytest.mark.parametrize("place", [*range(6), "all"])
+@pytest.mark.parametrize("between", ["", "\r", " ", "\r\r"])
+def test_lines_that_were_joined_are_not_sent_again(
+    place: Any, between: str, lines: list[Any], run: Run, kept: Path
+) -> None:
+    """An editor saved the file with other line ends, or without one; only a crash cuts a line short."""
+    before = as_text(lines)
+    ends = [found.start() for found in re.finditer("\n", before)][:-1]
+    for at in reversed(ends if place == "all" else [ends[place % len(ends)]]):
+        before = before[:at] + between + before[at + 1 :]
+    kept.write_text(before, newline="")
+    for read in (partial(run, CASES, path=kept), partial(Evaluation.open, kept)):
+        with pytest.raises(errors.UsageError, match=r"it is several lines in one.*Nothing was sent"):
+            read()
+    assert kept.read_bytes() == before.encode()
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
