@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
+from ..statistics.times import AtLeast
 from ..tables.by_case import figures_of
 from ..tables.rows import TIMES
 from ..tables.summary import summary_of
@@ -13,6 +14,7 @@ from ..tables.summary import summary_of
 if TYPE_CHECKING:
     from ..file.state import RunState
     from ..statistics.intervals import Interval
+    from ..tables.by_case import Run
     from ..tables.summary import Row
 
 MAX_POINTS = 4_000  # a plot draws at most this many times, evenly chosen; Altair refuses more than 5,000 rows
@@ -61,16 +63,17 @@ def plot(state: RunState) -> Plot:
         columns=["config", "check", "rate", "low", "high"],
     )
     most = max(MAX_POINTS // (len(TIMES) * len(names)), 20)
-    figures = figures_of(state)
+    runs = figures_of(state).runs
     times = pd.DataFrame(
         [
             {"config": config, "time": shown, "seconds": value}
             for name, shown in TIMES.items()
-            for config in names
-            for value in _spread([each for run in figures.of(config).runs for each in run.times(name)], most)
+            for config, values in _times(runs, name, names).items()
+            for value in _spread(values, most)
         ],
         columns=["config", "time", "seconds"],
     )
+    unanswered = any(isinstance(each, AtLeast) for run in runs for name in TIMES for each in run.times(name))
 
     def rows(frame: pd.DataFrame, name: str, values: Iterable[str], *layers: Any) -> Any:
         row = alt.Row(f"{name}:N", sort=list(values), title=None).header(
@@ -89,7 +92,8 @@ def plot(state: RunState) -> Plot:
         parts.append(rows(rates, "check", shares, limits, point))
     if not times.empty:
         # A box for the middle half and the median, and a tick for each time, so that few do not seem many.
-        seconds = alt.Chart().encode(x=alt.X("seconds:Q", title="seconds").scale(zero=True))
+        title = "seconds (without an answer: the longest time)" if unanswered else "seconds"
+        seconds = alt.Chart().encode(x=alt.X("seconds:Q", title=title).scale(zero=True))
         box = seconds.mark_boxplot(extent=0, size=14, opacity=0.5, median={"color": "black"}, outliers=False)
         tick = seconds.mark_tick(size=20, thickness=1, opacity=0.5)
         parts.append(rows(times, "time", TIMES.values(), box, tick))
@@ -108,6 +112,18 @@ def _shares(row: Row) -> dict[str, Interval]:
         if check in row.graded:
             shares[f"{check} score"] = row.scores[check]
     return shares
+
+
+def _times(runs: Iterable[Run], name: str, configs: Iterable[str]) -> dict[str, list[float]]:
+    """Configuration → its times; a turn without an answer is as long as any, or an error would look fast."""
+    found: dict[str, list[float]] = {config: [] for config in configs}
+    for run in runs:
+        found[run.conversation.config] += run.times(name)
+    longest = max((each for values in found.values() for each in values), default=0.0)
+    return {
+        config: [longest if isinstance(each, AtLeast) else each for each in values]
+        for config, values in found.items()
+    }
 
 
 def _spread(values: list[float], most: int) -> list[float]:

@@ -195,6 +195,27 @@ def test_errors_that_come_at_once_do_not_make_an_agent_look_fast(agent: DemoAgen
     assert told(result)["elapsed_s p95"] >= told(result)["elapsed_s p50"] >= max(times[12:])
 
 
+@pytest.mark.parametrize("broken", [2, 12, 24])
+def test_a_plot_draws_turns_without_an_answer_as_the_longest(
+    broken: int, agent: DemoAgent, run: Run, client: HaloClient
+) -> None:
+    """Of all configurations, and says so; an agent that only fails is not drawn as a fast one."""
+    agent.faults.extend([BROKEN] * broken)
+    with DemoAgent(first_byte_s=0.05, chunk_s=0) as slow:
+        configs = {"broken": client, "slow": HaloClient(DEMO_KEY, base_url=slow.url)}
+        result = run(messages(24), configs=configs)
+    chart = result.plot().chart.to_dict()
+    rows = [row for rows in chart["datasets"].values() for row in rows if "seconds" in row]
+    for time in ("first text", "whole reply"):
+        of = {
+            name: [row["seconds"] for row in rows if row["time"] == time and row["config"] == name]
+            for name in configs
+        }
+        longest = max(of["slow"] + of["broken"])
+        assert len(of["broken"]) == 24 and of["broken"].count(longest) >= broken
+    assert "seconds (without an answer: the longest time)" in str(chart)
+
+
 @pytest.mark.usefixtures("one_try")
 def test_times_of_missing_turns_are_left_out(agent: DemoAgent, run: Run) -> None:
     """A refused message has no time, and one that was cut after its first text has that."""
