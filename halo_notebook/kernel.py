@@ -168,15 +168,20 @@ def current_client() -> HaloClient:
     Raises:
         ConfigError: when a setting is missing or unsafe.
     """
-    shell = _shell()
+    shell = current_shell()
     return HaloClient() if shell is None else kernel_state(shell)[0].client()
 
 
 def current_session(name: str | None = None) -> Session:
     """The session of this kernel with that name, created if there is none; the current one for None."""
-    return kernel_state(_shell())[1].get(name)
+    return kernel_state(current_shell())[1].get(name)
 
 
-def _shell() -> InteractiveShell | None:
+def current_shell() -> InteractiveShell | None:
+    """The shell in which somebody works; None in a script."""
     ipython = sys.modules.get("IPython")  # where it is not loaded there is no shell
-    return ipython.get_ipython() if ipython else None
+    shell = ipython.get_ipython() if ipython else None
+    # To display something in a script, IPython makes a shell of its base class. Nobody works in that.
+    if ipython and type(shell) is ipython.InteractiveShell and "_halo_connection" not in vars(shell):
+        return None
+    return shell

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import anywidget
-from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Int, TraitError, Unicode
@@ -16,7 +15,7 @@ from ..display.text import one_line, writable
 from ..display.wording import counted
 from ..errors import UsageError
 from ..evaluation.sending.configs import read_configs
-from ..kernel import kernel_state
+from ..kernel import current_shell, kernel_state
 from . import arena
 from .assets import bundle, styles
 from .sending import send_to_page
@@ -94,7 +93,7 @@ class ArenaPanel(anywidget.AnyWidget):
         if not isinstance(blind, bool):
             raise UsageError(f"blind must be True or False, not {blind!r}. Nothing was shown.")
         targets = read_configs(configs)
-        connection, register = kernel_state(get_ipython())
+        connection, register = kernel_state(current_shell())
         arena.check_targets(targets, connection)
         copy = static_class()
         try:

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import anywidget
-from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 from traitlets import Any as AnyTrait
 from traitlets import Bool, List, TraitError, Unicode, validate
@@ -41,7 +40,7 @@ from ..concurrency.usercode import Home
 from ..display.text import one_line, writable
 from ..display.wording import counted
 from ..errors import UsageError
-from ..kernel import kernel_state
+from ..kernel import current_shell, kernel_state
 from . import follower, outbox, page_requests
 from .assets import bundle, styles
 from .sending import send_to_page
@@ -130,7 +129,7 @@ class ChatPanel(anywidget.AnyWidget):
             raise UsageError(f"client must be a HaloClient, not {type(client).__name__}. Nothing was shown.")
         if not _is_case_file(cases):
             raise UsageError("cases must be the path of a .jsonl file. Nothing was shown.")
-        connection, register = kernel_state(get_ipython())
+        connection, register = kernel_state(current_shell())
         state = PanelState(session, register, connection, client, self._send_to_page, self.set_trait, cases)
         self._state = state
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -130,6 +132,32 @@ def test_without_a_kernel_a_missing_key_is_an_error(call: Callable[[], object]) 
     with pytest.raises(errors.ConfigError, match=f"^There is no API key. .*{todo}") as caught:
         call()
     assert "\n" not in str(caught.value) and "%halo" not in str(caught.value)
+
+
+IN_A_SCRIPT = """
+from IPython.display import {name}
+{call}
+from halo_notebook import current_client, current_session, errors
+try:
+    current_client()
+except errors.ConfigError as error:
+    print(str(error)[:24], current_session() is current_session())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("publish_display_data", "publish_display_data({'text/plain': ''})"),
+        ("clear_output", "clear_output()"),
+        ("display", "import IPython; IPython.core.interactiveshell.InteractiveShell.instance(); display()"),
+    ],
+)
+def test_a_script_that_displays_something_has_no_kernel(name: str, call: str) -> None:
+    """IPython makes a shell for it, in which the demo agent must not answer unasked either."""
+    script = IN_A_SCRIPT.format(name=name, call=call)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "There is no API key. Not False"
 
 
 def test_a_missing_package_is_named_at_once(
