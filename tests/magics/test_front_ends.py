@@ -10,7 +10,7 @@ import pytest
 
 from halo_notebook.magics.front_end import in_notebook, takes_updates
 
-from ..harness.cells import SEED, evaluated, html, plain
+from ..harness.cells import LOAD_FAST, SEED, evaluated, html, plain
 from ..harness.kernels import Kernel
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def test_a_long_reply_in_an_output_widget_comes_in_parts(fresh: Kernel) -> None:
 def test_vs_code_gets_no_json(env: dict[str, str], by_cell_id: dict[Any, bool]) -> None:
     """It prefers JSON and shows its source, so an action is the HTML tree with its label there."""
     with Kernel(env) as kernel:
-        kernel.run("%load_ext halo_notebook")
+        kernel.run(LOAD_FAST)
         for cell_id, has_tree in by_cell_id.items():
             for line in ("%halo ask Open a ticket", "%halo status"):
                 content = {"code": line, "silent": False, "allow_stdin": False}

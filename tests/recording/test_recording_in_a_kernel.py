@@ -8,10 +8,12 @@ import pytest
 
 from halo_notebook.recording.replay import WAITS
 
+from ..harness.cells import LOAD, LOAD_FAST
+
 if TYPE_CHECKING:
     from ..harness.kernels import CellResult, Kernel
 
-LOAD = "%load_ext halo_notebook"
+
 TRACKING = "How do I set up event tracking?"
 WATCH = (
     "import sys\n"
@@ -40,7 +42,7 @@ def printed(kernel: Kernel, expression: str) -> str:
 def test_a_recorded_demo_is_replayed_in_a_new_kernel(kernel: Kernel) -> None:
     """Without a key, a demo agent or a network, each Run All shows the same, marked as a replay."""
     cells = [f"%%halo\n{TRACKING}", "%%halo\nMy name is Ada", "%%halo\nWhat is my name?"]
-    kernel.run(LOAD)
+    kernel.run(LOAD_FAST)
     assert "Recording to 'demo.jsonl'." in kernel.run("%halo record demo.jsonl").stdout
     then = kernel.run_all(cells)
     assert "record   'demo.jsonl', 3 exchanges" in kernel.run("%halo").stdout
@@ -84,7 +86,7 @@ def _shown_items(turn: dict[str, Any]) -> list[str]:
 def test_a_panel_records_and_replays(kernel: Kernel) -> None:
     """The same connection: its turns are recorded, and answered by a replay, step by step if so wanted."""
     kernel.run(
-        f"{LOAD}\nfrom halo_notebook import ChatPanel\npanel = ChatPanel('docs')\n%halo record demo.jsonl"
+        f"{LOAD_FAST}from halo_notebook import ChatPanel\npanel = ChatPanel('docs')\n%halo record demo.jsonl"
     )
     assert printed(kernel, f"panel.ask({TRACKING!r}).result().status") == "complete"
     kernel.run("%halo replay demo.jsonl --step")
@@ -122,7 +124,7 @@ def test_a_panel_records_and_replays(kernel: Kernel) -> None:
 @pytest.mark.kernel
 def test_a_cell_asks_the_presenter_for_each_step(kernel: Kernel) -> None:
     """Enter lets the next step out; Stop ends it; a front end that cannot ask says so."""
-    kernel.run(LOAD)
+    kernel.run(LOAD_FAST)
     kernel.run(f"%halo record demo.jsonl\n%halo ask {TRACKING}\n%halo replay demo.jsonl --step")
     running = kernel.start(f"%%halo\n{TRACKING}", stdin=True)
     texts_shown, trees = [], []
@@ -155,7 +157,7 @@ def test_a_cell_asks_the_presenter_for_each_step(kernel: Kernel) -> None:
 @pytest.mark.kernel
 def test_recording_and_replaying_in_turn(kernel: Kernel) -> None:
     """Each command says what it has done; what cannot be changes nothing."""
-    kernel.run(LOAD)
+    kernel.run(LOAD_FAST)
 
     def refused(line: str, words: str) -> None:
         result = kernel.run(line)
