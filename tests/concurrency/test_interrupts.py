@@ -28,6 +28,7 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.ci
 @pytest.mark.kernel
 def test_interrupted_turns_end_in_one_line(kernel: Kernel) -> None:
     """However many interrupts come, and when: the turn is stopped or complete, and the kernel idle."""

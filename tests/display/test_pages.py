@@ -210,6 +210,7 @@ class TestReplies:
         assert any("code" in name for name in contrasts)
         assert {name: round(ratio, 2) for name, ratio in contrasts.items() if ratio < 4.5} == {}
 
+    @pytest.mark.ci
     def test_a_reply_is_legible_where_it_is_not_trusted(self, replies: LabPage) -> None:
         """Saved and reopened untrusted, text, action and status line are there; the file has no secret."""
         replies.reopen(trusted=False)

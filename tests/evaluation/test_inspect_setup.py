@@ -177,6 +177,7 @@ def test_a_hostile_payload_does_not_break_the_log(run_eval: RunEval) -> None:
 # --- The command ------------------------------------------------------------------------
 
 
+@pytest.mark.ci
 def test_the_command_finds_the_provider(
     tmp_path: Path, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

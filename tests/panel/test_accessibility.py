@@ -15,7 +15,7 @@ from ..harness.panel_page import PanelPage, page_of
 if TYPE_CHECKING:
     from ..harness.lab import Lab, LabPage
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.ci]
 
 SHOW_ALL = """\
 from halo_notebook import ChatPanel, DemoAgent, HaloClient
@@ -91,12 +91,7 @@ class TestAccessibility:
 
     @pytest.mark.parametrize(
         ("theme", "width"),
-        [
-            ("Light", 1280),
-            pytest.param("Light", 420, marks=pytest.mark.ci),
-            pytest.param("Dark", 1280, marks=pytest.mark.ci),
-            ("Dark", 420),
-        ],
+        [("Light", 1280), ("Light", 420), ("Dark", 1280), ("Dark", 420)],
     )
     def test_it_is_legible_in_each_theme(
         self, panel: PanelPage, lab: LabPage, theme: str, width: int

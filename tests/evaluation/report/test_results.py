@@ -298,6 +298,7 @@ def test_a_hostile_agent_does_nothing_in_the_file(run: Run, tmp_path: Path) -> N
         assert [url for url in asked if not url.startswith("data:")] == [address]
 
 
+@pytest.mark.ci
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 320])
 def test_the_file_reads_well(result: Evaluation, tmp_path: Path, width: int) -> None:
