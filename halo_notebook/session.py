@@ -432,7 +432,7 @@ class Session:
         """
         turns = self.conversation()
         if not turns:
-            raise UsageError(f"No message of session {self.name!r} has arrived, so it is no case. Send one.")
+            raise UsageError(f"No message of session {self.name!r} has arrived; send one to have a case.")
         return turns[-1].as_case(id, expect, tags)
 
     def about(self, reply: Reply, *, source: str = "") -> dict[str, JSON]:

@@ -372,7 +372,7 @@ def _image_bytes(image: Any, place: str) -> tuple[bytes, str]:
         try:
             with image.expanduser().open("rb") as opened:
                 start = opened.read(_LONGEST_START_BYTES)
-                # What is no image may have no end, as /dev/zero, or be larger than the memory.
+                # Another file may be endless, as /dev/zero is, or larger than the memory.
                 return start + opened.read() if image_kind(start) else start, repr(str(image))
         except (OSError, ValueError, RuntimeError) as error:  # not a path; a user without a home
             why = getattr(error, "strerror", None) or error

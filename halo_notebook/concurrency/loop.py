@@ -76,11 +76,8 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     while True:
         try:
             loop.run_forever()
-        except (
-            SystemExit,
-            KeyboardInterrupt,
-        ):  # asyncio raises them here, too; no signal comes to this thread
-            continue
+        except (SystemExit, KeyboardInterrupt):
+            continue  # asyncio raises them here, too; no signal comes to this thread
         return
 
 

@@ -283,7 +283,7 @@ jupyterapp.commands.commandExecuted.connect((_, command) => commandsRun.push(com
 """
 TRUST = "for (const cell of harness.panel().content.widgets) cell.model.trusted = true;"
 
-# Each formula would lay out the whole page anew.
+# Each formula would lay out the whole page again.
 LEAVE_OUT = """
 const sheet = new CSSStyleSheet();
 sheet.replaceSync('.jp-OutputArea-output { content-visibility: auto }');
@@ -335,7 +335,7 @@ class TestHostile:
                 self.strangers.append(request.url)
 
         lab.page.on("request", note)
-        # A flood of headings would fill the table of contents anew with each output.
+        # A flood of headings would fill the table of contents again with each output.
         lab.lab.change_settings("@jupyterlab/toc-extension/registry", includeOutput=False)
         lab.page.add_init_script(LEAVE_OUT)
         lab.open_notebook(HOSTILE_CELLS)
