@@ -277,6 +277,16 @@ class Kernel:
         return "\n".join([*lines, "  log: " + self._log_path.read_text(errors="replace")[-2000:]])
 
     def _start(self) -> None:
+        try:
+            self._launch()
+        except WaitedTooLong:
+            # Another process may take a port after it was chosen and before the kernel binds it.
+            if "Address already in use" not in self._log_path.read_text(errors="replace"):
+                raise
+            self._end()
+            self._launch()
+
+    def _launch(self) -> None:
         self._running.clear()
         self._displays.clear()
         self._connection_file.unlink(missing_ok=True)
